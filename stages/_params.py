@@ -1,0 +1,237 @@
+"""params.yaml as frozen, strictly checked values: one loader, one table of what may be set.
+
+An unknown key is refused with the closest known one, a wrong type or range with file and line. The comments
+in params.yaml say what each value means; the bounds are here.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from stages._errors import PipelineError, closest
+
+PARAMS = Path("params.yaml")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Options = dict[str, Any]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: nothing unknown, nothing converted in silence, nothing changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+class Data(Section):
+    pool: str = Field(min_length=1)
+    seed: str = Field(min_length=1)
+    test: str = Field(min_length=1)
+    id: str = ""
+    label: str = Field(min_length=1)
+    text: str = ""
+    image: str = ""
+
+
+class TextFeatures(Section):
+    word_ngrams: tuple[int, int] = (1, 2)
+    char_ngrams: tuple[int, int] = (2, 5)
+    min_df: int = Field(default=2, ge=1)
+    max_features: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def lists_are_pairs(cls, value: Any) -> Any:
+        """YAML has lists; a range of n-grams is a pair, [0, 0] meaning none of that kind."""
+        if not isinstance(value, dict):
+            return value
+        pairs = {key: tuple(item) for key, item in value.items() if key.endswith("ngrams") and isinstance(item, list)}
+        return {**value, **pairs}
+
+
+class ImageFeatures(Section):
+    size: int = Field(default=16, ge=1, le=256)
+    mode: Literal["L", "RGB"] = "L"
+
+
+class Import(Section):
+    """Any class by import path, with its keyword arguments. Naming one runs its code: treat params.yaml as code."""
+
+    path: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")
+    params: Options = {}
+
+
+class Features(Section):
+    kind: Literal["text", "numeric", "image", "precomputed", "custom"]
+    columns: list[str] = []
+    text: TextFeatures = TextFeatures()
+    image: ImageFeatures = ImageFeatures()
+    vectors: str = ""
+    custom: Import | None = None
+    geometry_dims: int = Field(default=128, ge=2, le=256)
+
+
+class Quality(Section):
+    folds: int = Field(default=5, ge=2, le=20)
+    near_duplicate: float = Field(default=0.98, gt=0, le=1)
+
+
+class CleanSeed(Section):
+    max_suspects: Fraction = 0.2
+
+
+class Gate(Section):
+    policy: Literal["budget", "threshold", "cleanlab"] = "threshold"
+    review_cost: float = Field(default=1.0, gt=0)
+    error_cost: float = Field(default=2.0, gt=0)
+    max_asks: int = Field(default=3, ge=2, le=10)
+    on_fail: Literal["hold", "stop"] = "hold"
+
+
+class Calibrate(Section):
+    method: Literal["none", "temperature", "sigmoid", "isotonic", "auto"] = "auto"
+    min_random_labels: int = Field(default=100, ge=10)
+    bins: int = Field(default=10, ge=2, le=100)
+    max_ece: Fraction = 0.1
+
+
+class Query(Section):
+    strategy: str = Field(default="auto", min_length=1)
+    engine: Literal["modal", "skactiveml", "own"] = "modal"
+    params: Options = {}
+    batch_size: int = Field(default=40, ge=1)
+    control_fraction: Fraction = 0.2
+    review_fraction: Fraction = 0.1
+    budget: int | None = Field(default=None, ge=0)
+    skip_cooldown: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def shares_leave_room(self) -> Query:
+        """Control and review together may not take the whole batch."""
+        if self.control_fraction + self.review_fraction > 1:
+            raise ValueError("control_fraction + review_fraction is above 1; lower one of them")
+        return self
+
+
+class Validate(Section):
+    bootstrap: int = Field(default=500, ge=50)
+    max_points: int = Field(default=20, ge=2)
+    recall_floor: Fraction = 0.6
+
+
+class Surface(Section):
+    annotations_per_item: int = Field(default=1, ge=1)
+    instructions: str = ""
+
+
+class Params(Section):
+    seed: int = Field(ge=0)
+    labels: list[str] = Field(min_length=2)
+    data: Data
+    features: Features
+    model: Import
+    quality: Quality = Quality()
+    clean_seed: CleanSeed = CleanSeed()
+    gate: Gate = Gate()
+    calibrate: Calibrate = Calibrate()
+    query: Query = Query()
+    validate_: Validate = Field(default=Validate(), alias="validate")
+    surface: Surface = Surface()
+
+    @model_validator(mode="after")
+    def labels_are_distinct(self) -> Params:
+        """A class is named once and its name is not blank."""
+        if len(set(self.labels)) != len(self.labels) or any(not label.strip() for label in self.labels):
+            raise ValueError("labels must be distinct and not blank; repair the list")
+        return self
+
+
+def read_yaml(path: Path) -> Any:
+    """The document as DVC's own parser (YAML 1.2) reads it, with line numbers kept. Raises PipelineError."""
+    try:
+        return YAML(typ="rt").load(StringIO(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise PipelineError(path, "file not found", "run this in a labelling project's root folder") from error
+    except UnicodeDecodeError as error:
+        raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PipelineError(f"{path}:{line}", f"not valid YAML ({error.problem})", "repair the line") from error
+    except YAMLError as error:
+        raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
+
+
+def load(path: Path = PARAMS) -> Params:
+    """The checked params. Raises PipelineError naming line, key and remedy for the first fault."""
+    document = read_yaml(path)
+    if not isinstance(document, dict):
+        raise PipelineError(path, "a mapping of params was expected", "restore the file from git")
+    try:
+        return Params.model_validate(_plain(document))
+    except ValidationError as error:
+        raise _told(path, document, error) from error
+
+
+def _plain(node: Any) -> Any:
+    """ruamel's round-trip nodes as the built-in types that strict validation expects."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for builtin in (bool, int, float, str):
+        if isinstance(node, builtin):
+            return builtin(node)
+    return node
+
+
+def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
+    """The first fault of a validation, in one line."""
+    fault = error.errors()[0]
+    keys = [str(key) for key in fault["loc"]]
+    name = ".".join(keys)
+    where = f"{path}:{_line(document, fault['loc'])}"
+    if fault["type"] == "extra_forbidden":
+        return PipelineError(where, f"unknown param {name!r}{closest(keys[-1], _known(keys[:-1]))}", "correct the key")
+    if fault["type"] == "missing":
+        return PipelineError(where, f"param {name!r} is missing", "add it; README.md has the table of params")
+    if fault["type"] == "value_error":
+        what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
+        return PipelineError(where, what, remedy)
+    shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else type(fault["input"])
+    hint = "write data/none.csv (an empty file) for none" if name in {"data.seed", "data.test"} else "correct the value"
+    return PipelineError(where, f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {shown!r}", hint)
+
+
+def _known(keys: list[str]) -> list[str]:
+    """The keys that the section at `keys` accepts."""
+    model: Any = Params
+    for key in keys:
+        field = next(
+            (field for name, field in model.model_fields.items() if key in (name, field.alias)), None
+        )
+        model = next((kind for kind in _models(field.annotation) if kind), None) if field else None
+        if model is None:
+            return []
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The Section classes that an annotation names."""
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return [kind for kind in options if isinstance(kind, type) and issubclass(kind, Section)]
+
+
+def _line(document: Any, keys: tuple[int | str, ...]) -> int:
+    """The line of the deepest key of `keys` that stands in the document."""
+    line, node = 1, document
+    for key in keys:
+        try:
+            line = node.lc.key(key)[0] + 1 if isinstance(node, dict) else node.lc.item(key)[0] + 1
+            node = node[key]
+        except (KeyError, IndexError, AttributeError, TypeError):
+            break
+    return line

@@ -1,0 +1,121 @@
+"""The user's tables (CSV, JSONL, Parquet) as columns with the line each row came from.
+
+CSV cells are strings, exactly as they stand ("007", "NA" and "" included); a BOM and CRLF line ends are
+accepted. JSONL and Parquet keep numbers and vectors. A fault names file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages._canonical import numbered_rows
+from stages._errors import PipelineError, closest
+
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, each a list of n cells, and the file's line (Parquet: row) number of each row."""
+
+    path: Path
+    columns: dict[str, list[Any]]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def column(self, name: str, param: str) -> list[Any]:
+        """The cells of a column. Raises PipelineError, naming the param that asked for it."""
+        if name in self.columns:
+            return self.columns[name]
+        if not self.columns:
+            return []
+        what = f"no column {name!r}{closest(name, self.columns)}, found {', '.join(map(repr, self.columns))}"
+        raise PipelineError(f"{self.path}:1", what, f"correct {param} in params.yaml or the file's header")
+
+    def where(self, row: int) -> str:
+        """`file:line` of a row."""
+        return f"{self.path}:{self.lines[row]}"
+
+
+def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
+    """The table at `path`, its format told by the suffix (.csv, .jsonl, .parquet).
+
+    Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any unreadable row.
+    """
+    if not path.is_file():
+        raise PipelineError(path, "file not found", "correct the path in params.yaml (data) or restore the file")
+    reader = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}.get(path.suffix.lower())
+    if reader is None:
+        raise PipelineError(path, f"unknown table format {path.suffix!r}", "use .csv, .jsonl or .parquet")
+    table = reader(path) if path.stat().st_size else Table(path, {}, [])
+    if not len(table) and not may_be_empty:
+        raise PipelineError(path, "the file has no rows", "add rows, or correct the path in params.yaml")
+    return table
+
+
+def _csv(path: Path) -> Table:
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PipelineError(f"{path}:{line}", "not UTF-8", "save the file as UTF-8") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise PipelineError(f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        if len(set(header)) != len(header):
+            name = next(name for name in header if header.count(name) > 1)
+            raise PipelineError(f"{path}:1", f"column {name!r} stands twice", "rename one of them")
+        columns: list[list[str]] = [[] for _ in header]
+        lines: list[int] = []
+        start = reader.line_num + 1
+        for cells in reader:
+            line, start = start, reader.line_num + 1
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                what = f"{len(cells)} cells where the header has {len(header)}"
+                raise PipelineError(f"{path}:{line}", what, "quote cells that hold commas or line ends")
+            for column, cell in zip(columns, cells, strict=True):
+                column.append(cell)
+            lines.append(line)
+    except csv.Error as error:
+        raise PipelineError(f"{path}:{reader.line_num}", f"not valid CSV ({error})", "repair the quotes") from error
+    return Table(path, dict(zip(header, columns, strict=True)), lines)
+
+
+def _jsonl(path: Path) -> Table:
+    rows = list(numbered_rows(path))
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    columns: dict[str, list[Any]] = {name: [row.get(name, "") for _, row in rows] for name in names}
+    return Table(path, columns, [number for number, _ in rows])
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        data = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        what = f"not a readable Parquet file ({str(error).splitlines()[0]})"
+        raise PipelineError(path, what, "write the file again") from error
+    columns = {name: data.column(name).to_pylist() for name in data.column_names}
+    return Table(path, columns, list(range(1, data.num_rows + 1)))
+
+
+def as_text(cell: Any) -> str:
+    """A cell as the text that a person would see; missing is empty."""
+    if cell is None:
+        return ""
+    return cell if isinstance(cell, str) else json.dumps(cell) if isinstance(cell, list | dict) else str(cell)
