@@ -1,0 +1,88 @@
+"""Where a labelling project keeps its things, and what state its rounds are in.
+
+A round is a folder data/rounds/NNN. It holds what was issued and never changes again (asked.jsonl, batch.jsonl,
+manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only), and closed.json when it was
+closed before every row was answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages._canonical import Row, read_json, read_jsonl
+from stages._errors import PipelineError
+from stages._params import Params, load
+
+
+@dataclass(frozen=True)
+class Round:
+    """One issued round of a project."""
+
+    number: int
+    folder: Path
+
+    @property
+    def asked(self) -> Path:
+        """The frozen batch as the annotator gets it, Prodigy's JSONL, in the order to ask."""
+        return self.folder / "asked.jsonl"
+
+    @property
+    def answers(self) -> Path:
+        """The folder of answer files."""
+        return self.folder / "answers"
+
+    @property
+    def closed_early(self) -> Path:
+        """The note that a person closed the round with rows unanswered."""
+        return self.folder / "closed.json"
+
+    def manifest(self) -> Row:
+        """batch_id, rows and the hashes of the frozen files."""
+        manifest = read_json(self.folder / "manifest.json")
+        assert isinstance(manifest, dict)
+        return manifest
+
+    def tasks(self) -> list[Row]:
+        """The rows of asked.jsonl."""
+        return read_jsonl(self.asked)
+
+    def answer_files(self) -> list[Path]:
+        """Every answer file, sorted by name."""
+        return sorted(self.answers.glob("*.jsonl"))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A labelling project: the folder that holds dvc.yaml, params.yaml, stages/ and data/."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path) -> Project:
+        """The project that `start` lies in. Raises PipelineError when there is none."""
+        for folder in (start.resolve(), *start.resolve().parents):
+            if (folder / "dvc.yaml").is_file() and (folder / "stages" / "query.py").is_file():
+                return cls(folder)
+        raise PipelineError(start, "not inside a labelling project", "cd into one, or make one: `rounds init DIR`")
+
+    @property
+    def rounds_folder(self) -> Path:
+        """data/rounds."""
+        return self.root / "data" / "rounds"
+
+    def params(self) -> Params:
+        """The project's checked params."""
+        return load(self.root / "params.yaml")
+
+    def rounds(self) -> list[Round]:
+        """Every issued round, oldest first."""
+        folders = sorted(path for path in self.rounds_folder.glob("[0-9][0-9][0-9]*") if path.is_dir())
+        return [Round(int(folder.name), folder) for folder in folders]
+
+    def last_round(self) -> Round:
+        """The newest issued round. Raises PipelineError when none was issued yet."""
+        rounds = self.rounds()
+        if not rounds:
+            raise PipelineError(self.rounds_folder, "no batch was issued yet", "run `rounds issue`")
+        return rounds[-1]
