@@ -35,6 +35,7 @@ class Data(Section):
     label: str = Field(min_length=1)
     text: str = ""
     image: str = ""
+    images: str = Field(min_length=1)
 
 
 class TextFeatures(Section):
@@ -70,7 +71,7 @@ class Features(Section):
     columns: list[str] = []
     text: TextFeatures = TextFeatures()
     image: ImageFeatures = ImageFeatures()
-    vectors: str = ""
+    vectors: str = Field(min_length=1)
     custom: Import | None = None
     geometry_dims: int = Field(default=128, ge=2, le=256)
 
@@ -202,7 +203,8 @@ def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
         what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
         return PipelineError(where, what, remedy)
     shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else type(fault["input"])
-    hint = "write data/none.csv (an empty file) for none" if name in {"data.seed", "data.test"} else "correct the value"
+    none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
+    hint = "write data/none.csv (a table without rows) for none" if none else "correct the value"
     return PipelineError(where, f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {shown!r}", hint)
 
 
