@@ -1,0 +1,53 @@
+"""The tables that stages hand each other about labels: their columns, in one place.
+
+    build/seed/labels.jsonl      id, label, line                         every seed label, sorted by id
+    build/seed/suspects.jsonl    id, label, suggested, score, reasons    the seed labels to be asked again
+    build/labels/rounds.jsonl    round, batch_id, asked, answered, state one row per round with at least one answer
+    build/labels/asked.jsonl     round, rank, id, arms, score, strategy, reason     what those rounds asked
+    build/labels/events.jsonl    round, id, annotator, kind, label, flagged, at, file, line    one per current answer
+    build/labels/verdicts.jsonl  round, id, label, suggested, score, reasons   what the gate doubted when it was asked
+    build/gate/accepted.jsonl    id, label, round, arms, source, annotators, copies    what the next model may learn
+    build/gate/review.jsonl      id, label, suggested, score, reasons, asks     doubted labels, worst first
+    build/gate/unlabelled.jsonl  id, kind, round, times           asked ids without a label: skip, reject, empty
+    build/gate/state.json        rounds (accepted so far), answers spent, control_key (how far the control arm got)
+
+`kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all others) or retract.
+`round` 0 is the seed. `verdicts` are frozen with each issued batch: what was doubted then stays known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import Row, read_jsonl
+from stages._errors import PipelineError, closest
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled ids with their class indices, sorted by id."""
+
+    ids: list[str]
+    classes: NDArray[np.intp]
+    rows: list[Row]
+
+
+def read_labels(path: Path, classes: list[str]) -> Labels:
+    """The labelled rows of a JSONL table (columns id and label). Raises PipelineError for an unknown label."""
+    rows = read_jsonl(path)
+    number = {label: place for place, label in enumerate(classes)}
+    for row in rows:
+        check_label(str(row["label"]), classes, path)
+    labels = np.array([number[row["label"]] for row in rows], dtype=np.intp)
+    return Labels([row["id"] for row in rows], labels, rows)
+
+
+def check_label(label: str, classes: list[str], where: object) -> None:
+    """Raises PipelineError, naming the closest class, when `label` is not one of `classes`."""
+    if label not in classes:
+        what = f"label {label!r} is not in params.labels{closest(label, classes)}"
+        raise PipelineError(where, what, "correct the label, or add the class to params.labels")
