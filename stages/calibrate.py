@@ -172,7 +172,7 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
 
     scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids, and whether each
     was drawn at random. Trusted: with at least `min_random_labels` rows to judge by, the cross-fitted ECE beyond
-    what chance explains is at most `max_ece`. With fewer rows it is not known, and not trusted.
+    what chance explains is at most `max_ece`; else lying. With fewer rows the verdict is unknown, and not trusted.
     """
     options = params.calibrate
     enough = int(random.sum()) >= options.min_random_labels
@@ -181,7 +181,7 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
     facts: Row = {"labels": n, "drawn": "at random" if enough else "all accepted labels"}
     if n < 2 * CROSS_FIT:
         why = f"{n} labels are too few to judge"
-        return Calibration(softmax, {**facts, "method": "none", "trusted": False, "why": why}, [])
+        return Calibration(softmax, {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why}, [])
     chosen, known = scores[rows], truth[rows]
     fold = stratified_folds(known, [item for item, use in zip(ids, rows, strict=True) if use], CROSS_FIT, params.seed)
     method, after = choose(options.method, chosen, known, fold)
@@ -190,18 +190,19 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
         name: quality_of(p, known, options.bins, params.seed) for name, p in (("before", before), ("after", after))
     }
     excess = max(0.0, judged["after"]["ece"] - judged["after"]["ece_by_chance"])
-    trusted = n >= options.min_random_labels and excess <= options.max_ece
     if n < options.min_random_labels:
-        why = f"{n} labels, {options.min_random_labels} are needed to judge"
+        verdict, why = "unknown", f"{n} labels, {options.min_random_labels} are needed to judge"
     else:
-        relation = "at most" if trusted else "above"
+        verdict = "trusted" if excess <= options.max_ece else "lying"
+        relation = "at most" if verdict == "trusted" else "above"
         why = f"the gap between confidence and accuracy is {excess:.3f} beyond chance, {relation} {options.max_ece}"
     drawn = [
         {"when": when, **row}
         for when, p in (("before", before), ("after", after))
         for row in reliability(p.max(axis=1), p.argmax(axis=1) == known, options.bins)
     ]
-    facts |= {"method": method, "trusted": trusted, "why": why, "excess_ece": excess, **judged}
+    facts |= {"method": method, "verdict": verdict, "trusted": verdict == "trusted", "why": why}
+    facts |= {"excess_ece": excess, **judged}
     return Calibration(FITTERS[method](chosen, known), facts, drawn)
 
 
@@ -230,7 +231,8 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     if fitted:
         calibration = calibrate(scores["labelled"], labels.classes, labels.ids, random, params)
     else:
-        facts = {"labels": len(labels.ids), "method": "none", "trusted": False, "why": "there is no model yet"}
+        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
+        facts |= {"verdict": "unknown", "trusted": False}
         calibration = Calibration(softmax, facts, [])
     for name in ("pool", "test"):
         write_array(out / f"{name}.npy", calibration.apply(scores[name]).astype(np.float32))
