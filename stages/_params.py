@@ -78,6 +78,7 @@ class Features(Section):
 
 class Quality(Section):
     folds: int = Field(default=5, ge=2, le=20)
+    min_class: int = Field(default=5, ge=2)
     near_duplicate: float = Field(default=0.98, gt=0, le=1)
 
 
@@ -89,8 +90,16 @@ class Gate(Section):
     policy: Literal["budget", "threshold", "cleanlab"] = "threshold"
     review_cost: float = Field(default=1.0, gt=0)
     error_cost: float = Field(default=2.0, gt=0)
+    max_quarantine: Fraction = 0.3
+    resolve: Literal["majority", "consensus"] = "majority"
+    adjudicator: str = ""
     max_asks: int = Field(default=3, ge=2, le=10)
     on_fail: Literal["hold", "stop"] = "hold"
+
+    @property
+    def threshold(self) -> float:
+        """The error probability above which a review is cheaper than the risk of keeping the label."""
+        return min(self.review_cost / self.error_cost, 1.0)
 
 
 class Calibrate(Section):
