@@ -26,11 +26,11 @@ COMMANDS = {
 class Lazy(click.Group):
     """A group that imports a command's module when it is called for: `rounds status` need not load the web server."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """The commands, in the order of a round."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
@@ -63,7 +63,7 @@ def main() -> None:
     if root is not None:
         paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "rounds", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "rounds", *sys.argv[1:]])  # noqa: S606 - this process becomes the other
     cli(prog_name="rounds")
 
 

@@ -102,7 +102,9 @@ def _require_accepted(project: Project, number: int) -> None:
     if accepted < number:
         gate = read_json(project.root / "metrics" / "gate.json")
         what = f"the gate holds round {number}: {gate.get('held') or 'a check failed'}"
-        raise PipelineError(project.root / "metrics" / "gate.json", what, "see the checks in the report; `rounds status`")
+        raise PipelineError(
+            project.root / "metrics" / "gate.json", what, "see the checks in the report; `rounds status`"
+        )
 
 
 def _remote_is_local(project: Project) -> bool:
@@ -126,11 +128,13 @@ def message(project: Project, number: int) -> tuple[str, str]:
         for arm in ("active", "random")
         if facts["validate"][arm]
     ]
-    labels, flagged = facts["gate"]["accepted"], facts["gate"]["flagged"]
-    subject = f"Round {number}: {labels} labels; {', '.join(accuracy) or 'not judged yet'}; {flagged} flagged"
+    labels, flagged = facts["gate"]["accepted"], facts["gate"]["review"]
+    subject = f"Round {number}: {labels} labels; {', '.join(accuracy) or 'not judged yet'}; {flagged} doubted"
     rows = facts["query"]["batch"]["rows"]
-    asks = f"Asks round {number + 1}: {rows} rows, batch {facts['query']['batch_id']}" if rows else (
-        f"Asks nothing more: {facts['query']['state']}"
+    asks = (
+        f"Asks round {number + 1}: {rows} rows, batch {facts['query']['batch_id']}"
+        if rows
+        else (f"Asks nothing more: {facts['query']['state']}")
     )
     alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in facts["validate"]["alarms"]]
     return subject, "\n".join([asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms])

@@ -36,7 +36,7 @@ def table_line(facts: Row, gate: Row) -> str:
     alarms = " ".join(alarm["code"] for alarm in facts["alarms"]) or "-"
     return (
         f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  {random['accuracy']:>6.3f} at "
-        f"{random['labels']:>6}  {told:<21}  {gate['flagged']:>7}  {alarms}"
+        f"{random['labels']:>6}  {told:<21}  {gate['review']:>7}  {alarms}"
     )
 
 
@@ -104,7 +104,9 @@ def command(target: Path, count: int) -> str:
     def show(line: str) -> None:
         click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + line, err=sys.stderr.isatty())
 
-    click.echo(f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong", err=True)
+    click.echo(
+        f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong", err=True
+    )
     click.echo(HEAD)
     oracle = project.root / "data" / "demo" / "oracle.csv"
     for number in range(count + 1):
@@ -118,5 +120,3 @@ def command(target: Path, count: int) -> str:
     click.echo(saving(project))
     click.echo(f"\nEvery round is a commit, with its plots:  cd {target} && git log --oneline && rounds status")
     return f"plots: {target}/dvc_plots/index.html; curves between commits: dvc plots diff HEAD~2 HEAD"
-
-

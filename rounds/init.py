@@ -97,9 +97,9 @@ def init(
     """Make the project, with the tables copied in and the params filled in as far as they are known."""
     refuse_unless_empty(target)
     given = {name: path for name, path in tables.items() if path is not None}
-    for path in given.values():
-        read_table(path)
-    labelled = [path for name, path in given.items() if name != "pool"]
+    for table in given.values():
+        read_table(table)
+    labelled = [table for name, table in given.items() if name != "pool"]
     known = labels or (labels_in(labelled, columns["label"]) if labelled else [])
     target.mkdir(parents=True, exist_ok=True)
     carry(target, CARRIED)
@@ -137,11 +137,10 @@ def command(
     target: Path, pool: Path | None, seed: Path | None, test: Path | None, id_column: str, label: str, text: str,
     image: str, columns: str, labels: str,
 ) -> str:  # fmt: skip
-    """Make a new, self-contained labelling project in DIR.
-
-    Examples:
+    r"""Make a new, self-contained labelling project in DIR.
 
     \b
+    Examples:
       rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent
       rounds init blank          (then fill in params.yaml)
     """

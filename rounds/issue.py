@@ -25,7 +25,9 @@ def issue(project: Project) -> Round | None:
     manifest = read_json(export / "manifest.json")
     for name in FROZEN:
         if sha256((export / name).read_bytes()) != manifest["sha256"][name]:
-            raise PipelineError(export / name, "not what export_prodigy wrote", "run `dvc repro --force export_prodigy`")
+            raise PipelineError(
+                export / name, "not what export_prodigy wrote", "run `dvc repro --force export_prodigy`"
+            )
     if not manifest["rows"]:
         return None
     rounds = project.rounds()
@@ -55,4 +57,5 @@ def command() -> str:
     new = issue(project)
     if new is None:
         return "issue: the batch is empty, there is nothing left to ask; next: rounds status"
-    return f"issue: round {new.number}: {len(new.tasks())} rows in {new.asked.relative_to(project.root)}; next: rounds annotate"
+    shown = new.asked.relative_to(project.root)
+    return f"issue: round {new.number}: {len(new.tasks())} rows in {shown}; next: rounds annotate"

@@ -43,7 +43,7 @@ def report(project: Project) -> list[str]:
     else:
         lines.append("round    none issued yet")
     if gate:
-        lines.append(f"labels   {gate['accepted']} accepted, {gate['flagged']} doubted")
+        lines.append(f"labels   {gate['accepted']} accepted, {gate['review']} doubted")
         if gate.get("held"):
             lines.append(f"held     {gate['held']}")
     spent = query["answers_spent"] if query else 0
@@ -57,11 +57,12 @@ def report(project: Project) -> list[str]:
         gap = proof["difference"]
         if gap["active_minus_random"] is not None:
             interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-            lines.append(f"proof    active - random {gap['active_minus_random']:+.3f} {interval} at {gap['labels']} labels")
-    for alarm in (proof or {}).get("alarms", []):
-        lines.append(f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}")
-    lines.append(f"next     {next_command(project)}")
-    return lines
+            lines.append(
+                f"proof    active - random {gap['active_minus_random']:+.3f} {interval} at {gap['labels']} labels"
+            )
+    raised = proof["alarms"] if proof else []
+    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+    return [*lines, *alarms, f"next     {next_command(project)}"]
 
 
 @click.command()

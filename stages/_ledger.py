@@ -51,7 +51,7 @@ def read_labels(path: Path, classes: list[str]) -> Labels:
 
 
 def labels_known_at(known: list[Row], at: int) -> dict[str, str]:
-    """id -> the label that was accepted after round `at`, from the rows of known.jsonl."""
+    """Each id's label that was accepted after round `at`, from the rows of known.jsonl."""
     return {
         row["id"]: row["label"]
         for row in known

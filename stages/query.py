@@ -127,9 +127,7 @@ def compose(
     return Batch(rows, _metrics(rows, ranking, doubts, gate, params, len(free)))
 
 
-def _active_rows(
-    ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index
-) -> list[Row]:
+def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
     rows = []
     for position, score, reason in zip(ranking.positions, ranking.scores, ranking.reasons, strict=True):
         item = candidates.ids[position]
@@ -177,9 +175,7 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
     return [next(second) if place in slots else next(first) for place in range(len(rows) + len(asked_again))]
 
 
-def _metrics(
-    rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, params: Params, free: int
-) -> Row:
+def _metrics(rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, params: Params, free: int) -> Row:
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}

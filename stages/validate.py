@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from stages._alarms import alarms
 from stages._canonical import Row, read_json, read_jsonl, write_json
-from stages._errors import PipelineError
 from stages._identity import order_key, stratified_folds
 from stages._learning import Ints, fit
 from stages._ledger import check_label, labels_known_at
@@ -82,7 +81,7 @@ class Judged:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which predictions are right."""
-        return self.truth == self.predicted
+        return np.asarray(self.truth == self.predicted)
 
 
 Judge = Callable[[Labelled, int], Judged | None]
@@ -129,7 +128,7 @@ def judge_on_control(index: Index, matrix: Matrix, history: History, params: Par
 
 
 def points(rounds: int, most: int) -> list[int]:
-    """The rounds at which the curve is drawn: all of 0 … rounds, or `most` of them evenly spaced, both ends included."""
+    """The rounds of the curve's points: all of 0 … rounds, or `most` of them evenly spaced, both ends included."""
     if rounds + 1 <= most:
         return list(range(rounds + 1))
     return sorted({round(step * rounds / (most - 1)) for step in range(most)})
@@ -166,7 +165,7 @@ def _overall(judged: Judged, n_classes: int) -> Row:
 
 
 def difference(history: History, judge: Judge, params: Params) -> Row:
-    """Active minus random accuracy at the same number of labels (all that random has), with a paired bootstrap interval.
+    """Active minus random accuracy at the number of labels that random has, with a paired bootstrap interval.
 
     Source: Efron, Tibshirani, "An introduction to the bootstrap" (1993), percentile interval over judged rows.
     """
