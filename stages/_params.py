@@ -170,7 +170,8 @@ def read_yaml(path: Path) -> Any:
         raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PipelineError(f"{path}:{line}", f"not valid YAML ({error.problem})", "repair the line") from error
+        problem = str(error.problem).partition(" with value")[0]
+        raise PipelineError(f"{path}:{line}", f"not valid YAML ({problem})", "repair the line") from error
     except YAMLError as error:
         raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
 
