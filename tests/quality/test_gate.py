@@ -75,7 +75,13 @@ def ids(rows: list[Row]) -> list[str]:
 def test_a_planted_wrong_label_is_held_back_and_the_right_one_suggested() -> None:
     outcome = first_round(Loop(), p04="B")
     (row,) = outcome.review
-    assert (row["id"], row["label"], row["suggested"], row["reasons"], row["asks"]) == ("p04", "B", "A", ["label_error"], 1)
+    assert (row["id"], row["label"], row["suggested"], row["reasons"], row["asks"]) == (
+        "p04",
+        "B",
+        "A",
+        ["label_error"],
+        1,
+    )
     assert "p04" not in ids(outcome.accepted)
     assert len(outcome.accepted) == 29
 
