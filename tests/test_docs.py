@@ -1,4 +1,4 @@
-"""README says what is true: its tables are made from the code, its commands exist. `python -m tests.test_docs` rewrites."""
+"""README says what is true: tables made from the code, commands that exist. `python -m tests.test_docs` rewrites it."""
 
 from __future__ import annotations
 
