@@ -9,6 +9,7 @@ it again (after a crash, a lost response) adds nothing, and an answer to an item
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -23,7 +24,7 @@ from urllib.parse import quote
 
 from rounds.project import Project, Round
 from stages import _prodigy
-from stages._canonical import Row, dumps, numbered_rows
+from stages._canonical import dumps, numbered_rows
 from stages._errors import PipelineError
 from stages._prodigy import Answer, NotAnAnswer
 
@@ -51,13 +52,14 @@ class Said:
 
 @dataclass
 class Session:
-    """One annotator. said: standing answers, oldest first. held: items on loan, the one to show last."""
+    """One annotator. said: standing answers, oldest first. held: items on loan, the one to show last. busy: saving."""
 
     name: str
     said: dict[int, Said] = field(default_factory=dict)
     keys: dict[int, str] = field(default_factory=dict)
     held: list[int] = field(default_factory=list)
     cursor: int = 0
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     seen: float = 0.0
     last_answer: float = 0.0
 
@@ -105,6 +107,19 @@ class Journal:
     def close(self) -> None:
         """Give the file back."""
         os.close(self._file)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An answer on its way to the disk. `save` may run in a thread of its own."""
+
+    journal: Journal
+    line: str
+    said: Said
+
+    def save(self) -> None:
+        """Return when the line is on the disk. Raises OSError when the disk refuses it."""
+        self.journal.append(self.line)
 
 
 def mend(path: Path) -> int:
@@ -250,7 +265,7 @@ class Desk:
             session.held.remove(position)
         self._loans[position].discard(session.name)
 
-    def answer(
+    def take(
         self,
         session: Session,
         position: int,
@@ -260,56 +275,54 @@ class Desk:
         key: str,
         replaces: str,
         flagged: bool = False,
-    ) -> None:
-        """Take an answer: on return it is on the disk, once, however often it was sent.
+    ) -> Taken | None:
+        """An answer that may stand: save it, then `settle` it, before the session's next. None: it stands already.
 
         replaces: the key of the answer that the annotator saw standing, "" when there was none. Raises Refused
         for an accept without a label of the project, for an item that was answered meanwhile (in another tab),
-        and when the round is over; OSError when the disk refuses.
+        and when the round is over.
         """
         session.seen = self._clock()
         standing = session.keys.get(position, "")
         if key == standing:
-            return
+            return None
         if verdict == "accept" and label not in self.labels:
             raise Refused(400, "Choose one of the labels first.")
         if verdict == "undo" and position not in session.said:
             raise Refused(409, "There is nothing to undo here.")
         if replaces != standing:
             raise Refused(409, "This item was answered meanwhile, perhaps in another tab.")
-        if self.over():
+        if self._over():
             raise Refused(410, "This round is over. Ask for the new address of the page.")
-        at = round(max(self._clock(), session.last_answer + 0.001), 3)
-        row = self._row(session, position, verdict, label if verdict == "accept" else None, at, flagged)
-        row["al_key"] = key
-        self._journal(session).append(dumps(row))
-        session.last_answer = at
-        self._stand(session, Said(position, key, _prodigy.read_answer(row)))
-        self._give_back(session, position)
-        if verdict == "undo":
-            session.held.append(position)
-            self._loans[position].add(session.name)
-
-    def _row(self, session: Session, position: int, verdict: Verdict, label: str | None, at: float, flag: bool) -> Row:
-        undo = verdict == "undo"
-        said = "ignore" if verdict == "undo" else verdict
-        return _prodigy.answer_row(
+        row = _prodigy.answer_row(
             self.tasks[position],
-            label=label,
-            answer=said,
+            label=label if verdict == "accept" else None,
+            answer="ignore" if verdict == "undo" else verdict,
             annotator=session.name,
             dataset="page",
-            at=at,
-            flagged=flag,
-            undone=undo,
+            at=round(max(self._clock(), session.last_answer + 0.001), 3),
+            flagged=flagged,
+            undone=verdict == "undo",
         )
+        row["al_key"] = key
+        return Taken(self._journal(session), dumps(row), Said(position, key, _prodigy.read_answer(row)))
+
+    def settle(self, session: Session, taken: Taken) -> None:
+        """Let a saved answer stand; an item whose answer was taken back is the session's to answer next."""
+        position, answer = taken.said.position, taken.said.answer
+        session.last_answer = answer.at or 0.0
+        self._stand(session, taken.said)
+        self._give_back(session, position)
+        if answer.kind == "undone":
+            session.held.append(position)
+            self._loans[position].add(session.name)
 
     def _journal(self, session: Session) -> Journal:
         if session.name not in self._journals:
             self._journals[session.name] = Journal(self._round.answers / session_file(session.name))
         return self._journals[session.name]
 
-    def over(self) -> bool:
+    def _over(self) -> bool:
         """Whether the round was closed, or a newer one issued, since the desk was set up."""
         return self._round.closed_early.exists() or self._project.last_round().number != self._round.number
 

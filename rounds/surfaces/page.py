@@ -25,8 +25,9 @@ import uvicorn
 from markdown_it import MarkdownIt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -97,7 +98,9 @@ class Guard:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
-            return message if left >= 0 else {"type": "http.disconnect"}
+            if left < 0:
+                raise Refused(413, "The request is too large.")
+            return message
 
         refusal = self._refusal(scope, headers)
         return await (refusal or self._app)(scope, bounded, dressed)
@@ -167,15 +170,19 @@ def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: s
         if sent.batch != desk.batch or sent.position >= len(desk.tasks):
             raise Refused(410, "A new batch has begun. Reload the page.")
         try:
-            desk.answer(
-                session,
-                sent.position,
-                sent.answer,
-                sent.label,
-                key=sent.key,
-                replaces=sent.replaces,
-                flagged=sent.flagged,
-            )
+            async with session.busy:
+                taken = desk.take(
+                    session,
+                    sent.position,
+                    sent.answer,
+                    sent.label,
+                    key=sent.key,
+                    replaces=sent.replaces,
+                    flagged=sent.flagged,
+                )
+                if taken is not None:
+                    await run_in_threadpool(taken.save)  # one disk for many: the others are served meanwhile
+                    desk.settle(session, taken)
         except Refused as refused:
             return reply(refused.code, {"error": str(refused), "state": shown_state(desk, session)})
         return reply(200, {"state": shown_state(desk, session)})
@@ -203,7 +210,7 @@ def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: s
         Route("/image/{position}", image),
         Route("/favicon.ico", nothing),
     ]
-    inner = Starlette(routes=routes, exception_handlers={Refused: refused, OSError: refused})
+    inner = Starlette(routes=routes, exception_handlers={Refused: refused, OSError: refused, ClientDisconnect: refused})
     return Guard(inner, hosts, token)
 
 

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rounds.project import Project
-from rounds.surfaces import desk as desk_module
-from rounds.surfaces.desk import Desk, Refused, mend, session_file, session_name, sole_writer
+from rounds.surfaces.desk import Desk, Refused, Session, Verdict, mend, session_file, session_name, sole_writer
 from stages import _prodigy
 from stages._canonical import numbered_rows, write_jsonl
 from stages._errors import PipelineError
@@ -35,14 +34,24 @@ def open_desk(project: Project, clock: Clock | None = None) -> Desk:
     return Desk(project, project.last_round(), idle=600, clock=clock or Clock())
 
 
+def answer(
+    desk: Desk, session: Session, position: int, verdict: Verdict, label: str | None, *, key: str, replaces: str
+) -> None:
+    """Take, save and settle an answer, as the page does."""
+    taken = desk.take(session, position, verdict, label, key=key, replaces=replaces)
+    if taken is not None:
+        taken.save()
+        desk.settle(session, taken)
+
+
 def say(desk: Desk, name: str, label: str | None = "positive", key: str | None = None) -> int:
     """Answer the session's current item; its position."""
     session = desk.session(name)
     position = desk.current(session)
     assert position is not None
     standing = session.keys.get(position, "")
-    verdict: desk_module.Verdict = "accept" if label else "ignore"
-    desk.answer(session, position, verdict, label, key=key or f"{name}-{position}-{standing}", replaces=standing)
+    verdict: Verdict = "accept" if label else "ignore"
+    answer(desk, session, position, verdict, label, key=key or f"{name}-{position}-{standing}", replaces=standing)
     return position
 
 
@@ -95,7 +104,7 @@ def test_a_late_answer_to_an_item_given_away_is_still_kept(make_project: MakePro
     assert desk.current(ana) == 0
     clock.now += 601
     say(desk, "bo", "negative")
-    desk.answer(ana, 0, "accept", "positive", key="ana-late", replaces="")
+    answer(desk, ana, 0, "accept", "positive", key="ana-late", replaces="")
     assert on_disk(project) == [("p-0", "ana", "positive"), ("p-0", "bo", "negative")]
 
 
@@ -105,26 +114,26 @@ def test_undo_brings_the_last_item_back_and_a_change_replaces_the_answer(make_pr
     ana = desk.session("ana")
     say(desk, "ana", "positive")
     say(desk, "ana", "positive")
-    desk.answer(ana, 1, "undo", None, key="undo-one", replaces=ana.keys[1])
-    desk.answer(ana, 0, "undo", None, key="undo-two", replaces=ana.keys[0])
+    answer(desk, ana, 1, "undo", None, key="undo-one", replaces=ana.keys[1])
+    answer(desk, ana, 0, "undo", None, key="undo-two", replaces=ana.keys[0])
     assert on_disk(project) == []
     assert (desk.finished, desk.current(ana)) == (0, 0)
     assert say(desk, "ana", "neutral") == 0
     assert say(desk, "ana", "negative") == 1
-    desk.answer(ana, 0, "reject", None, key="change-it", replaces=ana.keys[0])
+    answer(desk, ana, 0, "reject", None, key="change-it", replaces=ana.keys[0])
     assert [said.position for said in desk.history(ana)] == [0, 1]
     assert on_disk(project) == [("p-0", "ana", None), ("p-1", "ana", "negative")]
     with pytest.raises(Refused, match="nothing to undo"):
-        desk.answer(ana, 2, "undo", None, key="undo-odd", replaces="")
+        answer(desk, ana, 2, "undo", None, key="undo-odd", replaces="")
 
 
 def test_the_same_answer_sent_again_is_acknowledged_and_written_once(make_project: MakeProject) -> None:
     project = make_project()
     desk = open_desk(project)
     say(desk, "ana", key="the-same-key")
-    desk.answer(desk.session("ana"), 0, "accept", "positive", key="the-same-key", replaces="")
+    answer(desk, desk.session("ana"), 0, "accept", "positive", key="the-same-key", replaces="")
     again = open_desk(project)
-    again.answer(again.session("ana"), 0, "accept", "positive", key="the-same-key", replaces="")
+    answer(again, again.session("ana"), 0, "accept", "positive", key="the-same-key", replaces="")
     assert len((project.last_round().answers / "session-ana.jsonl").read_text().splitlines()) == 1
 
 
@@ -133,7 +142,7 @@ def test_a_second_tab_that_saw_the_item_unanswered_is_refused(make_project: Make
     desk = open_desk(project)
     say(desk, "ana", "positive")
     with pytest.raises(Refused, match="another tab") as caught:
-        desk.answer(desk.session("ana"), 0, "accept", "negative", key="other-tab", replaces="")
+        answer(desk, desk.session("ana"), 0, "accept", "negative", key="other-tab", replaces="")
     assert caught.value.code == 409
     assert on_disk(project) == [("p-0", "ana", "positive")]
 
@@ -142,7 +151,7 @@ def test_an_accept_needs_a_label_of_the_project(make_project: MakeProject) -> No
     desk = open_desk(make_project())
     for label in (None, "Positive", ""):
         with pytest.raises(Refused, match="Choose one of the labels first"):
-            desk.answer(desk.session("ana"), 0, "accept", label, key="any-key-1", replaces="")
+            answer(desk, desk.session("ana"), 0, "accept", label, key="any-key-1", replaces="")
 
 
 def test_a_restart_goes_on_where_it_stopped(make_project: MakeProject) -> None:
@@ -151,7 +160,7 @@ def test_a_restart_goes_on_where_it_stopped(make_project: MakeProject) -> None:
     say(desk, "ana", "positive")
     say(desk, "ana", None)
     say(desk, "bo", "neutral")
-    desk.answer(desk.session("ana"), 1, "undo", None, key="undo-it-1", replaces=desk.session("ana").keys[1])
+    answer(desk, desk.session("ana"), 1, "undo", None, key="undo-it-1", replaces=desk.session("ana").keys[1])
     desk.close()
     again = open_desk(project)
     assert again.sessions() == {"ana": 1, "bo": 1}
