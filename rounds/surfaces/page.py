@@ -297,12 +297,13 @@ def shown_state(desk: Desk, session: Session) -> Row:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises PipelineError when the port is taken or the host is not this machine's."""
+    """A listening socket. Raises PipelineError when the port is taken or the host is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(1024)  # before the address is printed: a browser that comes at once waits
     except OSError as error:
         listener.close()
         what = f"cannot listen there ({error.strerror})"
