@@ -57,7 +57,7 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
 @click.option("--url", help="Label Studio: its address.")
 @click.option("--token-file", type=_PATH, help="Label Studio: the file that holds the access token.")
 @click.option("--annotator", "names", multiple=True, help="Prodigy: a person's name; repeat for several.")
-@click.option("--dataset", default="labels", show_default=True, help="Prodigy: the dataset to save into.")
+@click.option("--dataset", default="", help="Prodigy: the dataset to save into.  [default: round_NNN]")
 @click.option("--oracle", "file", type=_PATH, help="Simulate: answer from this file of known labels.")
 @click.option("--noise", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of wrong answers.")
 @click.option("--skip", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of skipped items.")
@@ -83,9 +83,9 @@ def command(
     if file is not None:
         return simulate(project, file, noise=noise, skip=skip, seed=seed)
     if tool == "prodigy":
-        from rounds.surfaces import prodigy
+        from rounds.surfaces import prodigy_commands
 
-        return prodigy.instructions(project, dataset=dataset, annotators=names)
+        return prodigy_commands.instructions(project, dataset=dataset, annotators=names)
     if tool == "label-studio":
         from rounds.surfaces import label_studio
 
