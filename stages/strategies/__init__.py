@@ -1,8 +1,9 @@
-"""Query strategies: each answers one question, which k candidates are most worth a human label.
+"""Query strategies: each answers one question, which rows are most worth a human label.
 
 The contract is `rank(candidates, count, **params) -> Ranking`. A strategy is a pure function of arrays: it
-never sees a model, never trains, never mutates what it was given, and breaks ties by the candidates' keys
-(sha256 of seed and id), so a batch does not depend on the order of rows. Add your own by import path:
+never sees a model, never trains, never mutates what it was given. `registry.resolve` finds one by name and
+hands it the candidates in the order of their keys (sha256 of seed and id) on one thread, so that a batch
+depends neither on the order of rows nor on the machine. Add your own by import path:
 `query.strategy: mypackage.mymodule.rank`.
 """
 
@@ -10,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._errors import PipelineError, closest
+from stages._errors import PipelineError
 
 Floats = NDArray[np.float64]
+PARAM = "params.yaml query.strategy"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,21 @@ class Candidates:
         """The probabilities, for a strategy that cannot do without. Raises PipelineError without a model."""
         if self.probabilities is None:
             what = f"strategy {strategy!r} needs a model, and no model could be trained yet"
-            raise PipelineError("params.yaml query.strategy", what, "use `auto`, which starts without a model")
+            raise PipelineError(PARAM, what, "use `auto`, which starts without a model")
         return self.probabilities
+
+    def require_committee(self, strategy: str) -> Floats:
+        """The committee's probabilities. Raises PipelineError where `train` was not asked for a committee."""
+        if self.committee is None:
+            what = f"strategy {strategy!r} needs a committee, and none was trained"
+            raise PipelineError(PARAM, what, "use `auto`, or label more rows so that a committee can be trained")
+        return self.committee
+
+    def importance(self) -> Floats:
+        """(n,) how much each row's likely class matters: its expected class weight, 1 where all weigh the same."""
+        if self.probabilities is None or np.ptp(self.class_weights) == 0:
+            return np.ones(len(self))
+        return np.asarray(self.probabilities @ self.class_weights)
 
 
 @dataclass(frozen=True)

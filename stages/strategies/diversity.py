@@ -1,0 +1,90 @@
+"""Strategies on the geometry: what is typical, what is not covered yet, and where among it the doubt lies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._identity import best_first
+from stages.strategies import Candidates, Floats, Ranking
+from stages.strategies._geometry import kmeans, nearest, typicality
+from stages.strategies.uncertainty import margin_of
+
+SAMPLE = 20_000  # rows that a clustering looks at, the first in key order: a uniform draw
+CLUSTERS = 1_000
+
+
+def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS) -> Ranking:
+    """The most typical row of each of the largest clusters without a label; needs no model. Score = typicality.
+
+    The geometry is cut into m + count clusters, at most `clusters` (and never fewer than count + 1), on a
+    uniform sample. Source: Hacohen, Dekel, Weinshall, "Active learning on a budget: opposite strategies suit
+    high and low budgets" (2022).
+    """
+    weight = np.ones(len(candidates))
+    positions, scores = _uncovered(candidates, count, weight, weight, sample, clusters)
+    reasons = [f"typical of a region without a label, typicality {score:.3f}" for score in scores]
+    return Ranking(positions, scores, reasons, "typical")
+
+
+def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS) -> Ranking:
+    """As typiclust, the clusters in the order of their summed doubt, and in each the row of the highest doubt x
+    square root of typicality. Doubt = (1 - margin) x class importance."""
+    doubt = margin_of(candidates.require_probabilities("weighted_coverage")) * candidates.importance()
+    positions, scores = _uncovered(candidates, count, doubt, doubt, sample, clusters)
+    reasons = [f"doubtful region without a label, 1 - margin {doubt[row]:.3f}" for row in positions]
+    return Ranking(positions, scores, reasons, "coverage")
+
+
+def _uncovered(
+    candidates: Candidates, count: int, mass: Floats, weight: Floats, sample: int, clusters: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """One row from each cluster, clusters by (labels held, - summed mass), rows by weight x typicality.
+
+    With fewer clusters than picks it goes round again, each cluster giving its next best row.
+    """
+    rows = np.arange(min(len(candidates), max(sample, count)))
+    points = candidates.geometry[rows]
+    wanted = max(min(len(candidates.labelled) + count, clusters), count + 1)
+    together = np.concatenate([points, candidates.labelled])
+    centres, owner = kmeans(together, wanted, np.ones(len(together)), candidates.seed)
+    owner, held = owner[: len(rows)], np.bincount(owner[len(rows) :], minlength=len(centres))
+    masses = np.bincount(owner, mass[rows], len(centres))
+    first_key = np.full(len(centres), np.iinfo(np.uint64).max)
+    np.minimum.at(first_key, owner, candidates.keys[rows])
+    turn = np.empty(len(rows), np.intp)  # how many rows of its cluster go before a row
+    place = np.empty(len(centres), np.intp)
+    place[np.lexsort((first_key, -np.round(masses, 9), held))] = np.arange(len(centres))
+    score = np.empty(len(rows))
+    for cluster in range(len(centres)):
+        members = np.flatnonzero(owner == cluster)
+        power = 1.0 if weight is mass and np.ptp(weight) == 0 else 0.5
+        score[members] = typicality(points[members]) ** power * weight[rows[members]]
+        turn[members[best_first(score[members], candidates.keys[rows[members]], len(members))]] = np.arange(
+            len(members)
+        )
+    order = np.lexsort((place[owner], turn))[:count]
+    return rows[order], score[order]
+
+
+def dbal(candidates: Candidates, count: int, prefilter: int = 10) -> Ranking:
+    """The row nearest to each centre of a k-means, weighted by doubt, of the count x prefilter most doubtful rows.
+
+    Best first by doubt = (1 - margin) x class importance.
+    Source: Zhdanov, "Diverse mini-batch active learning" (2019).
+    """
+    doubt = margin_of(candidates.require_probabilities("dbal")) * candidates.importance()
+    rows = best_first(doubt, candidates.keys, count * prefilter)
+    points = candidates.geometry[rows]
+    centres, _ = kmeans(points, count, np.maximum(doubt[rows], 1e-9), candidates.seed)
+    free = np.ones(len(rows), bool)
+    chosen: list[int] = []
+    for centre in centres:
+        index, _ = nearest(centre[None, :], points[free])
+        chosen.append(int(np.flatnonzero(free)[index[0]]))
+        free[chosen[-1]] = False
+    chosen += np.flatnonzero(free)[: count - len(chosen)].tolist()  # fewer distinct points than picks
+    picks = rows[np.array(chosen, np.intp)]
+    picks = picks[best_first(doubt[picks], candidates.keys[picks], count)]
+    reasons = [f"doubtful and unlike the rest of the batch, 1 - margin {doubt[row]:.3f}" for row in picks]
+    return Ranking(picks, doubt[picks], reasons, "doubt")

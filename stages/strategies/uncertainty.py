@@ -1,0 +1,71 @@
+"""Strategies on single rows: random, and the plain measures of doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages._identity import best_first
+from stages.strategies import Candidates, Floats, Ranking
+
+BLOCK = 65_536
+
+
+def least_confidence_of(probabilities: Floats) -> Floats:
+    """Doubt in [0, 1 - 1/k]: one minus the probability of the likeliest class. (n, k) -> (n,).
+
+    Source: Lewis, Catlett, "Heterogeneous uncertainty sampling for supervised learning" (1994).
+    """
+    return np.asarray(1 - probabilities.max(axis=1))
+
+
+def margin_of(probabilities: Floats) -> Floats:
+    """Doubt in [0, 1]: one minus the gap between the two likeliest classes. (n, k >= 2) -> (n,); 1 = cannot tell.
+
+    Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction" (2001).
+    """
+    doubt = np.empty(len(probabilities))
+    for start in range(0, len(probabilities), BLOCK):  # a bounded copy, not a second table of n x k
+        ranked = np.partition(probabilities[start : start + BLOCK], -2, axis=1)
+        doubt[start : start + BLOCK] = 1 - (ranked[:, -1] - ranked[:, -2])
+    return doubt
+
+
+def entropy_of(probabilities: Floats) -> Floats:
+    """Doubt in [0, ln k] nats; 0 ln 0 = 0. (n, k) -> (n,).
+
+    Source: Shannon, "A mathematical theory of communication" (1948).
+    """
+    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    return np.asarray(-(probabilities * logs).sum(axis=1))
+
+
+def by_score(candidates: Candidates, scores: Floats, count: int, regime: str, reason: str) -> Ranking:
+    """The rows of the highest score times class importance; `reason` is a format of the row's own `score`."""
+    weighed = scores * candidates.importance()
+    positions = best_first(weighed, candidates.keys, count)
+    reasons = [reason.format(score=scores[row]) for row in positions]
+    return Ranking(positions, weighed[positions], reasons, regime)
+
+
+def random(candidates: Candidates, count: int) -> Ranking:
+    """The rows of the smallest keys: a uniform draw that is the prefix of one fixed permutation. Score 0."""
+    positions = best_first(np.zeros(len(candidates)), candidates.keys, count)
+    return Ranking(positions, np.zeros(len(positions)), ["uniform draw"] * len(positions), "random")
+
+
+def least_confidence(candidates: Candidates, count: int) -> Ranking:
+    """The rows whose likeliest class is least likely."""
+    scores = least_confidence_of(candidates.require_probabilities("least_confidence"))
+    return by_score(candidates, scores, count, "uncertain", "least confidence {score:.3f}")
+
+
+def margin(candidates: Candidates, count: int) -> Ranking:
+    """The rows whose two likeliest classes are closest; score = 1 - gap."""
+    scores = margin_of(candidates.require_probabilities("margin"))
+    return by_score(candidates, scores, count, "uncertain", "1 - margin {score:.3f}")
+
+
+def entropy(candidates: Candidates, count: int) -> Ranking:
+    """The rows of the highest entropy, in nats."""
+    scores = entropy_of(candidates.require_probabilities("entropy"))
+    return by_score(candidates, scores, count, "uncertain", "entropy {score:.3f}")

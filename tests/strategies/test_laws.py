@@ -1,0 +1,164 @@
+"""What holds for every strategy of the table, and what the registry refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Make
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages._errors import PipelineError
+from stages.strategies import Candidates, Ranking
+from stages.strategies.registry import TABLE, Strategy, find, resolve
+
+ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.engine}-{row.name}")
+
+
+def asked(candidates: Candidates, ranking: Ranking) -> list[str]:
+    return [candidates.ids[position] for position in ranking.positions]
+
+
+def permuted(candidates: Candidates, order: np.ndarray) -> Candidates:
+    return replace(
+        candidates,
+        ids=[candidates.ids[row] for row in order],
+        keys=candidates.keys[order],
+        geometry=candidates.geometry[order],
+        probabilities=candidates.probabilities[order],
+        committee=candidates.committee[:, order],
+    )
+
+
+@ROWS
+@pytest.mark.parametrize("tied", [False, True])
+def test_row_order_changes_neither_the_picks_nor_their_scores(row: Strategy, tied: bool, make: Make) -> None:
+    candidates = make(tied=tied)
+    rank = resolve(row.name, row.engine)
+    shuffled = permuted(candidates, np.random.default_rng(1).permutation(len(candidates)))
+    here, there = rank(candidates, 15), rank(shuffled, 15)
+    assert asked(candidates, here) == asked(shuffled, there)
+    assert here.scores.tolist() == there.scores.tolist()
+    assert (here.reasons, here.regime) == (there.reasons, there.regime)
+
+
+@ROWS
+@pytest.mark.parametrize("count", [1, 15, 120, 500])
+def test_a_batch_has_no_repeats_and_is_the_pool_when_the_pool_is_smaller(row: Strategy, count: int, make: Make) -> None:
+    candidates = make()
+    ranking = resolve(row.name, row.engine)(candidates, count)
+    assert len(set(asked(candidates, ranking))) == min(count, 120)
+
+
+@ROWS
+def test_the_input_is_left_as_it_was_and_numpys_global_generator_is_not_used(row: Strategy, make: Make) -> None:
+    candidates, same = make(), make()
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what must not move
+    resolve(row.name, row.engine)(candidates, 15)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    for name in ("geometry", "labelled", "labelled_class", "probabilities", "committee", "keys"):
+        assert (getattr(candidates, name) == getattr(same, name)).all()
+
+
+@ROWS
+def test_an_empty_pool_gives_an_empty_batch(row: Strategy, make: Make) -> None:
+    ranking = resolve(row.name, row.engine)(make(n=0), 15)
+    assert len(ranking.positions) == 0
+    assert ranking.regime == "nothing to ask"
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    draw=st.integers(0, 10**6),
+    n=st.integers(1, 40),
+    m=st.integers(0, 10),
+    k=st.integers(2, 5),
+    count=st.integers(1, 12),
+)
+def test_our_strategies_take_pools_of_any_shape(draw: int, n: int, m: int, k: int, count: int) -> None:
+    from conftest import make_candidates
+
+    candidates = make_candidates(n=n, m=m, k=k, draw=draw, tied=draw % 2 == 0)
+    for row in TABLE:
+        if row.engine == "own":
+            assert len(resolve(row.name, row.engine)(candidates, count).positions) == min(n, count)
+
+
+def test_picks_do_not_depend_on_threads_or_the_hash_seed() -> None:
+    program = (
+        "from conftest import make_candidates; from stages.strategies.registry import TABLE, resolve\n"
+        "c = make_candidates(n=3000, m=60, d=16, draw=3)\n"
+        "for row in TABLE:\n"
+        "    if row.engine == 'own':\n"
+        "        r = resolve(row.name, 'own')(c, 40); print(row.name, r.positions.tolist(), r.scores.tolist())\n"
+    )
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(Path(__file__).parent)])
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "PYTHONHASHSEED": seed,
+                "OMP_NUM_THREADS": seed,
+                "OPENBLAS_NUM_THREADS": seed,
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert said[0]
+
+
+def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
+    with pytest.raises(PipelineError, match=re.escape("unknown strategy 'entropi' (did you mean 'entropy'?)")):
+        resolve("entropi")
+
+
+def test_uncertainty_is_another_name_for_least_confidence() -> None:
+    assert find("uncertainty", "modal").path == "stages.strategies.modal.least_confidence"
+
+
+def test_a_strategy_that_the_engine_lacks_is_ours() -> None:
+    assert find("dbal", "modal").engine == "own"
+
+
+def test_an_unknown_param_is_refused_by_name(make: Make) -> None:
+    with pytest.raises(PipelineError, match="unexpected keyword argument 'prefilters'"):
+        resolve("dbal")(make(), 5, prefilters=3)
+
+
+@pytest.mark.parametrize("fault", [np.nan, -0.1, 0.9])
+def test_rows_that_are_not_probabilities_are_refused(fault: float, make: Make) -> None:
+    candidates = make()
+    rows = candidates.probabilities.copy()
+    rows[3, 0] = fault
+    with pytest.raises(PipelineError, match="does not sum to 1"):
+        resolve("margin")(replace(candidates, probabilities=rows), 5)
+
+
+def test_a_strategy_that_needs_a_model_says_so_when_there_is_none(make: Make) -> None:
+    with pytest.raises(PipelineError, match="strategy 'margin' needs a model"):
+        resolve("margin")(replace(make(), probabilities=None), 5)
+
+
+def test_class_weights_draw_the_batch_towards_a_class(make: Make) -> None:
+    candidates = make()
+    weighed = replace(candidates, class_weights=np.array([2.8, 0.1, 0.1]))
+    for row in TABLE:
+        if "probabilities" in row.needs:
+            plain = resolve(row.name, row.engine)(candidates, 20).positions
+            drawn = resolve(row.name, row.engine)(weighed, 20).positions
+            shares = [candidates.probabilities[rows, 0].mean() for rows in (plain, drawn)]
+            assert shares[1] > shares[0], row.name
