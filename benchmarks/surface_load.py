@@ -63,9 +63,11 @@ class Connection:
         self._port = port
 
     async def open(self) -> None:
+        """Connect."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
 
     async def call(self, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+        """Status and JSON of one request."""
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         header = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -111,8 +113,9 @@ def make_project(root: Path, items: int) -> None:
     (root / "stages" / "query.py").touch()
     (root / "dvc.yaml").touch()
     (root / "params.yaml").write_text(
-        f"seed: 1\nlabels: {LABELS}\ndata: {{pool: p.csv, seed: s.csv, test: t.csv, label: label, text: text}}\n"
-        "features: {kind: text}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n"
+        f"seed: 1\nlabels: {LABELS}\n"
+        "data: {pool: p.csv, seed: s.csv, test: t.csv, images: data, label: label, text: text}\n"
+        "features: {kind: text, vectors: data/none.csv}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n"
     )
     tasks = [
         _prodigy.task(

@@ -32,7 +32,7 @@ _KINDS = {
 _SHOWN = 10
 
 
-class _Bad(Exception):
+class _Bad(Exception):  # noqa: N818 - a verdict on a row
     """Why a row is not taken: the fault's name, and a sentence."""
 
     def __init__(self, fault: str, why: str) -> None:
@@ -186,10 +186,8 @@ def state_of(newest: Round, answers: Sequence[Answer]) -> list[str]:
         lines.append(f"  missing: {_some(missing)}")
     labels = {item: {answer.label for answer in answers if answer.id == item and answer.label} for item in said}
     split = [item for item in asked if len(labels.get(item, ())) > 1]
-    for item in split[:_SHOWN]:
-        lines.append(
-            f"  annotators differ on {item}: " + ", ".join(f"{who} {what}" for who, what in said[item].items())
-        )
+    told = {item: ", ".join(f"{who} {what}" for who, what in said[item].items()) for item in split[:_SHOWN]}
+    lines += [f"  annotators differ on {item}: {words}" for item, words in told.items()]
     if len(split) > _SHOWN:
         lines.append(f"  annotators differ on {len(split) - _SHOWN} more")
     spellings: Mapping[str, set[str]] = defaultdict(set)

@@ -1,4 +1,6 @@
-"""The Prodigy recipe: prodigy al.choice DATASET data/rounds/NNN/asked.jsonl -F rounds/surfaces/al_choice.py
+"""The Prodigy recipe of the loop.
+
+    prodigy al.choice DATASET data/rounds/NNN/asked.jsonl -F rounds/surfaces/al_choice.py
 
 Asks the rows in the order of the file, one label each, and keeps every key that `rounds collect` needs. It
 imports nothing but Prodigy (1.11 to 1.18), so that it runs in Prodigy's own environment.
@@ -45,9 +47,8 @@ def al_choice(dataset: str, source: str, overlap: int = 1) -> dict[str, Any]:
 
     def on_exit(controller: object) -> None:
         del controller
-        print(
-            f"Next: prodigy db-out {json.dumps(dataset)} > answers.jsonl && rounds collect answers.jsonl && rounds close"
-        )
+        steps = f"prodigy db-out {json.dumps(dataset)} > answers.jsonl && rounds collect answers.jsonl && rounds close"
+        print(f"Next: {steps}")  # noqa: T201 - Prodigy has the terminal, and a person reads it
 
     sharing = {"feed_overlap": False} if overlap == 1 else {"annotations_per_task": overlap}
     return {

@@ -33,7 +33,7 @@ HISTORY = 10
 LONGEST_NAME = 20
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
     """An answer that is not taken; the message tells the annotator why. `code` is the HTTP status that says so."""
 
     def __init__(self, code: int, why: str) -> None:

@@ -138,48 +138,34 @@ class Guard:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
 
 
-def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: str = "") -> ASGIApp:
-    """The web app. guide: guidelines as Markdown. images: the folder that pictures given as paths must lie in."""
-    markup = MarkdownIt("js-default", {"html": False}).render(guide)
-    page = (STATIC / "page.html").read_text(encoding="utf-8").replace("__GUIDE__", markup)
+class Handlers:
+    """What the page's addresses answer."""
 
-    async def start(_: Request) -> Response:
-        return Response(page, media_type="text/html")
+    def __init__(self, desk: Desk, images: Path) -> None:
+        self._desk, self._images = desk, images
 
-    def static(name: str, kind: str) -> Route:
-        data = (STATIC / name).read_bytes()
+    async def state(self, request: Request) -> Response:
+        """Everything that the page shows to a session."""
+        return reply(200, shown_state(self._desk, self._session(request.query_params.get("session", ""))))
 
-        async def serve(_: Request) -> Response:
-            return Response(data, media_type=kind)
+    async def item(self, request: Request) -> Response:
+        """One card, to look at again."""
+        session = self._session(request.query_params.get("session", ""))
+        return reply(200, shown_item(self._desk, session, _position(self._desk, request, "position")))
 
-        return Route(f"/{name}", serve)
-
-    async def state(request: Request) -> Response:
-        return reply(200, shown_state(desk, desk.session(session_name(request.query_params.get("session", "")))))
-
-    async def item(request: Request) -> Response:
-        session = desk.session(session_name(request.query_params.get("session", "")))
-        return reply(200, shown_item(desk, session, _position(desk, request, "position")))
-
-    async def answer(request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
+        """Save an answer; the response leaves when it is on the disk."""
         try:
             sent = Sent.model_validate_json(await request.body())
         except ValidationError as error:
             raise Refused(400, "The page sent something odd. Reload it.") from error
-        session = desk.session(session_name(sent.session))
+        desk, session = self._desk, self._session(sent.session)
         if sent.batch != desk.batch or sent.position >= len(desk.tasks):
             raise Refused(410, "A new batch has begun. Reload the page.")
+        kept = {"key": sent.key, "replaces": sent.replaces}
         try:
             async with session.busy:
-                taken = desk.take(
-                    session,
-                    sent.position,
-                    sent.answer,
-                    sent.label,
-                    key=sent.key,
-                    replaces=sent.replaces,
-                    flagged=sent.flagged,
-                )
+                taken = desk.take(session, sent.position, sent.answer, sent.label, flagged=sent.flagged, **kept)
                 if taken is not None:
                     await run_in_threadpool(taken.save)  # one disk for many: the others are served meanwhile
                     desk.settle(session, taken)
@@ -187,31 +173,47 @@ def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: s
             return reply(refused.code, {"error": str(refused), "state": shown_state(desk, session)})
         return reply(200, {"state": shown_state(desk, session)})
 
-    async def image(request: Request) -> Response:
-        data = picture(desk.tasks[_position(desk, request, "")].get("image"), images)
+    async def image(self, request: Request) -> Response:
+        """The picture of an item, as what it is, not as what it claims to be."""
+        data = picture(self._desk.tasks[_position(self._desk, request, "")].get("image"), self._images)
         kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
         if kind is None:
             raise Refused(404, "There is no picture here.")
         return Response(data, media_type=kind)
 
-    async def refused(_: Request, error: Exception) -> Response:
-        return reply(error.code if isinstance(error, Refused) else 503, {"error": str(error)})
+    def _session(self, name: str) -> Session:
+        return self._desk.session(session_name(name))
 
-    async def nothing(_: Request) -> Response:
-        return Response(status_code=204)
 
+def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: str = "") -> ASGIApp:
+    """The web app. guide: guidelines as Markdown. images: the folder that pictures given as paths must lie in."""
+    markup = MarkdownIt("js-default", {"html": False}).render(guide)
+    page = (STATIC / "page.html").read_text(encoding="utf-8").replace("__GUIDE__", markup)
+    handlers = Handlers(desk, images)
     routes = [
-        Route("/", start),
-        static("page.css", "text/css"),
-        static("page.js", "text/javascript"),
-        Route("/api/state", state),
-        Route("/api/item", item),
-        Route("/api/answer", answer, methods=["POST"]),
-        Route("/image/{position}", image),
-        Route("/favicon.ico", nothing),
+        _fixed("/", page.encode(), "text/html"),
+        _fixed("/page.css", (STATIC / "page.css").read_bytes(), "text/css"),
+        _fixed("/page.js", (STATIC / "page.js").read_bytes(), "text/javascript"),
+        _fixed("/favicon.ico", b"", "image/x-icon"),
+        Route("/api/state", handlers.state),
+        Route("/api/item", handlers.item),
+        Route("/api/answer", handlers.answer, methods=["POST"]),
+        Route("/image/{position}", handlers.image),
     ]
-    inner = Starlette(routes=routes, exception_handlers={Refused: refused, OSError: refused, ClientDisconnect: refused})
+    inner = Starlette(routes=routes, exception_handlers={Refused: _told, OSError: _told, ClientDisconnect: _told})
     return Guard(inner, hosts, token)
+
+
+def _fixed(path: str, data: bytes, kind: str) -> Route:
+    async def serve(_: Request) -> Response:
+        return Response(data, media_type=kind)
+
+    return Route(path, serve)
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    """A refusal in its own words; a disk that does not write is worth trying again (503)."""
+    return reply(error.code if isinstance(error, Refused) else 503, {"error": str(error)})
 
 
 def _position(desk: Desk, request: Request, name: str) -> int:
@@ -326,7 +328,7 @@ def serve(project: Project, *, host: str, port: int, idle: float, open_browser: 
         web = app(
             desk,
             guide=guide.read_text(encoding="utf-8") if guide else "",
-            images=(project.root / params.data.pool).parent,
+            images=project.root / params.data.images,
             hosts=frozenset(LOOPBACK) if loopback else frozenset(),
             token=token,
         )

@@ -18,7 +18,7 @@ from rounds.project import Project
 from stages import _prodigy
 from stages._canonical import Row, jsonl, read_jsonl, write_jsonl
 from stages._errors import PipelineError
-from tests.surfaces.conftest import LABELS, MakeProject, text_tasks, write_round
+from tests.surfaces.conftest import LABELS, MakeProject, params_text, text_tasks, write_round
 
 State = list[tuple[str | None, str, str, str | None]]
 
@@ -222,9 +222,8 @@ def test_any_order_repetition_and_split_of_the_files_gives_the_same_state(rows: 
             project = bare_project(root)
             pieces = [rows]
             if rearrange:
-                mixed = data.draw(
-                    st.permutations(rows + data.draw(st.lists(st.sampled_from(rows)) if rows else st.just([])))
-                )
+                again = data.draw(st.lists(st.sampled_from(rows))) if rows else []
+                mixed = data.draw(st.permutations(rows + again))
                 cut = data.draw(st.integers(0, len(mixed)))
                 pieces = data.draw(st.permutations([mixed[:cut], mixed[cut:], mixed[:cut]]))
             for number, piece in enumerate(pieces):
@@ -239,10 +238,7 @@ def test_any_order_repetition_and_split_of_the_files_gives_the_same_state(rows: 
 
 def bare_project(root: Path, texts: Sequence[str] = ("good", "bad", "so so")) -> Project:
     """As `make_project` makes it, in a folder of one's own (hypothesis runs many)."""
-    (root / "params.yaml").write_text(
-        f"seed: 1\nlabels: {list(LABELS)!r}\ndata: {{pool: p.csv, seed: s.csv, test: t.csv, label: label, text: text}}\n"
-        "features: {kind: text}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n"
-    )
+    (root / "params.yaml").write_text(params_text(), encoding="utf-8")
     write_round(root, 1, text_tasks(texts), "b1")
     return Project(root)
 

@@ -222,7 +222,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_line(
         monkeypatch.setattr(os, "write", full)
         return whole(handle, data[:20])
 
-    def full(handle: int, data: bytes) -> int:
+    def full(_handle: int, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", half)
@@ -257,9 +257,9 @@ def test_times_of_a_session_go_forward_even_when_the_clock_goes_back(make_projec
 
 def test_two_servers_cannot_serve_one_round(make_project: MakeProject) -> None:
     newest = make_project().last_round()
-    with sole_writer(newest):
-        with pytest.raises(PipelineError, match="a page is being served on this round"), sole_writer(newest):
-            pass
+    refused = pytest.raises(PipelineError, match="a page is being served on this round")
+    with sole_writer(newest), refused, sole_writer(newest):
+        pass
     with sole_writer(newest):
         pass
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
@@ -38,7 +38,7 @@ QUIET = {
 
 def test_the_labelling_interface_holds_the_labels_in_order_escaped_and_with_keys() -> None:
     labels = ['a "quoted" <one> & more', *(f"label {n}" for n in range(11))]
-    root = ElementTree.fromstring(label_studio.label_config(labels, image=False))
+    root = ET.fromstring(label_studio.label_config(labels, image=False))
     choices = list(root.iter("Choice"))
     assert [choice.get("value") for choice in choices] == labels
     assert [choice.get("hotkey") for choice in choices] == [*"1234567890", None, None]
@@ -46,7 +46,7 @@ def test_the_labelling_interface_holds_the_labels_in_order_escaped_and_with_keys
 
 
 def test_labels_that_are_digits_have_themselves_as_keys() -> None:
-    root = ElementTree.fromstring(label_studio.label_config(["0", "1", "7"], image=True))
+    root = ET.fromstring(label_studio.label_config(["0", "1", "7"], image=True))
     assert [choice.get("hotkey") for choice in root.iter("Choice")] == ["0", "1", "7"]
     assert [image.get("value") for image in root.iter("Image")] == ["$image"]
 
@@ -132,7 +132,8 @@ def test_a_round_with_a_real_server(make_project: MakeProject, server: httpx.Cli
     assert "4 of 4 items sent" in run(annotate, "--with", "label-studio", *where)
     assert "0 of 4 items sent" in run(annotate, "--with", "label-studio", *where)
 
-    number = next(one["id"] for one in server.get("/api/projects/").json()["results"] if one["title"].startswith(kind[:20]))
+    known = {one["title"][:20]: one["id"] for one in server.get("/api/projects/").json()["results"]}
+    number = known[kind[:20]]
     settings = server.get(f"/api/projects/{number}/").json()
     assert (settings["sampling"], settings["maximum_annotations"]) == ("Sequential sampling", 2)
     tasks = server.get("/api/tasks/", params={"project": number}).json()["tasks"]

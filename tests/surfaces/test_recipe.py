@@ -1,4 +1,4 @@
-"""The Prodigy recipe, called as the plain function it is: with a stand-in for Prodigy, and with the real one if it is here."""
+"""The Prodigy recipe, called as the plain function it is, with a stand-in for Prodigy or the real one."""
 
 from __future__ import annotations
 
@@ -131,12 +131,12 @@ def test_annotate_prints_the_commands_for_serving_people_and_collecting(make_pro
     make_project(surface="surface: {annotations_per_item: 2}\n")
     result = CliRunner().invoke(annotate.command, ["--with", "prodigy", "--annotator", "ana", "--annotator", "Bo K."])
     assert result.exit_code == 0
+    people, batch = "PRODIGY_ALLOWED_SESSIONS='ana,Bo K.'", "data/rounds/001/asked.jsonl"
     assert result.stdout.splitlines() == [
         "# serve, with the project's recipe",
-        "PRODIGY_ALLOWED_SESSIONS='ana,Bo K.' prodigy al.choice round_001 "
-        "data/rounds/001/asked.jsonl --overlap 2 -F rounds/surfaces/al_choice.py",
+        f"{people} prodigy al.choice round_001 {batch} --overlap 2 -F rounds/surfaces/al_choice.py",
         "# or without it",
-        "PRODIGY_ALLOWED_SESSIONS='ana,Bo K.' prodigy mark round_001 data/rounds/001/asked.jsonl --view-id choice",
+        f"{people} prodigy mark round_001 {batch} --view-id choice",
         "# one address for each annotator",
         "#   http://localhost:8080/?session=ana",
         "#   http://localhost:8080/?session=Bo%20K.",
