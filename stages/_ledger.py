@@ -50,15 +50,6 @@ def read_labels(path: Path, classes: list[str]) -> Labels:
     return Labels([row["id"] for row in rows], labels, rows)
 
 
-def labels_known_at(known: list[Row], at: int) -> dict[str, str]:
-    """id -> the label that was accepted after round `at`, from the rows of known.jsonl."""
-    return {
-        row["id"]: row["label"]
-        for row in known
-        if row["from_round"] <= at and (row["to_round"] is None or at < row["to_round"])
-    }
-
-
 def check_label(label: str, classes: list[str], where: object) -> None:
     """Raises PipelineError, naming the closest class, when `label` is not one of `classes`."""
     if label not in classes:

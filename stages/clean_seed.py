@@ -18,7 +18,7 @@ from stages._ledger import check_label
 from stages._params import Params, load
 from stages._quality import Doubts, judge, worst
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, read_index, read_model_matrix
+from stages._store import Index, read_geometry, read_index, read_model_matrix
 from stages._tables import Table, as_text, read_table
 
 
@@ -73,7 +73,8 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     seed = seed_labels(read_table(table, may_be_empty=True), index, params)
     classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
     rows, ids = index.rows("seed"), [row["id"] for row in seed]
-    found = judge(read_model_matrix(features)[rows], classes, ids, index.sha[rows], params)
+    matrix, geometry = read_model_matrix(features)[rows], read_geometry(features)[rows]
+    found = judge(matrix, geometry, classes, ids, index.sha[rows], params).doubts
     doubted = suspects(seed, classes, found, params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)

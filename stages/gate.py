@@ -23,7 +23,7 @@ from stages._params import Gate, Params, load
 from stages._quality import Doubts, judge, worst
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
-from stages._store import Index, Matrix, read_index, read_model_matrix
+from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
 
 
 @dataclass(frozen=True)
