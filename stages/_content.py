@@ -76,7 +76,7 @@ def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]
                 small = image.convert(mode).resize((size, size), Image.Resampling.BOX)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombWarning) as error:
         raise PipelineError(where, f"unreadable image ({error})", "replace the file or remove the row") from error
-    return (np.asarray(small, dtype=np.float32) / 255).ravel()
+    return (np.asarray(small, dtype=np.float32) / np.float32(255)).ravel()
 
 
 def number_columns(table: Table, params: Params) -> list[str]:
@@ -116,7 +116,7 @@ def vectors(table: Table, column: str) -> NDArray[np.float32]:
 
 
 def shown(table: Table, row: int, params: Params) -> dict[str, Any]:
-    """What a person sees of a row: {"text"}, {"image", "path"?} or {"fields"}; both text and image when there are both."""
+    """What a person sees of a row: {"text"}, {"image", "path"?}, both of them, or {"fields"}."""
     data = params.data
     content: dict[str, Any] = {}
     if data.image:

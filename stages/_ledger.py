@@ -50,21 +50,17 @@ def read_labels(path: Path, classes: list[str]) -> Labels:
     return Labels([row["id"] for row in rows], labels, rows)
 
 
+def labels_known_at(known: list[Row], at: int) -> dict[str, str]:
+    """Each id's label that was accepted after round `at`, from the rows of known.jsonl."""
+    return {
+        row["id"]: row["label"]
+        for row in known
+        if row["from_round"] <= at and (row["to_round"] is None or at < row["to_round"])
+    }
+
+
 def check_label(label: str, classes: list[str], where: object) -> None:
     """Raises PipelineError, naming the closest class, when `label` is not one of `classes`."""
     if label not in classes:
         what = f"label {label!r} is not in params.labels{closest(label, classes)}"
         raise PipelineError(where, what, "correct the label, or add the class to params.labels")
-
-
-def labels_known_at(known: list[Row], upto: int) -> dict[str, str]:
-    """The accepted label of each id as it was known after round `upto`.
-
-    known: rows of build/gate/known.jsonl (id, label, from_round, to_round or null): a label holds from `from_round`
-    up to, not including, `to_round`.
-    """
-    return {
-        row["id"]: row["label"]
-        for row in known
-        if row["from_round"] <= upto and (row["to_round"] is None or upto < row["to_round"])
-    }

@@ -187,7 +187,7 @@ def load(path: Path = PARAMS) -> Params:
 
 
 def _plain(node: Any) -> Any:
-    """ruamel's round-trip nodes as the built-in types that strict validation expects."""
+    """The round-trip nodes as the built-in types that strict validation expects."""
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -221,9 +221,7 @@ def _known(keys: list[str]) -> list[str]:
     """The keys that the section at `keys` accepts."""
     model: Any = Params
     for key in keys:
-        field = next(
-            (field for name, field in model.model_fields.items() if key in (name, field.alias)), None
-        )
+        field = next((field for name, field in model.model_fields.items() if key in (name, field.alias)), None)
         model = next((kind for kind in _models(field.annotation) if kind), None) if field else None
         if model is None:
             return []
@@ -238,10 +236,11 @@ def _models(annotation: Any) -> list[Any]:
 
 def _line(document: Any, keys: tuple[int | str, ...]) -> int:
     """The line of the deepest key of `keys` that stands in the document."""
-    line, node = 1, document
+    line = 1
+    node: Any = document
     for key in keys:
         try:
-            line = node.lc.key(key)[0] + 1 if isinstance(node, dict) else node.lc.item(key)[0] + 1
+            line = (node.lc.key(key) if hasattr(node, "keys") else node.lc.item(key))[0] + 1
             node = node[key]
         except (KeyError, IndexError, AttributeError, TypeError):
             break

@@ -31,7 +31,7 @@ def canonical(data: bytes) -> bytes:
             return [renumber(item) for item in node]
         if not isinstance(node, dict):
             return node
-        renewed = {}
+        renewed: dict[str, Any] = {}
         for key, value in node.items():
             if key == "__id__":
                 shared = not node.get("is_json", False)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._canonical import sha256
-from stages._content import exact_bytes, image_bytes, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
 from stages._errors import PipelineError
 from stages._imports import build
 from stages._params import Params, TextFeatures, load
@@ -133,7 +133,9 @@ def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
         return text_features(inputs, fitted_on, params.features.text)  # type: ignore[arg-type]  # texts by kind
     if kind == "custom":
         if params.features.custom is None:
-            raise PipelineError("params.yaml features.custom", "features.kind is custom, and no path is named", "set it")
+            raise PipelineError(
+                "params.yaml features.custom", "features.kind is custom, and no path is named", "set it"
+            )
         transformer = build(params.features.custom, params.seed, "features.custom")
         matrix = transformer.fit(inputs[fitted_on]).transform(inputs)
         return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
@@ -209,7 +211,9 @@ def featurize(params: Params) -> tuple[Index, Matrix, NDArray[np.float32]]:
     }
     if len(tables["seed"]) > len(tables["pool"]):
         what = f"the seed has {len(tables['seed'])} rows and the pool only {len(tables['pool'])}"
-        raise PipelineError(tables["seed"].path, what, "swap data.pool and data.seed in params.yaml if they are mixed up")
+        raise PipelineError(
+            tables["seed"].path, what, "swap data.pool and data.seed in params.yaml if they are mixed up"
+        )
     index = make_index(tables, params)
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))

@@ -28,6 +28,7 @@ from stages.strategies import Candidates, Ranking
 from stages.strategies.registry import resolve
 
 Floats = NDArray[np.float64]
+NEVER_AGAIN = ("reject", "unresolved")
 RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
 
 
@@ -58,14 +59,14 @@ def doubt(probabilities: Floats) -> Floats:
 def unasked(index: Index, gate: Gate, cooldown: int) -> NDArray[np.intp]:
     """Pool rows that may be asked now: not labelled or doubted (nor a copy of such), not rejected, not cooling down.
 
-    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once.
+    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one at once.
     """
     pool = index.rows("pool")
     settled = set(gate.accepted.ids) | {row["id"] for row in gate.review}
     next_round = gate.state["rounds"] + 1
     for row in gate.unlabelled:
         resting = next_round - row["round"] <= cooldown
-        if row["kind"] == "reject" or row["times"] >= RETRIES or resting:
+        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and (row["times"] >= RETRIES or resting)):
             settled.add(row["id"])
     free = index.askable() & np.fromiter((item not in settled for item in index.ids[pool]), dtype=np.bool_)
     return np.flatnonzero(free)
@@ -126,9 +127,7 @@ def compose(
     return Batch(rows, _metrics(rows, ranking, doubts, gate, params, len(free)))
 
 
-def _active_rows(
-    ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index
-) -> list[Row]:
+def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
     rows = []
     for position, score, reason in zip(ranking.positions, ranking.scores, ranking.reasons, strict=True):
         item = candidates.ids[position]
@@ -176,9 +175,7 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
     return [next(second) if place in slots else next(first) for place in range(len(rows) + len(asked_again))]
 
 
-def _metrics(
-    rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, params: Params, free: int
-) -> Row:
+def _metrics(rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, params: Params, free: int) -> Row:
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}

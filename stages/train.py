@@ -41,12 +41,12 @@ def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Train
     n_classes = len(params.labels)
     pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
     if len(np.unique(labels.classes)) < 2:
-        return Trained(None, *(np.zeros((count, n_classes)) for count in (pool.shape[0], test.shape[0], len(labels.ids))))
+        return Trained(
+            None, *(np.zeros((count, n_classes)) for count in (pool.shape[0], test.shape[0], len(labels.ids)))
+        )
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
     classifier = fit(params.model, rows, labels.classes, n_classes, params.seed)
-    held_out = out_of_fold(
-        params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed
-    )
+    held_out = out_of_fold(params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed)
     return Trained(classifier, classifier.scores(pool), classifier.scores(test), held_out)
 
 

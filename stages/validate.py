@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from stages._alarms import alarms
 from stages._canonical import Row, read_json, read_jsonl, write_json
-from stages._errors import PipelineError
 from stages._identity import order_key, stratified_folds
 from stages._learning import Ints, fit
 from stages._ledger import check_label, labels_known_at
@@ -37,42 +36,39 @@ Labelled = dict[str, int]
 
 @dataclass(frozen=True)
 class History:
-    """What was asked and what is known of it: the asked rows, the intervals of known labels, the rounds accepted."""
+    """What was asked, the intervals of rounds in which labels were known, the seed's ids, the rounds accepted."""
 
     asked: list[Row]
     known: list[Row]
+    seed_ids: frozenset[str]
     rounds: int
 
-    def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
-        """The labels an arm had after round `upto`, in the order in which they were asked, seed first.
+    def control(self, upto: int, seed: int) -> list[str]:
+        """The ids that the control arm's walk had passed after round `upto`, whoever asked them, in asking order."""
+        rows = self._asked(upto)
+        reached = max((order_key(seed, row["id"]) for row in rows if "control" in row["arms"]), default=-1)
+        return [row["id"] for row in rows if order_key(seed, row["id"]) <= reached]
 
-        active: every id that the strategy picked. random: every id that the control arm's walk had passed, whoever
-        asked it: an id both arms wanted counts for both.
+    def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
+        """The labels an arm had after round `upto`: the seed's, then its own in the order in which they were asked.
+
+        active: every id that the strategy picked. random: `control`. An id both arms wanted counts for both.
         """
         place = {label: number for number, label in enumerate(classes)}
         known = labels_known_at(self.known, upto)
-        rows = [row for row in self.asked if row["round"] <= upto]
-        order = {row["id"]: (row["round"], row["rank"]) for row in reversed(rows)}
         if name == "active":
-            members = {row["id"] for row in rows if "active" in row["arms"]}
+            members = [row["id"] for row in self._asked(upto) if "active" in row["arms"]]
         else:
-            walked = [order_key(seed, row["id"]) for row in rows if "control" in row["arms"]]
-            members = {item for item in order if order_key(seed, item) <= max(walked, default=-1)}
-        seeds = sorted(item for item in known if item not in order)
-        from_rounds = sorted((item for item in members if item in known), key=lambda item: order[item])
-        asked_seeds = sorted(item for item in order if item in known and item not in members and self._was_seed(item))
-        return {item: place[known[item]] for item in [*seeds, *asked_seeds, *from_rounds]}
+            members = self.control(upto, seed)
+        return {item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known}
 
-    def _was_seed(self, item: str) -> bool:
-        return any(row["id"] == item and row["from_round"] == 0 for row in self.known)
-
-    def control(self, upto: int, classes: list[str], seed: int) -> Labelled:
-        """The random arm without its seed."""
-        return {
-            item: label
-            for item, label in self.arm("random", upto, classes, seed).items()
-            if not self._was_seed(item)
-        }
+    def _asked(self, upto: int) -> list[Row]:
+        """The rows that asked for something new, up to a round, in asking order; an id stands once."""
+        first: dict[str, Row] = {}
+        for row in sorted(self.asked, key=lambda row: (row["round"], row["rank"])):
+            if row["round"] <= upto and row["id"] not in self.seed_ids:
+                first.setdefault(row["id"], row)
+        return list(first.values())
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class Judged:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which predictions are right."""
-        return self.truth == self.predicted
+        return np.asarray(self.truth == self.predicted)
 
 
 Judge = Callable[[Labelled, int], Judged | None]
@@ -109,7 +105,9 @@ def judge_on_control(index: Index, matrix: Matrix, history: History, params: Par
     """A judge for projects without a test set: predicts the control arm's labels, each by a model that left it out."""
 
     def judge(labelled: Labelled, upto: int) -> Judged | None:
-        control = history.control(upto, params.labels, params.seed)
+        passed = set(history.control(upto, params.seed))
+        arm = history.arm("random", upto, params.labels, params.seed)
+        control = {item: label for item, label in arm.items() if item in passed}
         if len(control) < ENOUGH_TO_JUDGE or not labelled:
             return None
         items, truth = list(control), np.array(list(control.values()), dtype=np.intp)
@@ -130,7 +128,7 @@ def judge_on_control(index: Index, matrix: Matrix, history: History, params: Par
 
 
 def points(rounds: int, most: int) -> list[int]:
-    """The rounds at which the curve is drawn: all of 0 … rounds, or `most` of them evenly spaced, both ends included."""
+    """The rounds of the curve's points: all of 0 … rounds, or `most` of them evenly spaced, both ends included."""
     if rounds + 1 <= most:
         return list(range(rounds + 1))
     return sorted({round(step * rounds / (most - 1)) for step in range(most)})
@@ -167,7 +165,7 @@ def _overall(judged: Judged, n_classes: int) -> Row:
 
 
 def difference(history: History, judge: Judge, params: Params) -> Row:
-    """Active minus random accuracy at the same number of labels (all that random has), with a paired bootstrap interval.
+    """Active minus random accuracy at the number of labels that random has, with a paired bootstrap interval.
 
     Source: Efron, Tibshirani, "An introduction to the bootstrap" (1993), percentile interval over judged rows.
     """
@@ -211,7 +209,7 @@ def _similar(left: NDArray[np.float32], right: NDArray[np.float32], threshold: f
     return np.asarray(1 - squared / 2 >= threshold)
 
 
-def test_truth(table: Table, index: Index, params: Params) -> Ints:
+def truth_of_test(table: Table, index: Index, params: Params) -> Ints:
     """The classes of the test rows in the order of the index. Raises PipelineError at file:line for a bad label."""
     cells = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
     for row, label in enumerate(cells):
@@ -252,10 +250,11 @@ def main(
     index, matrix = read_index(features), read_model_matrix(features)
     rounds = read_json(gate / "state.json")["rounds"]
     asked = [row for row in read_jsonl(labels / "asked.jsonl") if row["round"] <= rounds]
-    history = History(asked, read_jsonl(gate / "known.jsonl"), rounds)
+    seed_ids = frozenset(index.ids[index.rows("seed")])
+    history = History(asked, read_jsonl(gate / "known.jsonl"), seed_ids, rounds)
     table = read_table(test, may_be_empty=True)
     if len(table):
-        judge, judged_on = judge_on_test(index, matrix, test_truth(table, index, params), params), "test set"
+        judge, judged_on = judge_on_test(index, matrix, truth_of_test(table, index, params), params), "test set"
     else:
         judge, judged_on = judge_on_control(index, matrix, history, params), "control arm"
     curve, recall = learning_curve(history, judge, params)
