@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._canonical import Row
 from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
 from stages._params import Params
@@ -25,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 NEIGHBOURS = 15
 TREES, TREE_ROWS = 100, 5000  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
-SHARPNESS = (1 / 3, 1 / 4, 1 / 6, 1 / 10)  # temperatures of the truth, as shares of the calibrated one (see `doubts`)
+SHARPER, SHARPER_BY_NOISE = 3.0, 10.0  # the truth is this much sharper than a calibrated model (see `doubts`)
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
@@ -147,25 +148,28 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
     A label is either right, drawn from softmax(scores / t), or wrong: a true class y drawn from it was taken for
     the label with chance q[y, label]. The share of wrong labels, q and t are fitted by maximum a posteriori (EM).
     What cannot be fitted is how far a model's doubt is the label's fault: calibrated to wrong labels, a model
-    explains every one of them as its own ignorance. So t is at most a third of the calibrated temperature: what a
-    model finds hard, people mostly do not. Source for the noise model: Natarajan et al., "Learning with noisy
-    labels" (2013); for EM over it: Dawid, Skene, "Maximum likelihood estimation of observer error-rates" (1979).
+    explains every one of them as its own ignorance. So t is at most a third of the calibrated temperature (what a
+    model finds hard, people mostly do not), and less, the more labels are plainly wrong. Sources: for the noise
+    model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene, "Maximum likelihood
+    estimation of observer error-rates using the EM algorithm" (1979).
     """
     n, k = scores.shape
     counts = np.bincount(labels, minlength=k)
     judged = counts[labels] >= min_class
     classes = np.flatnonzero(counts)
     if judged.sum() < MIN_LABELS or len(classes) < 2:
-        return Doubts(np.zeros(n), labels.copy(), np.zeros(n, dtype=np.bool_), 0.0)
+        return _unjudged(labels)
     place = np.searchsorted(classes, labels)
     narrow = scores[:, classes]
     rows = np.flatnonzero(judged)
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), FIT_ROWS)).astype(np.intp)]
-    fits = [(*_fit_errors(softmax(narrow[some], share), place[some]), share) for share in SHARPNESS]
-    _, wrong, confusion, sharpness = max(fits, key=lambda fit: fit[0])
+    plainly = _fit_errors(softmax(narrow[some], 1 / SHARPER), place[some])[1]
+    top = 1 / (SHARPER + SHARPER_BY_NOISE * plainly)
+    fits = [(*_fit_errors(softmax(narrow[some], t), place[some]), t) for t in (top, top / 1.5, top / 2.5)]
+    _, wrong, confusion, temperature = max(fits, key=lambda fit: fit[0])
     error, suggested = np.zeros(n), labels.copy()
     for part in np.array_split(rows, max(1, len(rows) * len(classes) // BLOCK)):
-        own, other = _explained(softmax(narrow[part], sharpness), place[part], confusion)
+        own, other = _explained(softmax(narrow[part], temperature), place[part], confusion)
         mistaken = wrong * other.sum(axis=1)
         error[part] = mistaken / (mistaken + (1 - wrong) * own + TINY)
         other[np.arange(len(part)), place[part]] = -1
@@ -209,34 +213,73 @@ def _fit_errors(chances: Floats, place: Ints) -> tuple[float, float, Floats]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Doubts about n labels, and the calibrated out-of-sample logits (n, k) that they rest on."""
+    """All that is found about n labelled rows.
+
+    doubts     how likely each label is wrong
+    scores     (n, k) calibrated out-of-sample logits that the doubts rest on; all 0 below MIN_LABELS rows
+    conflict   (n,) True where an exact copy of the row has another label
+    outlier    (n,) mean distance to the neighbours over the median one; above OUTLIER is far from everything
+    duplicates (n,) number of the group of near duplicates, -1 for none
+    """
 
     doubts: Doubts
     scores: Floats
+    conflict: Mask
+    outlier: Floats
+    duplicates: Ints
 
 
-def judge(matrix: Matrix, geometry: Geometry, labels: Ints, ids: list[str], sha: list[str], params: Params) -> Judgement:
-    """The doubts about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
+def judge(
+    matrix: Matrix, geometry: Geometry, labels: Ints, ids: list[str], sha: list[str], params: Params
+) -> Judgement:
+    """What can be found about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
 
-    A row and its exact copy with the same label are judged as one: a copied mistake cannot vouch for itself.
+    A row and its exact copy with the same label are judged as one: a copied mistake cannot vouch for itself. Copies
+    with different labels cannot all be right: each is wrong with at least the share of copies that contradict it.
     """
     n, k = len(labels), len(params.labels)
     first: dict[tuple[str, int], int] = {}
     place = np.array([first.setdefault((key, int(c)), len(first)) for key, c in zip(sha, labels, strict=True)], np.intp)
-    if len(first) < MIN_LABELS:
-        return Judgement(Doubts(np.zeros(n), labels.copy(), np.zeros(n, dtype=np.bool_), 0.0), np.zeros((n, k)))
     keep = np.unique(place, return_index=True)[1]
     kept, space = labels[keep], np.asarray(geometry[keep])
-    names, options = [ids[row] for row in keep], params.quality
-    views = [
-        out_of_fold(params.model, matrix[keep], kept, names, k, options.folds, params.seed),
-        neighbour_view(neighbours(space), kept, k),
-        forest_view(space, kept, k, params.seed),
+    near = neighbours(space)
+    scores, found = np.zeros((len(keep), k)), _unjudged(kept)
+    if len(keep) >= MIN_LABELS:
+        model = out_of_fold(
+            params.model, matrix[keep], kept, [ids[row] for row in keep], k, params.quality.folds, params.seed
+        )
+        scores = pooled([model, neighbour_view(near, kept, k), forest_view(space, kept, k, params.seed)], kept)
+        found = doubts(scores, kept, params.quality.min_class)
+    same = np.bincount(place, minlength=len(keep))[place]
+    copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
+    against = 1 - same / np.bincount(copies)[copies] if n else np.zeros(0)
+    group = duplicate_groups(near, params.quality.near_duplicate)[place]
+    sizes = np.bincount(group, minlength=1)[group] if n else group
+    error, judged = np.maximum(found.error[place], against), found.judged[place] | (against > 0)
+    spread = Doubts(error, found.suggested[place], judged, found.noise)
+    group = np.where(sizes > 1, group, -1)
+    return Judgement(spread, scores[place], against > 0, outliers(near)[place], group)
+
+
+def _unjudged(labels: Ints) -> Doubts:
+    return Doubts(np.zeros(len(labels)), labels.copy(), np.zeros(len(labels), dtype=np.bool_), 0.0)
+
+
+def issue_rows(ids: list[str], labels: Ints, found: Judgement, names: list[str]) -> list[Row]:
+    """One row per label, the likeliest mistakes first: the whole ranking, with every score that was computed."""
+    order = np.lexsort((np.array(ids, dtype=str), -np.round(found.doubts.error, 9)))
+    return [
+        {
+            "id": ids[row],
+            "label": names[labels[row]],
+            "suggested": names[found.doubts.suggested[row]],
+            "error": found.doubts.error[row] if found.doubts.judged[row] else None,
+            "conflict": found.conflict[row],
+            "outlier": found.outlier[row],
+            "duplicates": int(found.duplicates[row]) if found.duplicates[row] >= 0 else None,
+        }
+        for row in order
     ]
-    scores = pooled(views, kept)
-    found = doubts(scores, kept, options.min_class)
-    spread = Doubts(found.error[place], found.suggested[place], found.judged[place], found.noise)
-    return Judgement(spread, scores[place])
 
 
 def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
@@ -247,24 +290,53 @@ def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
     from cleanlab.filter import find_label_issues
 
     classes, place = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        return np.zeros(len(labels), dtype=np.bool_)
     return np.asarray(find_label_issues(place, softmax(scores[:, classes]), n_jobs=1), dtype=np.bool_)
 
 
-def worst(error: Floats, wanted: Mask, labels: Ints, ids: list[str], limit: int, seed: int) -> Mask:
-    """The wanted rows that may be set aside, (n,): at most `limit`, the most doubtful first, ties by seed and id.
+def reviewed_shift(scores: Floats, wrong: Mask) -> float:
+    """By how much log odds of error are to be raised, given the doubts people answered: scores (n,) and outcomes (n,).
 
-    Never more than half of a class: a model that doubts most labels of a class does not know the class.
+    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a standard normal
+    prior, so a few answers move it little; 0 without answers.
     """
+    odds = np.log(np.clip(scores, 0.01, 0.99) / (1 - np.clip(scores, 0.01, 0.99)))
+    shift = 0.0
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-(odds + shift)))
+        slope = float((wrong - chance).sum()) - shift
+        shift += slope / (float((chance * (1 - chance)).sum()) + 1)
+    return shift
+
+
+def shifted(error: Floats, shift: float) -> Floats:
+    """Probabilities with their log odds moved by `shift`; 0 and 1 stay."""
+    moved = error * math.exp(shift)
+    return np.asarray(moved / (moved + 1 - error))
+
+
+def doubt(
+    found: Judgement, error: Floats, labels: Ints, ids: list[str], able: Mask, share: float, params: Params
+) -> Mask:
+    """The labels to set aside and ask again, (n,): by gate.policy, among `able`, at most `share` of all.
+
+    threshold: error at least the cost of a review over the cost of an error; budget: what one batch can ask;
+    cleanlab: what cleanlab would remove. The most doubtful first, ties by seed and id. Never more than half of a
+    class: a model that doubts most labels of a class does not know the class.
+    """
+    limit = int(share * len(labels))
+    wanted = able & found.doubts.judged
+    if params.gate.policy == "threshold":
+        wanted &= error >= params.gate.threshold
+    elif params.gate.policy == "cleanlab":
+        wanted &= cleanlab_issues(found.scores, labels) | found.conflict
+    else:
+        limit = min(limit, int(params.query.review_fraction * params.query.batch_size + 1e-9))
     chosen = np.zeros(len(labels), dtype=np.bool_)
-    room = np.bincount(labels) // 2 if len(labels) else np.zeros(0, dtype=np.intp)
+    room = np.bincount(labels, minlength=1) // 2
     rows = np.flatnonzero(wanted)
-    keys = order_keys(seed, (ids[row] for row in rows))
+    keys = order_keys(params.seed, (ids[row] for row in rows))
     for row in rows[np.lexsort((keys, -np.round(error[rows], 9)))]:
-        if limit <= 0:
-            break
-        if room[labels[row]] > 0:
+        if limit > 0 and room[labels[row]] > 0:
             room[labels[row]] -= 1
             limit -= 1
             chosen[row] = True
@@ -276,23 +348,23 @@ def outliers(near: Neighbours) -> Floats:
 
     Source: Kuan, Mueller, "Back to the basics: revisiting out-of-distribution detection baselines" (2022).
     """
-    if not near.rows.shape[1]:
+    if not near.rows.shape[1]:  # alone, so neither near nor far
         return np.zeros(len(near.rows))
     mean = np.sqrt(near.squared.astype(np.float64)).mean(axis=1)
     return np.asarray(mean / max(float(np.median(mean)), 1e-9))
 
 
 def duplicate_groups(near: Neighbours, similarity: float) -> Ints:
-    """A group number per row, (n,), -1 for rows without a near duplicate among their neighbours."""
+    """A group number per row, (n,): rows linked by near duplicates among their neighbours share it."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     n = len(near.rows)
+    if not n:
+        return np.zeros(0, dtype=np.intp)
     left, column = np.nonzero(1 - near.squared / 2 >= similarity)
     links = coo_array((np.ones(len(left), dtype=np.int8), (left, near.rows[left, column])), shape=(n, n))
-    group = np.asarray(connected_components(links, directed=False)[1], dtype=np.intp)
-    alone = np.bincount(group, minlength=1)[group] == 1 if n else np.zeros(0, dtype=np.bool_)
-    return np.where(alone, -1, group)
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.intp)
 
 
 def nearest_similarity(rows: Geometry, others: Geometry) -> Floats:
@@ -329,7 +401,7 @@ def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
 
 @dataclass(frozen=True)
 class Crowd:
-    """CROWDLAB's reading of n rows and m annotators: consensus (n,), its quality (n,), each annotator's quality (m,)."""
+    """What CROWDLAB makes of n rows and m annotators: consensus (n,), its quality (n,), annotators' quality (m,)."""
 
     consensus: Ints
     quality: Floats
@@ -337,15 +409,14 @@ class Crowd:
 
 
 def crowd(votes: Ints, probabilities: Floats) -> Crowd:
-    """Consensus of several annotators and the model. votes (n, m) class indices, -1 for none, each row with one or more.
+    """Consensus of annotators and model. votes: (n, m) class indices, -1 for none, one or more per row.
 
     Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
     """
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
-    found = get_label_quality_multiannotator(
-        np.where(votes < 0, np.nan, votes.astype(np.float64)), probabilities, verbose=False, return_detailed_quality=False
-    )
+    given = np.where(votes < 0, np.nan, votes.astype(np.float64))
+    found = get_label_quality_multiannotator(given, probabilities, verbose=False, return_detailed_quality=False)
     table, people = found["label_quality"], found["annotator_stats"].sort_index()
     return Crowd(
         table["consensus_label"].to_numpy(dtype=np.intp),
@@ -363,4 +434,5 @@ def relabel_or_new(votes: Ints, labelled: Floats, new: Floats) -> tuple[Floats, 
     from cleanlab.multiannotator import get_active_learning_scores
 
     given = np.where(votes < 0, np.nan, votes.astype(np.float64))
-    return get_active_learning_scores(given, labelled, new if len(new) else None)
+    old, fresh = get_active_learning_scores(given, labelled, new if len(new) else None)
+    return np.asarray(old), np.asarray(fresh)
