@@ -1,4 +1,4 @@
-"""The one serializer: equal values give equal bytes, on every machine and in every run.
+r"""The one serializer: equal values give equal bytes, on every machine and in every run.
 
 JSON has sorted keys, fixed separators, floats rounded to nine digits, no NaN, and `\n` line ends. Text is
 written as itself; only a row that UTF-8 cannot carry (a lone surrogate) is escaped. Files appear whole or
@@ -7,7 +7,6 @@ not at all: they are written beside their place and moved there.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -70,11 +69,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 

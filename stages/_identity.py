@@ -42,9 +42,7 @@ def best_first(scores: NDArray[np.floating], keys: NDArray[np.uint64], count: in
     return candidates[order][: max(count, 0)]
 
 
-def stratified_folds(
-    labels: NDArray[np.intp], ids: Sequence[str], folds: int, seed: int
-) -> NDArray[np.intp]:
+def stratified_folds(labels: NDArray[np.intp], ids: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
     """A fold number per row, (n,), classes spread evenly; a row's place depends on ids and labels, not on row order."""
     keys = order_keys(seed, ids)
     fold = np.empty(len(labels), dtype=np.intp)

@@ -35,6 +35,7 @@ class Data(Section):
     label: str = Field(min_length=1)
     text: str = ""
     image: str = ""
+    images: str = Field(min_length=1)
 
 
 class TextFeatures(Section):
@@ -70,13 +71,14 @@ class Features(Section):
     columns: list[str] = []
     text: TextFeatures = TextFeatures()
     image: ImageFeatures = ImageFeatures()
-    vectors: str = ""
+    vectors: str = Field(min_length=1)
     custom: Import | None = None
     geometry_dims: int = Field(default=128, ge=2, le=256)
 
 
 class Quality(Section):
     folds: int = Field(default=5, ge=2, le=20)
+    min_class: int = Field(default=5, ge=2)
     near_duplicate: float = Field(default=0.98, gt=0, le=1)
 
 
@@ -88,8 +90,16 @@ class Gate(Section):
     policy: Literal["budget", "threshold", "cleanlab"] = "threshold"
     review_cost: float = Field(default=1.0, gt=0)
     error_cost: float = Field(default=2.0, gt=0)
+    max_quarantine: Fraction = 0.3
+    resolve: Literal["majority", "consensus"] = "majority"
+    adjudicator: str = ""
     max_asks: int = Field(default=3, ge=2, le=10)
     on_fail: Literal["hold", "stop"] = "hold"
+
+    @property
+    def threshold(self) -> float:
+        """The error probability above which a review is cheaper than the risk of keeping the label."""
+        return min(self.review_cost / self.error_cost, 1.0)
 
 
 class Calibrate(Section):
@@ -160,7 +170,8 @@ def read_yaml(path: Path) -> Any:
         raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PipelineError(f"{path}:{line}", f"not valid YAML ({error.problem})", "repair the line") from error
+        problem = str(error.problem).partition(" with value")[0]
+        raise PipelineError(f"{path}:{line}", f"not valid YAML ({problem})", "repair the line") from error
     except YAMLError as error:
         raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
 
@@ -177,7 +188,7 @@ def load(path: Path = PARAMS) -> Params:
 
 
 def _plain(node: Any) -> Any:
-    """ruamel's round-trip nodes as the built-in types that strict validation expects."""
+    """The round-trip nodes as the built-in types that strict validation expects."""
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -202,7 +213,8 @@ def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
         what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
         return PipelineError(where, what, remedy)
     shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else type(fault["input"])
-    hint = "write data/none.csv (an empty file) for none" if name in {"data.seed", "data.test"} else "correct the value"
+    none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
+    hint = "write data/none.csv (a table without rows) for none" if none else "correct the value"
     return PipelineError(where, f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {shown!r}", hint)
 
 
@@ -210,9 +222,7 @@ def _known(keys: list[str]) -> list[str]:
     """The keys that the section at `keys` accepts."""
     model: Any = Params
     for key in keys:
-        field = next(
-            (field for name, field in model.model_fields.items() if key in (name, field.alias)), None
-        )
+        field = next((field for name, field in model.model_fields.items() if key in (name, field.alias)), None)
         model = next((kind for kind in _models(field.annotation) if kind), None) if field else None
         if model is None:
             return []
@@ -227,10 +237,11 @@ def _models(annotation: Any) -> list[Any]:
 
 def _line(document: Any, keys: tuple[int | str, ...]) -> int:
     """The line of the deepest key of `keys` that stands in the document."""
-    line, node = 1, document
+    line = 1
+    node: Any = document
     for key in keys:
         try:
-            line = node.lc.key(key)[0] + 1 if isinstance(node, dict) else node.lc.item(key)[0] + 1
+            line = (node.lc.key(key) if hasattr(node, "keys") else node.lc.item(key))[0] + 1
             node = node[key]
         except (KeyError, IndexError, AttributeError, TypeError):
             break

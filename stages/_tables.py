@@ -34,7 +34,7 @@ class Table:
         """The cells of a column. Raises PipelineError, naming the param that asked for it."""
         if name in self.columns:
             return self.columns[name]
-        if not self.columns:
+        if not self.lines:
             return []
         what = f"no column {name!r}{closest(name, self.columns)}, found {', '.join(map(repr, self.columns))}"
         raise PipelineError(f"{self.path}:1", what, f"correct {param} in params.yaml or the file's header")

@@ -1,0 +1,122 @@
+"""`rounds demo`: the whole loop on real handwritten digits, with a simulated annotator; every round a commit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+
+from rounds.annotate import simulate
+from rounds.close import close
+from rounds.commands import dvc
+from rounds.init import CARRIED, carry, refuse_unless_empty, start
+from rounds.project import Project
+from stages._canonical import Row, read_json
+from stages._identity import order_keys
+from stages._learning import fit
+from stages._ledger import read_labels
+from stages._params import Params
+from stages._shell import one_line_errors
+from stages._store import read_index, read_model_matrix
+from stages._tables import as_text, read_table
+from stages.validate import truth_of_test
+
+NOISE, SKIP = 0.03, 0.02
+STEP, REPEATS = 10, 5
+HEAD = "round  labels  active  random at labels  gap at equal labels    doubted  alarms"
+
+
+def table_line(facts: Row, gate: Row) -> str:
+    """One line of the growing table."""
+    active, random, gap = facts["active"], facts["random"], facts["difference"]
+    known = gap["active_minus_random"] is not None
+    told = f"{gap['active_minus_random']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if known else "-"
+    alarms = " ".join(alarm["code"] for alarm in facts["alarms"]) or "-"
+    return (
+        f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  {random['accuracy']:>6.3f} at "
+        f"{random['labels']:>6}  {told:<21}  {gate['review']:>7}  {alarms}"
+    )
+
+
+def labels_random_needs(project: Project, params: Params, accuracy: float) -> list[int]:
+    """How many labels random sampling needs for an accuracy, once for each of REPEATS random orders, by the oracle.
+
+    Counts the seed; steps of STEP labels; the whole pool if it never gets there. Only a demonstration can know this:
+    it asks the oracle about every row.
+    """
+    build = project.root / "build"
+    index, matrix = read_index(build / "features"), read_model_matrix(build / "features")
+    table = read_table(project.root / "data" / "demo" / "oracle.csv")
+    truth = dict(zip(map(as_text, table.columns["id"]), map(as_text, table.columns["label"]), strict=True))
+    place = {label: number for number, label in enumerate(params.labels)}
+    seed = read_labels(build / "seed" / "labels.jsonl", params.labels)
+    test = truth_of_test(read_table(project.root / params.data.test), index, params)
+    pool = index.ids[index.rows("pool")]
+    needed = []
+    for repeat in range(1, REPEATS + 1):
+        order = [pool[row] for row in np.argsort(order_keys(params.seed + repeat, pool))]
+        for count in range(STEP, len(pool) + STEP, STEP):
+            chosen = order[:count]
+            rows = matrix[index.locate([*seed.ids, *chosen], "demo")]
+            labels = np.concatenate([seed.classes, [place[truth[item]] for item in chosen]])
+            model = fit(params.model, rows, labels, len(params.labels), params.seed)
+            reached = (model.scores(matrix[index.rows("test")]).argmax(axis=1) == test).mean()
+            if reached >= accuracy or count >= len(pool):
+                needed.append(len(seed.ids) + min(count, len(pool)))
+                break
+    return needed
+
+
+def saving(project: Project) -> str:
+    """The sentence that says what active learning saved."""
+    facts = read_json(project.root / "metrics" / "validate.json")["active"]
+    needed = labels_random_needs(project, project.params(), facts["accuracy"])
+    middle = int(np.median(needed))
+    return (
+        f"Active learning reached {facts['accuracy']:.3f} accuracy with {facts['labels']} labels.\n"
+        f"Random sampling needs {middle} for that (median of {len(needed)} random orders, {min(needed)} to "
+        f"{max(needed)}, by the oracle): {middle - facts['labels']:+d} labels, "
+        f"{middle / facts['labels']:.1f} times as many."
+    )
+
+
+@click.command()
+@click.argument("target", metavar="DIR", default="demo", type=click.Path(path_type=Path))
+@click.option("--rounds", "count", type=click.IntRange(1), default=6, show_default=True, help="How many rounds.")
+@one_line_errors
+def command(target: Path, count: int) -> str:
+    """Make a labelling project in DIR and run the loop with a simulated annotator.
+
+    The annotator gives a few wrong and skipped answers, as people do. Afterwards DIR is a project like any other.
+    """
+    refuse_unless_empty(target)
+    target.mkdir(parents=True, exist_ok=True)
+    carry(target, (*CARRIED, "data/demo/build.py", "data/demo/dvc.yaml", "data/demo/.gitignore"))
+    start(target, "A labelling project on handwritten digits")
+    project = Project.find(target)
+
+    def say(stage: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{stage} …", err=True, nl=False)
+
+    def show(line: str) -> None:
+        click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + line, err=sys.stderr.isatty())
+
+    click.echo(
+        f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong", err=True
+    )
+    click.echo(HEAD)
+    oracle = project.root / "data" / "demo" / "oracle.csv"
+    for number in range(count + 1):
+        if number:
+            simulate(project, oracle, noise=NOISE, skip=SKIP, seed=project.params().seed)
+        close(project, partial=False, push=False, say=say)
+        facts, gate = (read_json(project.root / "metrics" / f"{name}.json") for name in ("validate", "gate"))
+        show(table_line(facts, gate))
+    dvc(project.root, ["plots", "show", "--out", "dvc_plots"], say)
+    show("")
+    click.echo(saving(project))
+    click.echo(f"\nEvery round is a commit, with its plots:  cd {target} && git log --oneline && rounds status")
+    return f"plots: {target}/dvc_plots/index.html; curves between commits: dvc plots diff HEAD~2 HEAD"

@@ -1,0 +1,151 @@
+"""`rounds init DIR`: a new labelling project that carries its own pipeline, in a fresh git and DVC repository."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from rounds.commands import git
+from stages._errors import PipelineError
+from stages._params import read_yaml
+from stages._shell import one_line_errors
+from stages._tables import as_text, read_table
+
+CARRIED = (
+    "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",
+    ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", "data/README.md", "data/none.csv",
+    "data/rounds/README.md",
+)  # fmt: skip
+NOT_CARRIED = shutil.ignore_patterns("__pycache__", "*.pyc", "_project")
+
+
+def source() -> Path:
+    """The folder that holds the pipeline's own files: a checkout or project, else the copy in the installed package."""
+    packed = Path(__file__).parent / "_project"
+    return packed if packed.is_dir() else Path(__file__).parent.parent
+
+
+def carry(target: Path, names: tuple[str, ...]) -> None:
+    """Copy the pipeline's own files into a new project."""
+    for name in names:
+        origin = source() / name
+        if name in {"stages", "rounds"}:
+            origin = Path(__file__).parent.parent / name
+        if origin.is_dir():
+            shutil.copytree(origin, target / name, ignore=NOT_CARRIED, dirs_exist_ok=True)
+        else:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origin, target / name)
+
+
+def refuse_unless_empty(target: Path) -> None:
+    """Raises PipelineError when `target` exists and holds anything."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise PipelineError(target, "not an empty folder", "name a new one; nothing was changed")
+
+
+def start(target: Path, subject: str) -> None:
+    """Make `target` a git and DVC repository with a data remote beside its cache, and commit what is there."""
+    git(target, "init", "--quiet", "--initial-branch", "main")
+    config = target / ".dvc" / "config"
+    store = target.resolve() / ".dvc" / "store"
+    config.write_text(config.read_text(encoding="utf-8").replace("url = store", f"url = {store}"), encoding="utf-8")
+    for key, value in (("user.name", "labelrounds"), ("user.email", "labelrounds@localhost")):
+        known = subprocess.run(["git", "config", key], cwd=target, capture_output=True, check=False)
+        if known.returncode:
+            git(target, "config", key, value)
+    git(target, "add", "--all")
+    git(target, "commit", "--quiet", "-m", subject)
+
+
+def fill_in(path: Path, changes: dict[tuple[str, ...], Any]) -> None:
+    """Set values in a YAML file, comments kept. keys: the path of each value."""
+    document = read_yaml(path)
+    for keys, value in changes.items():
+        node = document
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+    yaml = YAML()
+    yaml.width = 4096
+    text = io.StringIO()
+    yaml.dump(document, text)
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def labels_in(paths: list[Path], column: str) -> list[str]:
+    """The distinct labels of some tables, sorted: whole numbers by value, everything else by text."""
+    found: set[str] = set()
+    for path in paths:
+        found |= {as_text(cell) for cell in read_table(path).column(column, "--label")}
+    if all(label.isdecimal() for label in found):
+        return sorted(found, key=int)
+    return sorted(found)
+
+
+def init(
+    target: Path, tables: dict[str, Path | None], columns: dict[str, str], kind: str, numbers: list[str],
+    labels: list[str],
+) -> str:  # fmt: skip
+    """Make the project, with the tables copied in and the params filled in as far as they are known."""
+    refuse_unless_empty(target)
+    given = {name: path for name, path in tables.items() if path is not None}
+    for table in given.values():
+        read_table(table)
+    labelled = [table for name, table in given.items() if name != "pool"]
+    known = labels or (labels_in(labelled, columns["label"]) if labelled else [])
+    target.mkdir(parents=True, exist_ok=True)
+    carry(target, CARRIED)
+    changes: dict[tuple[str, ...], Any] = {("labels",): [DoubleQuotedScalarString(label) for label in known]}
+    changes |= {("data", name): DoubleQuotedScalarString(value) for name, value in columns.items()}
+    for name in ("pool", "seed", "test"):
+        path = given.get(name)
+        here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{path.suffix if path else '.csv'}"
+        changes["data", name] = here
+        if path is not None:
+            shutil.copyfile(path, target / here)
+    changes["features", "kind"] = kind
+    changes["features", "columns"] = numbers
+    fill_in(target / "params.yaml", changes)
+    start(target, "A new labelling project")
+    if "pool" in given and len(known) > 1:
+        return f"init: {target} is ready, {len(known)} classes\nnext: cd {target} && rounds close   (issues batch 1)"
+    todo = "put your tables into data/, fill in `data` and `labels` in params.yaml"
+    return f"init: {target}\nnext: cd {target}; {todo}; git add -A && git commit -m 'Our data'; rounds close"
+
+
+@click.command()
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--pool", type=click.Path(path_type=Path), help="Table of unlabelled examples to copy in.")
+@click.option("--seed", type=click.Path(path_type=Path), help="Table of labelled examples to start from.")
+@click.option("--test", type=click.Path(path_type=Path), help="Table of held-out labelled examples.")
+@click.option("--id", "id_column", default="", help="Column of unique ids; without it the content is the id.")
+@click.option("--label", default="label", show_default=True, help="Column of labels in seed and test.")
+@click.option("--text", default="", help="Column of text that people read.")
+@click.option("--image", default="", help="Column of images (data URIs) that people see.")
+@click.option("--columns", default="", help="Columns of numbers, separated by commas; default: all.")
+@click.option("--labels", default="", help="The classes, separated by commas; default: those in seed and test.")
+@one_line_errors
+def command(
+    target: Path, pool: Path | None, seed: Path | None, test: Path | None, id_column: str, label: str, text: str,
+    image: str, columns: str, labels: str,
+) -> str:  # fmt: skip
+    r"""Make a new, self-contained labelling project in DIR.
+
+    \b
+    Examples:
+      rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent
+      rounds init blank          (then fill in params.yaml)
+    """
+    kind = "image" if image else "text" if text or pool is None else "numeric"
+    names = {"id": id_column, "label": label, "text": text, "image": image}
+    chosen = [name.strip() for name in columns.split(",") if name.strip()]
+    classes = [name.strip() for name in labels.split(",") if name.strip()]
+    return init(target, {"pool": pool, "seed": seed, "test": test}, names, kind, chosen, classes)

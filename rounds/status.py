@@ -1,0 +1,72 @@
+"""`rounds status`: where the project stands, what is wrong, and the next command to type. Reads, never runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rounds.close import answered
+from rounds.project import Project
+from stages._canonical import Row, read_json
+from stages._shell import one_line_errors
+
+
+def metrics(project: Project, name: str) -> Row | None:
+    """metrics/NAME.json, or None before the first `dvc repro`."""
+    path = project.root / "metrics" / f"{name}.json"
+    found: Row | None = read_json(path) if path.is_file() else None
+    return found
+
+
+def next_command(project: Project) -> str:
+    """What to type now."""
+    rounds = project.rounds()
+    if not rounds:
+        return "rounds close   (issues batch 1)"
+    done, asked = answered(project, rounds[-1])
+    if rounds[-1].closed_early.is_file() or done >= asked:
+        query = metrics(project, "query")
+        finished = query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]
+        return "nothing: the work is done; `dvc plots show`" if finished else "rounds close"
+    return "rounds annotate" if not done else "rounds annotate   (or `rounds close --partial`)"
+
+
+def report(project: Project) -> list[str]:
+    """The lines of the status."""
+    params, rounds = project.params(), project.rounds()
+    gate, query, proof = (metrics(project, name) for name in ("gate", "query", "validate"))
+    lines = []
+    if rounds:
+        done, asked = answered(project, rounds[-1])
+        lines.append(f"round    {rounds[-1].number}: {done} of {asked} rows answered")
+    else:
+        lines.append("round    none issued yet")
+    if gate:
+        lines.append(f"labels   {gate['accepted']} accepted, {gate['review']} doubted")
+        if gate.get("held"):
+            lines.append(f"held     {gate['held']}")
+    spent = query["answers_spent"] if query else 0
+    limit = params.query.budget
+    lines.append(f"budget   {spent} answers spent" + (f" of {limit}" if limit is not None else ", no limit set"))
+    if proof:
+        for arm in ("active", "random"):
+            if proof[arm]:
+                at = f"{proof[arm]['labels']} labels [{proof[arm]['low']:.3f}, {proof[arm]['high']:.3f}]"
+                lines.append(f"{arm:<9}{proof[arm]['accuracy']:.3f} accuracy at {at}, on the {proof['judged_on']}")
+        gap = proof["difference"]
+        if gap["active_minus_random"] is not None:
+            interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
+            lines.append(
+                f"proof    active - random {gap['active_minus_random']:+.3f} {interval} at {gap['labels']} labels"
+            )
+    raised = proof["alarms"] if proof else []
+    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+    return [*lines, *alarms, f"next     {next_command(project)}"]
+
+
+@click.command()
+@one_line_errors
+def command() -> str:
+    """Round, labels, budget, alarms, and the next command to type."""
+    return "\n".join(report(Project.find(Path())))

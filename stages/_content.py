@@ -1,0 +1,149 @@
+"""What an example is, exactly: the text, the image or the fields that a person judges and a featurizer reads.
+
+Every kind of content has one exact byte form, and its SHA-256 is the example's identity.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import dumps
+from stages._errors import PipelineError
+from stages._params import Params
+from stages._tables import Table, as_text
+
+MAX_IMAGE_PIXELS = 50_000_000
+
+
+def texts(table: Table, column: str) -> list[str]:
+    """The text column, exactly as it stands. Raises PipelineError for a blank one."""
+    cells = [as_text(cell) for cell in table.column(column, "data.text")]
+    for row, cell in enumerate(cells):
+        if not cell.strip():
+            raise PipelineError(table.where(row), f"empty text in column {column!r}", "remove the row or fill it")
+    return cells
+
+
+def images(table: Table, params: Params) -> list[bytes]:
+    """The bytes of every image file: from data URIs, or from paths inside the folder `data.images`."""
+    folder = Path(params.data.images)
+    cells = table.column(params.data.image, "data.image")
+    return [image_bytes(as_text(cell), folder, table.where(row)) for row, cell in enumerate(cells)]
+
+
+def image_bytes(cell: str, folder: Path, where: str) -> bytes:
+    """The image that a cell holds or names. Raises PipelineError for a bad URI or a path that leaves the folder."""
+    if cell.startswith("data:"):
+        head, _, body = cell.partition(",")
+        if not head.endswith(";base64"):
+            raise PipelineError(where, "a data URI that is not base64", "write data:image/png;base64,…")
+        try:
+            return base64.b64decode(body, validate=True)
+        except binascii.Error as error:
+            raise PipelineError(where, f"unreadable image (bad base64: {error})", "write the data URI again") from error
+    if not cell.strip():
+        raise PipelineError(where, "empty image cell", "remove the row or fill it")
+    if not folder.is_dir():
+        what = f"image {cell!r} is a path, and data.images names no folder"
+        raise PipelineError(where, what, "set data.images in params.yaml to the folder that holds the images")
+    path = folder / cell
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise PipelineError(where, f"image path {cell!r} leaves the folder {folder}", "keep images inside it")
+    if not path.is_file():
+        raise PipelineError(where, f"image {cell!r} not found in {folder}", "restore the file or correct the cell")
+    return path.read_bytes()
+
+
+def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]:
+    """The image at `size` x `size` (area-averaged), flattened, values in [0, 1]. Raises PipelineError if unreadable."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_IMAGE_PIXELS:
+                    raise PipelineError(where, f"image of {image.width} x {image.height} pixels", "shrink it first")
+                small = image.convert(mode).resize((size, size), Image.Resampling.BOX)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombWarning) as error:
+        raise PipelineError(where, f"unreadable image ({error})", "replace the file or remove the row") from error
+    return (np.asarray(small, dtype=np.float32) / np.float32(255)).ravel()
+
+
+def number_columns(table: Table, params: Params) -> list[str]:
+    """The columns of numbers: params.features.columns, else every column that is not an id, a label or content."""
+    data = params.data
+    others = {data.id, data.label, data.text, data.image}
+    return params.features.columns or [name for name in table.columns if name not in others]
+
+
+def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
+    """The columns as numbers, (n, len(columns)). Raises PipelineError for a cell that is none, or not finite."""
+    values = np.empty((len(table), len(columns)))
+    for position, name in enumerate(columns):
+        for row, cell in enumerate(table.column(name, "features.columns")):
+            try:
+                number = float(cell)
+            except (TypeError, ValueError) as error:
+                what = f"column {name!r} holds {cell!r} where a number was expected"
+                raise PipelineError(table.where(row), what, "fill it, or leave the column out") from error
+            if not math.isfinite(number):
+                what = f"column {name!r} holds {cell!r}; numbers must be finite"
+                raise PipelineError(table.where(row), what.replace(";", ","), "fill the gap or remove the row")
+            values[row, position] = number
+    return values
+
+
+def vectors(table: Table, column: str) -> NDArray[np.float32]:
+    """A column of equally long vectors, (n, d). Raises PipelineError for a missing, ragged or non-finite one."""
+    cells = table.column(column, "features.columns")
+    width = len(cells[0]) if cells and isinstance(cells[0], list) else 0
+    for row, cell in enumerate(cells):
+        sound = isinstance(cell, list) and len(cell) == width > 0
+        if not sound or not all(isinstance(x, int | float) and math.isfinite(x) for x in cell):
+            what = f"column {column!r} must hold vectors of {width} finite numbers"
+            raise PipelineError(table.where(row), what, "compute the vector again")
+    return np.array(cells, dtype=np.float32).reshape(len(cells), width)
+
+
+def shown(table: Table, row: int, params: Params) -> dict[str, Any]:
+    """What a person sees of a row: {"text"}, {"image", "path"?}, both of them, or {"fields"}."""
+    data = params.data
+    content: dict[str, Any] = {}
+    if data.image:
+        cell = as_text(table.column(data.image, "data.image")[row])
+        content["image"] = cell if cell.startswith("data:") else _data_uri(cell, data.images, table.where(row))
+        if not cell.startswith("data:"):
+            content["path"] = cell
+    if data.text:
+        content["text"] = as_text(table.column(data.text, "data.text")[row])
+    if not content:
+        columns = number_columns(table, params)
+        content["fields"] = {name: as_text(table.column(name, "features.columns")[row]) for name in columns}
+    return content
+
+
+def _data_uri(cell: str, folder: str, where: str) -> str:
+    data = image_bytes(cell, Path(folder), where)
+    suffix = Path(cell).suffix.lower().lstrip(".") or "png"
+    return f"data:image/{'jpeg' if suffix == 'jpg' else suffix};base64,{base64.b64encode(data).decode()}"
+
+
+def exact_bytes(table: Table, params: Params) -> list[bytes]:
+    """The exact content of every row, as bytes to be hashed: image bytes, else text, else the fields."""
+    if params.data.image:
+        return images(table, params)
+    if params.data.text:
+        return [text.encode("utf-8", "surrogatepass") for text in texts(table, params.data.text)]
+    columns = number_columns(table, params)
+    cells = [table.column(name, "features.columns") for name in columns]
+    return [dumps(dict(zip(columns, row, strict=True))).encode() for row in zip(*cells, strict=True)]

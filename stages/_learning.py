@@ -1,0 +1,91 @@
+"""Fitting the user's classifier on labelled rows and reading its scores, one column per class of params.labels.
+
+Scores are logits: softmax(scores) are the model's own probabilities. A class that no training row shows has
+score -inf and probability 0; its column is never left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._errors import PipelineError
+from stages._identity import stratified_folds
+from stages._imports import build
+from stages._params import Import
+from stages._store import Matrix
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+TINY = 1e-12
+
+
+def softmax(scores: Floats, temperature: float = 1.0) -> Floats:
+    """Probabilities of logits, (n, k) -> (n, k); rows sum to 1. A score of -inf is probability 0.
+
+    A row of -inf alone (nothing known) becomes uniform.
+    """
+    top = scores.max(axis=1, keepdims=True)
+    known = np.isfinite(top)
+    shifted = np.where(known, scores - np.where(known, top, 0), 0.0) / temperature
+    powers = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A fitted classifier over `n_classes` classes; `estimator` is None when only one class was seen."""
+
+    estimator: Any
+    seen: Ints
+    n_classes: int
+
+    def scores(self, rows: Matrix) -> Floats:
+        """Logits, (n, n_classes), from predict_proba where the estimator has it, else from decision_function."""
+        aligned = np.full((rows.shape[0], self.n_classes), -np.inf)
+        if not rows.shape[0]:
+            return aligned
+        if self.estimator is None:
+            aligned[:, self.seen] = 0.0
+            return aligned
+        if hasattr(self.estimator, "predict_proba"):
+            values = np.log(np.maximum(self.estimator.predict_proba(rows), TINY))
+        else:
+            decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
+            values = np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
+        aligned[:, np.asarray(self.estimator.classes_, dtype=np.intp)] = values
+        if np.isnan(aligned).any():
+            raise PipelineError("params.yaml model", "the model returned NaN", "scale the features or change the model")
+        return aligned
+
+
+def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
+    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more."""
+    seen = np.unique(labels)
+    if len(seen) == 1:
+        return Classifier(None, seen, n_classes)
+    estimator = build(spec, seed, "model")
+    if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
+        what = f"{spec.path} has neither predict_proba nor decision_function"
+        raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
+    return Classifier(estimator.fit(rows, labels), seen, n_classes)
+
+
+def out_of_fold(
+    spec: Import, rows: Matrix, labels: Ints, ids: list[str], n_classes: int, folds: int, seed: int
+) -> Floats:
+    """Logits of every labelled row by a model that has not seen it, (n, n_classes).
+
+    Stratified folds, a row's fold depending on its id and its class only. With fewer than two rows: all zero.
+    """
+    if len(labels) < 2:
+        return np.zeros((len(labels), n_classes))
+    fold = stratified_folds(labels, ids, min(folds, len(labels)), seed)
+    scores = np.full((len(labels), n_classes), -np.inf)
+    for part in np.unique(fold):
+        held = fold == part
+        scores[held] = fit(spec, rows[~held], labels[~held], n_classes, seed).scores(rows[held])
+    return scores

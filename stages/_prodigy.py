@@ -1,0 +1,254 @@
+"""Prodigy's JSONL, the one format of the annotation surfaces: what is asked, and what comes back.
+
+The only module that knows Prodigy's keys. A task is a row of asked.jsonl; an answer is a row of `prodigy
+db-out`, which the page, the simulated annotator and every importer write as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+from urllib.parse import quote, unquote
+
+import mmh3
+
+from stages._canonical import Row
+
+Kind = Literal["label", "skip", "reject", "empty", "override"]
+Verdict = Literal["accept", "reject", "ignore"]
+Line = TypeVar("Line", int, tuple[str, int])
+
+ANONYMOUS = "anonymous"
+_CONTENT = ("text", "image", "html", "input")
+_REPEATED = {"options", "score", "rank"}  # stand in asked.jsonl; 77 options in every answer are no news
+_STARTED_AT = re.compile(r"(^|-)\d{4}-\d\d-\d\d[_T ]\d\d-\d\d-\d\d$")
+
+
+class NotAnAnswer(ValueError):  # noqa: N818 - it is a verdict on a row, and mostly no fault
+    """A row of an export that cannot be read as an answer; the message says why, in words for a person."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one person said about one item.
+
+    id, batch     al_id and al_batch; None where the row lost them
+    input_hash    Prodigy's hash of the content, None where the row has no content
+    kind          label: `label` holds | override: a reviewer's, it settles the item | skip: none given, ask again
+                  | reject: a bad item | empty: accepted without a choice
+    annotator     the session's name, "anonymous" when there was none
+    at            seconds since 1970, None where the row has no time
+    """
+
+    id: str | None
+    batch: str | None
+    input_hash: int | None
+    text: str | None
+    kind: Kind
+    label: str | None
+    annotator: str
+    at: float | None
+    flagged: bool
+
+
+def task(
+    content: Mapping[str, object], labels: Sequence[str], *, al_id: str, batch_id: str, rank: int, score: float
+) -> Row:
+    """The row that asks for one label: content, the options in the order of `labels`, and who it is.
+
+    content: {"text": str}, {"image": data URI, "path": optional}, or {"fields": {name: value}}; fields get a
+    text of "name: value" lines as well, which is what Prodigy shows. Nothing that changes per round stands
+    in `meta`, so Prodigy's task hash does not change with the round.
+    """
+    row: Row = {key: value for key, value in content.items() if value is not None}
+    fields = content.get("fields")
+    if isinstance(fields, Mapping) and "text" not in row:
+        row["text"] = "\n".join(f"{name}: {value}" for name, value in fields.items())
+    options = [{"id": label, "text": label} for label in labels]
+    return {
+        **row, "options": options, "meta": {"id": al_id},
+        "al_id": al_id, "al_batch": batch_id, "rank": rank, "score": score,
+    }  # fmt: skip
+
+
+def input_hash(row: Mapping[str, object]) -> int:
+    """Prodigy's `_input_hash`: signed 32-bit murmur3 of the content keys that the row has; 0 when it has none."""
+    return mmh3.hash("".join(f"{key}={json.dumps(row[key])}" for key in _CONTENT if key in row))
+
+
+def answer_row(
+    task: Mapping[str, object],
+    *,
+    label: str | None,
+    answer: Verdict,
+    annotator: str,
+    dataset: str,
+    at: float | None,
+    flagged: bool = False,
+) -> Row:
+    """The db-out row of one answer: SINGLE with a label, EMPTY for an accept without, SKIP, or REJECT.
+
+    An image's bytes are left out (path and al_id say which it was), and so is what asked.jsonl holds anyway.
+    """
+    row: Row = {key: value for key, value in task.items() if key not in _REPEATED and not is_data_uri(value)}
+    row |= {
+        "_view_id": "choice",
+        "config": {"choice_style": "single"},
+        "accept": [label] if answer == "accept" and label is not None else [],
+        "answer": answer,
+        "_input_hash": input_hash(task),
+        "_annotator_id": session_id(dataset, annotator),
+        "_session_id": session_id(dataset, annotator),
+        "al_dataset": dataset,
+    }
+    if at is not None:
+        row["_timestamp"] = at
+    if flagged:
+        row["flagged"] = True
+    return row
+
+
+def is_data_uri(value: object) -> bool:
+    """Whether a value holds its bytes within itself."""
+    return isinstance(value, str) and value.startswith("data:")
+
+
+def session_id(dataset: str, annotator: str) -> str:
+    """Prodigy's `_annotator_id`."""
+    return f"{dataset}-{quote(annotator, safe='', errors='replace')}"
+
+
+def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer:
+    """One db-out row, understood. Raises NotAnAnswer for one that is malformed or chose twice.
+
+    `accept` counts only under answer == "accept". A binary row names its label in `label`: accepted it is the
+    label; rejected it is the other one of two `labels`, and otherwise says too little (a skip). Whether a
+    label is one of the project's is the caller's question.
+    """
+    answer = _text(row, "answer")
+    if answer is None:
+        raise NotAnAnswer("it has no `answer`")
+    if answer not in ("accept", "reject", "ignore"):
+        raise NotAnAnswer(f"`answer` is {answer!r}, not accept, reject or ignore")
+    kind, label = _said(row, answer, labels)
+    if kind == "label" and row.get("versions"):
+        kind = "override"
+    at, flagged = row.get("_timestamp"), row.get("flagged") or False
+    if at is not None and (isinstance(at, bool) or not isinstance(at, int | float) or not _finite(at)):
+        raise NotAnAnswer(f"`_timestamp` is {at!r}, not a time in seconds")
+    if not isinstance(flagged, bool):
+        raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
+    return Answer(
+        id=_text(row, "al_id"),
+        batch=_text(row, "al_batch"),
+        input_hash=_content_hash(row),
+        text=_text(row, "text"),
+        kind=kind,
+        label=label,
+        annotator=_annotator(row),
+        at=None if at is None else float(at),
+        flagged=flagged,
+    )
+
+
+def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tuple[Kind, str | None]:
+    """The kind of an answer and its label, before review is considered."""
+    if answer == "ignore":
+        return "skip", None
+    if "accept" not in row and "options" not in row and "label" in row:
+        label = _text(row, "label")
+        if label is None:
+            raise NotAnAnswer("`label` is null")
+        if answer == "accept":
+            return "label", label
+        others = [other for other in labels if other != label]
+        return ("label", others[0]) if len(labels) == 2 and len(others) == 1 else ("skip", None)
+    if answer == "reject":
+        return "reject", None
+    chosen = row.get("accept")
+    if chosen is None and "options" in row:
+        return "empty", None
+    if not isinstance(chosen, list):
+        raise NotAnAnswer("it was accepted, and has neither a list `accept` nor a `label`")
+    if any(not isinstance(choice, str) for choice in chosen):
+        raise NotAnAnswer(f"`accept` is {chosen!r}, not a list of labels")
+    if len(chosen) > 1:
+        raise NotAnAnswer(f"{len(chosen)} choices ({', '.join(chosen)}) where one label is asked for")
+    return ("label", chosen[0]) if chosen else ("empty", None)
+
+
+def _text(row: Mapping[str, object], key: str) -> str | None:
+    value = row.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise NotAnAnswer(f"`{key}` is {value!r}, not a text")
+
+
+def _finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int too large for a float
+        return False
+
+
+def _content_hash(row: Mapping[str, object]) -> int | None:
+    """The hash of the content; of a picture whose bytes were stripped, the one that Prodigy noted before."""
+    image, noted = row.get("image"), row.get("_input_hash")
+    stripped = not any(key in row for key in _CONTENT) or (image is not None and not is_data_uri(image))
+    if not stripped:
+        return input_hash(row)
+    return noted if isinstance(noted, int) and not isinstance(noted, bool) else None
+
+
+def _annotator(row: Mapping[str, object]) -> str:
+    """The name in "<dataset>-<session>"; without the dataset's name, what follows the first hyphen."""
+    session = _text(row, "_annotator_id") or _text(row, "_session_id") or ""
+    if not session or _STARTED_AT.search(session):
+        return ANONYMOUS
+    dataset = _text(row, "al_dataset")
+    if dataset is not None and session.startswith(f"{dataset}-"):
+        name = session[len(dataset) + 1 :]
+    else:
+        name = session.partition("-")[2] or session
+    return unquote(name) or ANONYMOUS
+
+
+def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | None]:
+    """Which of the asked tasks an answer is about: by id; without an id by input hash; then by exact text.
+
+    Gives the al_id, or None. An id that was not asked is not looked up by content, and content that two
+    tasks share finds neither.
+    """
+    ids: set[str] = set()
+    by_hash: dict[int, str | None] = {}
+    by_text: dict[str, str | None] = {}
+    for row in tasks:
+        item = str(row["al_id"])
+        ids.add(item)
+        content, text = input_hash(row), row.get("text")
+        by_hash[content] = None if content in by_hash else item
+        if isinstance(text, str):
+            by_text[text] = None if text in by_text else item
+
+    def find(answer: Answer) -> str | None:
+        if answer.id is not None:
+            return answer.id if answer.id in ids else None
+        found = by_hash.get(answer.input_hash) if answer.input_hash is not None else None
+        return found or (by_text.get(answer.text) if answer.text is not None else None)
+
+    return find
+
+
+def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line]]:
+    """The last word of each annotator on each item: by time (none is earliest), then by line.
+
+    Give answers their id first (`finder`). The result is in the order of (id, annotator), whatever the order given.
+    """
+    last: dict[tuple[str, str], tuple[Answer, Line]] = {}
+    for answer, line in sorted(answers, key=lambda pair: (-math.inf if pair[0].at is None else pair[0].at, pair[1])):
+        last[answer.id or "", answer.annotator] = (answer, line)
+    return [last[key] for key in sorted(last)]

@@ -1,0 +1,156 @@
+"""What the answers about one example say, at any round: a pure function of votes and of the doubts frozen with batches.
+
+Nothing here looks at a model, so what was known at an old round can be told again and never moves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stages._canonical import Row
+from stages._params import Gate
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One current answer: in which round, by whom, of which kind; `label` is empty unless kind is label or override."""
+
+    round: int
+    annotator: str
+    kind: str
+    label: str
+
+
+@dataclass
+class Case:
+    """All that is known about one id: votes by round, the rows that asked for it, and the doubts frozen with them."""
+
+    id: str
+    votes: list[Vote] = field(default_factory=list)
+    asked: dict[int, Row] = field(default_factory=dict)
+    doubted: dict[int, Row] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The label that the votes settle on, or None with the reason why there is none."""
+
+    label: str | None
+    why: Literal["votes", "override", "disagreement", "skip", "reject", "empty", "retract"]
+    votes: tuple[Vote, ...]
+
+
+def collect(seed: Iterable[Row], asked: Iterable[Row], events: Iterable[Row], verdicts: Iterable[Row]) -> list[Case]:
+    """One case per id that has a seed label, was asked or was answered, sorted by id."""
+    cases: dict[str, Case] = {}
+
+    def case(row: Row) -> Case:
+        return cases.setdefault(row["id"], Case(row["id"]))
+
+    for row in seed:
+        case(row).votes.append(Vote(0, SEED, "label", row["label"]))
+    for row in asked:
+        case(row).asked[row["round"]] = row
+    for row in events:
+        case(row).votes.append(Vote(row["round"], row["annotator"] or "", row["kind"], row["label"] or ""))
+    for row in verdicts:
+        case(row).doubted[row["round"]] = row
+    for one in cases.values():
+        one.votes.sort(key=lambda vote: (vote.round, vote.annotator))
+    return [cases[item] for item in sorted(cases)]
+
+
+def standing(case: Case, at: int, policy: Gate) -> Standing:
+    """What the votes of rounds up to `at` settle on.
+
+    A retraction voids all votes before its round. An override beats every vote, an adjudicator every other
+    person. As many rejections as labels make the item a bad one. Else the label with the most votes (`majority`),
+    or with two thirds of them (`consensus`). A tie is a disagreement, to be asked again; under `majority` a person
+    who was asked again and gives what the model had suggested breaks it.
+    """
+    votes = [vote for vote in case.votes if vote.round <= at]
+    start = max((vote.round for vote in votes if vote.kind == "retract"), default=-1)
+    votes = [vote for vote in votes if vote.round > start]
+    labels = tuple(vote for vote in votes if vote.kind in ("label", "override"))
+    overrides = [vote for vote in labels if vote.kind == "override"]
+    if overrides:
+        return Standing(overrides[-1].label, "override", labels)
+    rejects = sum(vote.kind == "reject" for vote in votes)
+    if rejects and rejects >= len(labels):
+        return Standing(None, "reject", ())
+    if not labels:
+        kinds = [vote.kind for vote in votes]
+        why = "retract" if start >= 0 and not kinds else "empty" if kinds and kinds[-1] == "empty" else "skip"
+        return Standing(None, why, ())  # type: ignore[arg-type]  # one of the three words above
+    named = [vote for vote in labels if policy.adjudicator and vote.annotator == policy.adjudicator]
+    if named:
+        return Standing(named[-1].label, "votes", labels)
+    (first, most), *rest = Counter(vote.label for vote in labels).most_common()
+    if policy.resolve == "consensus":
+        agreed = 3 * most >= 2 * len(labels)
+        return Standing(first, "votes", labels) if agreed else Standing(None, "disagreement", labels)
+    tied = {first} | {label for label, count in rest if count == most}
+    if len(tied) == 1:
+        return Standing(first, "votes", labels)
+    for when in sorted(case.doubted, reverse=True):
+        suggested = case.doubted[when]["suggested"]
+        if when <= at and suggested in tied and any(v.round >= when and v.label == suggested for v in labels):
+            return Standing(suggested, "votes", labels)
+    return Standing(None, "disagreement", labels)
+
+
+def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
+    """The standing after each round up to `upto` that may have changed it, oldest first."""
+    moments = {vote.round for vote in case.votes} | set(case.doubted)
+    return [(at, standing(case, at, policy)) for at in sorted(moments) if at <= upto]
+
+
+def reviewed(case: Case, upto: int) -> list[tuple[Row, bool | None]]:
+    """Every doubt that was put to people by round `upto`: True confirmed, False contradicted, None not answered."""
+    outcome: list[tuple[Row, bool | None]] = []
+    for when, doubt in sorted(case.doubted.items()):
+        if when > upto or when not in case.asked:
+            continue
+        answers = [v.label for v in case.votes if v.round == when and v.kind in ("label", "override")]
+        same = sum(label == doubt["label"] for label in answers)
+        outcome.append((doubt, 2 * same > len(answers) if answers and 2 * same != len(answers) else None))
+    return outcome
+
+
+def exempt(case: Case, label: str, upto: int) -> set[str]:
+    """The reasons for which people have confirmed this label when it was doubted: never doubted for them again."""
+    return {
+        reason
+        for doubt, confirmed in reviewed(case, upto)
+        if confirmed and doubt["label"] == label
+        for reason in doubt["reasons"]
+    }
+
+
+def known(cases: Iterable[Case], upto: int, current: set[str], policy: Gate) -> list[Row]:
+    """When each label was the accepted one: rows (id, from_round, to_round or None, label), half-open, sorted.
+
+    A label that was doubted when the batch of round r + 1 was issued was not accepted at round r. `current` are
+    the ids not accepted now, at round `upto`.
+    """
+    rows: list[Row] = []
+    for case in cases:
+        said = dict(history(case, upto, policy))
+        marks = set(said) | set(case.doubted) | {when - 1 for when in case.doubted} | {upto}
+        spans: list[list[int | str | None]] = []
+        label: str | None = None
+        for at in sorted(mark for mark in marks if 0 <= mark <= upto):
+            label = said[at].label if at in said else label
+            held = at + 1 in case.doubted if at < upto else case.id in current
+            now = None if held else label
+            if spans and spans[-1][1] is None and spans[-1][2] != now:
+                spans[-1][1] = at
+            if now is not None and (not spans or spans[-1][1] is not None):
+                spans.append([at, None, now])
+        rows += [{"id": case.id, "from_round": a, "to_round": b, "label": c} for a, b, c in spans]
+    return rows

@@ -1,0 +1,246 @@
+"""calibrate: turn raw scores into probabilities that mean what they say, and say whether they can be trusted.
+
+reads   scores (train), accepted labels (gate)
+writes  build/probabilities: pool.npy, test.npy, calibration.json; metrics and the reliability data; next: query
+
+The map from scores to probabilities is chosen and judged on labels drawn at random (seed and control arm) where
+there are enough of them: labels that active learning chose are a biased sample, full of hard cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import Row, read_json, write_array, write_json
+from stages._identity import order_keys, stratified_folds
+from stages._learning import Floats, Ints, softmax
+from stages._ledger import Labels, read_labels
+from stages._params import Params, load
+from stages._scoring import brier, calibrated_ece, expected_calibration_error, negative_log_likelihood, reliability
+from stages._shell import PATH, one_line_errors
+
+Map = Callable[[Floats], Floats]
+CROSS_FIT = 5
+SIMPLEST_FIRST = ("none", "temperature", "sigmoid", "isotonic")
+
+
+def temperature(scores: Floats, truth: Ints) -> Map:
+    """softmax(scores / T) with the T in [1/20, 20] that makes the labels likeliest.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks" (2017).
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_t: float) -> float:
+        return float(negative_log_likelihood(softmax(scores, float(np.exp(log_t))), truth).mean())
+
+    best = float(np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
+    return lambda new: softmax(new, best)
+
+
+def sigmoid(scores: Floats, truth: Ints) -> Map:
+    """One logistic curve a class over its log odds against the rest, then rows scaled to sum to 1.
+
+    Targets are smoothed by the class counts. Source: Platt, "Probabilistic outputs for support vector machines" (1999).
+    """
+    from scipy.optimize import minimize
+
+    odds = _log_odds(scores)
+    curves: list[tuple[float, float]] = []
+    for place in range(scores.shape[1]):
+        hit = truth == place
+        target = np.where(hit, (hit.sum() + 1) / (hit.sum() + 2), 1 / ((~hit).sum() + 2))
+        x = odds[:, place]
+
+        def loss(curve: Floats, x: Floats = x, target: Floats = target) -> tuple[float, Floats]:
+            z = curve[0] * x + curve[1]
+            value = np.logaddexp(0, z) - target * z
+            slope = 1 / (1 + np.exp(-np.clip(z, -500, 500))) - target
+            return float(value.mean()), np.array([(slope * x).mean(), slope.mean()])
+
+        found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0), (-30.0, 30.0)])
+        curves.append((float(found.x[0]), float(found.x[1])))
+    slopes, shifts = (np.array(part) for part in zip(*curves, strict=True))
+    return lambda new: _normalised(1 / (1 + np.exp(-np.clip(slopes * _log_odds(new) + shifts, -500, 500))), new)
+
+
+def isotonic(scores: Floats, truth: Ints) -> Map:
+    """One rising step function a class over its probability, then rows scaled to sum to 1.
+
+    Source: Zadrozny, Elkan, "Transforming classifier scores into accurate multiclass probability estimates" (2002).
+    """
+    from scipy.optimize import isotonic_regression
+
+    own = softmax(scores)
+    steps: list[tuple[Floats, Floats]] = []
+    for place in range(scores.shape[1]):
+        x, inverse = np.unique(own[:, place], return_inverse=True)
+        weight = np.bincount(inverse).astype(np.float64)
+        share = np.bincount(inverse, weights=(truth == place).astype(np.float64)) / weight
+        steps.append((x, np.asarray(isotonic_regression(share, weights=weight).x)))
+
+    def apply(new: Floats) -> Floats:
+        p = softmax(new)
+        raised = np.column_stack([np.interp(p[:, place], *step) for place, step in enumerate(steps)])
+        return _normalised(np.maximum(raised, 1e-6), new)
+
+    return apply
+
+
+FITTERS: dict[str, Callable[[Floats, Ints], Map]] = {
+    "none": lambda _scores, _truth: softmax,
+    "temperature": temperature,
+    "sigmoid": sigmoid,
+    "isotonic": isotonic,
+}
+
+
+def _log_odds(scores: Floats) -> Floats:
+    """ln(p / (1 - p)) of softmax probabilities, held within [-30, 30]."""
+    p = np.clip(softmax(scores), 1e-13, 1 - 1e-13)
+    return np.asarray(np.clip(np.log(p) - np.log1p(-p), -30, 30))
+
+
+def _normalised(values: Floats, scores: Floats) -> Floats:
+    """Rows scaled to sum to 1, classes never seen (score -inf) kept at 0."""
+    values = np.where(np.isfinite(scores), values, 0.0)
+    total = values.sum(axis=1, keepdims=True)
+    return np.where(total > 0, values / np.where(total > 0, total, 1.0), softmax(scores))
+
+
+def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats:
+    """Probabilities of every row by a map that was fitted without it, (n, k)."""
+    probabilities = np.empty_like(scores)
+    for part in np.unique(fold):
+        held = fold == part
+        probabilities[held] = FITTERS[method](scores[~held], truth[~held])(scores[held])
+    return probabilities
+
+
+def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, Floats]:
+    """The method to use and its cross-fitted probabilities.
+
+    `auto`: the simplest whose NLL is within one standard error (paired) of the best. An isotonic map needs 1,000
+    labels to be considered.
+    """
+    if method != "auto":
+        return method, cross_fitted(method, scores, truth, fold)
+    tried = {
+        name: cross_fitted(name, scores, truth, fold)
+        for name in SIMPLEST_FIRST
+        if name != "isotonic" or len(truth) >= 1000
+    }
+    losses = {name: negative_log_likelihood(p, truth) for name, p in tried.items()}
+    best = min(losses, key=lambda name: (losses[name].mean(), SIMPLEST_FIRST.index(name)))
+    for name in SIMPLEST_FIRST:
+        gap = losses[name] - losses[best]
+        if gap.mean() <= gap.std() / np.sqrt(len(gap)):
+            return name, tried[name]
+    return best, tried[best]
+
+
+def quality_of(probabilities: Floats, truth: Ints, bins: int, seed: int) -> Row:
+    """ECE, the ECE that chance alone explains, Brier score, NLL and accuracy of some probabilities."""
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    return {
+        "ece": expected_calibration_error(confidence, correct, bins),
+        "ece_by_chance": calibrated_ece(confidence, bins, seed),
+        "brier": brier(probabilities, truth),
+        "nll": float(negative_log_likelihood(probabilities, truth).mean()),
+        "accuracy": float(correct.mean()),
+    }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The chosen map, how it was judged, and the reliability rows before and after."""
+
+    apply: Map
+    facts: Row
+    reliability: list[Row]
+
+
+def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bool_], params: Params) -> Calibration:
+    """Choose, judge and fit the map from logits to probabilities.
+
+    scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids, and whether each
+    was drawn at random. Trusted: with at least `min_random_labels` rows to judge by, the cross-fitted ECE beyond
+    what chance explains is at most `max_ece`; else lying. With fewer rows the verdict is unknown, and not trusted.
+    """
+    options = params.calibrate
+    enough = int(random.sum()) >= options.min_random_labels
+    rows = random if enough else np.ones(len(truth), dtype=np.bool_)
+    n = int(rows.sum())
+    facts: Row = {"labels": n, "drawn": "at random" if enough else "all accepted labels"}
+    if n < 2 * CROSS_FIT:
+        why = f"{n} labels are too few to judge"
+        return Calibration(softmax, {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why}, [])
+    chosen, known = scores[rows], truth[rows]
+    fold = stratified_folds(known, [item for item, use in zip(ids, rows, strict=True) if use], CROSS_FIT, params.seed)
+    method, after = choose(options.method, chosen, known, fold)
+    before = softmax(chosen)
+    judged = {
+        name: quality_of(p, known, options.bins, params.seed) for name, p in (("before", before), ("after", after))
+    }
+    excess = max(0.0, judged["after"]["ece"] - judged["after"]["ece_by_chance"])
+    if n < options.min_random_labels:
+        verdict, why = "unknown", f"{n} labels, {options.min_random_labels} are needed to judge"
+    else:
+        verdict = "trusted" if excess <= options.max_ece else "lying"
+        relation = "at most" if verdict == "trusted" else "above"
+        why = f"the gap between confidence and accuracy is {excess:.3f} beyond chance, {relation} {options.max_ece}"
+    drawn = [
+        {"when": when, **row}
+        for when, p in (("before", before), ("after", after))
+        for row in reliability(p.max(axis=1), p.argmax(axis=1) == known, options.bins)
+    ]
+    facts |= {"method": method, "verdict": verdict, "trusted": verdict == "trusted", "why": why}
+    facts |= {"excess_ece": excess, **judged}
+    return Calibration(FITTERS[method](chosen, known), facts, drawn)
+
+
+def drawn_at_random(labels: Labels, control_key: str | None, seed: int) -> NDArray[np.bool_]:
+    """(n,) mask of the labels that chance chose: the seed, and every id that the control arm's walk has passed."""
+    from_seed = np.array([row["round"] == 0 for row in labels.rows], dtype=np.bool_)
+    if control_key is None:
+        return from_seed
+    return np.asarray(from_seed | (order_keys(seed, labels.ids) <= np.uint64(int(control_key))))
+
+
+@click.command(help=__doc__)
+@click.option("--model", type=PATH, required=True, help="Folder of the model's scores.")
+@click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
+@click.option("--out", type=PATH, required=True, help="Folder for the probabilities.")
+@click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
+@click.option("--plot", type=PATH, required=True, help="JSON file for the reliability rows.")
+@one_line_errors
+def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
+    """Read scores and labels, write probabilities and how far to trust them."""
+    params = load()
+    labels = read_labels(gate / "accepted.jsonl", params.labels)
+    random = drawn_at_random(labels, read_json(gate / "state.json")["control_key"], params.seed)
+    fitted: Any = read_json(model / "model.json")["fitted"]
+    scores = {name: np.load(model / f"{name}.npy").astype(np.float64) for name in ("pool", "test", "labelled")}
+    if fitted:
+        calibration = calibrate(scores["labelled"], labels.classes, labels.ids, random, params)
+    else:
+        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
+        facts |= {"verdict": "unknown", "trusted": False}
+        calibration = Calibration(softmax, facts, [])
+    for name in ("pool", "test"):
+        write_array(out / f"{name}.npy", calibration.apply(scores[name]).astype(np.float32))
+    write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted})
+    write_json(metrics, calibration.facts)
+    write_json(plot, calibration.reliability)
+    return f"calibrate: {calibration.facts['method']}; {calibration.facts['why']}"
+
+
+if __name__ == "__main__":
+    main()

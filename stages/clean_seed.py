@@ -1,0 +1,90 @@
+"""clean_seed: read the seed labels and name those that are probably wrong. Drops nothing.
+
+reads   the seed table; features (featurize)
+writes  build/seed/labels.jsonl and suspects.jsonl, metrics/seed.json; next: gate, which has the suspects asked again
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import Row, write_json, write_jsonl
+from stages._errors import PipelineError
+from stages._ledger import check_label
+from stages._params import Params, load
+from stages._quality import Doubts, judge, worst
+from stages._shell import PATH, one_line_errors
+from stages._store import Index, read_index, read_model_matrix
+from stages._tables import Table, as_text, read_table
+
+
+def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
+    """id, label and line of every seed row, sorted by id.
+
+    Raises PipelineError, with file and line, for an empty or unknown label and for a seed of one class.
+    """
+    cells = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
+    for row, label in enumerate(cells):
+        if not label.strip():
+            what = f"empty label in column {params.data.label!r}"
+            raise PipelineError(table.where(row), what, "fill it or remove the row")
+        check_label(label, params.labels, table.where(row))
+    if len(set(cells)) == 1:
+        remedy = "add rows of another class, or set data.seed to data/none.csv to start without a seed"
+        raise PipelineError(table.where(0), f"every seed row has the label {cells[0]!r}", remedy)
+    rows = index.rows("seed")
+    places = zip(index.ids[rows], index.row[rows], strict=True)
+    return [{"id": item, "label": cells[row], "line": table.lines[row]} for item, row in places]
+
+
+def suspects(seed: list[Row], classes: NDArray[np.intp], found: Doubts, params: Params) -> list[Row]:
+    """The seed labels to be asked again, worst first: likelier wrong than a review is worth, within max_suspects."""
+    ids = [row["id"] for row in seed]
+    limit = int(params.clean_seed.max_suspects * len(seed))
+    wanted = found.judged & (found.error > params.gate.threshold)
+    chosen = np.flatnonzero(worst(found.error, wanted, classes, ids, limit, params.seed))
+    order = chosen[np.argsort(-np.round(found.error[chosen], 9), kind="stable")]
+    return [
+        {
+            "id": ids[row],
+            "label": seed[row]["label"],
+            "suggested": params.labels[found.suggested[row]],
+            "score": found.error[row],
+            "reasons": ["label_error"],
+        }
+        for row in order
+    ]
+
+
+@click.command(help=__doc__)
+@click.option("--table", type=PATH, required=True, help="The seed table (params.data.seed).")
+@click.option("--features", type=PATH, required=True, help="The feature store.")
+@click.option("--out", type=PATH, required=True, help="Folder for labels.jsonl and suspects.jsonl.")
+@click.option("--metrics", type=PATH, required=True, help="JSON file for the counts.")
+@one_line_errors
+def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
+    """Read the seed, judge it, write labels, suspects and counts."""
+    params = load()
+    index = read_index(features)
+    seed = seed_labels(read_table(table, may_be_empty=True), index, params)
+    classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
+    rows, ids = index.rows("seed"), [row["id"] for row in seed]
+    found = judge(read_model_matrix(features)[rows], classes, ids, index.sha[rows], params)
+    doubted = suspects(seed, classes, found, params)
+    write_jsonl(out / "labels.jsonl", seed)
+    write_jsonl(out / "suspects.jsonl", doubted)
+    counts = {label: int((classes == place).sum()) for place, label in enumerate(params.labels)}
+    judged = int(found.judged.sum())
+    write_json(metrics, {
+        "labels": len(seed), "judged": judged, "suspects": len(doubted), "by_class": counts,
+        "estimated_error_rate": found.noise if judged else None,
+    })  # fmt: skip
+    return f"clean_seed: {len(seed)} labels, {judged} could be judged, {len(doubted)} suspects"
+
+
+if __name__ == "__main__":
+    main()

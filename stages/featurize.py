@@ -1,0 +1,238 @@
+"""featurize: turn pool, seed and test into model features, a geometry for distances, and an index. Sees no label.
+
+reads   the tables and media that params.data and params.features name
+writes  build/features (see stages/_store.py); next: clean_seed, gate, train, query, export_prodigy, validate
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import sha256
+from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
+from stages._errors import PipelineError
+from stages._imports import build
+from stages._params import Params, TextFeatures, load
+from stages._shell import PATH, one_line_errors
+from stages._store import SPLITS, Index, Matrix, Split, write_features
+from stages._tables import Table, as_text, read_table
+
+Inputs = list[str] | NDArray[Any]
+
+
+def make_index(tables: dict[Split, Table], params: Params) -> Index:
+    """Ids and content hashes of all examples, pool then seed then test, each sorted by id.
+
+    An id is the user's column, else the content hash (`seed-` and `test-` before it outside the pool; a repeat of
+    the same content gets `-2`, `-3`). Raises PipelineError for a blank id and for one that stands twice.
+    """
+    seen: dict[str, str] = {}
+    rows: list[tuple[int, str, int, str]] = []
+    for place, split in enumerate(SPLITS):
+        table = tables[split]
+        hashes = [sha256(data) for data in exact_bytes(table, params)]
+        given = [as_text(cell) for cell in table.column(params.data.id, "data.id")] if params.data.id else None
+        for row, item in enumerate(given if given is not None else _content_ids(hashes, split)):
+            where = table.where(row)
+            if not item.strip() or "\0" in item or not item.isprintable():
+                raise PipelineError(where, f"id {item!r} is blank or not printable", "give the row a plain id")
+            if item in seen:
+                what = f"id {item!r} stands twice, first at {seen[item]}"
+                raise PipelineError(where, what, "ids must be unique over pool, seed and test: rename or remove one")
+            seen[item] = where
+            rows.append((place, item, row, hashes[row]))
+    rows.sort()
+    return Index(
+        ids=[item for _, item, _, _ in rows],
+        sha=[sha for _, _, _, sha in rows],
+        split=[SPLITS[place] for place, _, _, _ in rows],
+        row=[row for _, _, row, _ in rows],
+    )
+
+
+def _content_ids(hashes: list[str], split: Split) -> list[str]:
+    """Ids for a table without an id column."""
+    prefix = "" if split == "pool" else f"{split}-"
+    count: dict[str, int] = {}
+    ids = []
+    for sha in hashes:
+        count[sha] = count.get(sha, 0) + 1
+        ids.append(f"{prefix}{sha[:16]}" + (f"-{count[sha]}" if count[sha] > 1 else ""))
+    return ids
+
+
+def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inputs:
+    """What the featurizer sees, one entry per row of the index: texts, or an (n, p) array of numbers."""
+    kind, data = params.features.kind, params.data
+    per_split: dict[Split, Inputs]
+    if kind == "text" or (kind == "custom" and data.text):
+        if not data.text:
+            raise PipelineError("params.yaml data.text", "features.kind is text, and no column is named", "name it")
+        per_split = {split: texts(tables[split], data.text) for split in SPLITS}
+    elif kind == "image":
+        if not data.image:
+            raise PipelineError("params.yaml data.image", "features.kind is image, and no column is named", "name it")
+        per_split = {split: _pixels(tables[split], params) for split in SPLITS}
+    elif kind == "precomputed":
+        per_split = _vectors(tables, params)
+    else:
+        columns = number_columns(tables["pool"], params)
+        if not columns:
+            raise PipelineError("params.yaml features.columns", "the pool has no columns of numbers", "name them")
+        per_split = {split: numbers(tables[split], columns) for split in SPLITS}
+    order = [(split, row) for split, row in zip(index.split, index.row, strict=True)]
+    if isinstance(per_split["pool"], list):
+        return [per_split[split][row] for split, row in order]  # type: ignore[index]  # split is one of SPLITS
+    width = per_split["pool"].shape[1]
+    stacked = np.vstack([np.reshape(per_split[split], (-1, width)) for split in SPLITS])
+    start = {"pool": 0, "seed": len(tables["pool"]), "test": len(tables["pool"]) + len(tables["seed"])}
+    return np.asarray(stacked[[start[split] + row for split, row in order]])
+
+
+def _pixels(table: Table, params: Params) -> NDArray[np.float32]:
+    size, mode = params.features.image.size, params.features.image.mode
+    files = images(table, params)
+    rows = [pixels(data, size, mode, table.where(row)) for row, data in enumerate(files)]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), -1 if rows else size * size * len(mode))
+
+
+def _vectors(tables: dict[Split, Table], params: Params) -> dict[Split, Inputs]:
+    path = Path(params.features.vectors)
+    if path.suffix != ".npy":
+        if len(params.features.columns) != 1:
+            what = "features.kind is precomputed, and neither one vector column nor a .npy file is named"
+            raise PipelineError("params.yaml features.columns", what, "name one of them")
+        return {split: vectors(tables[split], params.features.columns[0]) for split in SPLITS}
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise PipelineError(path, f"not a readable .npy array ({error})", "write it with numpy.save") from error
+    total = sum(len(table) for table in tables.values())
+    if array.ndim != 2 or len(array) != total:
+        what = f"an array of shape ({total}, d) was expected (rows of pool, then seed, then test), found {array.shape}"
+        raise PipelineError(path, what, "compute the vectors again")
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise PipelineError(path, f"row {row} holds NaN or infinity", "compute the vectors again")
+    ends = np.cumsum([len(tables[split]) for split in SPLITS])
+    parts = np.split(np.asarray(array, dtype=np.float32), ends[:-1])
+    return dict(zip(SPLITS, parts, strict=True))
+
+
+def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
+    """What the classifier sees, (n, p): the featurizer is fitted on pool and seed and applied to all rows."""
+    import scipy.sparse as sp
+
+    kind = params.features.kind
+    if kind == "text":
+        return text_features(inputs, fitted_on, params.features.text)  # type: ignore[arg-type]  # texts by kind
+    if kind == "custom":
+        if params.features.custom is None:
+            raise PipelineError(
+                "params.yaml features.custom", "features.kind is custom, and no path is named", "set it"
+            )
+        transformer = build(params.features.custom, params.seed, "features.custom")
+        matrix = transformer.fit(inputs[fitted_on]).transform(inputs)
+        return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
+    if kind == "numeric":
+        from sklearn.preprocessing import StandardScaler
+
+        return StandardScaler().fit(inputs[fitted_on]).transform(inputs).astype(np.float32)
+    return np.asarray(inputs, dtype=np.float32)
+
+
+def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) -> Matrix:
+    """Word and character n-gram TF-IDF side by side, (n, p) CSR float32, rows of unit length."""
+    import scipy.sparse as sp
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    known = inputs[fitted_on]
+    parts = []
+    for analyzer, ngrams in (("word", options.word_ngrams), ("char_wb", options.char_ngrams)):
+        if ngrams == (0, 0):
+            continue
+        min_df = min(options.min_df, max(1, len(known) // 10))
+        vectorizer = TfidfVectorizer(
+            analyzer=analyzer, ngram_range=ngrams, min_df=min_df, max_features=options.max_features,
+            sublinear_tf=True, dtype=np.float32, token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,
+        )  # fmt: skip
+        try:
+            parts.append(vectorizer.fit(known).transform(inputs))
+        except ValueError as error:
+            what = f"no {analyzer} n-grams of {list(ngrams)} in these texts ({error})"
+            raise PipelineError("params.yaml features.text", what, "lower min_df or change the ranges") from error
+    if not parts:
+        raise PipelineError("params.yaml features.text", "both ranges of n-grams are [0, 0]", "use one of them")
+    return normalize(sp.hstack(parts, format="csr", dtype=np.float32))
+
+
+def geometry_of(matrix: Matrix, fitted_on: slice, dims: int, seed: int, unit_rows: bool) -> NDArray[np.float32]:
+    """A dense space for distances, (n, d <= dims): truncated SVD of sparse features, PCA of wide dense ones.
+
+    Rows are unit vectors for text (`unit_rows`), else centred and scaled to a mean squared norm of 1 over the rows
+    it is fitted on. Signs of the components are fixed by scikit-learn, so the result is deterministic.
+    Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
+    """
+    import scipy.sparse as sp
+    from sklearn.decomposition import PCA, TruncatedSVD
+
+    known = matrix[fitted_on]
+    limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
+    if sp.issparse(matrix):
+        if limit < 2:
+            space = np.asarray(matrix.toarray(), dtype=np.float32)
+        else:
+            space = TruncatedSVD(limit, random_state=seed).fit(known).transform(matrix)
+    else:
+        space = np.asarray(matrix, dtype=np.float64)
+        if space.shape[1] > dims and limit >= 2:
+            space = PCA(limit, svd_solver="covariance_eigh").fit(known).transform(space)
+        space = space - space[fitted_on].mean(axis=0)
+    if unit_rows:
+        scale = np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+    else:
+        scale = max(float(np.sqrt((space[fitted_on] ** 2).sum(axis=1).mean())), 1e-12)
+    return np.asarray(space / scale, dtype=np.float32)
+
+
+def featurize(params: Params) -> tuple[Index, Matrix, NDArray[np.float32]]:
+    """Index, model features and geometry of every example that params name."""
+    data = params.data
+    tables: dict[Split, Table] = {
+        "pool": read_table(Path(data.pool)),
+        "seed": read_table(Path(data.seed), may_be_empty=True),
+        "test": read_table(Path(data.test), may_be_empty=True),
+    }
+    if len(tables["seed"]) > len(tables["pool"]):
+        what = f"the seed has {len(tables['seed'])} rows and the pool only {len(tables['pool'])}"
+        raise PipelineError(
+            tables["seed"].path, what, "swap data.pool and data.seed in params.yaml if they are mixed up"
+        )
+    index = make_index(tables, params)
+    inputs = read_inputs(tables, index, params)
+    fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))
+    model = model_features(inputs, fitted_on, params)
+    unit_rows = params.features.kind == "text"
+    return index, model, geometry_of(model, fitted_on, params.features.geometry_dims, params.seed, unit_rows)
+
+
+@click.command(help=__doc__)
+@click.option("--out", type=PATH, required=True, help="Folder for the feature store.")
+@one_line_errors
+def main(out: Path) -> str:
+    """Read the tables that params name, write the feature store."""
+    params = load()
+    index, model, geometry = featurize(params)
+    write_features(out, index, model, geometry)
+    counts = ", ".join(f"{index.split.count(split)} {split}" for split in SPLITS)
+    return f"featurize: {counts} rows; {model.shape[1]} features, geometry of {geometry.shape[1]} dimensions"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""import_labels: read what people answered, and to which batch; judge nothing.
+
+reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows), closed.json
+writes  build/labels: rounds, asked, events and verdicts (columns in stages/_ledger.py); next: gate
+
+Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from stages._canonical import Row, numbered_rows, read_jsonl, write_jsonl
+from stages._errors import PipelineError
+from stages._ledger import check_label
+from stages._params import Params, load
+from stages._prodigy import Answer, NotAnAnswer, finder, keep_last, read_answer
+from stages._rounds import read_frozen, round_folders
+from stages._shell import PATH, one_line_errors
+
+Line = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The four tables of build/labels."""
+
+    rounds: list[Row]
+    asked: list[Row]
+    events: list[Row]
+    verdicts: list[Row]
+
+
+def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) -> list[tuple[Answer, Line]]:
+    """The current answer of each annotator to each asked id, with file and line, sorted by id and annotator.
+
+    Raises PipelineError at file:line for a malformed row, another batch, an id that was not asked, an unknown label.
+    """
+    find = finder(tasks)
+    found: list[tuple[Answer, Line]] = []
+    for path in sorted((folder / "answers").glob("*.jsonl")):
+        for number, row in numbered_rows(path):
+            where = f"{path}:{number}"
+            try:
+                answer = read_answer(row, labels)
+            except NotAnAnswer as reason:
+                raise PipelineError(where, str(reason), "repair the row at its source and collect again") from reason
+            if answer.batch is not None and answer.batch != batch:
+                what = f"answers batch {answer.batch[:12]}, round {folder.name} asked batch {batch[:12]}"
+                raise PipelineError(where, what, "move the row to the round that asked it")
+            item = find(answer)
+            if item is None:
+                shown = f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
+                raise PipelineError(where, f"{shown} was not asked in round {folder.name}", "remove the row")
+            if answer.label is not None:
+                check_label(answer.label, labels, where)
+            found.append((replace(answer, id=item), (path.as_posix(), number)))
+    return keep_last(found)
+
+
+def import_round(folder: Path, params: Params) -> Imported | None:
+    """The tables' rows of one round, or None while nobody has answered and nobody has closed it."""
+    manifest, batch, tasks = read_frozen(folder)
+    answers = answers_of(folder, manifest["batch_id"], tasks, params.labels)
+    closed = (folder / "closed.json").is_file()
+    if not answers and not closed:
+        return None
+    number = int(folder.name)
+    voices: dict[str, set[str]] = {}
+    for answer, _ in answers:
+        voices.setdefault(str(answer.id), set()).add(answer.annotator)
+    wanted = params.surface.annotations_per_item
+    answered = sum(len(voices.get(row["id"], ())) >= wanted for row in batch)
+    state = "accepted" if answered == len(batch) else "partial" if closed else "open"
+    facts = {"round": number, "batch_id": manifest["batch_id"], "asked": len(batch), "answered": answered}
+    events = [
+        {
+            "round": number,
+            "id": answer.id,
+            "annotator": answer.annotator,
+            "kind": answer.kind,
+            "label": answer.label,
+            "flagged": answer.flagged,
+            "at": answer.at,
+            "file": file,
+            "line": line,
+        }
+        for answer, (file, line) in answers
+    ]
+    verdicts = [{"round": number, **row} for row in read_jsonl(folder / "verdicts.jsonl")]
+    return Imported([{**facts, "state": state}], [{"round": number, **row} for row in batch], events, verdicts)
+
+
+def import_labels(root: Path, params: Params) -> Imported:
+    """All rounds that anyone has answered, in order."""
+    tables = Imported([], [], [], [])
+    for folder in round_folders(root):
+        found = import_round(folder, params)
+        if found is not None:
+            tables.rounds.extend(found.rounds)
+            tables.asked.extend(found.asked)
+            tables.events.extend(found.events)
+            tables.verdicts.extend(found.verdicts)
+    return tables
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", type=PATH, required=True, help="The folder of rounds.")
+@click.option("--out", type=PATH, required=True, help="Folder for the tables.")
+@one_line_errors
+def main(rounds: Path, out: Path) -> str:
+    """Read the rounds, write the tables."""
+    tables = import_labels(rounds, load())
+    for name in ("rounds", "asked", "events", "verdicts"):
+        write_jsonl(out / f"{name}.jsonl", getattr(tables, name))
+    return f"import_labels: {len(tables.events)} answers in {len(tables.rounds)} answered rounds"
+
+
+if __name__ == "__main__":
+    main()

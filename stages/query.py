@@ -1,0 +1,239 @@
+"""query: choose the pool rows most worth a human label, and mix in the control arm and the doubted labels.
+
+reads   probabilities (calibrate), geometry and index (featurize), accepted, doubted and skipped ids (gate)
+writes  build/batch/batch.jsonl, the ranked batch, and metrics/query.json; next: export_prodigy
+
+A batch has three arms, and the annotator cannot tell them apart: `active` is the strategy's pick, `control` the
+next ids of a fixed random permutation (the unbiased baseline), `review` the labels that the gate doubts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import Row, read_json, read_jsonl, write_json, write_jsonl
+from stages._identity import order_keys
+from stages._ledger import Labels, read_labels
+from stages._params import Params, load
+from stages._rounds import batch_id
+from stages._shell import PATH, one_line_errors
+from stages._store import Index, read_geometry, read_index
+from stages.strategies import Candidates, Ranking
+from stages.strategies.registry import resolve
+
+Floats = NDArray[np.float64]
+NEVER_AGAIN = ("reject", "unresolved")
+RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate says of the pool: accepted labels, doubted labels (worst first), ids that got no label, state."""
+
+    accepted: Labels
+    review: list[Row]
+    unlabelled: list[Row]
+    state: Row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of the batch in the order to ask, and what is said about it."""
+
+    rows: list[Row]
+    metrics: Row
+
+
+def doubt(probabilities: Floats) -> Floats:
+    """One minus the gap between the two likeliest classes, (n,) in [0, 1]; 1 = cannot tell."""
+    ranked = np.partition(probabilities, -2, axis=1)
+    return np.asarray(1 - (ranked[:, -1] - ranked[:, -2]))
+
+
+def unasked(index: Index, gate: Gate, cooldown: int) -> NDArray[np.intp]:
+    """Pool rows that may be asked now: not labelled or doubted (nor a copy of such), not rejected, not cooling down.
+
+    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one at once.
+    """
+    pool = index.rows("pool")
+    settled = set(gate.accepted.ids) | {row["id"] for row in gate.review}
+    next_round = gate.state["rounds"] + 1
+    for row in gate.unlabelled:
+        resting = next_round - row["round"] <= cooldown
+        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and (row["times"] >= RETRIES or resting)):
+            settled.add(row["id"])
+    free = index.askable() & np.fromiter((item not in settled for item in index.ids[pool]), dtype=np.bool_)
+    return np.flatnonzero(free)
+
+
+def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, int, int]:
+    """(batch, active, control, review) counts of the next batch, within budget, pool and queue.
+
+    Shares are rounded half up for control and down for review; what review does not use goes to active.
+    """
+    options = params.query
+    left = options.batch_size if options.budget is None else max(0, options.budget - spent)
+    wanted = min(options.batch_size, left)
+    review = min(queue, math.floor(wanted * options.review_fraction + 1e-9), wanted)
+    new = min(wanted - review, free)
+    control = min(new, math.floor(wanted * options.control_fraction + 0.5))
+    return new + review, new - control, control, review
+
+
+def compose(
+    index: Index,
+    geometry: NDArray[np.float32],
+    probabilities: Floats | None,
+    trusted: bool,
+    gate: Gate,
+    params: Params,
+) -> Batch:
+    """The next batch.
+
+    geometry: (n, d) of all rows; probabilities: (n_pool, k), None while there is no model. An id picked by both
+    arms is asked once and counts for both; the control walk then goes on, so that the batch is full.
+    """
+    free = unasked(index, gate, params.query.skip_cooldown)
+    size, active, control, review = sizes(params, gate.state["answers"], len(free), len(gate.review))
+    ids = [index.ids[row] for row in free]
+    keys = order_keys(params.seed, ids)
+    labelled = index.locate(gate.accepted.ids, "build/gate/accepted.jsonl")
+    candidates = Candidates(
+        ids=ids,
+        keys=keys,
+        geometry=np.asarray(geometry[free]),
+        labelled=np.asarray(geometry[labelled]),
+        labelled_class=gate.accepted.classes,
+        probabilities=None if probabilities is None else probabilities[free],
+        class_weights=np.ones(len(params.labels)),
+        trusted=trusted,
+        seed=params.seed,
+    )
+    rank = resolve(params.query.strategy, params.query.engine)
+    ranking = rank(candidates, active, **params.query.params)
+    doubts = np.zeros(len(free)) if probabilities is None else doubt(probabilities[free])
+    rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
+    rows = _with_control(rows, candidates, doubts, size - review, control, index)
+    asked_again = [_review_row(row, index, probabilities) for row in gate.review[:review]]
+    mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
+    number = gate.state["rounds"] + 1
+    rows = [{**row, "rank": place, "round": number} for place, row in enumerate(mixed, start=1)]
+    return Batch(rows, _metrics(rows, ranking, doubts, gate, params, len(free)))
+
+
+def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
+    rows = []
+    for position, score, reason in zip(ranking.positions, ranking.scores, ranking.reasons, strict=True):
+        item = candidates.ids[position]
+        facts = {"id": item, "sha": index.sha[index.row_of[item]], "arms": ["active"], "score": score}
+        rows.append({**facts, "doubt": doubts[position], "strategy": strategy, "reason": reason})
+    return rows
+
+
+def _with_control(
+    rows: list[Row], candidates: Candidates, doubts: Floats, size: int, control: int, index: Index
+) -> list[Row]:
+    """The active rows, then the next rows of the permutation until the batch is full; overlaps count for both."""
+    picked = {row["id"]: row for row in rows}
+    walked = []
+    for position in np.argsort(candidates.keys, kind="stable") if control else ():
+        if len(picked) >= size:
+            break
+        item = candidates.ids[position]
+        if item in picked:
+            picked[item]["arms"] = ["active", "control"]
+            continue
+        facts = {"id": item, "sha": index.sha[index.row_of[item]], "arms": ["control"], "score": doubts[position]}
+        row = {**facts, "doubt": doubts[position], "strategy": "random", "reason": "drawn at random"}
+        picked[item] = row
+        walked.append(row)
+    return rows + walked
+
+
+def _review_row(row: Row, index: Index, probabilities: Floats | None) -> Row:
+    place = index.row_of[row["id"]]
+    in_pool = probabilities is not None and index.split[place] == "pool"
+    value = float(doubt(probabilities[place : place + 1])[0]) if in_pool and probabilities is not None else 0.0
+    facts = {"id": row["id"], "sha": index.sha[place], "arms": ["review"], "score": row["score"], "doubt": value}
+    return {**facts, "strategy": "review", "reason": "; ".join(row["reasons"])}
+
+
+def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
+    """Active rows in their order, with control and review rows at seeded places between them."""
+    rng = np.random.default_rng(seed)
+    active = [row for row in rows if "active" in row["arms"]]
+    others = [row for row in rows if "active" not in row["arms"]] + asked_again
+    others = [others[place] for place in rng.permutation(len(others))]
+    slots = set(rng.choice(len(rows) + len(asked_again), size=len(others), replace=False).tolist())
+    first, second = iter(active), iter(others)
+    return [next(second) if place in slots else next(first) for place in range(len(rows) + len(asked_again))]
+
+
+def _metrics(rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, params: Params, free: int) -> Row:
+    """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
+    budget, spent = params.query.budget, gate.state["answers"]
+    arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
+    if rows:
+        state = "ready"
+    elif budget is not None and spent >= budget:
+        state = "budget spent"
+    else:
+        state = "pool exhausted"
+    return {
+        "round": gate.state["rounds"] + 1,
+        "state": state,
+        "batch": {"rows": len(rows), **arms},
+        "strategy": params.query.strategy,
+        "regime": ranking.regime,
+        "unasked": free,
+        "answers_spent": spent,
+        "budget_left": None if budget is None else max(0, budget - spent),
+        "mean_doubt": float(doubts.mean()) if len(doubts) else None,
+    }
+
+
+def read_gate(folder: Path, labels: list[str]) -> Gate:
+    """The gate's tables."""
+    return Gate(
+        read_labels(folder / "accepted.jsonl", labels),
+        read_jsonl(folder / "review.jsonl"),
+        read_jsonl(folder / "unlabelled.jsonl"),
+        read_json(folder / "state.json"),
+    )
+
+
+@click.command(help=__doc__)
+@click.option("--features", type=PATH, required=True, help="The feature store.")
+@click.option("--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities.")
+@click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
+@click.option("--out", type=PATH, required=True, help="Folder for the batch.")
+@click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
+@one_line_errors
+def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Path) -> str:
+    """Read what is known, write the batch."""
+    params = load()
+    calibration = read_json(probabilities / "calibration.json")
+    known: Floats | None = None
+    if calibration["fitted"]:
+        known = np.load(probabilities / "pool.npy").astype(np.float64)
+        known /= known.sum(axis=1, keepdims=True)
+    trusted = calibration["verdict"] != "lying"
+    batch = compose(
+        read_index(features), read_geometry(features), known, trusted, read_gate(gate, params.labels), params
+    )
+    write_jsonl(out / "batch.jsonl", batch.rows)
+    write_json(metrics, {**batch.metrics, "batch_id": batch_id(batch.rows)})
+    if not batch.rows:
+        return f"query: an empty batch: {batch.metrics['state']}"
+    arms = ", ".join(f"{count} {arm}" for arm, count in batch.metrics["batch"].items() if arm != "rows")
+    return f"query: round {batch.metrics['round']}: {len(batch.rows)} rows ({arms}); {batch.metrics['regime']}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""train: fit the classifier on the accepted labels and write its raw scores of everything that later stages judge.
+
+reads   accepted labels (gate), features (featurize)
+writes  build/model: model.skops, pool.npy, test.npy and labelled.npy (logits; labelled rows out of fold, in the
+        order of accepted.jsonl), model.json (was a model fitted, on what); next: calibrate
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import Row, write_array, write_json
+from stages._learning import Classifier, Floats, fit, out_of_fold
+from stages._ledger import Labels, read_labels
+from stages._params import Params, load
+from stages._shell import PATH, one_line_errors
+from stages._skops import write_model
+from stages._store import Index, Matrix, read_index, read_model_matrix
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted classifier (None before there are two classes) and its logits."""
+
+    classifier: Classifier | None
+    pool: Floats
+    test: Floats
+    labelled: Floats
+
+
+def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
+    """Fit on all accepted labels; score pool and test with that model, labelled rows by cross-validation.
+
+    With labels of fewer than two classes there is no model, and all scores are zero.
+    """
+    n_classes = len(params.labels)
+    pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
+    if len(np.unique(labels.classes)) < 2:
+        return Trained(
+            None, *(np.zeros((count, n_classes)) for count in (pool.shape[0], test.shape[0], len(labels.ids)))
+        )
+    rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
+    classifier = fit(params.model, rows, labels.classes, n_classes, params.seed)
+    held_out = out_of_fold(params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed)
+    return Trained(classifier, classifier.scores(pool), classifier.scores(test), held_out)
+
+
+def described(trained: Trained, labels: Labels, params: Params) -> Row:
+    """What was fitted on what."""
+    counts: NDArray[np.intp] = np.bincount(labels.classes, minlength=len(params.labels))
+    return {
+        "fitted": trained.classifier is not None,
+        "labels": len(labels.ids),
+        "per_class": {label: int(count) for label, count in zip(params.labels, counts, strict=True)},
+    }
+
+
+@click.command(help=__doc__)
+@click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
+@click.option("--features", type=PATH, required=True, help="The feature store.")
+@click.option("--out", type=PATH, required=True, help="Folder for the model and its scores.")
+@one_line_errors
+def main(gate: Path, features: Path, out: Path) -> str:
+    """Read accepted labels and features, write the model and its scores."""
+    params = load()
+    labels = read_labels(gate / "accepted.jsonl", params.labels)
+    trained = train(labels, read_index(features), read_model_matrix(features), params)
+    for name in ("pool", "test", "labelled"):
+        write_array(out / f"{name}.npy", getattr(trained, name).astype(np.float32))
+    if trained.classifier is not None:
+        write_model(out / "model.skops", trained.classifier.estimator)
+    facts = described(trained, labels, params)
+    write_json(out / "model.json", facts)
+    if not facts["fitted"]:
+        return f"train: no model yet, {len(labels.ids)} labels of fewer than two classes"
+    seen = sum(count > 0 for count in facts["per_class"].values())
+    return f"train: fitted on {len(labels.ids)} labels, {seen} of {len(params.labels)} classes seen"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""clean_seed and gate as commands, on small files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from stages import clean_seed, featurize, gate
+from stages._canonical import read_json, read_jsonl, write_jsonl
+
+PARAMS = """
+seed: 7
+labels: [ham, spam]
+data: {pool: pool.csv, seed: seed.csv, test: none.csv, id: id, label: label, images: none.csv}
+features: {kind: numeric, vectors: none.csv}
+model: {path: sklearn.linear_model.LogisticRegression}
+"""
+COMMAND = ["--table", "seed.csv", "--features", "build/features", "--out", "build/seed", "--metrics", "seed.json"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A numeric project of 60 pool rows and 30 seed rows, seed row s4 with a wrong label."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(3)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "none.csv").write_text("id\n")
+    rows = [(f"p{i}", 3 * (i % 2) + 0.3 * draw.normal()) for i in range(60)]
+    (tmp_path / "pool.csv").write_text("id,x\n" + "".join(f"{item},{x}\n" for item, x in rows))
+    seed = [(f"s{i}", 3 * (i % 2) + 0.3 * draw.normal(), ("ham", "spam")[i % 2 if i != 4 else 1]) for i in range(30)]
+    write_seed([f"{item},{x},{label}" for item, x, label in seed])
+    return tmp_path
+
+
+def write_seed(lines: list[str]) -> None:
+    Path("seed.csv").write_text("id,x,label\n" + "".join(f"{line}\n" for line in lines))
+
+
+def run(*, exit_code: int = 0) -> str:
+    CliRunner().invoke(featurize.main, ["--out", "build/features"], catch_exceptions=False)
+    result = CliRunner().invoke(clean_seed.main, COMMAND, catch_exceptions=False)
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_the_planted_wrong_seed_label_is_the_one_suspect(project: Path) -> None:
+    assert run() == "clean_seed: 30 labels, 30 could be judged, 1 suspects\n"
+    (row,) = read_jsonl(project / "build/seed/suspects.jsonl")
+    assert (row["id"], row["label"], row["suggested"]) == ("s4", "spam", "ham")
+    assert len(read_jsonl(project / "build/seed/labels.jsonl")) == 30
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["a,1,ham", "b,2,Spam"], "error: seed.csv:3: label 'Spam' is not in params.labels (did you mean 'spam'?); "
+         "correct the label, or add the class to params.labels"),
+        (["a,1,ham", "b,2,"], "error: seed.csv:3: empty label in column 'label'; fill it or remove the row"),
+        (["a,1,ham", "b,2,ham"], "error: seed.csv:2: every seed row has the label 'ham'; add rows of another class, "
+         "or set data.seed to data/none.csv to start without a seed"),
+    ],
+)  # fmt: skip
+def test_a_seed_that_cannot_be_used_is_refused_in_one_line(project: Path, lines: list[str], said: str) -> None:
+    write_seed(lines)
+    assert run(exit_code=1) == said + "\n"
+
+
+def test_a_seed_of_ten_rows_or_none_is_read_and_not_judged(project: Path) -> None:
+    write_seed([f"s{i},{i % 2},{('ham', 'spam')[i % 2]}" for i in range(8)])
+    assert run() == "clean_seed: 8 labels, 0 could be judged, 0 suspects\n"
+    assert read_json(project / "seed.json")["estimated_error_rate"] is None
+    write_seed([])
+    assert run() == "clean_seed: 0 labels, 0 could be judged, 0 suspects\n"
+
+
+def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path) -> None:
+    run()
+    for name in ("rounds", "asked", "events", "verdicts"):
+        write_jsonl(project / f"build/labels/{name}.jsonl", [])
+    command = ["--seed", "build/seed", "--labels", "build/labels", "--features", "build/features", "--out", "build/gate"]
+    result = CliRunner().invoke(gate.main, [*command, "--metrics", "gate.json", "--plot", "plot.json"], catch_exceptions=False)
+    assert result.output == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
+    assert [row["id"] for row in read_jsonl(project / "build/gate/review.jsonl")] == ["s4"]
+    assert read_json(project / "build/gate/state.json") == {
+        "answers": 0, "control_key": None, "review_found": 0, "rounds": 0
+    }  # fmt: skip
+    assert os.path.getsize(project / "gate.json") > 0

@@ -1,0 +1,65 @@
+"""A small labelling project with one issued batch, made by hand: what the surfaces stand on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from rounds.project import Project
+from stages import _prodigy
+from stages._canonical import Row, jsonl, write_bytes, write_json
+
+LABELS = ("positive", "negative", "neutral")
+
+
+def text_tasks(texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str = "b1") -> list[Row]:
+    """One task per text, ids p-0, p-1, …"""
+    return [
+        _prodigy.task({"text": text}, labels, al_id=f"p-{n}", batch_id=batch, rank=n + 1, score=0.5)
+        for n, text in enumerate(texts)
+    ]
+
+
+def write_round(root: Path, number: int, tasks: Sequence[Row], batch: str) -> None:
+    """Freeze a batch as `rounds issue` does."""
+    folder = root / "data" / "rounds" / f"{number:03d}"
+    data = jsonl(tasks)
+    write_bytes(folder / "asked.jsonl", data)
+    manifest = {"batch_id": batch, "rows": len(tasks), "asked": hashlib.sha256(data).hexdigest()}
+    write_json(folder / "manifest.json", manifest)
+    (folder / "answers").mkdir()
+
+
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject:
+    """make(texts or tasks, surface="…yaml lines…") -> a project, which becomes the working directory."""
+
+    def make(
+        texts: Sequence[str] = ("good", "bad", "so so"),
+        *,
+        tasks: Sequence[Row] | None = None,
+        labels: Sequence[str] = LABELS,
+        surface: str = "",
+        data_id: str = "id",
+    ) -> Project:
+        root = tmp_path / "project"
+        (root / "stages").mkdir(parents=True)
+        (root / "stages" / "query.py").touch()
+        (root / "dvc.yaml").touch()
+        (root / "params.yaml").write_text(
+            f"seed: 1\nlabels: {list(labels)!r}\n"
+            f"data: {{pool: pool.csv, seed: seed.csv, test: test.csv, id: '{data_id}', label: label, text: text}}\n"
+            "features: {kind: text}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n" + surface,
+            encoding="utf-8",
+        )
+        write_round(root, 1, text_tasks(texts, labels) if tasks is None else tasks, "b1")
+        monkeypatch.chdir(root)
+        return Project(root)
+
+    return make
