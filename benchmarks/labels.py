@@ -25,7 +25,6 @@ from stages._identity import order_keys, stratified_folds
 from stages.strategies import Candidates
 from stages.strategies.registry import find, resolve
 
-
 UNSEEN = -30.0  # the logit of a class that no training row shows
 
 
@@ -152,7 +151,8 @@ def fitted(
     data: Data, rows: NDArray[np.intp], seed: int
 ) -> tuple[Callable[[Any], NDArray[np.float64]], NDArray[np.float64]]:
     """The model's probabilities, (n, classes), once fitted on labelled rows, and the out-of-fold probabilities of those rows;
-    both by the temperature of the out-of-fold scores."""
+    both by the temperature of the out-of-fold scores.
+    """
     from scipy.special import softmax
     from sklearn.linear_model import LogisticRegression
 

@@ -86,9 +86,10 @@ def roc_area(scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
 
 
 def floor_weights(candidates: Candidates, floor: float) -> Floats:
-    """(k,) weights in [1, 2]: 2 where nothing says that a class is recalled, 1 where the lower Wilson bound of its
-    held-out recall reaches `floor`, in proportion between. All 1 where nobody measured.
+    """Weights of the classes, (k,) in [1, 2]: the less sure that a class is recalled, the more it weighs.
 
+    2 where nothing says that a class is recalled, 1 where the lower Wilson bound (95 %) of its held-out recall
+    reaches `floor`, in proportion between. All 1 where nobody measured.
     Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
     """
     k = len(candidates.class_weights)

@@ -112,9 +112,10 @@ def badge(candidates: Candidates, count: int) -> Ranking:
 
 
 def product_spread(left: Floats, right: Points, count: int, random: Callable[[], float]) -> NDArray[np.intp]:
-    """k-means++ draws from the products left_i x right_i of an (n, k) and an (n, d) array: the longest product first,
-    then with probability proportional to the squared distance to the nearest of those drawn and the origin; no row
-    twice. (The origin, a gradient that teaches nothing, counts as drawn in scikit-activeml too, not in the paper.)
+    """k-means++ draws, no row twice, from the products left_i x right_i of an (n, k) and an (n, d) array.
+
+    The longest product first, then with probability proportional to the squared distance to the nearest of those
+    drawn and the origin (which, a gradient that teaches nothing, counts as drawn in scikit-activeml, not in the paper).
 
     Exact in O(n (k + d)) a draw: |g_i - g_j|^2 = |l_i|^2 |r_i|^2 + |l_j|^2 |r_j|^2 - 2 (l_i . l_j)(r_i . r_j).
     `random` gives numbers in [0, 1). Where nothing left differs from what is drawn, the rest is equally likely.

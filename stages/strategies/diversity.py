@@ -29,7 +29,8 @@ def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE, clusters
 
 def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS) -> Ranking:
     """As typiclust, the clusters in the order of their summed doubt, and in each the row of the highest doubt x
-    square root of typicality. Doubt = (1 - margin) x class importance."""
+    square root of typicality. Doubt = (1 - margin) x class importance.
+    """
     doubt = margin_of(candidates.require_probabilities("weighted_coverage")) * candidates.importance()
     positions, scores = _uncovered(candidates, count, doubt, doubt, sample, clusters)
     reasons = [f"doubtful region without a label, 1 - margin {doubt[row]:.3f}" for row in positions]

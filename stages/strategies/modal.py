@@ -43,7 +43,7 @@ class Stored:
 
     def vote(self, _: object) -> NDArray[np.intp]:
         """(n, members) the class that each member votes for."""
-        return self.committee.argmax(axis=2).T
+        return np.asarray(self.committee.argmax(axis=2).T)
 
 
 def _committee(candidates: Candidates, strategy: str) -> Stored:
@@ -119,7 +119,7 @@ def information_density(candidates: Candidates, count: int, limit: int = 10_000)
 
 
 def ranked_batch(candidates: Candidates, count: int) -> Ranking:
-    """modAL's `ranked_batch`: one by one the best of novelty and doubt; `engine: own` gives the same picks sooner.
+    """ModAL's `ranked_batch`: one by one the best of novelty and doubt; `engine: own` gives the same picks sooner.
 
     Source: Cardoso et al., "Ranked batch-mode active learning" (2017).
     """

@@ -21,7 +21,8 @@ SAMPLE = 1_000
 @dataclass(frozen=True)
 class PassedOver:
     """A candidate that will not be asked: its position, what it is too like (the id of a row of the batch, or empty
-    for a labelled row), and their similarity."""
+    for a labelled row), and their similarity.
+    """
 
     position: int
     like: str
