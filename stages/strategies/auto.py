@@ -17,10 +17,11 @@ from stages.strategies.uncertainty import margin_of
 Z = 1.96
 
 
-def auto(candidates: Candidates, count: int, recall_floor: float = 0.6) -> Ranking:
+def auto(candidates: Candidates, count: int, recall_floor: float = 0.0) -> Ranking:
     """Uncertainty herding, or max herding where doubt cannot be used; reasons and regime say which and why.
 
-    Classes whose recall may be below `recall_floor` weigh more (see `floor_weights`).
+    With a `recall_floor` above 0, classes whose recall may be below it weigh more (see `floor_weights`): off unless
+    asked for, since it cost accuracy and won no macro-F1 where it was measured.
     """
     if no_doubt(candidates) is not None:
         return without_doubt(candidates, count)
@@ -36,7 +37,7 @@ def no_doubt(candidates: Candidates) -> str | None:
     """Why there is no doubt to go by, or None: no model yet, one class seen, or confidence that is not trusted."""
     if candidates.probabilities is None:
         return "no model yet"
-    if np.unique(candidates.labelled_class[candidates.labelled_class >= 0]).size < 2:
+    if np.unique(candidates.labelled_class[candidates.labelled_class >= 0]).size == 1:
         return "labels of one class only"
     return None if candidates.trusted else "the model's confidence is not trusted"
 
@@ -52,10 +53,12 @@ def _typical(candidates: Candidates, count: int, why: str) -> Ranking:
 
 
 def doubt_is_noise(candidates: Candidates) -> str | None:
-    """Why doubt tells nothing of errors on held-out labelled rows, or None where it does or nobody measured it.
+    """Why doubt is noise, measured on held-out labelled rows; None where it is not, or nobody measured it.
 
-    The measure is the area under the ROC curve of 1 - margin for being wrong; it must be above one half by more than
-    its standard error. Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve" (1982).
+    The measure is the area under the ROC curve of 1 - margin for being wrong. Doubt is dropped when the area is below
+    one half by more than its standard error, or when no held-out row is right. The benefit of the doubt is doubt's:
+    with few labels herding is typical and diverse anyway, and asking for proof first cost labels (docs/benchmarks.md).
+    Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve" (1982).
     """
     known = candidates.labelled_class >= 0
     if candidates.held_out is None or not known.any():
@@ -63,7 +66,7 @@ def doubt_is_noise(candidates: Candidates) -> str | None:
     rows = candidates.held_out[known]
     wrong = rows.argmax(axis=1) != candidates.labelled_class[known]
     area, error = roc_area(margin_of(rows), wrong)
-    if area - error > 0.5:
+    if area + error >= 0.5:
         return None
     return f"doubt does not tell errors yet (area {area:.2f} ± {error:.2f} on {len(rows)} held-out labels)"
 
@@ -71,11 +74,11 @@ def doubt_is_noise(candidates: Candidates) -> str | None:
 def roc_area(scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[float, float]:
     """The chance that a wrong row scores above a right one, ties half, and its standard error.
 
-    Without wrong rows (1, 0): nothing speaks against the scores. Without right ones (1/2, 0): nothing for them.
+    Without wrong rows (1, 0): nothing speaks against the scores. Without right ones (0, 0): nothing for them.
     """
     bad, good = int(wrong.sum()), int((~wrong).sum())
     if not bad or not good:
-        return (0.5, 0.0) if bad else (1.0, 0.0)
+        return (0.0, 0.0) if bad else (1.0, 0.0)
     values, places = np.unique(np.round(scores, 9), return_inverse=True)
     ends = np.cumsum(np.bincount(places, minlength=len(values)))
     ranks = (ends - np.bincount(places, minlength=len(values)) + 1 + ends)[places] / 2

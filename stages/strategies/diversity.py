@@ -28,8 +28,9 @@ def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE, clusters
 
 
 def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS) -> Ranking:
-    """As typiclust, the clusters in the order of their summed doubt, and in each the row of the highest doubt x
-    square root of typicality. Doubt = (1 - margin) x class importance.
+    """As typiclust, but clusters by their summed doubt, and in each the row of the highest score.
+
+    Score = doubt x square root of typicality; doubt = (1 - margin) x class importance.
     """
     doubt = margin_of(candidates.require_probabilities("weighted_coverage")) * candidates.importance()
     positions, scores = _uncovered(candidates, count, doubt, doubt, sample, clusters)
@@ -69,9 +70,9 @@ def _uncovered(
 
 
 def information_density(candidates: Candidates, count: int) -> Ranking:
-    """Least confidence x mean similarity 1 / (1 + distance) to the other candidates, in blocks: O(n^2 d) time, O(n)
-    memory; above 20,000 rows the density is taken over a uniform sample of that size.
+    """Least confidence x mean similarity 1 / (1 + distance) to the candidates, with O(n) memory.
 
+    Above 20,000 rows the mean is over a uniform sample of that size.
     Source: Settles, Craven, "An analysis of active learning strategies for sequence labeling tasks" (2008).
     """
     doubt = least_confidence_of(candidates.require_probabilities("information_density"))

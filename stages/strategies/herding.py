@@ -72,8 +72,10 @@ def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tup
 
 
 def drawn(doubt: Floats, sample: int) -> tuple[NDArray[np.intp], Floats]:
-    """The rows to look at, ascending, and the doubt that each stands for: all rows, or a systematic draw of `sample`
-    in proportion to doubt (a row drawn twice stands for two), filled up with the first rows where too few differ.
+    """The rows to look at, ascending, and the doubt that each stands for.
+
+    All rows, or a systematic draw of `sample` in proportion to doubt (a row drawn twice stands for two), filled up
+    with the first rows where too few differ.
     """
     if len(doubt) <= sample:
         return np.arange(len(doubt)), doubt

@@ -20,8 +20,9 @@ SAMPLE = 1_000
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A candidate that will not be asked: its position, what it is too like (the id of a row of the batch, or empty
-    for a labelled row), and their similarity.
+    """A candidate that will not be asked.
+
+    Its position, what it is too like (the id of a row of the batch, or empty for a labelled row), their similarity.
     """
 
     position: int

@@ -41,7 +41,7 @@ class Strategy:
 
 
 P, G, L, C = "probabilities", "geometry", "labelled", "committee"
-PL, MO, SK = "uncertainty", "modal", "scikit_activeml"
+PL, MO, SK = "uncertainty", "modal", "skactive"
 LEWIS, SCHEFFER, SHANNON = "Lewis, Catlett 1994", "Scheffer et al. 2001", "Shannon 1948"
 SETTLES, CARDOSO, KULLBACK = "Settles, Craven 2008", "Cardoso et al. 2017", "McCallum, Nigam 1998"
 VOTES, ASH, SENER = "Dagan, Engelson 1995", "Ash et al. 2020", "Sener, Savarese 2018"

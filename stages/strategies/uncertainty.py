@@ -72,8 +72,9 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
 
 
 def power_margin(candidates: Candidates, count: int, beta: float = 1.0) -> Ranking:
-    """A seeded draw without repeats, with probability proportional to (1 - margin)^beta: batches less alike than the
-    top of the list. beta 0 is a uniform draw, a large beta is margin. Score = ln doubt + Gumbel noise / beta.
+    """A seeded draw without repeats, in proportion to (1 - margin)^beta: rows less alike than the top of the list.
+
+    beta 0 is a uniform draw, a large beta is margin. Score = beta ln doubt + Gumbel noise.
 
     Source: Kirsch et al., "Stochastic batch acquisition: a simple baseline for deep active learning" (2021).
     """

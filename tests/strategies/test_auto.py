@@ -29,7 +29,7 @@ def test_the_standard_error_of_the_area_is_hanley_and_mcneils() -> None:
 
 def test_without_errors_nothing_speaks_against_doubt_and_without_successes_nothing_for_it() -> None:
     assert roc_area(np.ones(3), np.zeros(3, bool)) == (1.0, 0.0)
-    assert roc_area(np.ones(3), np.ones(3, bool)) == (0.5, 0.0)
+    assert roc_area(np.ones(3), np.ones(3, bool)) == (0.0, 0.0)
 
 
 def test_doubt_that_tells_errors_is_used(make: Make) -> None:
@@ -43,12 +43,12 @@ def test_doubt_that_tells_errors_is_used(make: Make) -> None:
 def test_doubt_that_is_noise_is_not_used_and_the_reason_gives_the_figures(make: Make) -> None:
     candidates = replace(
         make(k=2), labelled=make().labelled[:4], labelled_class=np.array([0, 1, 0, 1]),
-        held_out=np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]]),
+        held_out=np.array([[0.6, 0.4], [0.4, 0.6], [0.1, 0.9], [0.9, 0.1]]),
     )  # fmt: skip
     ranking = resolve("auto")(candidates, 5)
     assert ranking.regime == "typical and diverse"
     assert ranking.positions.tolist() == resolve("max_herding")(candidates, 5).positions.tolist()
-    assert ranking.reasons[0].endswith("doubt does not tell errors yet (area 0.50 ± 0.32 on 4 held-out labels)")
+    assert ranking.reasons[0].endswith("doubt does not tell errors yet (area 0.00 ± 0.00 on 4 held-out labels)")
 
 
 def test_a_class_that_is_surely_recalled_weighs_one_and_an_unseen_class_two(make: Make) -> None:
