@@ -128,6 +128,9 @@ class Query(Section):
     strategy: str = Field(default="auto", min_length=1)
     engine: Literal["modal", "skactiveml", "own"] = "modal"
     params: Options = {}
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"] = {}
+    recall_floor: Fraction = 0.6
+    committee: int = Field(default=5, ge=2, le=100)
     batch_size: int = Field(default=40, ge=1)
     control_fraction: Fraction = 0.2
     review_fraction: Fraction = 0.1
