@@ -43,12 +43,12 @@ from stages._learning import softmax
 from stages._params import Gate, Params, load
 from stages._quality import (
     OUTLIER,
-    crowd,
     doubt,
     issue_rows,
     judge,
     reviewed_shift,
     shifted,
+    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
@@ -198,8 +198,9 @@ def doubted(
     ]
     shift = reviewed_shift(np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_))
     raw, quality = found.doubts.error, dict[str, float]()
+    given = [{vote.annotator: number[vote.label] for vote in case.votes if vote.kind == "label"} for case in labelled]
     if found.doubts.judged.any():
-        raw, quality = with_annotators(raw, labelled, classes, softmax(found.scores), number)
+        raw, quality = with_annotators(raw, given, classes, softmax(found.scores))
     reasons = ["conflicting_copy" if conflict else "label_error" for conflict in found.conflict]
     pairs = zip(labelled, reasons, strict=True)
     able = np.array([_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_)
@@ -218,31 +219,6 @@ def doubted(
     ]
     judged = {ids[row]: float(error[row]) for row in np.flatnonzero(found.doubts.judged)}
     return Doubted(review, issue_rows(ids, classes, found, names), judged, shift, quality)
-
-
-def with_annotators(
-    error: Floats, labelled: list[Case], classes: NDArray[np.intp], probabilities: Floats, number: dict[str, int]
-) -> tuple[Floats, dict[str, float]]:
-    """Error probabilities that heed all annotators of a row (CROWDLAB), and each annotator's quality in [0, 1].
-
-    Rows with one annotator keep theirs, as do all when no row has two.
-    """
-    last = [{vote.annotator: vote.label for vote in case.votes if vote.kind == "label"} for case in labelled]
-    people = sorted({name for votes in last for name in votes})
-    several = np.array([len(votes) > 1 for votes in last], dtype=np.bool_)
-    if not several.any():
-        return error, {}
-    column = {name: place for place, name in enumerate(people)}
-    votes = np.full((len(labelled), len(people)), -1, dtype=np.intp)
-    for row, given in enumerate(last):
-        for name, label in given.items():
-            votes[row, column[name]] = number[label]
-    voted = (votes >= 0).any(axis=1)
-    told = crowd(votes[voted], probabilities[voted])
-    consensus, quality = classes.copy(), np.ones(len(error))
-    consensus[voted], quality[voted] = told.consensus, told.quality
-    crowded = np.where(consensus == classes, 1 - quality, quality)
-    return np.where(several, crowded, error), dict(zip(people, told.annotators.tolist(), strict=True))
 
 
 def asks(case: Case, upto: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -57,16 +56,21 @@ def test_the_planted_wrong_seed_label_is_the_one_suspect(project: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["a,1,ham", "b,2,Spam"], "error: seed.csv:3: label 'Spam' is not in params.labels (did you mean 'spam'?); "
-         "correct the label, or add the class to params.labels"),
-        (["a,1,ham", "b,2,"], "error: seed.csv:3: empty label in column 'label'; fill it or remove the row"),
-        (["a,1,ham", "b,2,ham"], "error: seed.csv:2: every seed row has the label 'ham'; add rows of another class, "
-         "or set data.seed to data/none.csv to start without a seed"),
+        (
+            ["a,1,ham", "b,2,Spam"],
+            "seed.csv:3: label 'Spam' is not in params.labels (did you mean 'spam'?); correct the label",
+        ),
+        (["a,1,ham", "b,2,"], "seed.csv:3: empty label in column 'label'; fill it or remove the row"),
+        (
+            ["a,1,ham", "b,2,ham"],
+            "seed.csv:2: every seed row has the label 'ham'; add rows of another class",
+        ),
     ],
-)  # fmt: skip
-def test_a_seed_that_cannot_be_used_is_refused_in_one_line(project: Path, lines: list[str], said: str) -> None:
+)
+@pytest.mark.usefixtures("project")
+def test_a_seed_that_cannot_be_used_is_refused_in_one_line(lines: list[str], said: str) -> None:
     write_seed(lines)
-    assert run(exit_code=1) == said + "\n"
+    assert run(exit_code=1).startswith(f"error: {said}")
 
 
 def test_a_seed_of_ten_rows_or_none_is_read_and_not_judged(project: Path) -> None:
@@ -99,4 +103,4 @@ def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path)
     assert read_json(project / "build/gate/state.json") == {
         "answers": 0, "control_key": None, "review_found": 0, "rounds": 0
     }  # fmt: skip
-    assert os.path.getsize(project / "gate.json") > 0
+    assert read_json(project / "gate.json")["held"] is None
