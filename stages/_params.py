@@ -128,6 +128,9 @@ class Query(Section):
     strategy: str = Field(default="auto", min_length=1)
     engine: Literal["modal", "skactiveml", "own"] = "modal"
     params: Options = {}
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"] = {}
+    recall_floor: Fraction = 0.6
+    committee: int = Field(default=5, ge=2, le=100)
     batch_size: int = Field(default=40, ge=1)
     control_fraction: Fraction = 0.2
     review_fraction: Fraction = 0.1
@@ -185,7 +188,8 @@ def read_yaml(path: Path) -> Any:
         raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PipelineError(f"{path}:{line}", f"not valid YAML ({error.problem})", "repair the line") from error
+        problem = str(error.problem).partition(" with value")[0]
+        raise PipelineError(f"{path}:{line}", f"not valid YAML ({problem})", "repair the line") from error
     except YAMLError as error:
         raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
 
