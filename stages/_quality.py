@@ -62,22 +62,32 @@ class Neighbours:
 
 
 def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
-    """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row."""
+    """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row.
+
+    The k-th smallest of the minima of k groups or more bounds the k-th smallest distance: only what lies within the
+    bound is sorted.
+    """
     n = len(geometry)
     k = max(0, min(k, n - 1))
     rows, squared = np.zeros((n, k), dtype=np.intp), np.zeros((n, k), dtype=np.float32)
     space = np.ascontiguousarray(geometry, dtype=np.float32)
     norms = np.einsum("ij,ij->i", space, space)
-    step = max(16, BLOCK // max(n, 1))
+    step, width = max(16, BLOCK // max(n, 1)), max(1, min(32, n // max(2 * k, 1)))
     for start in range(0, n if k else 0, step):
         part = space[start : start + step]
-        distance = norms[None, :] - 2 * (part @ space.T)
-        distance[np.arange(len(part)), np.arange(start, start + len(part))] = np.inf
-        near = np.sort(np.argpartition(distance, k - 1, axis=1)[:, :k], axis=1)
-        found = np.take_along_axis(distance, near, axis=1) + norms[start : start + len(part), None]
-        order = np.argsort(found, axis=1, kind="stable")
-        rows[start : start + len(part)] = np.take_along_axis(near, order, axis=1)
-        squared[start : start + len(part)] = np.maximum(np.take_along_axis(found, order, axis=1), 0)
+        distance = part @ space.T
+        distance *= -2
+        distance += norms
+        at = np.arange(len(part))
+        distance[at, start + at] = np.inf
+        least = np.minimum.reduceat(distance, np.arange(0, n, width), axis=1)
+        bound = np.partition(least, k - 1, axis=1)[:, k - 1]
+        row, column = np.nonzero(distance <= bound[:, None])
+        found = distance[row, column]
+        order = np.lexsort((column, found, row))
+        best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
+        rows[start : start + step] = column[best]
+        squared[start : start + step] = np.maximum(found[best] + norms[start : start + step, None], 0)
     return Neighbours(rows, squared)
 
 

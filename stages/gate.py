@@ -19,26 +19,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stages import _label_report as told
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
 from stages._identity import order_key
-from stages._label_report import (
-    FEW,
-    agreement,
-    annotator_gap,
-    answered_share,
-    by_annotator,
-    coverage,
-    drift,
-    kappas,
-    label_error_rate,
-    leakage,
-    redundancy,
-    repeat_rows,
-    repeats,
-    round_rows,
-)
 from stages._learning import softmax
 from stages._params import Gate, Params, load
 from stages._quality import (
@@ -160,7 +145,7 @@ def decide(ledger: Ledger, features: Features, params: Params) -> Outcome:
     }
     return Outcome(
         upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
-        repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
+        told.repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
     )  # fmt: skip
 
 
@@ -283,18 +268,18 @@ def checked(
 ) -> list[Row]:
     """The verdicts of all coded checks on the newest round and the labels behind it."""
     newest, cases = outcome.upto, outcome.cases
-    again = repeats(cases, newest)
+    again = told.repeats(cases, newest)
     labelled = sorted(outcome.final)
     values = {
-        "answered": answered_share(ledger.rounds),
-        "label_errors": label_error_rate(cases, outcome.error, newest),
-        "agreement": agreement(cases, newest),
+        "answered": told.answered_share(ledger.rounds),
+        "label_errors": told.label_error_rate(cases, outcome.error, newest),
+        "agreement": told.agreement(cases, newest),
         "redundancy": spent.get(newest),
-        "leakage": leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
-        "coverage": coverage(outcome.final.values(), params.labels),
-        "annotator": annotator_gap(by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
-        "drift": drift(cases, newest),
-        "repeats": sum(again) / len(again) if len(again) >= FEW else None,
+        "leakage": told.leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
+        "coverage": told.coverage(outcome.final.values(), params.labels),
+        "annotator": told.annotator_gap(told.by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
+        "drift": told.drift(cases, newest),
+        "repeats": sum(again) / len(again) if len(again) >= told.FEW else None,
     }
     return verdicts(values, params.gate.limits)
 
@@ -307,7 +292,7 @@ def redundancies(ledger: Ledger, features: Features, params: Params) -> dict[int
         at = int(row["round"])
         batch = [asked for asked in ledger.asked if asked["round"] == at]
         near = params.quality.near_duplicate
-        found[at] = redundancy(batch, at, sorted(labelled), features.index, features.geometry, near)
+        found[at] = told.redundancy(batch, at, sorted(labelled), features.index, features.geometry, near)
         labelled |= {asked["id"] for asked in batch}
     return found
 
@@ -317,8 +302,8 @@ def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params
     counts = {name: len(getattr(outcome, name)) for name in ("accepted", "review", "unlabelled")}
     ends = Counter(right for case in outcome.cases for _, right in reviewed(case, outcome.upto))
     seen = ends[True] + ends[False]
-    again = repeats(outcome.cases, outcome.upto)
-    people = by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
+    again = told.repeats(outcome.cases, outcome.upto)
+    people = told.by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
     for name, row in people.items():
         row["quality"] = outcome.annotator_quality.get(name)
     return {
@@ -330,7 +315,7 @@ def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params
             "outliers": sum(row["outlier"] > OUTLIER for row in outcome.issues),
             "near_duplicates": sum(row["duplicates"] is not None for row in outcome.issues),
         },
-        "agreement": {**kappas(outcome.cases), "repeats": len(again), "repeated_alike": sum(again)},
+        "agreement": {**told.kappas(outcome.cases), "repeats": len(again), "repeated_alike": sum(again)},
         "annotators": people,
         "by_class": {label: _class_counts(label, outcome) for label in params.labels},
         "checks": checks,
@@ -365,7 +350,7 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
         held = "held, " + "; ".join(f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds)
         now = ledger.until(last - 1)
         outcome = decide(now, features, params)
-    plot = round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
+    plot = told.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
     return Gated(outcome, report(outcome, checks, held, params), plot, failed)
 
 
@@ -395,9 +380,9 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
         what = f"{first['code']} failed: {first['title']} is {first['value']:.3g}, limit {first['limit']:g}"
         raise PipelineError(metrics, what, first["do"])
     counts = ", ".join(f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled"))
-    told = "".join(f"; {row['code']} failed" for row in gated.failed)
+    failed = "".join(f"; {row['code']} failed" for row in gated.failed)
     held = f"; next round {gated.metrics['held']}" if gated.metrics["held"] else ""
-    return f"gate: round {gated.outcome.upto}: {counts}{held}{told}"
+    return f"gate: round {gated.outcome.upto}: {counts}{held}{failed}"
 
 
 if __name__ == "__main__":

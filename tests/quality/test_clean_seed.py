@@ -81,11 +81,10 @@ def test_a_seed_of_ten_rows_or_none_is_read_and_not_judged(project: Path) -> Non
     assert run() == "clean_seed: 0 labels, 0 could be judged, 0 suspects\n"
 
 
-def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path) -> None:
-    run()
+def run_gate(project: Path, *, exit_code: int = 0) -> str:
     for name in ("rounds", "asked", "events", "verdicts"):
         write_jsonl(project / f"build/labels/{name}.jsonl", [])
-    command = [
+    folders = [
         "--seed",
         "build/seed",
         "--labels",
@@ -95,10 +94,25 @@ def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path)
         "--out",
         "build/gate",
     ]
-    result = CliRunner().invoke(
-        gate.main, [*command, "--metrics", "gate.json", "--plot", "plot.json"], catch_exceptions=False
-    )
-    assert result.output == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
+    files = ["--metrics", "gate.json", "--plot", "plot.json"]
+    result = CliRunner().invoke(gate.main, [*folders, *files], catch_exceptions=False)
+    assert result.exit_code == exit_code
+    return result.output
+
+
+def test_with_on_fail_stop_a_failed_check_ends_with_exit_1_after_the_report(project: Path) -> None:
+    write_seed([f"s{row},{3 * (row % 2) + row / 1000},{('ham', 'spam')[row % 2]}" for row in range(40)])
+    text = (project / "params.yaml").read_text().replace("[ham, spam]", "[ham, spam, eggs]")
+    (project / "params.yaml").write_text(text + "gate: {on_fail: stop}\n")
+    run()
+    said = run_gate(project, exit_code=1)
+    assert said.startswith("error: gate.json: G006 failed: share of the classes that have an accepted label is 0.667")
+    assert [row["outcome"] for row in read_json(project / "gate.json")["checks"]].count("failed") == 1
+
+
+def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path) -> None:
+    run()
+    assert run_gate(project) == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
     assert [row["id"] for row in read_jsonl(project / "build/gate/review.jsonl")] == ["s4"]
     assert read_json(project / "build/gate/state.json") == {
         "answers": 0, "control_key": None, "review_found": 0, "rounds": 0
