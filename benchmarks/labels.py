@@ -150,8 +150,9 @@ def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
 def fitted(
     data: Data, rows: NDArray[np.intp], seed: int
 ) -> tuple[Callable[[Any], NDArray[np.float64]], NDArray[np.float64]]:
-    """The model's probabilities, (n, classes), once fitted on labelled rows, and the out-of-fold probabilities of those rows;
-    both by the temperature of the out-of-fold scores.
+    """A function from features to the fitted model's probabilities, and the labelled rows' out-of-fold probabilities.
+
+    Both are calibrated by the temperature of the out-of-fold scores.
     """
     from scipy.special import softmax
     from sklearn.linear_model import LogisticRegression
@@ -226,9 +227,9 @@ def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
     sets = list(dict.fromkeys(record["set"] for record in records))
     strategies = list(dict.fromkeys(record["strategy"] for record in records))
     gains: dict[tuple[str, str], tuple[float, float, int]] = {}
-    for name, strategy in areas:
+    for (name, strategy), values in areas.items():
         base = areas.get((name, "random"), {})
-        pairs = [value - base[seed] for seed, value in areas[name, strategy].items() if seed in base]
+        pairs = [value - base[seed] for seed, value in values.items() if seed in base]
         if pairs:
             error = np.std(pairs, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
             gains[name, strategy] = (1000 * float(np.mean(pairs)), 1000 * float(error), len(pairs))
