@@ -111,7 +111,7 @@ def main() -> None:
         "| strategy | engine | n x d | batch | seconds | MB | picks as the row above |\n|---|---|---|---|---|---|---|"
     )
     for family in options.only.split(","):
-        above: list[int] = []
+        above: tuple[object, list[int]] = ((), [])
         for case in CASES[family]:
             name, engine, n, m, d, k, batch, params = case
             rows = n // 10 if options.quick else n
@@ -122,8 +122,9 @@ def main() -> None:
                 said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 runs.append(json.loads(said.splitlines()[-1]))
             seconds, megabytes = (median(run[key] for run in runs) for key in ("seconds", "megabytes"))
-            same = "yes" if runs[0]["picks"] == above else "no" if len(above) == batch else ""
-            above = runs[0]["picks"]
+            twin = (name, rows, batch)
+            same = "" if above[0] != twin else "yes" if runs[0]["picks"] == above[1] else "no"
+            above = (twin, runs[0]["picks"])
             print(
                 f"| {name} | {engine} | {rows:,} x {d} | {batch} | {seconds:.2f} | {megabytes:.0f} | {same} |",
                 flush=True,

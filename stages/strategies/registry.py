@@ -141,7 +141,8 @@ def lawful(rank: Rank, row: Strategy) -> Rank:
 
     @functools.wraps(rank)
     def ranked(candidates: Candidates, count: int, **params: object) -> Ranking:
-        _check(candidates)
+        order = np.argsort(candidates.keys, kind="stable")
+        _check(candidates, order)
         try:
             inspect.signature(rank).bind(candidates, count, **params)
         except TypeError as error:
@@ -149,7 +150,6 @@ def lawful(rank: Rank, row: Strategy) -> Rank:
             raise PipelineError("params.yaml query.params", what, "remove or correct the key") from error
         if not len(candidates) or count <= 0:
             return Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
-        order = np.argsort(candidates.keys, kind="stable")
         wanted = min(count, len(candidates))
         asks_model = not {P, C}.isdisjoint(row.needs)
         chosen, options = (without_doubt, {}) if asks_model and no_doubt(candidates) else (rank, params)
@@ -184,9 +184,9 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     )
 
 
-def _check(candidates: Candidates) -> None:
-    """Raise PipelineError where the arrays are not what the contract says."""
-    if np.unique(candidates.keys).size != len(candidates):
+def _check(candidates: Candidates, order: NDArray[np.intp]) -> None:
+    """Raise PipelineError where the arrays are not what the contract says; `order` sorts the keys."""
+    if (candidates.keys[order[1:]] == candidates.keys[order[:-1]]).any():
         raise PipelineError("query", "candidates do not have unique keys", "make the ids unique")
     if not np.isfinite(candidates.geometry).all() or not np.isfinite(candidates.labelled).all():
         raise PipelineError("query", "the geometry holds NaN or infinity", "repair the features")
