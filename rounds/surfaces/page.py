@@ -91,7 +91,9 @@ class Guard:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                given = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    given.setdefault(name, value)
             await send(message)
 
         async def bounded() -> Message:
@@ -179,7 +181,7 @@ class Handlers:
         kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
         if kind is None:
             raise Refused(404, "There is no picture here.")
-        return Response(data, media_type=kind)
+        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
 
     def _session(self, name: str) -> Session:
         return self._desk.session(session_name(name))
