@@ -30,7 +30,7 @@ from stages._prodigy import Answer, NotAnAnswer
 
 Verdict = Literal["accept", "reject", "ignore", "undo"]
 HISTORY = 10
-LONGEST_NAME = 20
+LONGEST_NAME = 40
 
 
 class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
@@ -76,9 +76,9 @@ def session_name(text: str) -> str:
 
 
 def session_file(name: str) -> str:
-    """The file of a session; another name, another file, on every file system."""
-    safe = "".join(sign if sign.isalnum() or sign in " _" else quote(sign, safe="") for sign in name)
-    return f"session-{safe}.jsonl"
+    """The file of a session; another name, another file. Marks that file systems dislike are percent-encoded."""
+    plain = (sign if sign.isalnum() or sign in " _" or not sign.isascii() else quote(sign, safe="") for sign in name)
+    return f"session-{''.join(plain)}.jsonl"
 
 
 class Journal:

@@ -323,6 +323,8 @@ def serve(project: Project, *, host: str, port: int, idle: float, open_browser: 
         raise PipelineError(
             "params.yaml surface.instructions", f"no file {guide}", "correct the path, or leave it empty"
         )
+    if newest.closed_early.exists():
+        raise PipelineError(newest.folder, "this round is closed", "`rounds close` issues the next")
     loopback = host in LOOPBACK
     token = "" if loopback else secrets.token_urlsafe(24)
     with sole_writer(newest), listen(host, port) as listener:
@@ -334,7 +336,7 @@ def serve(project: Project, *, host: str, port: int, idle: float, open_browser: 
             hosts=frozenset(LOOPBACK) if loopback else frozenset(),
             token=token,
         )
-        name = f"[{host}]" if ":" in host else host
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - the user's
         address = f"http://{name}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
         left = len(desk.tasks) - desk.finished
         click.echo(

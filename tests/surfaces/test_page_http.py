@@ -96,7 +96,7 @@ def test_a_stale_tab_gets_409_and_the_true_state(browser: Browser) -> None:
         ({"label": "Positive"}, 400),
         ({"label": None}, 400),
         ({"session": ""}, 400),
-        ({"session": "x" * 21}, 400),
+        ({"session": "x" * 41}, 400),
         ({"position": 99}, 410),
         ({"position": -1}, 400),
         ({"position": "0"}, 400),
