@@ -1,4 +1,4 @@
-"""README says what is true: its tables are made from the code, its commands exist. `python -m tests.test_docs` rewrites."""
+"""README says what is true: tables made from the code, commands that exist. `python -m tests.test_docs` rewrites it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from ruamel.yaml import YAML
 
 from rounds.__main__ import COMMANDS, cli
+from stages._params import load
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -77,6 +78,21 @@ def test_readme_tables_are_those_of_the_code() -> None:
 def test_every_value_of_params_has_a_comment() -> None:
     for row in params_table()[2:]:
         assert len(row.split(" | ")[2]) > 10, row
+
+
+def keys_of(node: dict, path: str = "") -> set[str]:
+    """The dotted names of all values of nested mappings."""
+    names: set[str] = set()
+    for key, value in node.items():
+        inner = keys_of(value, f"{path}{key}.") if isinstance(value, dict) and value else set()
+        names |= inner or {f"{path}{key}"}
+    return names
+
+
+def test_params_yaml_holds_every_param_there_is() -> None:
+    loaded = load(ROOT / "params.yaml").model_dump(by_alias=True)
+    written = YAML(typ="safe").load(ROOT / "params.yaml")
+    assert keys_of(loaded) - keys_of(written) == set()
 
 
 def test_every_command_that_the_docs_name_exists() -> None:
