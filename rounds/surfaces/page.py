@@ -15,7 +15,6 @@ import socket
 import time
 import webbrowser
 from collections.abc import Mapping
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,11 +107,13 @@ class Guard:
         return await (refusal or self._app)(scope, bounded, dressed)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        host = headers.get("host", "")
-        if self._hosts and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name, foreign = urlsplit(f"//{host}").hostname, origin is not None and urlsplit(origin).netloc != host
+        except ValueError:  # brackets that do not match, for instance
+            return reply(400, {"error": "The request's Host or Origin is malformed."})
+        if self._hosts and name not in self._hosts:
             return reply(403, {"error": f"This page is not served under the name {host[:100]!r}."})
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
         if foreign or (scope["path"] != "/" and headers.get("sec-fetch-site") == "cross-site"):
             return reply(403, {"error": "Requests from other sites are refused."})
         size = headers.get("content-length", "0")
@@ -127,12 +128,11 @@ class Guard:
         request = Request(scope)
         shown = request.query_params.get("token", "")
         if scope["path"] == "/" and self._right(shown):
-            response = RedirectResponse(str(request.url.remove_query_params("token")), 303)
+            response = RedirectResponse(f"/?{request.url.remove_query_params('token').query}", 303)
             response.set_cookie("labelrounds", self._token, httponly=True, samesite="lax")
             return response
-        cookie = SimpleCookie(headers.get("cookie", "")).get("labelrounds")
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        if self._right(bearer) or (cookie is not None and self._right(cookie.value)):
+        if self._right(bearer) or self._right(request.cookies.get("labelrounds", "")):
             return None
         return reply(401, {"error": "Open the address with the token that was printed in the terminal."})
 
