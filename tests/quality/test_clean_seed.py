@@ -81,8 +81,19 @@ def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path)
     run()
     for name in ("rounds", "asked", "events", "verdicts"):
         write_jsonl(project / f"build/labels/{name}.jsonl", [])
-    command = ["--seed", "build/seed", "--labels", "build/labels", "--features", "build/features", "--out", "build/gate"]
-    result = CliRunner().invoke(gate.main, [*command, "--metrics", "gate.json", "--plot", "plot.json"], catch_exceptions=False)
+    command = [
+        "--seed",
+        "build/seed",
+        "--labels",
+        "build/labels",
+        "--features",
+        "build/features",
+        "--out",
+        "build/gate",
+    ]
+    result = CliRunner().invoke(
+        gate.main, [*command, "--metrics", "gate.json", "--plot", "plot.json"], catch_exceptions=False
+    )
     assert result.output == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
     assert [row["id"] for row in read_jsonl(project / "build/gate/review.jsonl")] == ["s4"]
     assert read_json(project / "build/gate/state.json") == {

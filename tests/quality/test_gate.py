@@ -9,7 +9,7 @@ from stages._canonical import Row, jsonl
 from stages._ledger import labels_known_at
 from stages._params import Params
 from stages._store import Index
-from stages.gate import Ledger, Outcome, complete, decide
+from stages.gate import TABLES, Features, Ledger, Outcome, complete, decide
 
 N = 40
 
@@ -39,7 +39,8 @@ class Loop:
 
     def __init__(self, **gate: object) -> None:
         self.params = params(**gate)
-        self.index, self.matrix, self.truth = world()
+        index, matrix, self.truth = world()
+        self.features = Features(index, matrix, matrix)
         self.rounds: list[Row] = []
         self.asked: list[Row] = []
         self.events: list[Row] = []
@@ -61,7 +62,7 @@ class Loop:
         return Ledger([], [], self.rounds, self.asked, self.events, self.verdicts)
 
     def gate(self) -> Outcome:
-        return decide(self.ledger(), self.index, self.matrix, self.params)
+        return decide(self.ledger(), self.features, self.params)
 
 
 def first_round(loop: Loop, **wrong: str) -> Outcome:
@@ -75,7 +76,13 @@ def ids(rows: list[Row]) -> list[str]:
 def test_a_planted_wrong_label_is_held_back_and_the_right_one_suggested() -> None:
     outcome = first_round(Loop(), p04="B")
     (row,) = outcome.review
-    assert (row["id"], row["label"], row["suggested"], row["reasons"], row["asks"]) == ("p04", "B", "A", ["label_error"], 1)
+    assert (row["id"], row["label"], row["suggested"], row["reasons"], row["asks"]) == (
+        "p04",
+        "B",
+        "A",
+        ["label_error"],
+        1,
+    )
     assert "p04" not in ids(outcome.accepted)
     assert len(outcome.accepted) == 29
 
@@ -133,8 +140,8 @@ def test_an_open_round_is_not_looked_at() -> None:
     last, pending = complete(loop.rounds)
     assert last == 1
     assert pending is not None
-    after = decide(loop.ledger().until(last), loop.index, loop.matrix, loop.params)
-    for name in ("accepted", "review", "unlabelled", "known"):
+    after = decide(loop.ledger().until(last), loop.features, loop.params)
+    for name in TABLES:
         assert jsonl(getattr(after, name)) == jsonl(getattr(before, name))
 
 
