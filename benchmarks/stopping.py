@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from benchmarks.labels import Data, load
 from stages._canonical import Row, dumps
-from stages._identity import order_keys
+from stages._learning import out_of_fold, softmax
 from stages._ledger import Labels
 from stages._params import Params
 from stages._stopping import PRIMARY, SIGNS, Means, agreement, readings
 from stages._store import Index
-from stages.query import Gate, compose
+from stages.query import Gate, Model, compose
 from stages.validate import History, Refits, judge_on_test, learning_curve, next_batch, stop_set, stopping_points
 
 SETS = {"digits": 30, "spambase": 60, "sms_spam": 80, "banking77": 100, "langid": 100}
@@ -88,9 +88,13 @@ def simulate(data: Data, params: Params, rounds: int) -> Simulated:
     for number in range(rounds):
         labelled = sorted(known)
         classes = np.array([known[item] for item in labelled], dtype=np.intp)
-        model = refits(known, np.arange(len(ids))[pool]) if len(np.unique(classes)) > 1 else None
+        model = None
+        if len(np.unique(classes)) > 1:
+            rows = matrix[index.locate(labelled, "simulated")]
+            held_out = softmax(out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed))
+            model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
         gate = Gate(Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)})
-        batch = compose(index, space, model, True, gate, params).rows
+        batch = compose(index, space, model, gate, params).rows
         if not batch:
             break
         asked += batch
@@ -147,7 +151,10 @@ def correlation(run: Row, name: str) -> float | None:
 
 def table(runs: list[Row]) -> list[str]:
     """One line per set and criterion, Markdown."""
-    lines = ["| set | criterion | r | stops | labels saved | points lost, mean | worst |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| set | criterion | r | stops | labels saved | points lost, mean | worst |",
+        "|---|---|---|---|---|---|---|",
+    ]
     by_set: dict[str, list[Row]] = defaultdict(list)
     for one in runs:
         by_set[one["set"]].append(one)
@@ -188,7 +195,9 @@ def main() -> None:
             runs.append(json.loads(dumps(run(data, seed, SETS[name]))))
             with args.out.open("a") as file:
                 file.write(dumps(runs[-1]) + "\n")
-            print(f"{name} seed {seed}: {len(runs[-1]['labels'])} points, {time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                f"{name} seed {seed}: {len(runs[-1]['labels'])} points, {time.perf_counter() - start:.0f} s", flush=True
+            )
     print("\n".join(table(runs)))
 
 

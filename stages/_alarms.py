@@ -23,8 +23,8 @@ class Evidence:
     """What the alarms look at, all of it validate's: plot rows, gap and saving, counts.
 
     rounds: accepted so far; control: labels of the control arm; doubts: labels doubted after each round, in order;
-    calibration: calibrate's facts; labels_of: known labels per class; test_rows, leaked: rows of the test set, and
-    those that a labelled row repeats; recall_floor: params.validate.recall_floor.
+    calibration: calibrate's facts; labels_of: known labels per class; leaked: share of the test rows that a labelled
+    row nearly repeats, None without a test set; recall_floor: params.validate.recall_floor.
     """
 
     rounds: int
@@ -37,8 +37,7 @@ class Evidence:
     doubts: list[int]
     calibration: Row
     labels_of: dict[str, int]
-    test_rows: int
-    leaked: int
+    leaked: float | None
     recall_floor: float
 
 
@@ -130,11 +129,11 @@ def _confidence_lies(e: Evidence) -> Found:
 
 
 def _leaks(e: Evidence) -> Found:
-    if not e.test_rows:
+    if e.leaked is None:
         return "there is no test set"
-    if e.leaked <= LEAKED * e.test_rows:
+    if e.leaked <= LEAKED:
         return None
-    seen = f"{e.leaked} of {e.test_rows} test rows are, or nearly repeat, labelled rows: accuracy is flattered"
+    seen = f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
     return seen, "remove them from the test table"
 
 

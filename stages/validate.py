@@ -26,6 +26,7 @@ from stages._alarms import Evidence, alarms
 from stages._canonical import Row, read_json, read_jsonl, write_json
 from stages._curves import Arms, gap_and_saving, next_labels, seconds_per_id
 from stages._identity import order_key, order_keys, stratified_folds
+from stages._label_report import leakage
 from stages._learning import Floats, Ints, fit, softmax
 from stages._ledger import check_label, labels_known_at
 from stages._params import Params, load
@@ -310,19 +311,6 @@ def stopping_points(history: History, refits: Refits, sample: Ints, curve: list[
     return rows
 
 
-def leaked(index: Index, geometry: NDArray[np.float32], labelled: list[str], threshold: float) -> int:
-    """How many test rows are a labelled row by content, or nearly one: similarity of at least `threshold`."""
-    rows = index.locate(labelled, "build/gate/known.jsonl")
-    same = {index.sha[row] for row in rows}
-    test = index.rows("test")
-    found = np.fromiter((sha in same for sha in index.sha[test]), dtype=np.bool_)
-    for start in range(0, len(rows), 1000):
-        found |= _similar(np.asarray(geometry[test]), np.asarray(geometry[rows[start : start + 1000]]), threshold).any(
-            axis=1
-        )
-    return int(found.sum())
-
-
 def redundancy(asked: list[Row], index: Index, geometry: NDArray[np.float32], threshold: float) -> list[Row]:
     """Per round, the share of the active arm's rows that nearly repeat another of the batch or anything asked before.
 
@@ -428,8 +416,7 @@ def prove(
         doubts=history.doubts,
         calibration=calibration,
         labels_of=dict(zip(params.labels, counts, strict=False)),
-        test_rows=len(truth),
-        leaked=leaked(index, geometry, list(labelled), params.quality.near_duplicate),
+        leaked=leakage(list(labelled), index, geometry, params.quality.near_duplicate),
         recall_floor=params.validate_.recall_floor,
     )
     facts["alarms"], facts["not_judged"] = alarms(evidence)

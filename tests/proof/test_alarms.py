@@ -35,8 +35,7 @@ GOOD = Evidence(
     doubts=[3, 2, 2, 1],
     calibration={"verdict": "trusted", "why": "the gap is small"},
     labels_of={"a": 50, "b": 10},
-    test_rows=300,
-    leaked=0,
+    leaked=0.0,
     recall_floor=0.6,
 )
 BAD = {
@@ -46,7 +45,7 @@ BAD = {
     "V003": {"redundancy": [{"round": 3, "asked": 40, "near_duplicates": 20, "share": 0.5}]},
     "V004": {"recall": recall("b", [0.1, 0.1, 0.12, 0.1], support=5)},
     "V005": {"calibration": {"verdict": "lying", "why": "the gap is .3"}},
-    "V007": {"leaked": 4},
+    "V007": {"leaked": 0.04},
     "V008": {"labels_of": {"a": 50, "b": 0}},
     "V009": {"control": 12},
 }  # fmt: skip
@@ -103,7 +102,7 @@ def test_checks_that_cannot_be_judged_say_so() -> None:
     unknown = {"verdict": "unknown", "why": "49 labels, 100 are needed to judge"}
     none = {"labels": 50, "active_minus_random": None, "low": None, "high": None}
     evidence = replace(
-        GOOD, rounds=0, gap=none, curve=GOOD.curve[:1], redundancy=[], doubts=[3], calibration=unknown, test_rows=0
+        GOOD, rounds=0, gap=none, curve=GOOD.curve[:1], redundancy=[], doubts=[3], calibration=unknown, leaked=None
     )
     raised, open_ = alarms(evidence)
     assert raised == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages._canonical import dumps
-from stages.validate import Refits, half, judge_on_control, leaked, points, stop_set
+from stages.validate import Refits, half, judge_on_control, points, stop_set
 from tests.proof.conftest import World, make_history
 
 
@@ -153,17 +153,6 @@ def test_halves_keep_the_seed_and_treat_shared_labels_alike() -> None:
     assert len(half(left, frozenset("s"), 1)) == 6
     assert "s" in half(left, frozenset("s"), 1)
     assert half(left, frozenset("s"), 1) != half(left, frozenset("s"), 2)
-
-
-def test_test_rows_that_labelled_rows_repeat_are_counted_as_leaks(world: World) -> None:
-    geometry = (world.matrix / np.linalg.norm(world.matrix, axis=1, keepdims=True)).astype(np.float32)
-    labelled = world.index.ids[:20]
-    assert leaked(world.index, geometry, labelled, 1.1) == 0
-    sha = [*world.index.sha]
-    sha[-1] = sha[0]
-    assert leaked(replace(world.index, sha=sha), geometry, labelled, 1.1) == 1
-    geometry[-2] = geometry[5]
-    assert leaked(world.index, geometry, labelled, 0.9999) == 1
 
 
 def test_the_budget_of_the_params_reaches_the_panel(world: World) -> None:
