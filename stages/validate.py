@@ -2,7 +2,7 @@
 
 reads   accepted and known labels (gate), what was asked and answered (import_labels), features, probabilities,
         the test table
-writes  metrics/validate.json; plots/learning_curve.json, recall.json, redundancy.json, stopping.json
+writes  metrics/validate.json; plots/learning_curve.json, recall.json, redundancy.json, stopping.json, confusion.json
 
 Point k of the curve uses the labels as they were known at round k, for both arms: `active` learns from the seed
 and what the strategy asked, `random` from the seed and the control arm, whose ids chance alone chose. Without a
@@ -357,22 +357,24 @@ def next_batch(curve: list[Row], ahead: int) -> Row | None:
 
 @dataclass(frozen=True)
 class Proof:
-    """validate's metrics, and the rows of its four plots."""
+    """validate's metrics, and the rows of its plots."""
 
     facts: Row
     curve: list[Row]
     recall: list[Row]
     redundancy: list[Row]
     stopping: list[Row]
+    confusion: list[Row]
 
 
 def prove(
-    history: History, index: Index, matrix: Matrix, geometry: NDArray[np.float32], truth: Ints, calibration: Row,
-    answers: int, params: Params,
+    history: History, index: Index, matrix: Matrix, geometry: NDArray[np.float32], truth: Ints, shipped: Floats,
+    calibration: Row, answers: int, params: Params,
 ) -> Proof:  # fmt: skip
     """Both arms' curves, their gap, the saving, the stopping panel and the alarms.
 
-    truth: (n_test,) classes of the test rows, empty without a test set; calibration: calibrate's facts; answers: spent.
+    truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what the model of all
+    accepted labels says of them, calibrated; calibration: calibrate's facts; answers: how many were spent.
     """
     everything = np.arange(len(index.ids))
     sample = stop_set(index, params.seed)
@@ -420,7 +422,18 @@ def prove(
         recall_floor=params.validate_.recall_floor,
     )
     facts["alarms"], facts["not_judged"] = alarms(evidence)
-    return Proof(facts, curve, recall, repeats, stopping)
+    told = Judged(truth, shipped) if len(truth) and calibration["fitted"] else None
+    facts["shipped"] = {"labels": len(labelled), **overall(told, params)} if told else None
+    return Proof(facts, curve, recall, repeats, stopping, confusion(told, params.labels) if told else [])
+
+
+def confusion(judged: Judged, labels: list[str]) -> list[Row]:
+    """How often each class was taken for which: one row per pair that occurs."""
+    pairs, counts = np.unique(np.stack([judged.truth, judged.predicted]), axis=1, return_counts=True)
+    return [
+        {"actual": labels[actual], "predicted": labels[predicted], "count": int(count)}
+        for (actual, predicted), count in zip(pairs.T, counts, strict=True)
+    ]
 
 
 def own_confidence_holds(calibration: Row, params: Params) -> bool:
@@ -438,11 +451,13 @@ def own_confidence_holds(calibration: Row, params: Params) -> bool:
 @click.option("--test", type=PATH, required=True, help="The test table.")
 @click.option("--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities.")
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
-@click.option("--plots", type=PATH, nargs=4, required=True, help="JSON: learning curve, recall, redundancy, stopping.")
+@click.option(
+    "--plots", type=PATH, nargs=5, required=True, help="JSON: curve, recall, redundancy, stopping, confusion."
+)
 @one_line_errors
 def main(
     gate: Path, labels: Path, features: Path, test: Path, probabilities: Path, metrics: Path,
-    plots: tuple[Path, Path, Path, Path],
+    plots: tuple[Path, ...],
 ) -> str:  # fmt: skip
     """Read history and truth, write curves, metrics, alarms and the stopping panel."""
     params = load()
@@ -452,10 +467,12 @@ def main(
     truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)
     proof = prove(
         read_history(gate, labels, index, state["rounds"]), index, read_model_matrix(features),
-        read_geometry(features), truth, read_json(probabilities / "calibration.json"), state["answers"], params,
+        read_geometry(features), truth, np.load(probabilities / "test.npy").astype(np.float64),
+        read_json(probabilities / "calibration.json"), state["answers"], params,
     )  # fmt: skip
     write_json(metrics, proof.facts)
-    for path, rows in zip(plots, (proof.curve, proof.recall, proof.redundancy, proof.stopping), strict=True):
+    tables = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
+    for path, rows in zip(plots, tables, strict=True):
         write_json(path, rows)
     return _sentence(proof.facts)
 

@@ -14,7 +14,7 @@ from stages._store import Index
 from stages.validate import History, Proof, prove
 
 CLASSES = 3
-UNKNOWN = {"verdict": "unknown", "trusted": False, "why": "too few"}
+UNKNOWN = {"verdict": "unknown", "trusted": False, "fitted": True, "why": "too few"}
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class World:
     def prove(self, history: History, *, test: bool = True, answers: int = 0) -> Proof:
         truth = self.truth[self.index.rows("test")] if test else np.empty(0, dtype=np.intp)
         geometry = self.matrix / np.sqrt((self.matrix**2).sum(axis=1).mean())
-        return prove(
-            history, self.index, self.matrix, geometry.astype(np.float32), truth, UNKNOWN, answers, self.params
-        )
+        shipped = np.eye(CLASSES)[np.zeros(len(truth), dtype=np.intp)]
+        space = geometry.astype(np.float32)
+        return prove(history, self.index, self.matrix, space, truth, shipped, UNKNOWN, answers, self.params)
 
 
 def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:

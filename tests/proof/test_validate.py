@@ -159,3 +159,12 @@ def test_the_budget_of_the_params_reaches_the_panel(world: World) -> None:
     query = world.params.query.model_copy(update={"budget": 40})
     tight = replace(world, params=world.params.model_copy(update={"query": query}))
     assert tight.prove(make_history(world, 2), answers=40).facts["stopping"]["why"] == "the budget is spent"
+
+
+def test_the_shipped_model_is_judged_and_its_confusions_are_counted(world: World) -> None:
+    proof = world.prove(make_history(world, 1))  # the stand-in model says "a" to everything
+    truth = world.truth[world.index.rows("test")]
+    assert proof.facts["shipped"]["accuracy"] == pytest.approx((truth == 0).mean())
+    assert [(row["actual"], row["predicted"], row["count"]) for row in proof.confusion] == [
+        (label, "a", int((truth == place).sum())) for place, label in enumerate("abc")
+    ]
