@@ -1,8 +1,8 @@
 """Where a labelling project keeps its things, and what state its rounds are in.
 
 A round is a folder data/rounds/NNN. It holds what was issued and never changes again (asked.jsonl, batch.jsonl,
-manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only), and closed.json when it was
-closed before every row was answered.
+manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only), how they corrected older labels
+(corrections.jsonl, append-only), and closed.json when it was closed before every row was answered.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ class Round:
     def answers(self) -> Path:
         """The folder of answer files."""
         return self.folder / "answers"
+
+    @property
+    def corrections(self) -> Path:
+        """The rows that change or take away labels of older rounds."""
+        return self.folder / "corrections.jsonl"
 
     @property
     def closed_early(self) -> Path:
