@@ -12,6 +12,7 @@ Needs git only, --replay excepted. What it cannot see: a history that was rewrit
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -43,6 +44,7 @@ from stages._tables import as_text, read_table
 from stages.import_labels import import_round
 
 HERE = "working tree"
+SETTINGS = ("dvc.yaml", "params.yaml")
 BATCH = ("asked.jsonl", "batch.jsonl", "manifest.json", "verdicts.jsonl")
 
 
@@ -112,7 +114,9 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
             where = f"data/rounds/{number:03d}"
             found.append(Violation("issue", change.commit.id, where, "not what export_prodigy wrote (dvc.lock)"))
     for one in project.rounds():
-        if one.number not in issued:
+        manifest = one.folder / "manifest.json"
+        known = blobs.get(names[one.number]["manifest.json"]) if one.number in issued else None
+        if known is None or not manifest.is_file() or manifest.read_bytes() != known:
             lock = project.root / "dvc.lock"
             files = {name: (one.folder / name).read_bytes() for name in BATCH if (one.folder / name).is_file()}
             made = exported(lock.read_bytes() if lock.is_file() else b"")
@@ -192,13 +196,12 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
     """
     listed = git(project.root, "ls-tree", "-r", "-z", commit).split("\0")
     tree = {path: facts.split()[2] for facts, _, path in (entry.partition("\t") for entry in listed if entry)}
-    documents = {}
-    for path in tree:
-        if path in {"dvc.yaml", "params.yaml"} or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc"):
-            try:
-                documents[path] = YAML(typ="safe", pure=True).load(read_blobs(project, [tree[path]])[tree[path]].decode())
-            except (YAMLError, UnicodeDecodeError):
-                return [(path, "not valid YAML")]
+    told = [path for path in tree if path in SETTINGS or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc")]
+    blobs = read_blobs(project, [tree[path] for path in told])
+    try:
+        documents = {path: parsed(blobs[tree[path]]) for path in told}
+    except (YAMLError, UnicodeDecodeError) as error:
+        return [("dvc.lock", f"not valid YAML ({str(error).splitlines()[0]})")]
     if "dvc.lock" not in documents:
         return [("dvc.lock", "missing from a round commit")]
     params, lock = documents["params.yaml"], documents["dvc.lock"]["stages"]
@@ -209,6 +212,10 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
         for stage in document.get("stages", {"": document}).values()
         for out in stage.get("outs", [])
     }
+    files = {file["path"] for entry in lock.values() for kind in ("deps", "outs") for file in entry.get(kind, [])}
+    needed = [blob for path, blob in tree.items() if path in files or any(str(up) in files for up in PurePosixPath(path).parents)]
+    unknown = [blob for blob in needed if blob not in hashes]
+    hashes |= {blob: md5(data) for blob, data in read_blobs(project, unknown).items()}
     found = []
     for name, stage in documents["dvc.yaml"]["stages"].items():
         if name not in lock:
@@ -223,10 +230,16 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
             found.append(("params.yaml", f"stage {name} ran with other params"))
         for kind in ("deps", "outs"):
             for file in entry.get(kind, []):
-                here = content_md5(project, file["path"], tree, hashes) or made.get(file["path"])
+                here = content_md5(file["path"], tree, hashes) or made.get(file["path"])
                 if here != file["md5"]:
                     found.append((file["path"], f"not what stage {name} {'read' if kind == 'deps' else 'wrote'}"))
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def parsed(document: bytes) -> Any:
+    """A YAML document: most round commits hold the same dvc.yaml and params.yaml, and ruamel.yaml takes its time."""
+    return YAML(typ="safe", pure=True).load(document.decode())
 
 
 def filled(text: str, params: Mapping[str, Any]) -> str:
@@ -241,14 +254,12 @@ def filled(text: str, params: Mapping[str, Any]) -> str:
     return re.sub(r"\$\{([\w.]+)\}", value, text)
 
 
-def content_md5(project: Project, path: str, tree: Mapping[str, str], hashes: dict[str, str]) -> str | None:
+def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:
     """DVC's hash of a file or folder as a commit's tree holds it; None when git does not hold it."""
-    inside = {path: tree[path]} if path in tree else {name: tree[name] for name in tree if name.startswith(f"{path}/")}
-    missing = [blob for blob in inside.values() if blob not in hashes]
-    hashes |= {blob: md5(data) for blob, data in read_blobs(project, missing).items()}
     if path in tree:
         return hashes[tree[path]]
-    return folder_md5({name[len(path) + 1 :]: hashes[blob] for name, blob in inside.items()}) if inside else None
+    inside = {name[len(path) + 1 :]: hashes[blob] for name, blob in tree.items() if name.startswith(f"{path}/")}
+    return folder_md5(inside) if inside else None
 
 
 def replay(project: Project) -> tuple[list[Violation], list[str]]:
