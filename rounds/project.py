@@ -13,6 +13,7 @@ from pathlib import Path
 from stages._canonical import Row, read_json, read_jsonl
 from stages._errors import PipelineError
 from stages._params import Params, load
+from stages._rounds import round_folders
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,8 @@ class Project:
         return load(self.root / "params.yaml")
 
     def rounds(self) -> list[Round]:
-        """Every issued round, oldest first."""
-        folders = sorted(path for path in self.rounds_folder.glob("[0-9][0-9][0-9]*") if path.is_dir())
-        return [Round(int(folder.name), folder) for folder in folders]
+        """Every issued round, oldest first. Raises PipelineError if one is missing in between."""
+        return [Round(int(folder.name), folder) for folder in round_folders(self.rounds_folder)]
 
     def last_round(self) -> Round:
         """The newest issued round. Raises PipelineError when none was issued yet."""
