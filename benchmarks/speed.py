@@ -108,9 +108,8 @@ def main() -> None:
     if options.case:
         measure(*json.loads(options.case))
         return
-    print(
-        "| strategy | engine | n x d | batch | seconds | CPU seconds | MB | picks as the row above |\n|---|---|---|---|---|---|---|---|"
-    )
+    columns = ("strategy", "engine", "n x d", "batch", "seconds", "CPU seconds", "MB", "picks as the row above")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for family in options.only.split(","):
         above: tuple[object, list[int]] = ((), [])
         for case in CASES[family]:
@@ -126,10 +125,8 @@ def main() -> None:
             twin = (name, rows, batch)
             same = "" if above[0] != twin else "yes" if runs[0]["picks"] == above[1] else "no"
             above = (twin, runs[0]["picks"])
-            print(
-                f"| {name} | {engine} | {rows:,} x {d} | {batch} | {seconds:.2f} | {cpu:.2f} | {megabytes:.0f} | {same} |",
-                flush=True,
-            )
+            cells = (name, engine, f"{rows:,} x {d}", batch, f"{seconds:.2f}", f"{cpu:.2f}", f"{megabytes:.0f}", same)
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":
