@@ -10,7 +10,7 @@ from stages._ledger import Labels
 from stages._params import Params
 from stages._rounds import batch_id
 from stages._store import Index
-from stages.query import Gate, compose, doubt, interleave, sizes, unasked
+from stages.query import Gate, Model, compose, doubt, interleave, sizes, unasked
 
 N = 60
 
@@ -45,6 +45,11 @@ def doubted(item: str) -> dict[str, object]:
 def probabilities(n: int = N) -> np.ndarray:
     p = np.random.default_rng(0).random(n)
     return np.column_stack([p, 1 - p])
+
+
+def model(pool: np.ndarray | None = None) -> Model:
+    pool = probabilities() if pool is None else pool
+    return Model(pool, np.empty((0, 2)), None, True)
 
 
 def geometry(n: int = N) -> np.ndarray:
@@ -87,7 +92,7 @@ def test_a_skipped_row_returns_once_after_its_cooldown() -> None:
 
 
 def test_the_control_arm_is_the_next_part_of_the_fixed_permutation() -> None:
-    batch = compose(pool_index(), geometry(), probabilities(), True, gate(), params())
+    batch = compose(pool_index(), geometry(), model(), gate(), params())
     walk = sorted((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
     control = {row["id"] for row in batch.rows if "control" in row["arms"]}
     assert control == set(walk[: len(control)])
@@ -99,7 +104,7 @@ def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
     first = min((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
     p = probabilities()
     p[int(first[2:])] = [0.5, 0.5]
-    rows = compose(pool_index(), geometry(), p, True, gate(), params()).rows
+    rows = compose(pool_index(), geometry(), model(p), gate(), params()).rows
     assert [row["arms"] for row in rows if row["id"] == first] == [["active", "control"]]
     assert len({row["id"] for row in rows}) == len(rows) == 10
     assert sum("control" in row["arms"] for row in rows) == 3
@@ -107,7 +112,7 @@ def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
 
 def test_doubted_labels_are_asked_again_within_their_share() -> None:
     review = [doubted("p-00"), doubted("p-01"), doubted("p-02")]
-    rows = compose(pool_index(), geometry(), probabilities(), True, gate(review=review), params()).rows
+    rows = compose(pool_index(), geometry(), model(), gate(review=review), params()).rows
     assert [row["id"] for row in rows if row["arms"] == ["review"]] == ["p-00"]
 
 
@@ -116,9 +121,9 @@ def test_doubted_labels_are_asked_again_within_their_share() -> None:
 def test_the_order_of_the_pool_does_not_change_the_batch(order, strategy) -> None:
     base = pool_index()
     moved = Index([base.ids[r] for r in order], [base.sha[r] for r in order], base.split, [base.row[r] for r in order])
-    plain = compose(base, geometry(), probabilities(), True, gate(), params(strategy=strategy))
+    plain = compose(base, geometry(), model(), gate(), params(strategy=strategy))
     same = compose(
-        moved, geometry()[list(order)], probabilities()[list(order)], True, gate(), params(strategy=strategy)
+        moved, geometry()[list(order)], model(probabilities()[list(order)]), gate(), params(strategy=strategy)
     )
     assert batch_id(plain.rows) == batch_id(same.rows)
 
@@ -138,17 +143,17 @@ def test_interleaving_keeps_the_active_order_and_loses_nothing() -> None:
     [({"budget": 7}, {"answers": 7}, "budget spent"), ({}, {"accepted": [f"p-{r:02d}" for r in range(N)]}, "pool")],
 )
 def test_with_nothing_to_ask_the_batch_is_empty_and_says_why(query, state, said) -> None:
-    batch = compose(pool_index(), geometry(), probabilities(), True, gate(**state), params(**query))
+    batch = compose(pool_index(), geometry(), model(), gate(**state), params(**query))
     assert batch.rows == []
     assert batch.metrics["state"].startswith(said)
 
 
 def test_a_batch_larger_than_the_pool_is_the_whole_pool() -> None:
-    rows = compose(pool_index(), geometry(), probabilities(), True, gate(), params(batch_size=500)).rows
+    rows = compose(pool_index(), geometry(), model(), gate(), params(batch_size=500)).rows
     assert sorted(row["id"] for row in rows) == [f"p-{row:02d}" for row in range(N)]
 
 
 def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
-    rows = compose(pool_index(), geometry(), None, True, gate(rounds=0), params(strategy="auto")).rows
+    rows = compose(pool_index(), geometry(), None, gate(rounds=0), params(strategy="auto")).rows
     assert len(rows) == 10
     assert {row["doubt"] for row in rows} == {0.0}
