@@ -222,10 +222,13 @@ def noise(sets: str, rows: int, seeds: int, out: Path) -> None:
             write_json(out, found)
         click.echo(f"{name}: {time.perf_counter() - started:.0f} s", err=True)
     wrong = [row for row in found if row["level"]]
-    for lines in (table(wrong, "f1", ("level",)), table(wrong, "precision", ("level",)), table(wrong, "recall", ("level",)),
-                  table(wrong, "auprc", ("level",)), table(wrong, "f1", ("kind",)), table(wrong, "f1", ("set",)),
-                  table([row for row in found if not row["level"]], "flagged", ("set",)),
-                  table(found, "accuracy", ("level",))):  # fmt: skip
+    tables = [table(wrong, value, ("level",)) for value in ("f1", "precision", "recall", "auprc")]
+    tables += [table(wrong, "f1", ("kind",)), table(wrong, "f1", ("set",))]
+    tables += [
+        table([row for row in found if not row["level"]], "flagged", ("set",)),
+        table(found, "accuracy", ("level",)),
+    ]
+    for lines in tables:
         click.echo("\n".join(lines) + "\n")
 
 

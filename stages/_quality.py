@@ -426,11 +426,13 @@ def with_annotators(
 ) -> tuple[Floats, dict[str, float]]:
     """Error probabilities (n,) that heed every annotator of a row, and each annotator's quality in [0, 1].
 
-    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all when no row
-    has two. Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
+    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all while fewer
+    than MIN_LABELS rows have two, or nobody ever agrees: annotators cannot be weighed by that.
+    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
     """
     several = np.array([len(votes) > 1 for votes in given], dtype=np.bool_)
-    if not several.any():
+    agreed = any(len(set(votes.values())) < len(votes) for votes in given)
+    if several.sum() < MIN_LABELS or not agreed:
         return error, {}
     from cleanlab.multiannotator import get_label_quality_multiannotator
 

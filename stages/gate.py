@@ -127,9 +127,9 @@ def decide(ledger: Ledger, features: Features, params: Params) -> Outcome:
         elif stands[case.id].label is None:
             unlabelled.append(_unlabelled(case, stands[case.id].why, upto))
     by_id = {case.id: case for case in cases}
-    for row in [row for row in review if row["asks"] >= params.gate.max_asks]:
-        review.remove(row)
-        unlabelled.append(_unlabelled(by_id[row["id"]], "unresolved", upto))
+    given_up = [row["id"] for row in review if row["asks"] >= params.gate.max_asks]
+    unlabelled += [_unlabelled(by_id[item], "unresolved", upto) for item in given_up]
+    review = [row for row in review if row["asks"] < params.gate.max_asks]
     review.sort(key=lambda row: (-round(row["score"], 9), order_key(params.seed, row["id"])))
     unlabelled.sort(key=lambda row: str(row["id"]))
     out = {row["id"] for row in (*review, *unlabelled)}

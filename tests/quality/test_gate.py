@@ -41,6 +41,7 @@ class Loop:
         self.params = params(**gate)
         index, matrix, self.truth = world()
         self.features = Features(index, matrix, matrix)
+        self.seed: list[Row] = []
         self.rounds: list[Row] = []
         self.asked: list[Row] = []
         self.events: list[Row] = []
@@ -65,7 +66,7 @@ class Loop:
             self.events.append({"round": number, "id": item, "annotator": who, "kind": kind, "label": label})
 
     def ledger(self) -> Ledger:
-        return Ledger([], [], self.rounds, self.asked, self.events, self.verdicts)
+        return Ledger(self.seed, [], self.rounds, self.asked, self.events, self.verdicts)
 
     def decide(self) -> Outcome:
         return decide(self.ledger(), self.features, self.params)
@@ -209,6 +210,18 @@ def test_a_contradiction_with_a_third_label_is_asked_until_two_agree_and_then_gi
     assert outcome.review == []
     assert {row["id"]: (row["kind"], row["times"]) for row in outcome.unlabelled} == {"p00": ("unresolved", 3)}
     assert "p00" not in outcome.final
+
+
+def test_a_seed_label_that_a_person_corrects_as_suggested_is_settled_for_good() -> None:
+    loop = Loop()
+    loop.seed = [{"id": item, "label": label} for item, label in {**loop.some(0, 30), "p04": "B"}.items()]
+    loop.round(loop.some(30, 31))
+    assert ids(loop.decide().review) == ["p04"]
+    outcome = loop.round({}, review={"p04": "A"})
+    assert outcome.review == []
+    assert outcome.final["p04"] == "A"
+    for start in range(31, 34):
+        assert loop.round(loop.some(start, start + 1)).review == []
 
 
 def test_consensus_needs_two_thirds_and_an_adjudicator_decides_alone() -> None:
