@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rounds.lock import exclusive
 from rounds.project import Project
 from stages._canonical import write_jsonl
 from stages._identity import order_key
@@ -48,4 +49,6 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
 @one_line_errors
 def command(file: Path, noise: float, skip: float, seed: int) -> str:
     """Label the newest batch."""
-    return simulate(Project.find(Path()), file, noise=noise, skip=skip, seed=seed)
+    project = Project.find(Path())
+    with exclusive(project.root, wait=True):
+        return simulate(project, file, noise=noise, skip=skip, seed=seed)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from rounds.lock import exclusive
 from rounds.project import Project
 from rounds.surfaces.formats import Item, read_jsonl
 from stages import _prodigy
@@ -106,4 +107,5 @@ def _new_lines(target: Path, rows: Sequence[Row]) -> list[str]:
 def command(files: tuple[Path, ...], strict: bool, dry_run: bool) -> str:
     """Bring exported answers into the newest round."""
     project = Project.find(Path())
-    return "\n".join(collect(project, source, strict=strict, dry_run=dry_run) for source in files)
+    with exclusive(project.root, wait=True):
+        return "\n".join(collect(project, source, strict=strict, dry_run=dry_run) for source in files)
