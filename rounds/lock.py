@@ -20,26 +20,36 @@ from ruamel.yaml.error import YAMLError
 from rounds.commands import MARK, git, is_committed
 from stages._errors import PipelineError
 
+CLOSE = " close"
+
 
 @contextlib.contextmanager
 def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
     """Hold the project's lock; what an unfinished writer left half done is tidied up first.
 
-    wait: queue behind a writer that is at work; else raise PipelineError.
+    wait: queue behind whoever is at work. Without it (a close) only short work is waited for: PipelineError when
+    another close has the lock.
     """
     path = root / ".dvc" / "tmp" / "rounds.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise PipelineError(path, f"cannot be written ({error.strerror})", "make the project's folder writable") from error
+    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise PipelineError(path, "another `rounds` command is at work here", "wait until it has ended") from error
+            if not wait and path.read_text(encoding="utf-8").endswith(CLOSE):
+                what = "another `rounds close` is at work here"
+                raise PipelineError(path, what, "wait until it has ended") from error
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        unfinished = file.read().strip()
+        unfinished = file.read().partition(" ")[0]
         if unfinished:
             tidy_up(root, unfinished, os.fstat(file.fileno()).st_mtime)
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(str(os.getpid()) + ("" if wait else CLOSE))
         file.flush()
         yield
         file.truncate(0)

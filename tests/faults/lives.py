@@ -128,7 +128,7 @@ def disturb(project: Path, words: Words, fault: str, after: float, rng: random.R
             victim.send_signal(number)
         except psutil.NoSuchProcess:
             continue
-    process.wait(120)
+    process.wait(900)
     return True
 
 
@@ -142,7 +142,7 @@ def live(
         commits = heads(project)
         for _ in range(kills() if words[0] != "dvc" else 0):
             fault = rng.choice(FAULTS)
-            after = rng.uniform(0.05, pace.get(words[0], 2.0))
+            after = rng.triangular(0.05, pace.get(words[0], 2.0), 0.05)
             if not disturb(project, words, fault, after, rng):
                 break
             report.faults[fault] += 1

@@ -78,7 +78,7 @@ def test_a_dry_run_checks_everything_and_changes_nothing(project: Fresh) -> None
 def test_a_second_close_at_the_same_time_is_refused(project: Fresh) -> None:
     one = project(0)
     answer(one)
-    with exclusive(one.root, wait=False), pytest.raises(PipelineError, match="another `rounds` command is at work"):
+    with exclusive(one.root, wait=False), pytest.raises(PipelineError, match="another `rounds close` is at work"):
         closed(one)
 
 
