@@ -30,7 +30,7 @@ SHARPER, SHARPER_BY_NOISE = 3.0, 10.0  # the truth is this much sharper than a c
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
-MIN_EVIDENCE = 5.0  # nats by which the model must explain the labels better than their shares do, to judge them
+MIN_EVIDENCE = 2.5  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
 FIT_ROWS = 20_000  # the few numbers of the error model are fitted on at most this many labels
 BLOCK = 2**24  # elements of a block of distances
 OUTLIER = 3.0  # times the median distance to the neighbours
@@ -170,8 +170,7 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
     classes = np.flatnonzero(counts)
     if judged.sum() < MIN_LABELS or len(classes) < 2:
         return _unjudged(labels)
-    evidence = np.log(softmax(scores)[np.arange(n), labels] + TINY) - np.log(counts[labels] / n)
-    if evidence[judged].sum() < MIN_EVIDENCE:
+    if _evidence(scores[judged][:, classes], np.searchsorted(classes, labels[judged])) < MIN_EVIDENCE:
         return _unjudged(labels)
     place = np.searchsorted(classes, labels)
     narrow = scores[:, classes]
@@ -189,6 +188,16 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
         other[np.arange(len(part)), place[part]] = -1
         suggested[part] = classes[other.argmax(axis=1)]
     return Doubts(error, suggested, judged, float(error[judged].mean()))
+
+
+def _evidence(scores: Floats, place: Ints) -> float:
+    """How much better labels fit their scores than labels drawn by their shares would, in standard errors."""
+    values = np.log(softmax(scores) + 1e-9)
+    share = np.bincount(place, minlength=scores.shape[1]) / len(place)
+    expected = values @ share
+    variance = float((np.square(values) @ share - np.square(expected)).sum())
+    gain = float((values[np.arange(len(place)), place] - expected).sum())
+    return gain / math.sqrt(variance) if variance > 0 else 0.0
 
 
 def _explained(chances: Floats, place: Ints, confusion: Floats) -> tuple[Floats, Floats]:
