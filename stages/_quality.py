@@ -358,8 +358,8 @@ def doubt(
     threshold: error at least the cost of a review over the cost of an error; budget: what one batch can ask;
     cleanlab: what cleanlab would remove. A doubt that people will not soon be asked about costs a label and buys
     nothing: under `threshold`, beyond what two batches can review, only labels that are likelier wrong than right by
-    the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than half of a
-    class: a model that doubts most labels of a class does not know the class.
+    the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than
+    half of a class: a model that doubts most labels of a class does not know the class.
     """
     limit = int(share * len(labels))
     one_batch = int(params.query.review_fraction * params.query.batch_size + 1e-9)
