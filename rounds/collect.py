@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from rounds.lock import exclusive
 from rounds.project import Project, Round
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
@@ -250,9 +251,11 @@ def command(
             raise PipelineError("rounds collect --from label-studio", "it needs --url and --token-file", "give both")
         items = label_studio.fetch(project, url, label_studio.read_token(token_file))
         aside = project.root / "label-studio.bad.jsonl"
-        lines = bring(project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run)
+        with exclusive(project.root, wait=True):
+            lines = bring(project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run)
     elif files:
-        lines = collect(project, files, forced=forced, strict=strict, dry_run=dry_run)
+        with exclusive(project.root, wait=True):
+            lines = collect(project, files, forced=forced, strict=strict, dry_run=dry_run)
     else:
         raise click.UsageError("name the files to collect, or --from label-studio")
     newest = project.last_round()

@@ -1,0 +1,57 @@
+"""The long run of faults on purpose; tests/faults does the same with fewer.
+
+    python benchmarks/faults.py --kills 200 --seed 0 --out docs/faults.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.faults.lives import Report, compare, live, make_project  # noqa: E402 - the project's root comes first
+
+
+def main() -> None:
+    """Disturb projects until enough faults were tried; write the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    report = Report()
+    with tempfile.TemporaryDirectory() as name:
+        template = make_project(Path(name) / "template").parent
+        calm = shutil.copytree(template, Path(name) / "calm") / "project"
+        pace: dict[str, float] = {}
+        live(calm, options.rounds, report, lambda: 0, rng, pace)
+        while report.faults.total() < options.kills and not report.needed_a_person and not report.differences:
+            shaken = shutil.copytree(template, Path(name) / "shaken") / "project"
+            live(shaken, options.rounds, report, lambda: rng.randint(3, 12), rng, pace)
+            if not report.needed_a_person:
+                compare(calm, shaken, report)
+            print(f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}", flush=True)
+            if report.needed_a_person or report.differences:
+                shutil.copytree(shaken.parent, ROOT / "build" / "shaken", dirs_exist_ok=True)
+            shutil.rmtree(shaken.parent)
+    told = {
+        "faults": dict(sorted(report.faults.items())), "in": dict(sorted(report.commands.items())),
+        "tried": report.faults.total(), "answers_lost": report.answers_lost,
+        "needed_a_person": report.needed_a_person, "differences": report.differences,
+    }  # fmt: skip
+    print(json.dumps(told, indent=1))
+    if options.out:
+        options.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
