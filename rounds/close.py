@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import Dvc, Say, changed_paths, git, is_committed
+from rounds.decision import decide, require_open
 from rounds.issue import issue
 from rounds.lock import exclusive
 from rounds.past import only_appended
@@ -79,6 +80,7 @@ def close(project: Project, *, partial: bool, push: bool, say: Say, dry_run: boo
     """
     with exclusive(project.root, wait=False):
         project.params()
+        require_open(project)
         remote = _require_repository(project, push=push)
         only_appended(project)
         unfinished = begun(project)
@@ -268,8 +270,11 @@ def commit(project: Project, subject: str, body: str) -> bool:
 @click.option("--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool.")
 @click.option("--push", is_flag=True, help="Push the commit (git) and its data (dvc) afterwards.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing.")
+@click.option("--stop", "decision", flag_value="stop", help="Decide to stop: nothing more is asked. Needs --why.")
+@click.option("--continue", "decision", flag_value="continue", help="Decide to go on, or to start again. Needs --why.")
+@click.option("--why", default="", help="The reason of the decision; it is committed with it.")
 @one_line_errors
-def command(partial: bool, push: bool, dry_run: bool) -> str:
+def command(partial: bool, push: bool, dry_run: bool, decision: str | None, why: str) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
     The first `close` of a project issues batch 1. One commit holds the answers of round k, the metrics they
@@ -277,6 +282,14 @@ def command(partial: bool, push: bool, dry_run: bool) -> str:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project.find(Path())
+    if why and not decision:
+        raise click.UsageError("--why gives the reason of --stop or --continue: add one of them")
+    if decision and not dry_run:
+        with exclusive(project.root, wait=False):
+            asked = [one for one in project.rounds() if is_committed(project.root, one.folder / "manifest.json")]
+            subject = decide(project, asked, stop=decision == "stop", why=why)
+        if decision == "stop" or subject:
+            return subject or "the decision is written down; it is part of the next commit"
 
     def say(name: str) -> None:
         click.echo(f"  {name} …", err=True)
