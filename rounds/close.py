@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import Dvc, Say, changed_paths, git, is_committed
-from rounds.decision import decide, require_open, stopped
+from rounds.decision import decide, require_open
 from rounds.issue import issue
 from rounds.lock import exclusive
 from rounds.past import only_appended
@@ -72,18 +72,15 @@ def begun(project: Project) -> Round | None:
     return rounds[-1]
 
 
-def close(
-    project: Project, *, partial: bool, push: bool, say: Say, dry_run: bool = False, decision: str = "", why: str = ""
-) -> str:
-    """Close the last round, or start the first. The commit's subject line. decision: "", stop or continue.
+def close(project: Project, *, partial: bool, push: bool, say: Say, dry_run: bool = False) -> str:
+    """Close the last round, or start the first. The commit's subject line.
 
     Raises PipelineError when the round is not answered (unless `partial`), when the tree holds changes that are not
     this round's, when an old answer was changed or removed, or when the gate holds the round.
     """
     with exclusive(project.root, wait=False):
         project.params()
-        if not decision:
-            require_open(project)
+        require_open(project)
         remote = _require_repository(project, push=push)
         only_appended(project)
         unfinished = begun(project)
@@ -94,12 +91,6 @@ def close(
             shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
             remedy = "commit them first (git add -A && git commit), or undo them"
             raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
-        if decision and not dry_run:
-            decided = decide(project, rounds, stop=decision == "stop", why=why)
-            if decided:
-                if push:
-                    git(project.root, "push", *remote)
-                return decided
         if last and not unfinished:
             _require_answers(project, last, partial=partial, dry_run=dry_run)
         if dry_run:
@@ -145,15 +136,8 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool) -> tuple[st
 
 
 def _question(project: Project) -> Round | None:
-    """The next batch, frozen; one that an interrupted close froze is kept only if it still is what is to be asked.
-
-    None when there is nothing more to ask, or after a decision to stop.
-    """
+    """The next batch, frozen; one that an interrupted close froze is kept only if it still is what is to be asked."""
     left = begun(project)
-    if stopped(project):
-        if left:
-            shutil.rmtree(left.folder)
-        return None
     if left and (left.folder / "manifest.json").read_bytes() == (
         project.root / "build" / "export" / "manifest.json"
     ).read_bytes():
@@ -252,9 +236,6 @@ def message(project: Project, number: int) -> tuple[str, str]:
         if rows
         else (f"Asks nothing more: {facts['query']['state']}")
     )
-    decision = stopped(project)
-    if decision:
-        asks = f"Asks nothing more: stopped: {decision['why']}"
     alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in facts["validate"]["alarms"]]
     return subject, "\n".join([asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms])
 
@@ -289,11 +270,11 @@ def commit(project: Project, subject: str, body: str) -> bool:
 @click.option("--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool.")
 @click.option("--push", is_flag=True, help="Push the commit (git) and its data (dvc) afterwards.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing.")
-@click.option("--stop", "decision", flag_value="stop", default="", help="Decide to stop asking. Needs --why.")
+@click.option("--stop", "decision", flag_value="stop", help="Decide to stop: nothing more is asked. Needs --why.")
 @click.option("--continue", "decision", flag_value="continue", help="Decide to go on, or to start again. Needs --why.")
 @click.option("--why", default="", help="The reason of the decision; it is committed with it.")
 @one_line_errors
-def command(partial: bool, push: bool, dry_run: bool, decision: str, why: str) -> str:
+def command(partial: bool, push: bool, dry_run: bool, decision: str | None, why: str) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
     The first `close` of a project issues batch 1. One commit holds the answers of round k, the metrics they
@@ -303,12 +284,18 @@ def command(partial: bool, push: bool, dry_run: bool, decision: str, why: str) -
     project = Project.find(Path())
     if why and not decision:
         raise click.UsageError("--why gives the reason of --stop or --continue: add one of them")
+    if decision and not dry_run:
+        with exclusive(project.root, wait=False):
+            asked = [one for one in project.rounds() if is_committed(project.root, one.folder / "manifest.json")]
+            subject = decide(project, asked, stop=decision == "stop", why=why)
+        if decision == "stop" or subject:
+            return subject or "the decision is written down; it is part of the next commit"
 
     def say(name: str) -> None:
         click.echo(f"  {name} …", err=True)
 
-    subject = close(project, partial=partial, push=push, say=say, dry_run=dry_run, decision=decision, why=why)
+    subject = close(project, partial=partial, push=push, say=say, dry_run=dry_run)
     if dry_run:
         return subject
-    waiting = project.rounds() and not project.rounds()[-1].answer_files() and not stopped(project)
+    waiting = project.rounds() and not project.rounds()[-1].answer_files()
     return f"{subject}\nnext: " + ("rounds annotate" if waiting else "rounds status")

@@ -231,7 +231,7 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
             found.append(("dvc.lock", f"stage {name} ran another command"))
         if sorted({filled(path, params) for path in stage["deps"]}) != sorted({dep["path"] for dep in entry["deps"]}):
             found.append(("dvc.lock", f"stage {name} had other dependencies"))
-        if entry.get("params", {}).get("params.yaml", {}) != {key: value(key, params) for key in stage.get("params", [])}:
+        if entry.get("params", {}).get("params.yaml", {}) != {key: params.get(key) for key in stage.get("params", [])}:
             found.append(("params.yaml", f"stage {name} ran with other params"))
         for kind in ("deps", "outs"):
             for file in entry.get(kind, []):
@@ -247,17 +247,16 @@ def parsed(document: bytes) -> Any:
     return YAML(typ="safe", pure=True).load(document.decode())
 
 
-def value(name: str, params: Mapping[str, Any]) -> Any:
-    """The param a.b of params.yaml; None where there is none."""
-    node: Any = params
-    for key in name.split("."):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node
-
-
 def filled(text: str, params: Mapping[str, Any]) -> str:
     """A text of dvc.yaml with its ${a.b} replaced by params."""
-    return re.sub(r"\$\{([\w.]+)\}", lambda found: str(value(found[1], params)), text)
+
+    def value(found: re.Match[str]) -> str:
+        node: Any = params
+        for key in found[1].split("."):
+            node = node[key]
+        return str(node)
+
+    return re.sub(r"\$\{([\w.]+)\}", value, text)
 
 
 def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:

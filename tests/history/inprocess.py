@@ -22,7 +22,7 @@ from tests.faults.lives import make_project
 from rounds.close import close
 from rounds.commands import git
 from rounds.project import Project
-from rounds.verify import filled, folder_md5, md5, value
+from rounds.verify import filled, folder_md5, md5
 from stages._canonical import Row, dumps
 from stages._errors import PipelineError
 
@@ -76,7 +76,7 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
     entry = {
         "cmd": " ".join(filled(stage["cmd"], params).split()),
         "deps": [{"path": path, "md5": content(path)} for path in deps],
-        "params": {"params.yaml": {key: value(key, params) for key in stage.get("params", [])}},
+        "params": {"params.yaml": {key: params[key] for key in stage.get("params", [])}},
     }
     same = before and all(before[key] == value for key, value in entry.items())
     if same and not force and before["outs"] == [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]:
