@@ -6,7 +6,6 @@ is being closed; when nothing of the open round is answered, the one before it. 
 
 from __future__ import annotations
 
-from rounds.commands import git
 from rounds.project import Project, Round
 from stages._canonical import Row, read_json, write_json
 from stages._errors import PipelineError
@@ -33,7 +32,7 @@ def require_open(project: Project) -> None:
 
 
 def decide(project: Project, rounds: list[Round], *, stop: bool, why: str) -> str | None:
-    """Write the decision down. The subject of the commit that holds it, or None when the round's own commit will.
+    """Write the decision down. The subject of the commit that is to hold it, or None when the round's own commit will.
 
     rounds: the committed ones. Raises PipelineError without a reason, or before anything was answered.
     """
@@ -49,9 +48,4 @@ def decide(project: Project, rounds: list[Round], *, stop: bool, why: str) -> st
     write_json(about.folder / FILE, {"decision": "stop" if stop else "continue", "why": why.strip(), "advice": advice})
     if about.number == rounds[-1].number:
         return None
-    subject = f"{'Stop' if stop else 'Continue'} after round {about.number}: {why.strip()}"
-    path = (about.folder / FILE).relative_to(project.root).as_posix()
-    git(project.root, "add", "--", path)
-    if git(project.root, "diff", "--cached", "--name-only", "--", path).strip():
-        git(project.root, "commit", "--quiet", "-m", subject, "--", path)
-    return subject
+    return f"{'Stop' if stop else 'Continue'} after round {about.number}: {why.strip()}"
