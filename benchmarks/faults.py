@@ -36,7 +36,7 @@ def main() -> None:
         live(calm, options.rounds, report, lambda: 0, rng, pace)
         while report.faults.total() < options.kills and not report.needed_a_person and not report.differences:
             shaken = shutil.copytree(template, Path(name) / "shaken") / "project"
-            live(shaken, options.rounds, report, lambda: rng.randint(3, 12), rng, pace)
+            live(shaken, options.rounds, report, lambda: rng.randint(4, 14), rng, pace)
             if not report.needed_a_person:
                 compare(calm, shaken, report)
             print(f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}", flush=True)
