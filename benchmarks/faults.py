@@ -1,6 +1,6 @@
 """The long run of faults on purpose; tests/faults does the same with fewer.
 
-    python benchmarks/faults.py --kills 200 --seed 0 --out docs/faults.json
+python benchmarks/faults.py --kills 200 --seed 0 --out docs/faults.json
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def main() -> None:
             live(shaken, options.rounds, report, lambda: rng.randint(4, 14), rng, pace)
             if not report.needed_a_person:
                 compare(calm, shaken, report)
-            print(f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}", flush=True)
+            print(
+                f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}",
+                flush=True,
+            )
             if report.needed_a_person or report.differences:
                 shutil.copytree(shaken.parent, ROOT / "build" / "shaken", dirs_exist_ok=True)
             shutil.rmtree(shaken.parent)

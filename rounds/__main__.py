@@ -25,7 +25,9 @@ COMMANDS = {
     "log": "rounds.log",
     "history": "rounds.history",
     "labels": "rounds.labels",
+    "report": "rounds.report",
     "verify": "rounds.verify",
+    "inspect": "rounds.inspect",
 }
 
 

@@ -9,11 +9,13 @@ import click
 from rounds.lock import exclusive
 from rounds.project import Project
 from stages._canonical import write_jsonl
+from stages._errors import PipelineError
 from stages._identity import order_key
 from stages._shell import one_line_errors
 
 _SECONDS_PER_ROUND = 86_400.0
 _CHANCE = click.FloatRange(0, 1)
+_PATH = click.Path(path_type=Path)
 
 
 def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: int) -> str:
@@ -42,13 +44,56 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
 
 
 @click.command()
-@click.option("--oracle", "file", type=click.Path(path_type=Path), help="Answer from this file of known labels.")
-@click.option("--noise", type=_CHANCE, default=0.0, show_default=True, help="Share of wrong answers.")
-@click.option("--skip", type=_CHANCE, default=0.0, show_default=True, help="Share of skipped items.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Which errors and skips.")
+@click.option("--with", "tool", type=click.Choice(["page", "prodigy", "label-studio"]), default="page", help="Where.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Page: another address demands a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Page: 0 = any free one.")
+@click.option("--open", "open_browser", is_flag=True, help="Page: open it in the browser.")
+@click.option(
+    "--idle",
+    type=click.FloatRange(1),
+    default=10,
+    show_default=True,
+    help="Page: minutes until silent people's items go to others.",
+)
+@click.option("--url", help="Label Studio: its address.")
+@click.option("--token-file", type=_PATH, help="Label Studio: the file that holds the access token.")
+@click.option("--annotator", "names", multiple=True, help="Prodigy: a person's name; repeat for several.")
+@click.option("--dataset", default="", help="Prodigy: the dataset to save into.  [default: round_NNN]")
+@click.option("--oracle", "file", type=_PATH, help="Simulate: answer from this file of known labels.")
+@click.option("--noise", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of wrong answers.")
+@click.option("--skip", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of skipped items.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Simulate: which errors and skips.")
 @one_line_errors
-def command(file: Path, noise: float, skip: float, seed: int) -> str:
-    """Label the newest batch."""
+def command(
+    tool: str,
+    host: str,
+    port: int,
+    open_browser: bool,
+    idle: float,
+    url: str | None,
+    token_file: Path | None,
+    names: tuple[str, ...],
+    dataset: str,
+    file: Path | None,
+    noise: float,
+    skip: float,
+    seed: int,
+) -> str:
+    """Label the newest batch: in the browser, in Prodigy, in Label Studio, or (--oracle) by simulation."""
     project = Project.find(Path())
-    with exclusive(project.root, wait=True):
-        return simulate(project, file, noise=noise, skip=skip, seed=seed)
+    if file is not None:
+        with exclusive(project.root, wait=True):
+            return simulate(project, file, noise=noise, skip=skip, seed=seed)
+    if tool == "prodigy":
+        from rounds.surfaces import prodigy_commands
+
+        return prodigy_commands.instructions(project, dataset=dataset, annotators=names)
+    if tool == "label-studio":
+        from rounds.surfaces import label_studio
+
+        if url is None or token_file is None:
+            raise PipelineError("rounds annotate --with label-studio", "it needs --url and --token-file", "give both")
+        return label_studio.send(project, url, label_studio.read_token(token_file))
+    from rounds.surfaces import page
+
+    return page.serve(project, host=host, port=port, idle=idle * 60, open_browser=open_browser)

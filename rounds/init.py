@@ -21,8 +21,10 @@ from stages._tables import as_text, read_table
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",
     ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", "data/README.md", "data/none.csv",
-    "data/rounds/README.md",
+    "data/rounds/README.md", ".github/workflows/labels.yml",
 )  # fmt: skip
+REGULARISATION = {"text": 100.0, "numeric": 1.0, "image": 10.0}  # C by kind; docs/benchmarks.md has the numbers
+USUAL_IMAGE_SIZE = 32  # the demo's digits have 8 x 8 pixels; other images have more
 NOT_CARRIED = shutil.ignore_patterns("__pycache__", "*.pyc", "_project")
 
 
@@ -113,6 +115,8 @@ def init(
             shutil.copyfile(path, target / here)
     changes["features", "kind"] = kind
     changes["features", "columns"] = numbers
+    changes["model", "params", "C"] = REGULARISATION[kind]
+    changes["features", "image", "size"] = USUAL_IMAGE_SIZE
     fill_in(target / "params.yaml", changes)
     start(target, "A new labelling project")
     if "pool" in given and len(known) > 1:

@@ -86,15 +86,30 @@ class CleanSeed(Section):
     max_suspects: Fraction = 0.2
 
 
+class Limits(Section):
+    answered: Fraction = 0.5
+    label_errors: Fraction = 0.3
+    agreement: float = Field(default=0.4, ge=-1, le=1)
+    redundancy: Fraction = 0.2
+    leakage: Fraction = 0.01
+    coverage: Fraction = 1.0
+    annotator: Fraction = 0.1
+    drift: Fraction = 0.001
+    repeats: Fraction = 0.7
+
+
 class Gate(Section):
     policy: Literal["budget", "threshold", "cleanlab"] = "threshold"
     review_cost: float = Field(default=1.0, gt=0)
-    error_cost: float = Field(default=2.0, gt=0)
+    error_cost: float = Field(default=2.5, gt=0)
     max_quarantine: Fraction = 0.3
     resolve: Literal["majority", "consensus"] = "majority"
     adjudicator: str = ""
     max_asks: int = Field(default=3, ge=2, le=10)
+    repeat_fraction: Fraction = 0.0
     on_fail: Literal["hold", "stop"] = "hold"
+    hold: list[Literal["G001", "G002", "G003", "G004", "G005", "G006", "G007", "G008", "G009"]] = ["G003", "G009"]
+    limits: Limits = Limits()
 
     @property
     def threshold(self) -> float:
@@ -113,6 +128,9 @@ class Query(Section):
     strategy: str = Field(default="auto", min_length=1)
     engine: Literal["modal", "skactiveml", "own"] = "modal"
     params: Options = {}
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"] = {}
+    recall_floor: Fraction = 0.6
+    committee: int = Field(default=5, ge=2, le=100)
     batch_size: int = Field(default=40, ge=1)
     control_fraction: Fraction = 0.2
     review_fraction: Fraction = 0.1
@@ -131,6 +149,7 @@ class Validate(Section):
     bootstrap: int = Field(default=500, ge=50)
     max_points: int = Field(default=20, ge=2)
     recall_floor: Fraction = 0.6
+    point_worth: float | None = Field(default=None, gt=0)
 
 
 class Surface(Section):
@@ -170,7 +189,8 @@ def read_yaml(path: Path) -> Any:
         raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PipelineError(f"{path}:{line}", f"not valid YAML ({error.problem})", "repair the line") from error
+        problem = str(error.problem).partition(" with value")[0]
+        raise PipelineError(f"{path}:{line}", f"not valid YAML ({problem})", "repair the line") from error
     except YAMLError as error:
         raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
 

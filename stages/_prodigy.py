@@ -18,7 +18,7 @@ import mmh3
 
 from stages._canonical import Row
 
-Kind = Literal["label", "skip", "reject", "empty", "override"]
+Kind = Literal["label", "skip", "reject", "empty", "override", "undone"]
 Verdict = Literal["accept", "reject", "ignore"]
 Line = TypeVar("Line", int, tuple[str, int])
 
@@ -40,6 +40,7 @@ class Answer:
     input_hash    Prodigy's hash of the content, None where the row has no content
     kind          label: `label` holds | override: a reviewer's, it settles the item | skip: none given, ask again
                   | reject: a bad item | empty: accepted without a choice
+                  | undone: taken back (only the page writes it; `keep_last` leaves such items out)
     annotator     the session's name, "anonymous" when there was none
     at            seconds since 1970, None where the row has no time
     """
@@ -89,6 +90,7 @@ def answer_row(
     dataset: str,
     at: float | None,
     flagged: bool = False,
+    undone: bool = False,
 ) -> Row:
     """The db-out row of one answer: SINGLE with a label, EMPTY for an accept without, SKIP, or REJECT.
 
@@ -109,6 +111,8 @@ def answer_row(
         row["_timestamp"] = at
     if flagged:
         row["flagged"] = True
+    if undone:
+        row["al_undone"] = True
     return row
 
 
@@ -158,7 +162,7 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
 def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tuple[Kind, str | None]:
     """The kind of an answer and its label, before review is considered."""
     if answer == "ignore":
-        return "skip", None
+        return ("undone" if row.get("al_undone") is True else "skip"), None
     if "accept" not in row and "options" not in row and "label" in row:
         label = _text(row, "label")
         if label is None:
@@ -244,11 +248,11 @@ def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | No
 
 
 def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line]]:
-    """The last word of each annotator on each item: by time (none is earliest), then by line.
+    """The last word of each annotator on each item, by time (none is earliest), then by line, if not taken back.
 
     Give answers their id first (`finder`). The result is in the order of (id, annotator), whatever the order given.
     """
     last: dict[tuple[str, str], tuple[Answer, Line]] = {}
     for answer, line in sorted(answers, key=lambda pair: (-math.inf if pair[0].at is None else pair[0].at, pair[1])):
         last[answer.id or "", answer.annotator] = (answer, line)
-    return [last[key] for key in sorted(last)]
+    return [last[key] for key in sorted(last) if last[key][0].kind != "undone"]

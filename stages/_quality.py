@@ -1,26 +1,40 @@
-"""Which labels are probably wrong: the quality module that clean_seed, gate and `rounds inspect` share.
+"""Which labels are probably wrong, and what else is odd about them: shared by clean_seed, gate and `rounds inspect`.
 
 The only module that imports cleanlab. Everything here is a function of arrays; decisions about rounds, people and
-queues are in gate.
+queues are in gate. Distances are those of the geometry: similarity = 1 - squared distance / 2.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._canonical import Row
 from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
 from stages._params import Params
 from stages._store import Matrix
 
 Floats = NDArray[np.float64]
+Geometry = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
-TEMPERATURES = np.geomspace(0.1, 4.0, 23)
+
+NEIGHBOURS = 15
+TREES, TREE_ROWS = 100, 5000  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
+SHARPER, SHARPER_BY_NOISE = 3.0, 10.0  # the truth is this much sharper than a calibrated model (see `doubts`)
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
+PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
+MIN_LABELS = 20  # fewer labels than this are not judged
+MIN_EVIDENCE = 5.0  # nats by which the model must explain the labels better than their shares do, to judge them
+FIT_ROWS = 20_000  # the few numbers of the error model are fitted on at most this many labels
+BLOCK = 2**24  # elements of a block of distances
+OUTLIER = 3.0  # times the median distance to the neighbours
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -28,8 +42,8 @@ class Doubts:
     """What is known about n labels: how likely each is wrong, and what it should be instead.
 
     error     (n,) probability in [0, 1] that the label is wrong; 0 where not judged
-    suggested (n,) the likeliest class other than the label, else the label itself where not judged
-    judged    (n,) False where the evidence is too thin: the class has fewer than `min_class` labels, or no model
+    suggested (n,) the likeliest other class, or the label itself where not judged
+    judged    (n,) False where the evidence is too thin: few labels in all or of the class, or a model without a clue
     noise     estimated share of wrong labels among the judged ones, in [0, 1]
     """
 
@@ -39,78 +53,409 @@ class Doubts:
     noise: float
 
 
-def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
-    """How likely each of n labels is wrong, from out-of-sample logits (n, k) and class indices (n,).
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest other rows of n rows, nearest first: rows (n, k), squared distances (n, k)."""
 
-    A label is either right, drawn from softmax(scores / t), or wrong, drawn evenly from the other classes that
-    are in use; t and the share of wrong labels e are fitted by maximum a posteriori over all labels. So a model
-    that is sharp but often contradicted is read as unsure, and one contradicted rarely and strongly as right.
+    rows: Ints
+    squared: Geometry
+
+
+def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
+    """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row.
+
+    The k-th smallest of the minima of k groups or more bounds the k-th smallest distance: only what lies within the
+    bound is sorted.
+    """
+    n = len(geometry)
+    k = max(0, min(k, n - 1))
+    rows, squared = np.zeros((n, k), dtype=np.intp), np.zeros((n, k), dtype=np.float32)
+    space = np.ascontiguousarray(geometry, dtype=np.float32)
+    norms = np.einsum("ij,ij->i", space, space)
+    step, width = max(16, BLOCK // max(n, 1)), max(1, min(32, n // max(2 * k, 1)))
+    for start in range(0, n if k else 0, step):
+        part = space[start : start + step]
+        distance = part @ space.T
+        distance *= -2
+        distance += norms
+        at = np.arange(len(part))
+        distance[at, start + at] = np.inf
+        least = np.minimum.reduceat(distance, np.arange(0, n, width), axis=1)
+        bound = np.partition(least, k - 1, axis=1)[:, k - 1]
+        row, column = np.nonzero(distance <= bound[:, None])
+        found = distance[row, column]
+        order = np.lexsort((column, found, row))
+        best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
+        rows[start : start + step] = column[best]
+        squared[start : start + step] = np.maximum(found[best] + norms[start : start + step, None], 0)
+    return Neighbours(rows, squared)
+
+
+def neighbour_view(near: Neighbours, labels: Ints, n_classes: int) -> Floats:
+    """Logits (n, n_classes) from the labels of the nearest other rows, nearer ones counting more."""
+    n, k = near.rows.shape
+    share = np.bincount(labels, minlength=n_classes) / max(n, 1)
+    votes = np.zeros((n, n_classes))
+    if k:
+        weight = np.exp(-near.squared / max(float(np.median(near.squared[:, -1])), 1e-9))
+        for place in range(k):
+            votes[np.arange(n), labels[near.rows[:, place]]] += weight[:, place]
+    return np.asarray(np.log((votes + share) / (votes.sum(axis=1, keepdims=True) + 1) + 1e-9))
+
+
+def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> Floats:
+    """Out-of-bag logits (n, n_classes) of extremely randomised trees, each grown, read and dropped.
+
+    Source: Geurts, Ernst, Wehenkel, "Extremely randomized trees" (2006).
+    """
+    from sklearn.tree import ExtraTreeClassifier
+
+    n = len(labels)
+    share = np.bincount(labels, minlength=n_classes) / max(n, 1)
+    total, seen, draw = np.zeros((n, n_classes)), np.zeros(n), np.random.default_rng(seed)
+    for number in range(TREES if n >= MIN_LABELS else 0):
+        bag = draw.integers(0, n, min(n, TREE_ROWS))
+        tree = ExtraTreeClassifier(max_features="sqrt", min_samples_leaf=2, random_state=seed + number)
+        tree.fit(geometry[bag], labels[bag])
+        out = np.setdiff1d(np.arange(n), bag)
+        if len(out):
+            total[np.ix_(out, tree.classes_)] += tree.predict_proba(geometry[out])
+        seen[out] += 1
+    return np.asarray(np.log((total + share) / (seen[:, None] + 1) + 1e-9))
+
+
+def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
+    """One set of logits (n, k) from several out-of-sample ones: a weighted sum, calibrated to the labels as they are.
+
+    The weights (>= 0) have the highest likelihood under a weak prior of equal shares. One view alone is rescaled.
+    Source: Genest, Zidek, "Combining probability distributions" (1986): the logarithmic opinion pool.
+    """
+    from scipy.optimize import minimize
+
+    shifted = [np.maximum(view - view.max(axis=1, keepdims=True), -30.0) for view in views]
+    some = np.linspace(0, len(labels) - 1, min(len(labels), FIT_ROWS)).astype(np.intp)
+    parts = [view[some] for view in shifted]
+    given = [part[np.arange(len(some)), labels[some]] for part in parts]
+    start = np.full(len(views), -math.log(len(views)))
+
+    def loss(log_weight: Floats) -> tuple[float, Floats]:
+        weight = np.exp(log_weight)
+        chances = softmax(sum((w * part for w, part in zip(weight, parts, strict=True)), np.zeros_like(parts[0])))
+        own = chances[np.arange(len(some)), labels[some]]
+        slope = [
+            w * float(((chances * part).sum(axis=1) - told).sum())
+            for w, part, told in zip(weight, parts, given, strict=True)
+        ]
+        away = log_weight - start
+        return float(-np.log(own + TINY).sum() + away @ away / 2), np.asarray(slope) + away
+
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-5.0, 3.0)] * len(views)).x
+    return np.asarray(sum((w * view for w, view in zip(np.exp(best), shifted, strict=True)), np.zeros_like(shifted[0])))
+
+
+def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
+    """How likely each of n labels is wrong, from calibrated out-of-sample logits (n, k) and class indices (n,).
+
+    A label is either right, drawn from softmax(scores / t), or wrong: a true class y drawn from it was taken for
+    the label with chance q[y, label]. The share of wrong labels, q and t are fitted by maximum a posteriori (EM).
+    What cannot be fitted is how far a model's doubt is the label's fault: calibrated to wrong labels, a model
+    explains every one of them as its own ignorance. So t is at most a third of the calibrated temperature (what a
+    model finds hard, people mostly do not), and less, the more labels are plainly wrong. Sources: for the noise
+    model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene, "Maximum likelihood
+    estimation of observer error-rates using the EM algorithm" (1979).
     """
     n, k = scores.shape
     counts = np.bincount(labels, minlength=k)
     judged = counts[labels] >= min_class
-    seen = int((counts > 0).sum())
-    if not judged.any() or seen < 2:
-        return Doubts(np.zeros(n), labels.copy(), np.zeros(n, dtype=np.bool_), 0.0)
-    at = np.arange(n)
-    best, error, noise = -np.inf, np.zeros(n), 0.0
-    for temperature in TEMPERATURES:
-        own = softmax(scores, float(temperature))[at, labels][judged]
-        other = (1 - own) / (seen - 1)
-        share = PRIOR_WRONG / (PRIOR_WRONG + PRIOR_RIGHT)
-        for _ in range(50):
-            wrong = share * other / (share * other + (1 - share) * own + 1e-300)
-            share = (wrong.sum() + PRIOR_WRONG) / (judged.sum() + PRIOR_WRONG + PRIOR_RIGHT)
-        fit = np.log(share * other + (1 - share) * own + 1e-300).sum()
-        fit += PRIOR_WRONG * np.log(share) + PRIOR_RIGHT * np.log1p(-share)
-        if fit > best:
-            best, noise = fit, float(share)
-            error[judged] = wrong
-    rivals = scores.copy()
-    rivals[at, labels] = -np.inf
-    return Doubts(error, np.where(judged, rivals.argmax(axis=1), labels), judged, noise)
+    classes = np.flatnonzero(counts)
+    if judged.sum() < MIN_LABELS or len(classes) < 2:
+        return _unjudged(labels)
+    evidence = np.log(softmax(scores)[np.arange(n), labels] + TINY) - np.log(counts[labels] / n)
+    if evidence[judged].sum() < MIN_EVIDENCE:
+        return _unjudged(labels)
+    place = np.searchsorted(classes, labels)
+    narrow = scores[:, classes]
+    rows = np.flatnonzero(judged)
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), FIT_ROWS)).astype(np.intp)]
+    plainly = _fit_errors(softmax(narrow[some], 1 / SHARPER), place[some])[1]
+    top = 1 / (SHARPER + SHARPER_BY_NOISE * plainly)
+    fits = [(*_fit_errors(softmax(narrow[some], t), place[some]), t) for t in (top, top / 1.5, top / 2.5)]
+    _, wrong, confusion, temperature = max(fits, key=lambda fit: fit[0])
+    error, suggested = np.zeros(n), labels.copy()
+    for part in np.array_split(rows, max(1, len(rows) * len(classes) // BLOCK)):
+        own, other = _explained(softmax(narrow[part], temperature), place[part], confusion)
+        mistaken = wrong * other.sum(axis=1)
+        error[part] = mistaken / (mistaken + (1 - wrong) * own + TINY)
+        other[np.arange(len(part)), place[part]] = -1
+        suggested[part] = classes[other.argmax(axis=1)]
+    return Doubts(error, suggested, judged, float(error[judged].mean()))
 
 
-def judge(matrix: Matrix, labels: Ints, ids: list[str], sha: list[str], params: Params) -> Doubts:
-    """The doubts about labelled rows (n, p), by models that have not seen them; identical rows are judged as one.
+def _explained(chances: Floats, place: Ints, confusion: Floats) -> tuple[Floats, Floats]:
+    """The chance of each label if it is right (n,), and by each other true class if it is wrong (n, k)."""
+    at = np.arange(len(place))
+    other = chances * confusion[:, place].T
+    other[at, place] = 0
+    return chances[at, place], other
 
-    A row and its exact copy with the same label share a fold, so that a copied mistake cannot vouch for itself.
+
+def _fit_errors(chances: Floats, place: Ints) -> tuple[float, float, Floats]:
+    """Log posterior, share of wrong labels, and q (k, k): the chance that a wrong label of true class y is z."""
+    n, k = chances.shape
+    even = np.full((k, k), 1 / (k - 1))
+    np.fill_diagonal(even, 0)
+    confusion, wrong = even, PRIOR_WRONG / (PRIOR_WRONG + PRIOR_RIGHT)
+    posterior = -math.inf
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(k))
+    present = np.flatnonzero(np.bincount(place, minlength=k))
+    for _ in range(30):
+        own, other = _explained(chances, place, confusion)
+        mistaken = wrong * other.sum(axis=1)
+        total = mistaken + (1 - wrong) * own + TINY
+        before, posterior = posterior, float(np.log(total).sum())
+        posterior += PRIOR_WRONG * math.log(wrong) + PRIOR_RIGHT * math.log1p(-wrong)
+        posterior += PRIOR_CONFUSION * float((even * np.log(confusion + TINY))[even > 0].sum())
+        flips = np.zeros((k, k))
+        flips[:, present] = np.add.reduceat((other * (wrong / total)[:, None])[order], starts[present], axis=0).T
+        confusion = (flips + PRIOR_CONFUSION * even) / (flips.sum(axis=1, keepdims=True) + PRIOR_CONFUSION)
+        wrong = (float((mistaken / total).sum()) + PRIOR_WRONG) / (n + PRIOR_WRONG + PRIOR_RIGHT)
+        if posterior - before < 1e-4 * n:
+            break
+    return posterior, wrong, confusion
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that is found about n labelled rows.
+
+    doubts     how likely each label is wrong
+    scores     (n, k) calibrated out-of-sample logits that the doubts rest on; all 0 below MIN_LABELS rows
+    conflict   (n,) True where an exact copy of the row has another label
+    outlier    (n,) mean distance to the neighbours over the median one; above OUTLIER is far from everything
+    duplicates (n,) number of the group of near duplicates, -1 for none
+    near       the neighbours among the rows that are left when exact copies with the same label are taken out
     """
+
+    doubts: Doubts
+    scores: Floats
+    conflict: Mask
+    outlier: Floats
+    duplicates: Ints
+    near: Neighbours
+
+
+def judge(
+    matrix: Matrix, geometry: Geometry, labels: Ints, ids: list[str], sha: list[str], params: Params,
+    given: Floats | None = None,
+) -> Judgement:  # fmt: skip
+    """What can be found about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
+
+    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at. A geometry of no
+    columns has no neighbours. A row and its exact copy with the same label are judged as one: a copied mistake cannot
+    vouch for itself. Copies with different labels cannot all be right: each is wrong with at least the share of
+    copies that contradict it.
+    """
+    n, k = len(labels), len(params.labels)
     first: dict[tuple[str, int], int] = {}
     place = np.array([first.setdefault((key, int(c)), len(first)) for key, c in zip(sha, labels, strict=True)], np.intp)
-    if not len(place):
-        return Doubts(np.zeros(0), labels.copy(), np.zeros(0, dtype=np.bool_), 0.0)
     keep = np.unique(place, return_index=True)[1]
-    folds, kept = params.quality.folds, [ids[row] for row in keep]
-    scores = out_of_fold(params.model, matrix[keep], labels[keep], kept, len(params.labels), folds, params.seed)
-    found = doubts(scores, labels[keep], params.quality.min_class)
-    return Doubts(found.error[place], found.suggested[place], found.judged[place], found.noise)
+    kept, space = labels[keep], np.asarray(geometry[keep])
+    near = neighbours(space, NEIGHBOURS if space.shape[1] else 0)
+    scores, found = np.zeros((len(keep), k)), _unjudged(kept)
+    if len(keep) >= MIN_LABELS:
+        if given is None:
+            names, folds = [ids[row] for row in keep], params.quality.folds
+            model = out_of_fold(params.model, matrix[keep], kept, names, k, folds, params.seed)
+            views = [model, neighbour_view(near, kept, k), forest_view(space, kept, k, params.seed)]
+        else:
+            views = [given[keep]]
+        scores = pooled(views, kept)
+        found = doubts(scores, kept, params.quality.min_class)
+    same = np.bincount(place, minlength=len(keep))[place]
+    copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
+    against = 1 - same / np.bincount(copies)[copies] if n else np.zeros(0)
+    group = duplicate_groups(near, params.quality.near_duplicate)[place]
+    sizes = np.bincount(group, minlength=1)[group] if n else group
+    error, judged = np.maximum(found.error[place], against), found.judged[place] | (against > 0)
+    spread = Doubts(error, found.suggested[place], judged, found.noise)
+    group = np.where(sizes > 1, group, -1)
+    return Judgement(spread, scores[place], against > 0, outliers(near)[place], group, near)
 
 
-def cleanlab_issues(probabilities: Floats, labels: Ints) -> Mask:
+def _unjudged(labels: Ints) -> Doubts:
+    return Doubts(np.zeros(len(labels)), labels.copy(), np.zeros(len(labels), dtype=np.bool_), 0.0)
+
+
+def issue_rows(ids: list[str], labels: Ints, found: Judgement, names: list[str]) -> list[Row]:
+    """One row per label, the likeliest mistakes first: the whole ranking, with every score that was computed."""
+    order = np.lexsort((np.array(ids, dtype=str), -np.round(found.doubts.error, 9)))
+    return [
+        {
+            "id": ids[row],
+            "label": names[labels[row]],
+            "suggested": names[found.doubts.suggested[row]],
+            "error": found.doubts.error[row] if found.doubts.judged[row] else None,
+            "conflict": found.conflict[row],
+            "outlier": found.outlier[row],
+            "duplicates": int(found.duplicates[row]) if found.duplicates[row] >= 0 else None,
+        }
+        for row in order
+    ]
+
+
+def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
     """Label errors as cleanlab chooses them, (n,): confident learning, `find_label_issues` as it comes.
 
     Source: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels" (2021).
     """
     from cleanlab.filter import find_label_issues
 
-    return np.asarray(find_label_issues(labels, probabilities), dtype=np.bool_)
+    classes, place = np.unique(labels, return_inverse=True)
+    return np.asarray(find_label_issues(place, softmax(scores[:, classes]), n_jobs=1), dtype=np.bool_)
 
 
-def worst(error: Floats, wanted: Mask, labels: Ints, ids: list[str], limit: int, seed: int) -> Mask:
-    """The wanted rows that may be set aside, (n,): at most `limit`, the most doubtful first, ties by seed and id.
+def reviewed_shift(scores: Floats, wrong: Mask) -> float:
+    """By how much log odds of error are to be raised, given the doubts people answered: scores (n,) and outcomes (n,).
 
-    Never more than half of a class: a model that doubts most labels of a class does not know the class.
+    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a standard normal
+    prior, so a few answers move it little; 0 without answers.
     """
+    odds = np.log(np.clip(scores, 0.01, 0.99) / (1 - np.clip(scores, 0.01, 0.99)))
+    shift = 0.0
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-(odds + shift)))
+        slope = float((wrong - chance).sum()) - shift
+        shift += slope / (float((chance * (1 - chance)).sum()) + 1)
+    return shift
+
+
+def shifted(error: Floats, shift: float) -> Floats:
+    """Probabilities with their log odds moved by `shift`; 0 and 1 stay."""
+    moved = error * math.exp(shift)
+    return np.asarray(moved / (moved + 1 - error))
+
+
+def doubt(
+    found: Judgement, error: Floats, labels: Ints, ids: list[str], able: Mask, share: float, params: Params
+) -> Mask:
+    """The labels to set aside and ask again, (n,): by gate.policy, among `able`, at most `share` of all.
+
+    threshold: error at least the cost of a review over the cost of an error; budget: what one batch can ask;
+    cleanlab: what cleanlab would remove. The most doubtful first, ties by seed and id. Never more than half of a
+    class: a model that doubts most labels of a class does not know the class.
+    """
+    limit = int(share * len(labels))
+    wanted = able & found.doubts.judged
+    if params.gate.policy == "threshold":
+        wanted &= error >= params.gate.threshold
+    elif params.gate.policy == "cleanlab":
+        wanted &= cleanlab_issues(found.scores, labels) | found.conflict
+    else:
+        limit = min(limit, int(params.query.review_fraction * params.query.batch_size + 1e-9))
     chosen = np.zeros(len(labels), dtype=np.bool_)
-    room = np.bincount(labels) // 2 if len(labels) else np.zeros(0, dtype=np.intp)
+    room = np.bincount(labels, minlength=1) // 2
     rows = np.flatnonzero(wanted)
-    keys = order_keys(seed, (ids[row] for row in rows))
+    keys = order_keys(params.seed, (ids[row] for row in rows))
     for row in rows[np.lexsort((keys, -np.round(error[rows], 9)))]:
-        if limit <= 0:
-            break
-        if room[labels[row]] > 0:
+        if limit > 0 and room[labels[row]] > 0:
             room[labels[row]] -= 1
             limit -= 1
             chosen[row] = True
     return chosen
+
+
+def outliers(near: Neighbours) -> Floats:
+    """How far each row lies from its neighbours, (n,): mean distance over the median one; above 3 is an outlier.
+
+    Source: Kuan, Mueller, "Back to the basics: revisiting out-of-distribution detection baselines" (2022).
+    """
+    if not near.rows.shape[1]:  # alone, so neither near nor far
+        return np.zeros(len(near.rows))
+    mean = np.sqrt(near.squared.astype(np.float64)).mean(axis=1)
+    return np.asarray(mean / max(float(np.median(mean)), 1e-9))
+
+
+def duplicate_groups(near: Neighbours, similarity: float) -> Ints:
+    """A group number per row, (n,): rows linked by near duplicates among their neighbours share it."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(near.rows)
+    if not n:
+        return np.zeros(0, dtype=np.intp)
+    left, column = np.nonzero(1 - near.squared / 2 >= similarity)
+    links = coo_array((np.ones(len(left), dtype=np.int8), (left, near.rows[left, column])), shape=(n, n))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.intp)
+
+
+def nearest_similarity(rows: Geometry, others: Geometry) -> Floats:
+    """The similarity of each row to the most similar of the others, (n,); -inf when there are none."""
+    best = np.full(len(rows), -np.inf)
+    if not len(others):
+        return best
+    space = np.asarray(others, dtype=np.float32)
+    norms = np.einsum("ij,ij->i", space, space)
+    step = max(16, BLOCK // len(space))
+    for start in range(0, len(rows), step):
+        part = np.asarray(rows[start : start + step], dtype=np.float32)
+        squared = (norms[None, :] - 2 * (part @ space.T)).min(axis=1) + np.einsum("ij,ij->i", part, part)
+        best[start : start + step] = 1 - np.maximum(squared, 0) / 2
+    return best
+
+
+def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
+    """How likely neighbours would stand this close together in the file if its order did not matter, in (0, 1].
+
+    A permutation test on the mean distance of places between neighbours; None with fewer than 20 rows.
+    """
+    n = len(near.rows)
+    if n < MIN_LABELS:
+        return None
+    draw = np.random.default_rng(seed)
+    found = np.abs(near.rows - np.arange(n)[:, None]).mean()
+    lower = 0
+    for _ in range(draws):
+        order = draw.permutation(n)
+        lower += bool(np.abs(order[near.rows] - order[:, None]).mean() <= found)
+    return (lower + 1) / (draws + 1)
+
+
+def with_annotators(
+    error: Floats, given: Sequence[Mapping[str, int]], labels: Ints, probabilities: Floats
+) -> tuple[Floats, dict[str, float]]:
+    """Error probabilities (n,) that heed every annotator of a row, and each annotator's quality in [0, 1].
+
+    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all while fewer
+    than MIN_LABELS rows have two, or nobody ever agrees: annotators cannot be weighed by that.
+    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
+    """
+    several = np.array([len(votes) > 1 for votes in given], dtype=np.bool_)
+    agreed = any(len(set(votes.values())) < len(votes) for votes in given)
+    if several.sum() < MIN_LABELS or not agreed:
+        return error, {}
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    people = sorted({name for votes in given for name in votes})
+    table = np.array([[votes.get(name, np.nan) for name in people] for votes in given if votes])
+    voted = np.array([bool(votes) for votes in given])
+    found = get_label_quality_multiannotator(table, probabilities[voted], verbose=False, return_detailed_quality=False)
+    consensus, quality = labels.copy(), np.ones(len(labels))
+    consensus[voted] = found["label_quality"]["consensus_label"].to_numpy()
+    quality[voted] = found["label_quality"]["consensus_quality_score"].to_numpy()
+    crowded = np.where(consensus == labels, 1 - quality, quality)
+    told = found["annotator_stats"].sort_index()["annotator_quality"].tolist()
+    return np.where(several, crowded, error), dict(zip(people, told, strict=True))
+
+
+def relabel_or_new(votes: Ints, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """ActiveLab scores of labelled rows and of new ones, on one scale in [0, 1]; the lowest is the best next question.
+
+    votes (n, m) class indices, -1 for none; labelled (n, k) and new (u, k) probabilities.
+    Source: Goh, Mueller, "ActiveLab: active learning with re-labeling by multiple annotators" (2023).
+    """
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    given = np.where(votes < 0, np.nan, votes.astype(np.float64))
+    old, fresh = get_active_learning_scores(given, labelled, new if len(new) else None)
+    return np.asarray(old), np.asarray(fresh)

@@ -1,7 +1,8 @@
 """calibrate: turn raw scores into probabilities that mean what they say, and say whether they can be trusted.
 
 reads   scores (train), accepted labels (gate)
-writes  build/probabilities: pool.npy, test.npy, calibration.json; metrics and the reliability data; next: query
+writes  build/probabilities: pool.npy, test.npy, labelled.npy (out of fold), committee.npy where train made one,
+        calibration.json; metrics and the reliability data; next: query, validate
 
 The map from scores to probabilities is chosen and judged on labels drawn at random (seed and control arm) where
 there are enough of them: labels that active learning chose are a biased sample, full of hard cases.
@@ -234,8 +235,11 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
         facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
         facts |= {"verdict": "unknown", "trusted": False}
         calibration = Calibration(softmax, facts, [])
-    for name in ("pool", "test"):
-        write_array(out / f"{name}.npy", calibration.apply(scores[name]).astype(np.float32))
+    for name, values in scores.items():
+        write_array(out / f"{name}.npy", calibration.apply(values).astype(np.float32))
+    if (model / "committee.npy").is_file():
+        members = np.load(model / "committee.npy").astype(np.float64)
+        write_array(out / "committee.npy", np.array([calibration.apply(member) for member in members], np.float32))
     write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted})
     write_json(metrics, calibration.facts)
     write_json(plot, calibration.reliability)

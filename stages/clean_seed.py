@@ -1,7 +1,8 @@
 """clean_seed: read the seed labels and name those that are probably wrong. Drops nothing.
 
 reads   the seed table; features (featurize)
-writes  build/seed/labels.jsonl and suspects.jsonl, metrics/seed.json; next: gate, which has the suspects asked again
+writes  build/seed/labels.jsonl, suspects.jsonl and issues.jsonl, metrics/seed.json; next: gate, which has the
+        suspects asked again
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from stages._canonical import Row, write_json, write_jsonl
 from stages._errors import PipelineError
 from stages._ledger import check_label
 from stages._params import Params, load
-from stages._quality import Doubts, judge, worst
+from stages._quality import OUTLIER, Judgement, doubt, issue_rows, judge
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, read_index, read_model_matrix
+from stages._store import Index, read_geometry, read_index, read_model_matrix
 from stages._tables import Table, as_text, read_table
 
 
@@ -41,20 +42,19 @@ def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
     return [{"id": item, "label": cells[row], "line": table.lines[row]} for item, row in places]
 
 
-def suspects(seed: list[Row], classes: NDArray[np.intp], found: Doubts, params: Params) -> list[Row]:
-    """The seed labels to be asked again, worst first: likelier wrong than a review is worth, within max_suspects."""
+def suspects(seed: list[Row], classes: NDArray[np.intp], found: Judgement, params: Params) -> list[Row]:
+    """The seed labels to be asked again, worst first: chosen by gate.policy, within clean_seed.max_suspects."""
     ids = [row["id"] for row in seed]
-    limit = int(params.clean_seed.max_suspects * len(seed))
-    wanted = found.judged & (found.error > params.gate.threshold)
-    chosen = np.flatnonzero(worst(found.error, wanted, classes, ids, limit, params.seed))
-    order = chosen[np.argsort(-np.round(found.error[chosen], 9), kind="stable")]
+    error, able = found.doubts.error, np.ones(len(ids), dtype=np.bool_)
+    chosen = np.flatnonzero(doubt(found, error, classes, ids, able, params.clean_seed.max_suspects, params))
+    order = chosen[np.argsort(-np.round(error[chosen], 9), kind="stable")]
     return [
         {
             "id": ids[row],
             "label": seed[row]["label"],
-            "suggested": params.labels[found.suggested[row]],
-            "score": found.error[row],
-            "reasons": ["label_error"],
+            "suggested": params.labels[found.doubts.suggested[row]],
+            "score": error[row],
+            "reasons": ["conflicting_copy" if found.conflict[row] else "label_error"],
         }
         for row in order
     ]
@@ -73,15 +73,19 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     seed = seed_labels(read_table(table, may_be_empty=True), index, params)
     classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
     rows, ids = index.rows("seed"), [row["id"] for row in seed]
-    found = judge(read_model_matrix(features)[rows], classes, ids, index.sha[rows], params)
+    matrix, geometry = read_model_matrix(features)[rows], read_geometry(features)[rows]
+    found = judge(matrix, geometry, classes, ids, index.sha[rows], params)
     doubted = suspects(seed, classes, found, params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)
+    write_jsonl(out / "issues.jsonl", issue_rows(ids, classes, found, params.labels))
     counts = {label: int((classes == place).sum()) for place, label in enumerate(params.labels)}
-    judged = int(found.judged.sum())
+    judged = int(found.doubts.judged.sum())
     write_json(metrics, {
         "labels": len(seed), "judged": judged, "suspects": len(doubted), "by_class": counts,
-        "estimated_error_rate": found.noise if judged else None,
+        "estimated_error_rate": found.doubts.noise if judged else None,
+        "outliers": int((found.outlier > OUTLIER).sum()), "near_duplicates": int((found.duplicates >= 0).sum()),
+        "conflicting_copies": int(found.conflict.sum()),
     })  # fmt: skip
     return f"clean_seed: {len(seed)} labels, {judged} could be judged, {len(doubted)} suspects"
 

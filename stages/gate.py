@@ -1,29 +1,47 @@
 """gate: decide which labels the next model may learn, which are asked again, and say how good the labels are.
 
 reads   seed labels and suspects (clean_seed); rounds, rows asked, answers and past doubts (import_labels); features
-writes  build/gate: accepted, review, unlabelled, known, votes (JSONL), state.json; metrics/gate.json;
+writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes (JSONL), state.json; metrics/gate.json;
         plots/label_quality.json; next: train, query, validate
 
-Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps its bytes.
+Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps its bytes. A round
+whose checks fail is held in the same way, with the reason in metrics/gate.json.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stages import _label_report as told
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
+from stages._checks import holding, verdicts
+from stages._errors import PipelineError
 from stages._identity import order_key
+from stages._learning import softmax
 from stages._params import Gate, Params, load
-from stages._quality import Doubts, judge, worst
+from stages._quality import (
+    OUTLIER,
+    doubt,
+    issue_rows,
+    judge,
+    reviewed_shift,
+    shifted,
+    with_annotators,
+)
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
-from stages._store import Index, Matrix, read_index, read_model_matrix
+from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+TABLES = ("accepted", "review", "unlabelled", "known", "issues", "repeats", "votes")
 
 
 @dataclass(frozen=True)
@@ -44,15 +62,39 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Everything the gate decides: rows of its tables, and the doubts it rests on."""
+class Features:
+    """The feature store: index, model features and geometry of all examples."""
 
+    index: Index
+    matrix: Matrix
+    geometry: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything the gate decides, as rows of its tables, and what the decision rests on.
+
+    error: id -> corrected probability that its label is wrong, for labels that could be judged.
+    """
+
+    upto: int
     cases: list[Case]
     accepted: list[Row]
     review: list[Row]
     unlabelled: list[Row]
     known: list[Row]
+    issues: list[Row]
+    repeats: list[Row]
+    votes: list[Row]
     state: Row
+    error: dict[str, float]
+    shift: float
+    annotator_quality: dict[str, float]
+
+    @cached_property
+    def final(self) -> dict[str, str]:
+        """The accepted label of each id."""
+        return {row["id"]: row["label"] for row in self.accepted}
 
 
 def complete(rounds: list[Row]) -> tuple[int, Row | None]:
@@ -65,76 +107,103 @@ def complete(rounds: list[Row]) -> tuple[int, Row | None]:
     return last, None
 
 
-def decide(ledger: Ledger, index: Index, matrix: Matrix, params: Params) -> Outcome:
+def decide(ledger: Ledger, features: Features, params: Params) -> Outcome:
     """Accepted, review and unlabelled: a partition of all ids that have a seed label or were asked.
 
     Before the first round the doubts are clean_seed's; afterwards every label is judged anew, with all that is known.
     """
+    index = features.index
     upto = max((int(row["round"]) for row in ledger.rounds), default=0)
     cases = collect(ledger.seed, ledger.asked, ledger.events, ledger.verdicts)
     stands = {case.id: standing(case, upto, params.gate) for case in cases}
     labelled = [case for case in cases if stands[case.id].label is not None]
-    review: list[Row] = []
-    if upto == 0:
-        review = [{**row, "asks": 1} for row in ledger.suspects]
-    elif labelled:
-        review = flagged(labelled, stands, index, matrix, upto, params)
-    unlabelled: list[Row] = []
+    found = Doubted([{**row, "asks": 1} for row in ledger.suspects], [], {}, 0.0, {})
+    if upto and labelled:
+        found = doubted(labelled, stands, features, upto, params)
+    review, unlabelled = list(found.review), []
     for case in cases:
         if stands[case.id].why == "disagreement":
             review.append(_disputed(case, stands[case.id], upto))
         elif stands[case.id].label is None:
             unlabelled.append(_unlabelled(case, stands[case.id].why, upto))
-    asked_out = [row for row in review if row["asks"] >= params.gate.max_asks]
+    by_id = {case.id: case for case in cases}
+    given_up = [row["id"] for row in review if row["asks"] >= params.gate.max_asks]
+    unlabelled += [_unlabelled(by_id[item], "unresolved", upto) for item in given_up]
     review = [row for row in review if row["asks"] < params.gate.max_asks]
     review.sort(key=lambda row: (-round(row["score"], 9), order_key(params.seed, row["id"])))
-    by_id = {case.id: case for case in cases}
-    unlabelled += [_unlabelled(by_id[row["id"]], "unresolved", upto) for row in asked_out]
+    unlabelled.sort(key=lambda row: str(row["id"]))
     out = {row["id"] for row in (*review, *unlabelled)}
     copies = index.copies()
     accepted = [_accepted(case, upto, copies, index, params) for case in labelled if case.id not in out]
     control = [order_key(params.seed, row["id"]) for row in ledger.asked if "control" in row["arms"]]
-    spent = sum(1 for row in ledger.events if row["kind"] not in ("override", "retract"))
-    found = [right for case in cases for _, right in reviewed(case, upto)]
+    outcomes = [right for case in cases for _, right in reviewed(case, upto)]
     state = {
         "rounds": len(ledger.rounds),
-        "answers": spent,
-        "review_found": sum(right is False for right in found),
+        "answers": sum(row["kind"] not in ("override", "retract") for row in ledger.events),
+        "review_found": sum(right is False for right in outcomes),
         "control_key": str(max(control)) if control else None,
     }
-    unlabelled.sort(key=lambda row: str(row["id"]))
-    spans = known(cases, upto, out, params.gate)
-    return Outcome(cases, accepted, review, unlabelled, spans, state)
+    return Outcome(
+        upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
+        told.repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
+    )  # fmt: skip
 
 
-def flagged(
-    labelled: list[Case], stands: dict[str, Standing], index: Index, matrix: Matrix, upto: int, params: Params
-) -> list[Row]:
-    """The labels that are likelier wrong than a review is worth, unless people have confirmed them before."""
+@dataclass(frozen=True)
+class Doubted:
+    """What a model doubts: review rows, all issues, error probability by id, its correction, annotators' quality."""
+
+    review: list[Row]
+    issues: list[Row]
+    error: dict[str, float]
+    shift: float
+    quality: dict[str, float]
+
+
+def doubted(
+    labelled: list[Case], stands: dict[str, Standing], features: Features, upto: int, params: Params
+) -> Doubted:
+    """The labels that are likelier wrong than a review is worth, unless people have confirmed them before.
+
+    Error probabilities come from the model and its company; where several people labelled a row, from CROWDLAB; and
+    are corrected by how past doubts ended.
+    """
+    index, names = features.index, params.labels
     ids = [case.id for case in labelled]
     rows = index.locate(ids, "labels")
-    names = [str(stands[item].label) for item in ids]
-    classes = np.array([params.labels.index(name) for name in names], dtype=np.intp)
-    found = judge(matrix[rows], classes, ids, [index.sha[row] for row in rows], params)
-    doubtable = np.array([_doubtable(case, stands[case.id], upto, params.gate) for case in labelled], dtype=np.bool_)
-    wanted = wanted_by_policy(found, doubtable, params)
-    chosen = worst(found.error, wanted, classes, ids, int(params.gate.max_quarantine * len(ids)), params.seed)
-    return [
+    number = {name: place for place, name in enumerate(names)}
+    classes = np.array([number[str(stands[item].label)] for item in ids], dtype=np.intp)
+    sha = [index.sha[row] for row in rows]
+    found = judge(features.matrix[rows], features.geometry[rows], classes, ids, sha, params)
+    ended = [
+        (float(doubt["score"]), not right)
+        for case in labelled
+        for doubt, right in reviewed(case, upto)
+        if right is not None and "label_error" in doubt["reasons"]
+    ]
+    shift = reviewed_shift(np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_))
+    raw, quality = found.doubts.error, dict[str, float]()
+    given = [{vote.annotator: number[vote.label] for vote in case.votes if vote.kind == "label"} for case in labelled]
+    if found.doubts.judged.any():
+        raw, quality = with_annotators(raw, given, classes, softmax(found.scores))
+    reasons = ["conflicting_copy" if conflict else "label_error" for conflict in found.conflict]
+    pairs = zip(labelled, reasons, strict=True)
+    able = np.array([_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_)
+    error = shifted(raw, shift)
+    chosen = doubt(found, error, classes, ids, able, params.gate.max_quarantine, params)
+    review = [
         {
             "id": ids[row],
-            "label": names[row],
-            "suggested": params.labels[found.suggested[row]],
-            "score": float(found.error[row]),
-            "reasons": ["label_error"],
+            "label": names[classes[row]],
+            "suggested": names[found.doubts.suggested[row]],
+            "score": float(raw[row]),
+            "reasons": [reasons[row]],
             "asks": asks(labelled[row], upto),
         }
         for row in np.flatnonzero(chosen)
     ]
-
-
-def wanted_by_policy(found: Doubts, doubtable: NDArray[np.bool_], params: Params) -> NDArray[np.bool_]:
-    """Which labels to set aside before caps, (n,)."""
-    return doubtable & found.judged & (found.error > params.gate.threshold)
+    judged = {ids[row]: float(error[row]) for row in np.flatnonzero(found.doubts.judged)}
+    return Doubted(review, issue_rows(ids, classes, found, names), judged, shift, quality)
 
 
 def asks(case: Case, upto: int) -> int:
@@ -142,11 +211,11 @@ def asks(case: Case, upto: int) -> int:
     return sum(when <= upto for when in case.asked) + any(vote.annotator == SEED for vote in case.votes)
 
 
-def _doubtable(case: Case, stand: Standing, upto: int, policy: Gate) -> bool:
-    """Whether a model may doubt the label: not after an override, a confirmation, or the last ask with two agreeing."""
+def _doubtable(case: Case, stand: Standing, reason: str, upto: int, policy: Gate) -> bool:
+    """Whether the label may be doubted: not after an override, a confirmation, or the last ask with two agreeing."""
     agreed = sum(vote.label == stand.label for vote in stand.votes)
     settled = asks(case, upto) >= policy.max_asks and agreed >= 2
-    return stand.why == "votes" and not settled and "label_error" not in exempt(case, str(stand.label), upto)
+    return stand.why == "votes" and not settled and reason not in exempt(case, str(stand.label), upto)
 
 
 def _disputed(case: Case, stand: Standing, upto: int) -> Row:
@@ -160,8 +229,10 @@ def _disputed(case: Case, stand: Standing, upto: int) -> Row:
 
 def _unlabelled(case: Case, kind: str, upto: int) -> Row:
     of_kind = [vote for vote in case.votes if vote.round <= upto and vote.kind == kind]
-    last = max((vote.round for vote in of_kind), default=max((when for when in case.asked if when <= upto), default=0))
-    return {"id": case.id, "kind": kind, "round": last, "times": len({vote.round for vote in of_kind})}
+    asked = [when for when in case.asked if when <= upto]
+    last = max((vote.round for vote in of_kind), default=max(asked, default=0))
+    times = len(asked) if kind == "unresolved" else len({vote.round for vote in of_kind})
+    return {"id": case.id, "kind": kind, "round": last, "times": times}
 
 
 def _accepted(case: Case, upto: int, copies: dict[str, list[str]], index: Index, params: Params) -> Row:
@@ -183,6 +254,106 @@ def _accepted(case: Case, upto: int, copies: dict[str, list[str]], index: Index,
     }  # fmt: skip
 
 
+def _votes(labelled: list[Case]) -> list[Row]:
+    return [
+        {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
+        for case in labelled
+        for vote in case.votes
+        if vote.kind in ("label", "override")
+    ]
+
+
+def checked(
+    ledger: Ledger, outcome: Outcome, features: Features, spent: dict[int, float | None], params: Params
+) -> list[Row]:
+    """The verdicts of all coded checks on the newest round and the labels behind it."""
+    newest, cases = outcome.upto, outcome.cases
+    again = told.repeats(cases, newest)
+    labelled = sorted(outcome.final)
+    values = {
+        "answered": told.answered_share(ledger.rounds),
+        "label_errors": told.label_error_rate(cases, outcome.error, newest),
+        "agreement": told.agreement(cases, newest),
+        "redundancy": spent.get(newest),
+        "leakage": told.leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
+        "coverage": told.coverage(outcome.final.values(), params.labels),
+        "annotator": told.annotator_gap(told.by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
+        "drift": told.drift(cases, newest),
+        "repeats": sum(again) / len(again) if len(again) >= told.FEW else None,
+    }
+    return verdicts(values, params.gate.limits)
+
+
+def redundancies(ledger: Ledger, features: Features, params: Params) -> dict[int, float | None]:
+    """Round -> share of its new rows that nearly repeat another, of the batch or known before."""
+    labelled = {row["id"] for row in ledger.seed}
+    found: dict[int, float | None] = {}
+    for row in ledger.rounds:
+        at = int(row["round"])
+        batch = [asked for asked in ledger.asked if asked["round"] == at]
+        near = params.quality.near_duplicate
+        found[at] = told.redundancy(batch, at, sorted(labelled), features.index, features.geometry, near)
+        labelled |= {asked["id"] for asked in batch}
+    return found
+
+
+def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params) -> Row:
+    """The metrics: counts, doubts and how they ended, agreement, annotators, classes, checks."""
+    counts = {name: len(getattr(outcome, name)) for name in ("accepted", "review", "unlabelled")}
+    ends = Counter(right for case in outcome.cases for _, right in reviewed(case, outcome.upto))
+    seen = ends[True] + ends[False]
+    again = told.repeats(outcome.cases, outcome.upto)
+    people = told.by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
+    for name, row in people.items():
+        row["quality"] = outcome.annotator_quality.get(name)
+    return {
+        **outcome.state, **counts, "held": held,
+        "doubts": {
+            "judged": len(outcome.error), "threshold": params.gate.threshold, "shift": outcome.shift,
+            "estimated_error_rate": float(np.mean(list(outcome.error.values()))) if outcome.error else None,
+            "confirmed": ends[True], "contradicted": ends[False], "precision": ends[False] / seen if seen else None,
+            "outliers": sum(row["outlier"] > OUTLIER for row in outcome.issues),
+            "near_duplicates": sum(row["duplicates"] is not None for row in outcome.issues),
+        },
+        "agreement": {**told.kappas(outcome.cases), "repeats": len(again), "repeated_alike": sum(again)},
+        "annotators": people,
+        "by_class": {label: _class_counts(label, outcome) for label in params.labels},
+        "checks": checks,
+    }  # fmt: skip
+
+
+def _class_counts(label: str, outcome: Outcome) -> Row:
+    accepted = sum(row["label"] == label for row in outcome.accepted)
+    return {"accepted": accepted, "doubted": sum(row["label"] == label for row in outcome.review)}
+
+
+@dataclass(frozen=True)
+class Gated:
+    """The decision on all rounds that count, its metrics and plot rows, and the failed checks."""
+
+    outcome: Outcome
+    metrics: Row
+    plot: list[Row]
+    failed: list[Row]
+
+
+def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
+    """Decide up to the last complete round; or up to the one before it, when a check that holds rounds fails."""
+    last, pending = complete(ledger.rounds)
+    held = f"held, {pending['answered']} of {pending['asked']} answered" if pending else None
+    now = ledger.until(last)
+    outcome, spent = decide(now, features, params), redundancies(now, features, params)
+    checks = checked(now, outcome, features, spent, params)
+    failed = [row for row in checks if row["outcome"] == "failed"]
+    holds = holding(checks, params.gate.hold) if params.gate.on_fail == "hold" and last else []
+    if holds:
+        held = "held, " + "; ".join(f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds)
+        now = ledger.until(last - 1)
+        outcome = decide(now, features, params)
+    plot = told.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
+    return Gated(outcome, report(outcome, checks, held, params), plot, failed)
+
+
 @click.command(help=__doc__)
 @click.option("--seed", type=PATH, required=True, help="Folder of clean_seed.")
 @click.option("--labels", type=PATH, required=True, help="Folder of import_labels.")
@@ -197,17 +368,21 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     paths = [seed / "labels.jsonl", seed / "suspects.jsonl"]
     paths += [labels / f"{name}.jsonl" for name in ("rounds", "asked", "events", "verdicts")]
     ledger = Ledger(*(read_jsonl(path) for path in paths))
-    last, pending = complete(ledger.rounds)
-    outcome = decide(ledger.until(last), read_index(features), read_model_matrix(features), params)
-    for name in ("accepted", "review", "unlabelled", "known"):
-        write_jsonl(out / f"{name}.jsonl", getattr(outcome, name))
-    write_json(out / "state.json", outcome.state)
-    held = f"held, {pending['answered']} of {pending['asked']} answered" if pending else None
-    counts = {name: len(getattr(outcome, name)) for name in ("accepted", "review", "unlabelled")}
-    write_json(metrics, {**outcome.state, **counts, "held": held})
-    write_json(plot, [])
-    said = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"gate: round {last}: {said}" + (f"; round {pending['round']} is {held}" if pending else "")
+    features_ = Features(read_index(features), read_model_matrix(features), read_geometry(features))
+    gated = gate(ledger, features_, params)
+    for name in TABLES:
+        write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
+    write_json(out / "state.json", gated.outcome.state)
+    write_json(metrics, gated.metrics)
+    write_json(plot, gated.plot)
+    if gated.failed and params.gate.on_fail == "stop":
+        first = gated.failed[0]
+        what = f"{first['code']} failed: {first['title']} is {first['value']:.3g}, limit {first['limit']:g}"
+        raise PipelineError(metrics, what, first["do"])
+    counts = ", ".join(f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled"))
+    failed = "".join(f"; {row['code']} failed" for row in gated.failed)
+    held = f"; next round {gated.metrics['held']}" if gated.metrics["held"] else ""
+    return f"gate: round {gated.outcome.upto}: {counts}{held}{failed}"
 
 
 if __name__ == "__main__":

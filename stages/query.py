@@ -10,7 +10,7 @@ next ids of a fixed random permutation (the unbiased baseline), `review` the lab
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from stages._canonical import Row, read_json, read_jsonl, write_json, write_jsonl
 from stages._identity import order_keys
-from stages._ledger import Labels, read_labels
+from stages._ledger import Labels, check_label, read_labels
 from stages._params import Params, load
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
 from stages._store import Index, read_geometry, read_index
 from stages.strategies import Candidates, Ranking
+from stages.strategies.auto import floor_weights
+from stages.strategies.redundancy import PassedOver, guarded
 from stages.strategies.registry import resolve
 
 Floats = NDArray[np.float64]
@@ -40,6 +42,16 @@ class Gate:
     review: list[Row]
     unlabelled: list[Row]
     state: Row
+
+
+@dataclass(frozen=True)
+class Model:
+    """What calibrate says. pool: (n_pool, k); held_out: (m, k) of accepted labels, out of fold; committee or None."""
+
+    pool: Floats
+    held_out: Floats
+    committee: Floats | None
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -87,45 +99,73 @@ def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, 
     return new + review, new - control, control, review
 
 
-def compose(
-    index: Index,
-    geometry: NDArray[np.float32],
-    probabilities: Floats | None,
-    trusted: bool,
-    gate: Gate,
-    params: Params,
-) -> Batch:
+def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params) -> Batch:
     """The next batch.
 
-    geometry: (n, d) of all rows; probabilities: (n_pool, k), None while there is no model. An id picked by both
-    arms is asked once and counts for both; the control walk then goes on, so that the batch is full.
+    geometry: (n, d) of all rows; model: None while there is none. An id picked by both arms is asked once and counts
+    for both; the control walk then goes on, so that the batch is full.
     """
     free = unasked(index, gate, params.query.skip_cooldown)
     size, active, control, review = sizes(params, gate.state["answers"], len(free), len(gate.review))
-    ids = [index.ids[row] for row in free]
-    keys = order_keys(params.seed, ids)
-    labelled = index.locate(gate.accepted.ids, "build/gate/accepted.jsonl")
-    candidates = Candidates(
-        ids=ids,
-        keys=keys,
-        geometry=np.asarray(geometry[free]),
-        labelled=np.asarray(geometry[labelled]),
-        labelled_class=gate.accepted.classes,
-        probabilities=None if probabilities is None else probabilities[free],
-        class_weights=np.ones(len(params.labels)),
-        trusted=trusted,
-        seed=params.seed,
-    )
-    rank = resolve(params.query.strategy, params.query.engine)
-    ranking = rank(candidates, active, **params.query.params)
-    doubts = np.zeros(len(free)) if probabilities is None else doubt(probabilities[free])
+    candidates = candidates_of(free, index, geometry, model, gate, params)
+    ranking, passed = pick(candidates, active, params)
+    doubts = np.zeros(len(free)) if candidates.probabilities is None else doubt(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review, control, index)
-    asked_again = [_review_row(row, index, probabilities) for row in gate.review[:review]]
+    asked_again = [_review_row(row, index, model) for row in gate.review[:review]]
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
     rows = [{**row, "rank": place, "round": number} for place, row in enumerate(mixed, start=1)]
-    return Batch(rows, _metrics(rows, ranking, doubts, gate, params, len(free)))
+    return Batch(rows, _metrics(rows, ranking, passed, doubts, gate, params))
+
+
+def candidates_of(
+    free: NDArray[np.intp], index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
+) -> Candidates:
+    """What the strategy may know of the free pool rows; doubted labels count as labelled, of no known class."""
+    ids = [index.ids[row] for row in free]
+    doubted = [row["id"] for row in gate.review]
+    labelled = index.locate([*gate.accepted.ids, *doubted], "build/gate/accepted.jsonl")
+    unknown = np.full(len(doubted), -1, dtype=np.intp)
+    uniform = np.full((len(doubted), len(params.labels)), 1 / len(params.labels))
+    return Candidates(
+        ids=ids,
+        keys=order_keys(params.seed, ids),
+        geometry=np.asarray(geometry[free]),
+        labelled=np.asarray(geometry[labelled]),
+        labelled_class=np.concatenate([gate.accepted.classes, unknown]),
+        probabilities=None if model is None else model.pool[free],
+        committee=None if model is None or model.committee is None else model.committee[:, free],
+        held_out=None if model is None else np.vstack([model.held_out, uniform]),
+        class_weights=_class_weights(params),
+        trusted=model is None or model.trusted,
+        seed=params.seed,
+    )
+
+
+def _class_weights(params: Params) -> Floats:
+    """(k,) weights of mean 1. Raises PipelineError for a class that is not in params.labels."""
+    given = params.query.class_weights
+    named = {} if given == "auto" else given
+    for label in named:
+        check_label(label, params.labels, "params.yaml query.class_weights")
+    weights = np.array([named.get(label, 1.0) for label in params.labels])
+    return np.asarray(weights / weights.mean()) if weights.any() else np.ones(len(weights))
+
+
+def pick(candidates: Candidates, count: int, params: Params) -> tuple[Ranking, list[PassedOver]]:
+    """The strategy's picks, and what was passed over because it nearly repeats a pick or a labelled row.
+
+    Random sampling is left as it is: it is the baseline.
+    """
+    options = params.query
+    rank = resolve(options.strategy, options.engine)
+    if options.class_weights == "auto":
+        weights = floor_weights(candidates, options.recall_floor)
+        candidates = replace(candidates, class_weights=weights / weights.mean())
+    if options.strategy == "random":
+        return rank(candidates, count, **options.params), []
+    return guarded(rank, candidates, count, params.quality.near_duplicate, **options.params)
 
 
 def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
@@ -157,10 +197,10 @@ def _with_control(
     return rows + walked
 
 
-def _review_row(row: Row, index: Index, probabilities: Floats | None) -> Row:
+def _review_row(row: Row, index: Index, model: Model | None) -> Row:
     place = index.row_of[row["id"]]
-    in_pool = probabilities is not None and index.split[place] == "pool"
-    value = float(doubt(probabilities[place : place + 1])[0]) if in_pool and probabilities is not None else 0.0
+    in_pool = index.split[place] == "pool"
+    value = float(doubt(model.pool[place : place + 1])[0]) if model is not None and in_pool else 0.0
     facts = {"id": row["id"], "sha": index.sha[place], "arms": ["review"], "score": row["score"], "doubt": value}
     return {**facts, "strategy": "review", "reason": "; ".join(row["reasons"])}
 
@@ -176,7 +216,9 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
     return [next(second) if place in slots else next(first) for place in range(len(rows) + len(asked_again))]
 
 
-def _metrics(rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, params: Params, free: int) -> Row:
+def _metrics(
+    rows: list[Row], ranking: Ranking, passed: list[PassedOver], doubts: Floats, gate: Gate, params: Params
+) -> Row:
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
@@ -192,7 +234,8 @@ def _metrics(rows: list[Row], ranking: Ranking, doubts: Floats, gate: Gate, para
         "batch": {"rows": len(rows), **arms},
         "strategy": params.query.strategy,
         "regime": ranking.regime,
-        "unasked": free,
+        "near_duplicates_passed_over": len(passed),
+        "unasked": len(doubts),
         "answers_spent": spent,
         "budget_left": None if budget is None else max(0, budget - spent),
         "mean_doubt": float(doubts.mean()) if len(doubts) else None,
@@ -209,6 +252,20 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
     )
 
 
+def read_model(folder: Path) -> Model | None:
+    """What calibrate wrote, in double precision, rows summing to 1; None when no model was fitted."""
+    calibration = read_json(folder / "calibration.json")
+    if not calibration["fitted"]:
+        return None
+
+    def rows(name: str) -> Floats:
+        array = np.load(folder / name).astype(np.float64)
+        return np.asarray(array / array.sum(axis=-1, keepdims=True))
+
+    committee = rows("committee.npy") if (folder / "committee.npy").is_file() else None
+    return Model(rows("pool.npy"), rows("labelled.npy"), committee, calibration["verdict"] != "lying")
+
+
 @click.command(help=__doc__)
 @click.option("--features", type=PATH, required=True, help="The feature store.")
 @click.option("--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities.")
@@ -219,15 +276,8 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
 def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Path) -> str:
     """Read what is known, write the batch."""
     params = load()
-    calibration = read_json(probabilities / "calibration.json")
-    known: Floats | None = None
-    if calibration["fitted"]:
-        known = np.load(probabilities / "pool.npy").astype(np.float64)
-        known /= known.sum(axis=1, keepdims=True)
-    trusted = calibration["verdict"] != "lying"
-    batch = compose(
-        read_index(features), read_geometry(features), known, trusted, read_gate(gate, params.labels), params
-    )
+    index, geometry = read_index(features), read_geometry(features)
+    batch = compose(index, geometry, read_model(probabilities), read_gate(gate, params.labels), params)
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_json(metrics, {**batch.metrics, "batch_id": batch_id(batch.rows)})
     if not batch.rows:

@@ -2,7 +2,8 @@
 
 reads   accepted labels (gate), features (featurize)
 writes  build/model: model.skops, pool.npy, test.npy and labelled.npy (logits; labelled rows out of fold, in the
-        order of accepted.jsonl), model.json (was a model fitted, on what); next: calibrate
+        order of accepted.jsonl), committee.npy where the strategy asks a committee, model.json (was a model
+        fitted, on what); next: calibrate
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._canonical import Row, write_array, write_json
+from stages._identity import order_keys
 from stages._learning import Classifier, Floats, fit, out_of_fold
 from stages._ledger import Labels, read_labels
 from stages._params import Params, load
 from stages._shell import PATH, one_line_errors
 from stages._skops import write_model
 from stages._store import Index, Matrix, read_index, read_model_matrix
+from stages.strategies.registry import find
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,21 @@ def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Train
     return Trained(classifier, classifier.scores(pool), classifier.scores(test), held_out)
 
 
+def committee(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Floats:
+    """Logits of the pool by models fitted on bootstrap samples of the labels, (members, n_pool, n_classes).
+
+    A class that a sample misses has score -inf in that member. Labels are drawn in the order of their keys, so a
+    member does not depend on the order of rows. Source: Breiman, "Bagging predictors" (1996).
+    """
+    rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
+    pool = matrix[index.rows("pool")]
+    order = np.argsort(order_keys(params.seed, labels.ids))
+    rng = np.random.default_rng(params.seed)
+    draws = [order[rng.integers(0, len(order), len(order))] for _ in range(params.query.committee)]
+    members = [fit(params.model, rows[draw], labels.classes[draw], len(params.labels), params.seed) for draw in draws]
+    return np.array([member.scores(pool) for member in members])
+
+
 def described(trained: Trained, labels: Labels, params: Params) -> Row:
     """What was fitted on what."""
     counts: NDArray[np.intp] = np.bincount(labels.classes, minlength=len(params.labels))
@@ -69,11 +87,15 @@ def main(gate: Path, features: Path, out: Path) -> str:
     """Read accepted labels and features, write the model and its scores."""
     params = load()
     labels = read_labels(gate / "accepted.jsonl", params.labels)
-    trained = train(labels, read_index(features), read_model_matrix(features), params)
+    index, matrix = read_index(features), read_model_matrix(features)
+    trained = train(labels, index, matrix, params)
     for name in ("pool", "test", "labelled"):
         write_array(out / f"{name}.npy", getattr(trained, name).astype(np.float32))
     if trained.classifier is not None:
         write_model(out / "model.skops", trained.classifier.estimator)
+        if "committee" in find(params.query.strategy, params.query.engine).needs:
+            voices = committee(labels, index, matrix, params)
+            write_array(out / "committee.npy", voices.astype(np.float32))
     facts = described(trained, labels, params)
     write_json(out / "model.json", facts)
     if not facts["fitted"]:

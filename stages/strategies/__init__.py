@@ -29,9 +29,10 @@ class Candidates:
     keys           (n,) uint64, unique order keys of the ids: smaller wins a tie
     geometry       (n, d) float32; squared distance / 2 = 1 - similarity (rows of mean squared norm 1)
     labelled       (m, d) float32 geometry of the labelled rows
-    labelled_class (m,) class index of each labelled row
+    labelled_class (m,) class index of each labelled row, -1 where not known yet
     probabilities  (n, k) float64, calibrated, rows sum to 1; None while there is no model
     committee      (members, n, k) float64, or None
+    held_out       (m, k) calibrated probabilities of the labelled rows by models that have not seen them, or None
     class_weights  (k,) >= 0, mean 1: how much each class matters
     trusted        False when calibrate found that the confidence lies
     seed           for seeded randomness
@@ -47,6 +48,7 @@ class Candidates:
     trusted: bool
     seed: int
     committee: Floats | None = None
+    held_out: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -31,7 +31,8 @@ def squared_distances(points: Points, others: Points) -> Points:
     gaps *= -2
     gaps += squared_norms(points)[:, None]
     gaps += squared_norms(others)[None, :]
-    return np.maximum(gaps, 0, out=gaps)
+    np.maximum(gaps, 0, out=gaps)
+    return np.asarray(gaps)
 
 
 def nearest(points: Points, others: Points) -> tuple[NDArray[np.intp], Points]:

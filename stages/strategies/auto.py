@@ -1,17 +1,108 @@
-"""The default strategy: typical and diverse while doubt is noise, then doubtful and diverse."""
+"""The default: herding. Typical and diverse rows while doubt is noise, doubtful and diverse ones once it is not.
+
+Both are one formula (see `herding`); what is decided here is whether the doubt of the model enters it, from what was
+measured on labelled rows by models that had not seen them, never from the number of the round.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from stages.strategies import Candidates, Ranking
-from stages.strategies.diversity import typiclust, weighted_coverage
+from stages.strategies import Candidates, Floats, Ranking
+from stages.strategies.herding import max_herding, uncertainty_herding
+from stages.strategies.uncertainty import margin_of
+
+Z = 1.96
 
 
-def rank(candidates: Candidates, count: int) -> Ranking:
-    """Typical rows of uncovered regions without a usable model (none, one class seen, or confidence that lies),
-    else doubt-weighted coverage."""
-    one_class = np.unique(candidates.labelled_class).size < 2
-    if candidates.probabilities is None or one_class or not candidates.trusted:
-        return typiclust(candidates, count)
-    return weighted_coverage(candidates, count)
+def auto(candidates: Candidates, count: int, recall_floor: float = 0.0) -> Ranking:
+    """Uncertainty herding, or max herding where doubt cannot be used; reasons and regime say which and why.
+
+    With a `recall_floor` above 0, classes whose recall may be below it weigh more (see `floor_weights`): off unless
+    asked for, since it cost accuracy and won no macro-F1 where it was measured.
+    """
+    if no_doubt(candidates) is not None:
+        return without_doubt(candidates, count)
+    noise = doubt_is_noise(candidates)
+    if noise is not None:
+        return _typical(candidates, count, noise)
+    weights = candidates.class_weights * floor_weights(candidates, recall_floor)
+    ranking = uncertainty_herding(replace(candidates, class_weights=weights / weights.mean()), count)
+    return replace(ranking, regime="doubtful and diverse")
+
+
+def no_doubt(candidates: Candidates) -> str | None:
+    """Why there is no doubt to go by, or None: no model yet, one class seen, or confidence that is not trusted."""
+    if candidates.probabilities is None:
+        return "no model yet"
+    if np.unique(candidates.labelled_class[candidates.labelled_class >= 0]).size == 1:
+        return "labels of one class only"
+    return None if candidates.trusted else "the model's confidence is not trusted"
+
+
+def without_doubt(candidates: Candidates, count: int) -> Ranking:
+    """The typical and diverse rows that are asked when `no_doubt` says why there is none to go by."""
+    return _typical(candidates, count, no_doubt(candidates) or "doubt is not wanted")
+
+
+def _typical(candidates: Candidates, count: int, why: str) -> Ranking:
+    ranking = max_herding(candidates, count)
+    return replace(ranking, reasons=[f"{reason}; {why}" for reason in ranking.reasons], regime="typical and diverse")
+
+
+def doubt_is_noise(candidates: Candidates) -> str | None:
+    """Why doubt is noise, measured on held-out labelled rows; None where it is not, or nobody measured it.
+
+    The measure is the area under the ROC curve of 1 - margin for being wrong. Doubt is dropped when the area is below
+    one half by more than its standard error, or when no held-out row is right. The benefit of the doubt is doubt's:
+    with few labels herding is typical and diverse anyway, and asking for proof first cost labels (docs/benchmarks.md).
+    Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve" (1982).
+    """
+    known = candidates.labelled_class >= 0
+    if candidates.held_out is None or not known.any():
+        return None
+    rows = candidates.held_out[known]
+    wrong = rows.argmax(axis=1) != candidates.labelled_class[known]
+    area, error = roc_area(margin_of(rows), wrong)
+    if area + error >= 0.5:
+        return None
+    return f"doubt does not tell errors yet (area {area:.2f} ± {error:.2f} on {len(rows)} held-out labels)"
+
+
+def roc_area(scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[float, float]:
+    """The chance that a wrong row scores above a right one, ties half, and its standard error.
+
+    Without wrong rows (1, 0): nothing speaks against the scores. Without right ones (0, 0): nothing for them.
+    """
+    bad, good = int(wrong.sum()), int((~wrong).sum())
+    if not bad or not good:
+        return (0.0, 0.0) if bad else (1.0, 0.0)
+    values, places = np.unique(np.round(scores, 9), return_inverse=True)
+    ends = np.cumsum(np.bincount(places, minlength=len(values)))
+    ranks = (ends - np.bincount(places, minlength=len(values)) + 1 + ends)[places] / 2
+    area = (ranks[wrong].sum() - bad * (bad + 1) / 2) / (bad * good)
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (bad - 1) * (one - area**2) + (good - 1) * (two - area**2)
+    return float(area), float(np.sqrt(max(variance, 0) / (bad * good)))
+
+
+def floor_weights(candidates: Candidates, floor: float) -> Floats:
+    """Weights of the classes, (k,) in [1, 2]: the less sure that a class is recalled, the more it weighs.
+
+    2 where nothing says that a class is recalled, 1 where the lower Wilson bound (95 %) of its held-out recall
+    reaches `floor`, in proportion between. All 1 where nobody measured.
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    k = len(candidates.class_weights)
+    if candidates.held_out is None or floor <= 0:
+        return np.ones(k)
+    known = candidates.labelled_class >= 0
+    classes = candidates.labelled_class[known]
+    right = candidates.held_out[known].argmax(axis=1) == classes
+    n = np.bincount(classes, minlength=k).astype(np.float64)
+    share = np.bincount(classes, right.astype(np.float64), minlength=k) / np.maximum(n, 1)
+    width = Z * np.sqrt(share * (1 - share) * n + Z**2 / 4)
+    lower = np.where(n > 0, (share * n + Z**2 / 2 - width) / (n + Z**2), 0)
+    return np.asarray(1 + np.clip(floor - lower, 0, None) / floor)

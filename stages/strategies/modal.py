@@ -6,20 +6,49 @@ the order of the result (modAL gives its picks unsorted), and ties (modAL asks N
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.strategies import Candidates, Floats, Ranking
+from stages.strategies.diversity import information_density as blockwise_density
 from stages.strategies.uncertainty import by_score
 
 
 class Stored:
-    """What modAL takes for a fitted classifier: its `predict_proba` returns the rows that it was made with."""
+    """What modAL takes for a fitted classifier or committee: it returns the rows that it was made with."""
 
-    def __init__(self, probabilities: Floats) -> None:
+    on_transformed = False
+
+    def __init__(self, probabilities: Floats, labelled: Floats | None = None, committee: Floats | None = None) -> None:
         self.probabilities = probabilities
+        self.X_training = labelled
+        self.committee = np.empty((0, *probabilities.shape)) if committee is None else committee
+        self.classes_ = np.arange(probabilities.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.committee)
+
+    def __iter__(self) -> Iterator[Floats]:
+        return iter(self.committee)
 
     def predict_proba(self, _: object) -> Floats:
+        """(n, k) the stored probabilities; of a committee, their consensus."""
         return self.probabilities
+
+    def vote_proba(self, _: object) -> Floats:
+        """(n, members, k) as modAL's Committee gives them."""
+        return self.committee.transpose(1, 0, 2)
+
+    def vote(self, _: object) -> NDArray[np.intp]:
+        """(n, members) the class that each member votes for."""
+        return np.asarray(self.committee.argmax(axis=2).T)
+
+
+def _committee(candidates: Candidates, strategy: str) -> Stored:
+    members = candidates.require_committee(strategy)
+    return Stored(members.mean(axis=0), committee=members)
 
 
 def least_confidence(candidates: Candidates, count: int) -> Ranking:
@@ -47,3 +76,59 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
     stored = Stored(candidates.require_probabilities("entropy"))
     scores = np.asarray(classifier_entropy(stored, candidates.geometry))
     return by_score(candidates, scores, count, "uncertain", "entropy {score:.3f}")
+
+
+def vote_entropy(candidates: Candidates, count: int) -> Ranking:
+    """The rows on whose class the committee's members vote most evenly, in nats, by modAL's `vote_entropy`."""
+    from modAL.disagreement import vote_entropy as measure
+
+    scores = np.asarray(measure(_committee(candidates, "vote_entropy"), candidates.geometry))
+    return by_score(candidates, scores, count, "disagreement", "vote entropy {score:.3f}")
+
+
+def consensus_entropy(candidates: Candidates, count: int) -> Ranking:
+    """The rows whose mean probabilities over the committee have the highest entropy, by modAL's function."""
+    from modAL.disagreement import consensus_entropy as measure
+
+    scores = np.asarray(measure(_committee(candidates, "consensus_entropy"), candidates.geometry))
+    return by_score(candidates, scores, count, "disagreement", "consensus entropy {score:.3f}")
+
+
+def max_disagreement(candidates: Candidates, count: int) -> Ranking:
+    """The rows with the member furthest (Kullback-Leibler, nats) from the consensus, by `KL_max_disagreement`."""
+    from modAL.disagreement import KL_max_disagreement
+
+    scores = np.asarray(KL_max_disagreement(_committee(candidates, "max_disagreement"), candidates.geometry))
+    return by_score(candidates, scores, count, "disagreement", "largest divergence from the committee {score:.3f}")
+
+
+def information_density(candidates: Candidates, count: int, limit: int = 10_000) -> Ranking:
+    """Least confidence x mean similarity 1 / (1 + distance) to the other candidates, by modAL's functions.
+
+    modAL holds all n x n distances: above `limit` rows ours (`engine: own`, blocks of rows) is taken instead.
+    """
+    if len(candidates) > limit:
+        return blockwise_density(candidates, count)
+    from modAL.density import information_density as measure
+    from modAL.uncertainty import classifier_uncertainty
+
+    stored = Stored(candidates.require_probabilities("information_density"))
+    doubt = np.asarray(classifier_uncertainty(stored, candidates.geometry))
+    scores = doubt * np.asarray(measure(candidates.geometry.astype(np.float64)))
+    return by_score(candidates, scores, count, "uncertain", "doubt x density {score:.3f}")
+
+
+def ranked_batch(candidates: Candidates, count: int) -> Ranking:
+    """ModAL's `ranked_batch`: one by one the best of novelty and doubt; `engine: own` gives the same picks sooner.
+
+    Source: Cardoso et al., "Ranked batch-mode active learning" (2017).
+    """
+    from modAL.batch import ranked_batch as measure
+    from modAL.uncertainty import classifier_uncertainty
+
+    labelled = candidates.labelled.astype(np.float64) if len(candidates.labelled) else None
+    stored = Stored(candidates.require_probabilities("ranked_batch"), labelled)
+    doubt = np.asarray(classifier_uncertainty(stored, candidates.geometry)) * candidates.importance()
+    positions, scores = measure(stored, candidates.geometry.astype(np.float64), doubt, count, "euclidean", None)
+    reasons = [f"unlike what is labelled, least confidence {score:.3f}" for score in scores]
+    return Ranking(np.asarray(positions, np.intp), np.asarray(scores), reasons, "novel")

@@ -7,6 +7,7 @@ A strategy's module is imported when it is resolved, so modAL and scikit-activem
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -17,71 +18,86 @@ from threadpoolctl import threadpool_limits
 
 from stages._errors import PipelineError, closest
 from stages.strategies import PARAM, Candidates, Rank, Ranking
+from stages.strategies.auto import no_doubt, without_doubt
 
 ENGINES = ("modal", "skactiveml", "own")
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A row of the table. `path` is module.function; `cost` in n candidates, k classes, m labelled, d dims, b batch."""
+    """A row of the table. `cost` in n candidates, k classes, m labelled, d dimensions, b batch, c members, s sample."""
 
     name: str
     engine: str
-    path: str
+    module: str
     needs: tuple[str, ...]
     cost: str
     when: str
     source: str
 
-
-def _own(name: str, function: str, needs: tuple[str, ...], cost: str, when: str, source: str) -> Strategy:
-    return Strategy(name, "own", f"stages.strategies.{function}", needs, cost, when, source)
-
-
-def _modal(name: str, function: str, needs: tuple[str, ...], cost: str, when: str, source: str) -> Strategy:
-    return Strategy(name, "modal", f"stages.strategies.modal.{function}", needs, cost, when, source)
+    @property
+    def path(self) -> str:
+        """The import path of the function: ours are called as the strategy is, under stages.strategies."""
+        return f"stages.strategies.{self.module}.{self.name}" if self.module else self.name
 
 
 P, G, L, C = "probabilities", "geometry", "labelled", "committee"
-LEWIS = "Lewis, Catlett, Heterogeneous uncertainty sampling (1994)"
-SCHEFFER = "Scheffer, Decomain, Wrobel, Active hidden Markov models (2001)"
-SHANNON = "Settles, Active learning literature survey (2009)"
+PL, MO, SK = "uncertainty", "modal", "skactive"
+LEWIS, SCHEFFER, SHANNON = "Lewis, Catlett 1994", "Scheffer et al. 2001", "Shannon 1948"
+SETTLES, CARDOSO, KULLBACK = "Settles, Craven 2008", "Cardoso et al. 2017", "McCallum, Nigam 1998"
+VOTES, ASH, SENER = "Dagan, Engelson 1995", "Ash et al. 2020", "Sener, Savarese 2018"
+HACOHEN, BAE = "Hacohen et al. 2022", "Bae et al. 2024"
+PLAIN, EVEN, SPREAD = "few classes, small batches", "the strongest plain doubt", "doubt spread over all classes matters"
+DISPUTE = "small data, models that rightly disagree"
+FIRST = "the first labels"
 
-TABLE = (
-    _own("auto", "auto.rank", (), "s^2 d + n k", "always, unless you know better", "design of this project"),
-    _own("random", "uncertainty.random", (), "n", "the baseline that every strategy must beat", "-"),
-    _modal("least_confidence", "least_confidence", (P,), "n k", "few classes, many labels", LEWIS),
-    _own("least_confidence", "uncertainty.least_confidence", (P,), "n k", "few classes, many labels", LEWIS),
-    _modal("margin", "margin", (P,), "n k", "the strongest plain uncertainty", SCHEFFER),
-    _own("margin", "uncertainty.margin", (P,), "n k", "the strongest plain uncertainty", SCHEFFER),
-    _modal("entropy", "entropy", (P,), "n k", "when every class matters alike", SHANNON),
-    _own("entropy", "uncertainty.entropy", (P,), "n k", "when every class matters alike", SHANNON),
-    _own(
-        "typiclust",
-        "diversity.typiclust",
-        (G, L),
-        "s (m + b) d",
-        "the first labels",
-        "Hacohen, Dekel, Weinshall, Active learning on a budget (2022)",
-    ),
-    _own(
-        "weighted_coverage",
-        "diversity.weighted_coverage",
-        (P, G, L),
-        "s (m + b) d",
-        "few labels per class",
-        "TypiClust, its clusters weighted by doubt",
-    ),
-    _own(
-        "dbal",
-        "diversity.dbal",
-        (P, G),
-        "10 b^2 d + n k",
-        "large batches once doubt is informative",
-        "Zhdanov, Diverse mini-batch active learning (2019)",
-    ),
+TABLE = tuple(
+    Strategy(*row)
+    for row in (
+        ("auto", "own", "auto", (), "n k + s^2 d", "always, unless you know better", "Bae et al. 2024, 2025"),
+        ("random", "own", PL, (), "n", "the baseline to beat", "-"),
+        ("least_confidence", "modal", MO, (P,), "n k", PLAIN, LEWIS),
+        ("least_confidence", "skactiveml", SK, (P,), "n k", PLAIN, LEWIS),
+        ("least_confidence", "own", PL, (P,), "n k", PLAIN, LEWIS),
+        ("margin", "modal", MO, (P,), "n k", EVEN, SCHEFFER),
+        ("margin", "skactiveml", SK, (P,), "n k", EVEN, SCHEFFER),
+        ("margin", "own", PL, (P,), "n k", EVEN, SCHEFFER),
+        ("entropy", "modal", MO, (P,), "n k", SPREAD, SHANNON),
+        ("entropy", "skactiveml", SK, (P,), "n k", SPREAD, SHANNON),
+        ("entropy", "own", PL, (P,), "n k", SPREAD, SHANNON),
+        ("power_margin", "own", PL, (P,), "n k", "as margin, large batches", "Kirsch et al. 2021"),
+        ("information_density", "modal", MO, (P, G), "n^2 d", "outliers mislead doubt", SETTLES),
+        ("information_density", "own", "diversity", (P, G), "n s d", "the same, large pools", SETTLES),
+        ("ranked_batch", "modal", MO, (P, G, L), "n (m + b) b d", "novelty before doubt", CARDOSO),
+        ("ranked_batch", "own", "batches", (P, G, L), "n (m + b) d", "the same picks, large pools", CARDOSO),
+        ("vote_entropy", "modal", MO, (C,), "n c k", DISPUTE, VOTES),
+        ("vote_entropy", "skactiveml", SK, (C,), "n c k", DISPUTE, VOTES),
+        ("consensus_entropy", "modal", MO, (C,), "n c k", DISPUTE, SETTLES),
+        ("max_disagreement", "modal", MO, (C,), "n c k", DISPUTE, KULLBACK),
+        ("kl_divergence", "skactiveml", SK, (C,), "n c k", DISPUTE, KULLBACK),
+        ("variation_ratios", "skactiveml", SK, (C,), "n c k", DISPUTE, "Beluch et al. 2018"),
+        ("batch_bald", "skactiveml", SK, (C,), "s c^b k", "very small batches", "Kirsch et al. 2019"),
+        ("drop_query", "skactiveml", SK, (C, G), "s b d", DISPUTE, "Gupte et al. 2024"),
+        ("badge", "own", "batches", (P, G), "n (k + d) b", "doubt and variety in one", ASH),
+        ("badge", "skactiveml", SK, (P, G), "s k d b", "the same, small pools", ASH),
+        ("core_set", "own", "batches", (G, L), "n (m + b) d", "every corner must be seen", SENER),
+        ("core_set", "skactiveml", SK, (G, L), "s (m + b) d", "the same, small pools", SENER),
+        ("typiclust", "own", "diversity", (G, L), "s (m + b) d", FIRST, HACOHEN),
+        ("typiclust", "skactiveml", SK, (G, L), "s (m + b) d", FIRST, HACOHEN),
+        ("prob_cover", "skactiveml", SK, (G, L), "s^2 d", FIRST, "Yehuda et al. 2022"),
+        ("max_herding", "own", "herding", (G, L), "s^2 d", FIRST, BAE),
+        ("max_herding", "skactiveml", SK, (G, L), "s^2 (d + b)", FIRST, BAE),
+        ("uncertainty_herding", "own", "herding", (P, G, L), "n k + s^2 d", "any budget", "Bae et al. 2025"),
+        ("weighted_coverage", "own", "diversity", (P, G, L), "s (m + b) d", "few labels", HACOHEN),
+        ("dbal", "own", "batches", (P, G), "n k + b^2 d", "large batches, informative doubt", "Zhdanov 2019"),
+        ("cluster_margin", "own", "batches", (P, G), "n k + b^2 d", "very large batches", "Citovsky et al. 2021"),
+        ("falcun", "skactiveml", SK, (P,), "s k b", "large batches", "Gilhuber et al. 2024"),
+        ("clue", "skactiveml", SK, (P, G), "s b d", "the pool drifts", "Prabhu et al. 2021"),
+        ("epistemic", "skactiveml", SK, (G, L), "s m d", "two classes, noisy labels", "Nguyen et al. 2019"),
+        ("probabilistic", "skactiveml", SK, (G, L), "s (m + s) d", "few labels", "Kottke et al. 2016"),
+    )
 )
-ALIASES = {"uncertainty": "least_confidence", "default": "auto"}
+ALIASES = {"uncertainty": "least_confidence", "query_by_committee": "kl_divergence"}
 
 
 def find(strategy: str, engine: str) -> Strategy:
@@ -95,7 +111,7 @@ def find(strategy: str, engine: str) -> Strategy:
         if choice in rows:
             return rows[choice]
     if "." in strategy:
-        return Strategy(strategy, "user", strategy, (), "?", "as its author says", "yours")
+        return Strategy(strategy, "user", "", (), "?", "as its author says", "yours")
     names = sorted({row.name for row in TABLE} | set(ALIASES))
     what = f"unknown strategy {strategy!r}{closest(strategy, names)}"
     raise PipelineError(PARAM, what, f"use one of {', '.join(names)}, or the import path of your own function")
@@ -106,7 +122,9 @@ def resolve(strategy: str, engine: str = "modal") -> Rank:
 
     What is returned checks its input, gives the strategy the candidates in the order of their keys and one
     thread for linear algebra, and checks what comes back: positions without repeats, as many as were asked
-    for or as there are, finite scores. Raises PipelineError where the strategy or its input is at fault.
+    for or as there are, finite scores. A strategy on probabilities without a usable model (none yet, one class
+    seen, confidence that calibrate does not trust) gives way to `auto`, which then asks for typical and diverse
+    rows and says why. Raises PipelineError where the strategy or its input is at fault.
     """
     row = find(strategy, engine)
     module, _, function = row.path.rpartition(".")
@@ -115,27 +133,29 @@ def resolve(strategy: str, engine: str = "modal") -> Rank:
     except (ImportError, AttributeError) as error:
         what = f"strategy {strategy!r} cannot be imported ({error})"
         raise PipelineError(PARAM, what, "install the package, or correct the path (module.function)") from error
-    return lawful(rank, row.name)
+    return lawful(rank, row)
 
 
-def lawful(rank: Rank, name: str) -> Rank:
+def lawful(rank: Rank, row: Strategy) -> Rank:
     """`rank` behind the contract's laws; see `resolve`."""
 
     @functools.wraps(rank)
     def ranked(candidates: Candidates, count: int, **params: object) -> Ranking:
-        _check(candidates)
+        order = np.argsort(candidates.keys, kind="stable")
+        _check(candidates, order)
+        try:
+            inspect.signature(rank).bind(candidates, count, **params)
+        except TypeError as error:
+            what = f"strategy {row.name!r} {error}"
+            raise PipelineError("params.yaml query.params", what, "remove or correct the key") from error
         if not len(candidates) or count <= 0:
             return Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
-        order = np.argsort(candidates.keys, kind="stable")
         wanted = min(count, len(candidates))
-        try:
-            with threadpool_limits(1):
-                ranking = rank(_taken(candidates, order), wanted, **params)
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            raise PipelineError("params.yaml query.params", str(error), "remove or correct the key") from error
-        _check_ranking(ranking, wanted, len(candidates), name)
+        asks_model = not {P, C}.isdisjoint(row.needs)
+        chosen, options = (without_doubt, {}) if asks_model and no_doubt(candidates) else (rank, params)
+        with threadpool_limits(1):
+            ranking = chosen(_taken(candidates, order), wanted, **options)
+        _check_ranking(ranking, wanted, len(candidates), row.name)
         return replace(ranking, positions=order[ranking.positions])
 
     return ranked
@@ -144,8 +164,12 @@ def lawful(rank: Rank, name: str) -> Rank:
 def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     """The candidates in `order`, the labelled rows in the order of their content."""
     contents = np.lexsort((*candidates.labelled.T, candidates.labelled_class))
+    held_out = candidates.held_out
     labelled = replace(
-        candidates, labelled=candidates.labelled[contents], labelled_class=candidates.labelled_class[contents]
+        candidates,
+        labelled=candidates.labelled[contents],
+        labelled_class=candidates.labelled_class[contents],
+        held_out=None if held_out is None else held_out[contents],
     )
     if (order[1:] > order[:-1]).all():
         return labelled
@@ -160,13 +184,14 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     )
 
 
-def _check(candidates: Candidates) -> None:
-    """Raise PipelineError where the arrays are not what the contract says."""
-    if np.unique(candidates.keys).size != len(candidates):
+def _check(candidates: Candidates, order: NDArray[np.intp]) -> None:
+    """Raise PipelineError where the arrays are not what the contract says; `order` sorts the keys."""
+    if (candidates.keys[order[1:]] == candidates.keys[order[:-1]]).any():
         raise PipelineError("query", "candidates do not have unique keys", "make the ids unique")
     if not np.isfinite(candidates.geometry).all() or not np.isfinite(candidates.labelled).all():
         raise PipelineError("query", "the geometry holds NaN or infinity", "repair the features")
-    for name, rows in (("probabilities", candidates.probabilities), ("committee", candidates.committee)):
+    for name in ("probabilities", "committee", "held_out"):
+        rows = getattr(candidates, name)
         if rows is not None and not _are_probabilities(rows):
             what = f"{name} hold NaN, a value outside [0, 1], or a row that does not sum to 1"
             raise PipelineError("query", what, "repair the model's predict_proba or the calibration")
@@ -190,3 +215,14 @@ def _check_ranking(ranking: Ranking, wanted: int, n: int, name: str) -> None:
     for broken, what in faults:
         if broken():
             raise PipelineError(PARAM, f"strategy {name!r} returned {what}", "correct the strategy")
+
+
+def markdown() -> str:
+    """The table of strategies, one row per name and engine, as Markdown."""
+    head = ("strategy", "engine", "needs", "cost", "when", "source")
+    rows = [head, ("---",) * len(head)]
+    rows += [
+        (f"`{row.name}`", row.engine, ", ".join(row.needs) or "nothing", f"`{row.cost}`", row.when, row.source)
+        for row in TABLE
+    ]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)

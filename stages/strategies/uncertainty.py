@@ -69,3 +69,18 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
     """The rows of the highest entropy, in nats."""
     scores = entropy_of(candidates.require_probabilities("entropy"))
     return by_score(candidates, scores, count, "uncertain", "entropy {score:.3f}")
+
+
+def power_margin(candidates: Candidates, count: int, beta: float = 1.0) -> Ranking:
+    """A seeded draw without repeats, in proportion to (1 - margin)^beta: rows less alike than the top of the list.
+
+    beta 0 is a uniform draw, a large beta is margin. Score = beta ln doubt + Gumbel noise.
+
+    Source: Kirsch et al., "Stochastic batch acquisition: a simple baseline for deep active learning" (2021).
+    """
+    doubt = margin_of(candidates.require_probabilities("power_margin")) * candidates.importance()
+    noise = np.random.default_rng(candidates.seed).gumbel(size=len(candidates))
+    scores = beta * np.log(np.maximum(doubt, 1e-300)) + noise
+    positions = best_first(scores, candidates.keys, count)
+    reasons = [f"drawn by doubt, 1 - margin {doubt[row]:.3f}" for row in positions]
+    return Ranking(positions, scores[positions], reasons, "uncertain")

@@ -82,14 +82,16 @@ def life(rounds: int) -> list[Words]:
         told += [("annotate", "--oracle", "../oracle.csv", "--skip", "0.1")]
         told += [("collect", "../second.jsonl")] if number == 2 else []
         told += [("correct", "row-0100", "b", "--why", "looked again")] if number == 2 else []
-        told += [("retract", "row-0101", "--why", "two things in one"), ("dvc", "repro"), ("issue",)] if number == 3 else []
+        told += (
+            [("retract", "row-0101", "--why", "two things in one"), ("dvc", "repro"), ("issue",)] if number == 3 else []
+        )
         told += [("close",)]
     return told
 
 
 def second_annotator(project: Path) -> None:
     """An export of another person for the newest round, beside the project."""
-    newest = sorted((project / "data" / "rounds").glob("[0-9]*"))[-1]
+    newest = max((project / "data" / "rounds").glob("[0-9]*"))
     rows = [json.loads(line) for line in (newest / "answers" / "oracle.jsonl").read_text().splitlines()]
     told = [{**row, "_annotator_id": "second-Bo", "_session_id": "second-Bo", "al_dataset": "second"} for row in rows]
     (project.parent / "second.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))

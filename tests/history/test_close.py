@@ -30,7 +30,12 @@ def test_a_close_is_one_commit_of_answers_metrics_and_the_next_question(project:
     answer(one)
     closed(one)
     names = set(git(one.root, "show", "--name-only", "--format=", "HEAD").split())
-    assert {"data/rounds/001/answers/ann.jsonl", "data/rounds/002/asked.jsonl", "dvc.lock", "metrics/gate.json"} <= names
+    assert {
+        "data/rounds/001/answers/ann.jsonl",
+        "data/rounds/002/asked.jsonl",
+        "dvc.lock",
+        "metrics/gate.json",
+    } <= names
     assert changed_paths(one.root) == []
     assert verify(one) == ([], [])
 
@@ -147,7 +152,7 @@ def test_a_close_works_on_a_detached_head_and_in_a_linked_worktree(project: Fres
     answer(one)
     closed(one)
     assert log(one)[0].startswith("Round 2:")
-    with pytest.raises(PipelineError, match="--push: .*no git remote"):
+    with pytest.raises(PipelineError, match=r"--push: .*no git remote"):
         closed(one, push=True)
     git(one.root, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "linked"))
     other = Project((tmp_path / "linked").resolve())

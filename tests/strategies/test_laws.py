@@ -19,7 +19,12 @@ from stages._errors import PipelineError
 from stages.strategies import Candidates, Ranking
 from stages.strategies.registry import TABLE, Strategy, find, resolve
 
+UNWEIGHED = {("skactiveml", name) for name in ("badge", "clue", "falcun")}
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.engine}-{row.name}")
+
+
+def classes(row: Strategy) -> int:
+    return 2 if row.name == "epistemic" else 3
 
 
 def asked(candidates: Candidates, ranking: Ranking) -> list[str]:
@@ -40,7 +45,7 @@ def permuted(candidates: Candidates, order: np.ndarray) -> Candidates:
 @ROWS
 @pytest.mark.parametrize("tied", [False, True])
 def test_row_order_changes_neither_the_picks_nor_their_scores(row: Strategy, tied: bool, make: Make) -> None:
-    candidates = make(tied=tied)
+    candidates = make(tied=tied, k=classes(row))
     rank = resolve(row.name, row.engine)
     shuffled = permuted(candidates, np.random.default_rng(1).permutation(len(candidates)))
     here, there = rank(candidates, 15), rank(shuffled, 15)
@@ -52,14 +57,14 @@ def test_row_order_changes_neither_the_picks_nor_their_scores(row: Strategy, tie
 @ROWS
 @pytest.mark.parametrize("count", [1, 15, 120, 500])
 def test_a_batch_has_no_repeats_and_is_the_pool_when_the_pool_is_smaller(row: Strategy, count: int, make: Make) -> None:
-    candidates = make()
+    candidates = make(k=classes(row))
     ranking = resolve(row.name, row.engine)(candidates, count)
     assert len(set(asked(candidates, ranking))) == min(count, 120)
 
 
 @ROWS
 def test_the_input_is_left_as_it_was_and_numpys_global_generator_is_not_used(row: Strategy, make: Make) -> None:
-    candidates, same = make(), make()
+    candidates, same = make(k=classes(row)), make(k=classes(row))
     before = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what must not move
     resolve(row.name, row.engine)(candidates, 15)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
@@ -148,16 +153,35 @@ def test_rows_that_are_not_probabilities_are_refused(fault: float, make: Make) -
         resolve("margin")(replace(candidates, probabilities=rows), 5)
 
 
-def test_a_strategy_that_needs_a_model_says_so_when_there_is_none(make: Make) -> None:
-    with pytest.raises(PipelineError, match="strategy 'margin' needs a model"):
-        resolve("margin")(replace(make(), probabilities=None), 5)
+@pytest.mark.parametrize("name", ["auto", "margin", "dbal", "vote_entropy"])
+def test_without_a_usable_model_typical_rows_are_asked_and_the_reason_says_why(name: str, make: Make) -> None:
+    candidates = make()
+    cases = {
+        "no model yet": replace(candidates, probabilities=None, committee=None),
+        "labels of one class only": replace(candidates, labelled_class=np.zeros(12, np.intp)),
+        "the model's confidence is not trusted": replace(candidates, trusted=False),
+    }
+    for why, case in cases.items():
+        ranking = resolve(name)(case, 5)
+        assert ranking.regime == "typical and diverse"
+        assert all(reason.endswith(f"; {why}") for reason in ranking.reasons)
+
+
+def test_with_no_labels_at_all_a_batch_is_asked(make: Make) -> None:
+    ranking = resolve("margin")(replace(make(m=0), probabilities=None), 8)
+    assert len(ranking.positions) == 8
+
+
+def test_a_committee_strategy_says_that_none_was_trained(make: Make) -> None:
+    with pytest.raises(PipelineError, match="strategy 'vote_entropy' needs a committee"):
+        resolve("vote_entropy")(replace(make(), committee=None), 5)
 
 
 def test_class_weights_draw_the_batch_towards_a_class(make: Make) -> None:
     candidates = make()
     weighed = replace(candidates, class_weights=np.array([2.8, 0.1, 0.1]))
     for row in TABLE:
-        if "probabilities" in row.needs:
+        if "probabilities" in row.needs and (row.engine, row.name) not in UNWEIGHED:
             plain = resolve(row.name, row.engine)(candidates, 20).positions
             drawn = resolve(row.name, row.engine)(weighed, 20).positions
             shares = [candidates.probabilities[rows, 0].mean() for rows in (plain, drawn)]

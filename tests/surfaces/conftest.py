@@ -23,6 +23,15 @@ def text_tasks(texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str 
     ]
 
 
+def params_text(labels: Sequence[str] = LABELS, data_id: str = "id") -> str:
+    """The least that params.yaml must say."""
+    return (
+        f"seed: 1\nlabels: {list(labels)!r}\n"
+        f"data: {{pool: p.csv, seed: s.csv, test: t.csv, images: data, id: '{data_id}', label: label, text: text}}\n"
+        "features: {kind: text, vectors: data/none.csv}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n"
+    )
+
+
 def write_round(root: Path, number: int, tasks: Sequence[Row], batch: str) -> None:
     """Freeze a batch as `rounds issue` does."""
     folder = root / "data" / "rounds" / f"{number:03d}"
@@ -52,12 +61,7 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject
         (root / "stages").mkdir(parents=True)
         (root / "stages" / "query.py").touch()
         (root / "dvc.yaml").touch()
-        (root / "params.yaml").write_text(
-            f"seed: 1\nlabels: {list(labels)!r}\n"
-            f"data: {{pool: pool.csv, seed: seed.csv, test: test.csv, id: '{data_id}', label: label, text: text}}\n"
-            "features: {kind: text}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n" + surface,
-            encoding="utf-8",
-        )
+        (root / "params.yaml").write_text(params_text(labels, data_id) + surface, encoding="utf-8")
         write_round(root, 1, text_tasks(texts, labels) if tasks is None else tasks, "b1")
         monkeypatch.chdir(root)
         return Project(root)

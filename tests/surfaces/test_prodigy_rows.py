@@ -126,10 +126,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = st.sampled_from(
-    "answer accept label options versions flagged al_id al_batch al_dataset text image html "
-    "_timestamp _annotator_id _input_hash".split()
-)
+CONTENT = ["text", "image", "html", "_input_hash"]
+WHO = ["al_batch", "al_dataset", "_timestamp", "_annotator_id"]
+KEYS = st.sampled_from([*CONTENT, "answer", "accept", "label", "options", "versions", "flagged", "al_id", *WHO])
 VALUES = JSON | st.sampled_from(["accept", "reject", "ignore", ["A"], ["A", "B"], 1e400, 10**400, "data:x", "ds-%zz"])
 
 

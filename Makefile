@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each makes its own virtual environment
+# from the lock file first.
+PYTHON ?= python3
+VENV ?= .venv
+DIR ?= demo
+ROUNDS ?= 6
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint slow lock clean
+
+demo: $(VENV)/.ready
+	$(BIN)/rounds demo $(DIR) --rounds $(ROUNDS)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not label_studio"
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -m "slow or label_studio"
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is another; use: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+lock:
+	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo build dvc_plots .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,136 @@
+"""What one round of `dvc repro` costs, stage by stage, beside the same work in one Python process (the floor).
+
+    python benchmarks/round.py [--data FOLDER] [--repeats 3]
+
+Measured: a project with one answered round; every stage but featurize and clean_seed runs, as in any round.
+`stage` is the stage's own process; `dvc` is what DVC adds; `floor` is all stages in one process, imports included.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+ROUND = ("import_labels", "gate", "train", "calibrate", "query", "export_prodigy", "validate")
+ENV = {
+    **os.environ,
+    "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
+    **{f"GIT_{who}_{what}": "bench@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
+
+
+def run(cwd: Path, *words: str) -> float:
+    """Wall seconds of a command that must succeed."""
+    start = time.perf_counter()
+    done = subprocess.run(words, cwd=cwd, env=ENV, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}\n{done.stdout}\n{done.stderr}")
+    return time.perf_counter() - start
+
+
+def rounds(cwd: Path, *words: str) -> None:
+    """Run the `rounds` command."""
+    run(cwd, sys.executable, "-m", "rounds", *words)
+
+
+def digits(folder: Path) -> Path:
+    """The demo's project after one answered round."""
+    root = folder / "digits"
+    run(folder, sys.executable, "-m", "rounds", "demo", str(root), "--rounds", "1")
+    rounds(root, "annotate", "--oracle", "data/demo/oracle.csv")
+    return root
+
+
+def banking77(folder: Path, data: Path) -> Path:
+    """200 labelled questions of 77 intents as the seed, one answered round."""
+    import pandas as pd
+
+    train = pd.read_csv(data / "banking77/train.csv", dtype=str, keep_default_na=False).drop_duplicates("text")
+    train = train.sample(frac=1, random_state=0)
+    train[:200].to_csv(folder / "seed.csv", index=False)
+    train[200:][["text"]].to_csv(folder / "pool.csv", index=False)
+    train[200:].to_csv(folder / "oracle.csv", index=False)
+    shutil.copy(data / "banking77/test.csv", folder / "test.csv")
+    root = folder / "banking77"
+    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(folder / f"{name}.csv"))]
+    rounds(folder, "init", str(root), *tables, "--text", "text")
+    rounds(root, "close")
+    rounds(root, "annotate", "--oracle", str(folder / "oracle.csv"))
+    return root
+
+
+def commands(root: Path) -> dict[str, list[str]]:
+    """The command line of every stage, params filled in."""
+    yaml = YAML(typ="safe")
+    params, stages = yaml.load(root / "params.yaml"), yaml.load(root / "dvc.yaml")["stages"]
+
+    def value(word: str) -> str:
+        if not word.startswith("${"):
+            return word
+        section, key = word[2:-1].split(".")
+        return str(params[section][key])
+
+    return {name: [value(word) for word in stages[name]["cmd"].split()] for name in stages}
+
+
+FLOOR = """
+import importlib, sys
+for line in sys.stdin:
+    name, *words = line.split()
+    importlib.import_module("stages." + name).main.main(words, standalone_mode=False)
+"""
+
+
+def measure(root: Path, repeats: int) -> None:
+    """Print the table of one project."""
+    lines = commands(root)
+    own = {name: statistics.median(run(root, *lines[name]) for _ in range(repeats)) for name in ROUND}
+    whole = []
+    for _ in range(repeats):
+        run(root, "git", "checkout", "--quiet", "dvc.lock")
+        whole.append(run(root, sys.executable, "-m", "dvc", "repro", "--no-run-cache"))
+    repro = statistics.median(whole)
+    noop = statistics.median(run(root, sys.executable, "-m", "dvc", "repro") for _ in range(repeats))
+    script = "\n".join(" ".join([name, *lines[name][3:]]) for name in ROUND)
+    floors = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", FLOOR], input=script, cwd=root, env=ENV, text=True, capture_output=True, check=True
+        )
+        floors.append(time.perf_counter() - start)
+    floor = statistics.median(floors)
+    print(f"\n### {root.name}\n\n| what | seconds | share of repro |\n|---|---|---|")
+    for name, seconds in own.items():
+        print(f"| stage {name} | {seconds:.2f} | {seconds / repro:.0%} |")
+    print(f"| dvc itself | {repro - sum(own.values()):.2f} | {1 - sum(own.values()) / repro:.0%} |")
+    print(f"| **one round, dvc repro** | **{repro:.2f}** | 100% |")
+    print(f"| dvc repro with nothing to do | {noop:.2f} | {noop / repro:.0%} |")
+    print(f"| floor: one process | {floor:.2f} | {floor / repro:.0%} |", flush=True)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=ROOT.parent / "shared" / "data", show_default=False)
+@click.option("--repeats", default=3, show_default=True)
+def main(data: Path, repeats: int) -> None:
+    """Build the projects, measure, print Markdown."""
+    with tempfile.TemporaryDirectory() as folder:
+        measure(digits(Path(folder)), repeats)
+        if data.is_dir():
+            measure(banking77(Path(folder), data), repeats)
+        else:
+            print(f"\nno real data at {data}: banking77 left out")
+
+
+if __name__ == "__main__":
+    main()

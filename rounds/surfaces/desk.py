@@ -1,0 +1,349 @@
+"""The desk behind the page: who gets which item, and the files that every answer is in before anyone moves on.
+
+The state is the answer files and nothing else; a restart reads them and goes on. Each session has one
+append-only file, answers/session-<name>.jsonl. An answer is acknowledged after its line is on the disk; a
+change or an undo is a further line. Every line carries the key of its answer, made by the browser: sending
+it again (after a crash, a lost response) adds nothing, and an answer to an item that has changed meanwhile
+(in another tab) is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from rounds.project import Project, Round
+from stages import _prodigy
+from stages._canonical import dumps, numbered_rows
+from stages._errors import PipelineError
+from stages._prodigy import Answer, NotAnAnswer
+
+Verdict = Literal["accept", "reject", "ignore", "undo"]
+HISTORY = 10
+LONGEST_NAME = 40
+
+
+class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
+    """An answer that is not taken; the message tells the annotator why. `code` is the HTTP status that says so."""
+
+    def __init__(self, code: int, why: str) -> None:
+        self.code = code
+        super().__init__(why)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A session's standing answer to one item."""
+
+    position: int
+    key: str
+    answer: Answer
+
+
+@dataclass
+class Session:
+    """One annotator. said: standing answers, oldest first. held: items on loan, the one to show last. busy: saving."""
+
+    name: str
+    said: dict[int, Said] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
+    held: list[int] = field(default_factory=list)
+    cursor: int = 0
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    seen: float = 0.0
+    last_answer: float = 0.0
+
+
+def session_name(text: str) -> str:
+    """The name as it identifies a session: one spelling per person ("  Ana " and "ana" are one).
+
+    Raises Refused for an empty, overlong or unprintable name.
+    """
+    name = unicodedata.normalize("NFC", " ".join(text.split()).casefold())
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise Refused(400, f"A name of 1 to {LONGEST_NAME} printable characters, please.")
+    return name
+
+
+def session_file(name: str) -> str:
+    """The file of a session; another name, another file. Marks that file systems dislike are percent-encoded."""
+    plain = (sign if sign.isalnum() or sign in " _" or not sign.isascii() else quote(sign, safe="") for sign in name)
+    return f"session-{''.join(plain)}.jsonl"
+
+
+class Journal:
+    """An append-only file of lines; what `append` returned from is on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._whole = os.fstat(self._file).st_size
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def append(self, line: str) -> None:
+        """Write one line, whole or not at all. Raises OSError when the disk refuses it."""
+        data = line.encode() + b"\n"
+        whole = self._whole + len(data)
+        self._cut()
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):  # then before the next line
+                self._cut()
+            raise
+        self._whole = whole
+
+    def _cut(self) -> None:
+        """Remove what follows the last whole line: a part of one, from when the disk refused the rest."""
+        if os.fstat(self._file).st_size > self._whole:
+            os.ftruncate(self._file, self._whole)
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._file)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An answer on its way to the disk. `save` may run in a thread of its own."""
+
+    journal: Journal
+    line: str
+    said: Said
+
+    def save(self) -> None:
+        """Return when the line is on the disk. Raises OSError when the disk refuses it."""
+        self.journal.append(self.line)
+
+
+def mend(path: Path) -> int:
+    """Cut off the torn last line that a crash left behind, which nobody was told was saved. Bytes removed.
+
+    A last line that is whole but for its line end is kept.
+    """
+    data = path.read_bytes()
+    tail = data[data.rfind(b"\n") + 1 :]
+    if not tail:
+        return 0
+    with path.open("r+b") as file:
+        try:
+            whole = isinstance(json.loads(tail), dict)
+        except ValueError:
+            whole = False
+        if whole:
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
+        else:
+            file.truncate(len(data) - len(tail))
+        file.flush()
+        os.fsync(file.fileno())
+    return 0 if whole else len(tail)
+
+
+@contextlib.contextmanager
+def sole_writer(newest: Round) -> Iterator[None]:
+    """Hold the round's answers for one server. Raises PipelineError when another has them."""
+    newest.answers.mkdir(parents=True, exist_ok=True)
+    handle = os.open(newest.answers, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        what = "a page is being served on this round"
+        raise PipelineError(newest.answers, what, "use that one, or stop it with Ctrl-C") from error
+    else:
+        yield
+    finally:
+        os.close(handle)
+
+
+class Desk:
+    """A batch, its sessions, and the rules by which items go out and answers come in.
+
+    clock: seconds since 1970. idle: seconds without a sign of life after which a session's items are given to
+    others. overlap: answers wanted per item, each from another person.
+    """
+
+    def __init__(self, project: Project, newest: Round, *, idle: float, clock: Callable[[], float]) -> None:
+        params = project.params()
+        self.batch = str(newest.manifest()["batch_id"])
+        self.tasks = newest.tasks()
+        self.labels = params.labels
+        self.overlap = params.surface.annotations_per_item
+        self._project, self._round = project, newest
+        self._idle, self._clock = idle, clock
+        self.finished = 0  # items with all the answers they want
+        self._sessions: dict[str, Session] = {}
+        self._answered: list[set[str]] = [set() for _ in self.tasks]
+        self._loans: list[set[str]] = [set() for _ in self.tasks]
+        self._journals: dict[str, Journal] = {}
+        for path in newest.answers.glob("session-*.jsonl"):
+            mend(path)
+        self._read_answers()
+
+    def _read_answers(self) -> None:
+        """Everything that was answered before, by whichever tool."""
+        find = _prodigy.finder(self.tasks)
+        positions = {str(row["al_id"]): position for position, row in enumerate(self.tasks)}
+        standing = []
+        for path in self._round.answer_files():
+            for line, row in numbered_rows(path):
+                with contextlib.suppress(NotAnAnswer):  # import_labels refuses such a row, with file and line
+                    answer = _prodigy.read_answer(row, self.labels)
+                    item = find(answer)
+                    if item is None:
+                        continue
+                    session = self.session(" ".join(answer.annotator.split()).casefold())
+                    key = str(row.get("al_key") or f"{path.name}:{line}")
+                    session.keys[positions[item]] = key
+                    session.last_answer = max(session.last_answer, answer.at or 0.0)
+                    at = -1.0 if answer.at is None else answer.at
+                    standing.append((at, path.name, line, session, Said(positions[item], key, answer)))
+        for _, _, _, session, said in sorted(standing, key=lambda entry: entry[:3]):
+            self._stand(session, said)
+
+    def session(self, name: str) -> Session:
+        """The session of that name, begun when it is new."""
+        return self._sessions.setdefault(name, Session(name))
+
+    def _stand(self, session: Session, said: Said) -> None:
+        """Let an answer replace what the session said of the item before."""
+        session.said.pop(said.position, None)
+        session.keys[said.position] = said.key
+        names = self._answered[said.position]
+        self.finished -= len(names) >= self.overlap
+        if said.answer.kind == "undone":
+            names.discard(session.name)
+            self._free(said.position)
+        else:
+            session.said[said.position] = said
+            names.add(session.name)
+        self.finished += len(names) >= self.overlap
+
+    def _free(self, position: int) -> None:
+        """An item may be asked again: nobody's search may have passed it."""
+        for session in self._sessions.values():
+            session.cursor = min(session.cursor, position)
+
+    def _recall_idle(self) -> None:
+        """Take the items of silent sessions back."""
+        now = self._clock()
+        for session in self._sessions.values():
+            if session.held and now - session.seen > self._idle:
+                for position in session.held:
+                    self._loans[position].discard(session.name)
+                    self._free(position)
+                session.held.clear()
+
+    def current(self, session: Session) -> int | None:
+        """The item that the session is to answer now, or None when there is none for it.
+
+        The first in the order of the batch that still wants an answer, counting those on loan to others.
+        """
+        session.seen = self._clock()
+        self._recall_idle()
+        while session.held:
+            if session.held[-1] not in session.said:
+                return session.held[-1]
+            self._give_back(session, session.held[-1])
+        for position in range(session.cursor, len(self.tasks)):
+            taken = self._answered[position] | self._loans[position]
+            if session.name not in taken and len(taken) < self.overlap:
+                session.held.append(position)
+                self._loans[position].add(session.name)
+                return position
+            session.cursor = position + 1  # whatever frees an item sets the cursor back
+        return None
+
+    def _give_back(self, session: Session, position: int) -> None:
+        if position in session.held:
+            session.held.remove(position)
+        self._loans[position].discard(session.name)
+
+    def take(
+        self,
+        session: Session,
+        position: int,
+        verdict: Verdict,
+        label: str | None,
+        *,
+        key: str,
+        replaces: str,
+        flagged: bool = False,
+    ) -> Taken | None:
+        """An answer that may stand: save it, then `settle` it, before the session's next. None: it stands already.
+
+        replaces: the key of the answer that the annotator saw standing, "" when there was none. Raises Refused
+        for an accept without a label of the project, for an item that was answered meanwhile (in another tab),
+        and when the round is over.
+        """
+        session.seen = self._clock()
+        standing = session.keys.get(position, "")
+        if key == standing:
+            return None
+        if verdict == "accept" and label not in self.labels:
+            raise Refused(400, "Choose one of the labels first.")
+        if verdict == "undo" and position not in session.said:
+            raise Refused(409, "There is nothing to undo here.")
+        if replaces != standing:
+            raise Refused(409, "This item was answered meanwhile, perhaps in another tab.")
+        if self._over():
+            raise Refused(410, "This round is over. Ask for the new address of the page.")
+        row = _prodigy.answer_row(
+            self.tasks[position],
+            label=label if verdict == "accept" else None,
+            answer="ignore" if verdict == "undo" else verdict,
+            annotator=session.name,
+            dataset="page",
+            at=round(max(self._clock(), session.last_answer + 0.001), 3),
+            flagged=flagged,
+            undone=verdict == "undo",
+        )
+        row["al_key"] = key
+        return Taken(self._journal(session), dumps(row), Said(position, key, _prodigy.read_answer(row)))
+
+    def settle(self, session: Session, taken: Taken) -> None:
+        """Let a saved answer stand; an item whose answer was taken back is the session's to answer next."""
+        position, answer = taken.said.position, taken.said.answer
+        session.last_answer = answer.at or 0.0
+        self._stand(session, taken.said)
+        self._give_back(session, position)
+        if answer.kind == "undone":
+            session.held.append(position)
+            self._loans[position].add(session.name)
+
+    def _journal(self, session: Session) -> Journal:
+        if session.name not in self._journals:
+            self._journals[session.name] = Journal(self._round.answers / session_file(session.name))
+        return self._journals[session.name]
+
+    def _over(self) -> bool:
+        """Whether the round was closed, or a newer one issued, since the desk was set up."""
+        return self._round.closed_early.exists() or self._project.last_round().number != self._round.number
+
+    def history(self, session: Session) -> list[Said]:
+        """The session's last answers, newest first."""
+        return list(islice(reversed(session.said.values()), HISTORY))
+
+    def sessions(self) -> dict[str, int]:
+        """How many items each annotator has answered."""
+        return {name: len(session.said) for name, session in sorted(self._sessions.items()) if session.said}
+
+    def close(self) -> None:
+        """Close the files."""
+        for journal in self._journals.values():
+            journal.close()
+        self._journals.clear()

@@ -1,0 +1,107 @@
+"""No two near duplicates in a batch, and none of something labelled: a guard around any strategy.
+
+Two rows are near duplicates when their similarity, 1 - d^2 / 2 of the geometry, is at least the threshold and they
+are much closer than rows of this pool usually are (half the median distance to the nearest neighbour in a uniform
+sample): in a space of few dimensions, where everything is close to something, only the second tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.strategies import Candidates, Rank, Ranking
+from stages.strategies._geometry import Points, nearest, squared_distances, squared_norms
+
+SAMPLE = 1_000
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A candidate that will not be asked.
+
+    Its position, what it is too like (the id of a row of the batch, or empty for a labelled row), their similarity.
+    """
+
+    position: int
+    like: str
+    similarity: float
+
+
+def reach(points: Points, threshold: float) -> float:
+    """The squared distance within which two rows are near duplicates; see the module's text. 0 = identical only."""
+    sample = points[:SAMPLE]
+    limit = 2 * (1 - threshold)
+    if len(sample) < 3:
+        return limit
+    gaps = squared_distances(sample, sample)
+    np.fill_diagonal(gaps, np.inf)
+    usual = float(np.median(gaps.min(axis=1)))
+    return min(limit, usual / 4) if usual > 0 else limit
+
+
+def guarded(
+    rank: Rank, candidates: Candidates, count: int, threshold: float, **params: object
+) -> tuple[Ranking, list[PassedOver]]:
+    """The ranking of `rank` without near duplicates of each other or of labelled rows, and what was passed over.
+
+    A pick that is too like a labelled row or an earlier pick is passed over, with all candidates that are as near to
+    that row, and the strategy is asked again for what is missing, what was kept counting as labelled (of no known
+    class: -1). So it works for any strategy, and costs O(n d) for every row that turned out to have duplicates.
+    The batch is shorter than `count` only where nothing else is left. A threshold above 1 turns it off.
+    """
+    order = np.argsort(candidates.keys, kind="stable")
+    limit = reach(candidates.geometry[order[:SAMPLE]], threshold) if threshold <= 1 else -1.0
+    norms = squared_norms(candidates.geometry)
+    free = np.ones(len(candidates), bool)
+    kept: list[int] = []
+    scores: list[float] = []
+    reasons: list[str] = []
+    passed: list[PassedOver] = []
+    regime = "nothing to ask"
+    while len(kept) < count and free.any():
+        rows = np.flatnonzero(free)
+        ranking = rank(_remaining(candidates, rows, kept), count - len(kept), **params)
+        regime = regime if kept else ranking.regime
+        picks = rows[ranking.positions]
+        known, gaps = nearest(candidates.geometry[picks], candidates.labelled)
+        for place, row in enumerate(picks):
+            if not free[row]:
+                continue  # gone with a duplicate of an earlier pick
+            earlier, gap = (part[0] for part in nearest(candidates.geometry[[row]], candidates.geometry[kept]))
+            if min(gaps[place], gap) > limit:
+                kept.append(int(row))
+                scores.append(float(ranking.scores[place]))
+                reasons.append(ranking.reasons[place])
+                free[row] = False
+                continue
+            in_batch = bool(gap <= gaps[place])
+            point = candidates.geometry[kept[earlier]] if in_batch else candidates.labelled[known[place]]
+            like = candidates.ids[kept[earlier]] if in_batch else ""
+            distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
+            gone = free & (distance <= limit)
+            gone[row] = True
+            passed += [PassedOver(int(twin), like, float(1 - distance[twin] / 2)) for twin in np.flatnonzero(gone)]
+            free &= ~gone
+    return Ranking(np.array(kept, np.intp), np.array(scores), reasons, regime), passed
+
+
+def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) -> Candidates:
+    """The candidates at `rows`, the kept ones counting as labelled."""
+    if len(rows) == len(candidates):
+        return candidates
+    probabilities, committee, held_out = candidates.probabilities, candidates.committee, candidates.held_out
+    k = len(candidates.class_weights)
+    return replace(
+        candidates,
+        ids=[candidates.ids[row] for row in rows],
+        keys=candidates.keys[rows],
+        geometry=candidates.geometry[rows],
+        labelled=np.concatenate([candidates.labelled, candidates.geometry[kept]]),
+        labelled_class=np.concatenate([candidates.labelled_class, np.full(len(kept), -1, np.intp)]),
+        held_out=None if held_out is None else np.concatenate([held_out, np.full((len(kept), k), 1 / max(k, 1))]),
+        probabilities=None if probabilities is None else probabilities[rows],
+        committee=None if committee is None else committee[:, rows],
+    )

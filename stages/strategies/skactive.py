@@ -1,0 +1,296 @@
+"""scikit-activeml's strategies on stored probabilities and the geometry.
+
+Its own code makes every pick. What is not its own: a classifier that only returns the stored rows, and a bound on
+what it is given, since several of its strategies hold n x n or n x k x d numbers: beyond `sample` candidates they
+see the first in the order of keys, which is a uniform draw (for strategies on doubt: half of it, the other half the
+most doubtful). Its clusterings do not know class weights; the strategies that score rows one by one honour them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._errors import PipelineError
+from stages._identity import best_first
+from stages.strategies import PARAM, Candidates, Floats, Ranking
+from stages.strategies.uncertainty import by_score, margin_of
+
+if TYPE_CHECKING:
+    from skactiveml.base import SingleAnnotatorPoolQueryStrategy, SkactivemlClassifier
+
+SAMPLE = 5_000
+Reason = str
+
+
+def _scores(candidates: Candidates, method: str, strategy: str) -> Floats:
+    from skactiveml.pool import uncertainty_scores
+
+    return np.asarray(uncertainty_scores(candidates.require_probabilities(strategy), method=method))
+
+
+def least_confidence(candidates: Candidates, count: int) -> Ranking:
+    """The rows whose likeliest class is least likely, by `uncertainty_scores`."""
+    scores = _scores(candidates, "least_confident", "least_confidence")
+    return by_score(candidates, scores, count, "uncertain", "least confidence {score:.3f}")
+
+
+def margin(candidates: Candidates, count: int) -> Ranking:
+    """The rows whose two likeliest classes are closest, by `uncertainty_scores`; score = 1 - gap."""
+    scores = _scores(candidates, "margin_sampling", "margin")
+    return by_score(candidates, scores, count, "uncertain", "1 - margin {score:.3f}")
+
+
+def entropy(candidates: Candidates, count: int) -> Ranking:
+    """The rows of the highest entropy in nats, by `uncertainty_scores`."""
+    scores = _scores(candidates, "entropy", "entropy")
+    return by_score(candidates, scores, count, "uncertain", "entropy {score:.3f}")
+
+
+def kl_divergence(candidates: Candidates, count: int) -> Ranking:
+    """Query by committee: the largest mean divergence of the members from their consensus, in nats."""
+    from skactiveml.pool import average_kl_divergence
+
+    scores = np.asarray(average_kl_divergence(candidates.require_committee("kl_divergence")))
+    return by_score(candidates, scores, count, "disagreement", "mean divergence from the committee {score:.3f}")
+
+
+def vote_entropy(candidates: Candidates, count: int) -> Ranking:
+    """Query by committee: the most even votes, by scikit-activeml's `vote_entropy` (normalised as it does)."""
+    from skactiveml.pool import vote_entropy as measure
+
+    members = candidates.require_committee("vote_entropy")
+    scores = np.asarray(measure(members.argmax(axis=2).T, np.arange(members.shape[2])))
+    return by_score(candidates, scores, count, "disagreement", "vote entropy {score:.3f}")
+
+
+def variation_ratios(candidates: Candidates, count: int) -> Ranking:
+    """Query by committee: the smallest share of members that vote for the likeliest class."""
+    from skactiveml.pool import variation_ratios as measure
+
+    members = candidates.require_committee("variation_ratios")
+    scores = np.asarray(measure(members.argmax(axis=2).T))
+    return by_score(candidates, scores, count, "disagreement", "votes against the majority {score:.3f}")
+
+
+def batch_bald(candidates: Candidates, count: int, sample: int = 1_000) -> Ranking:
+    """The largest joint mutual information of the batch and the committee; its own greedy search.
+
+    Its cost grows with members^batch up to its Monte Carlo limit: keep batches small.
+    """
+    from skactiveml.pool import batch_bald as measure
+
+    members = candidates.require_committee("batch_bald")
+    rows = _bounded(candidates, max(sample, count))
+    utilities = measure(members[:, rows], count, random_state=candidates.seed % 2**32)
+    chosen: list[int] = []
+    scores: list[float] = []
+    for utility in np.asarray(utilities):
+        free = np.nan_to_num(utility, nan=-1, neginf=-1)  # information is never negative
+        free[chosen] = -2
+        chosen.append(int(best_first(free, candidates.keys[rows], 1)[0]))
+        scores.append(float(free[chosen[-1]]))
+    reasons = [f"information about the committee, {score:.3f}" for score in scores]
+    return Ranking(rows[chosen], np.array(scores), reasons, "disagreement")
+
+
+def _bounded(candidates: Candidates, sample: int) -> NDArray[np.intp]:
+    """Rows to look at, in the order of keys: all, or a uniform half and the most doubtful half."""
+    n = len(candidates)
+    if n <= sample:
+        return np.arange(n)
+    if candidates.probabilities is None:
+        return np.arange(sample)
+    doubt = margin_of(candidates.probabilities)
+    doubt[: sample // 2] = -1
+    return np.sort(np.concatenate([np.arange(sample // 2), best_first(doubt, candidates.keys, sample - sample // 2)]))
+
+
+def _stored(candidates: Candidates, rows: NDArray[np.intp]) -> SkactivemlClassifier:
+    """What scikit-activeml takes for a fitted classifier; successive votes are those of the committee's members."""
+    from skactiveml.base import SkactivemlClassifier
+
+    class Stored(SkactivemlClassifier):  # type: ignore[misc]  # scikit-activeml has no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.classes = self.classes_ = np.arange(len(candidates.class_weights))
+            self.asked = 0
+
+        def fit(self, *_: object) -> Stored:
+            return self
+
+        def predict_proba(self, _: object) -> Floats:
+            return candidates.require_probabilities("skactiveml")[rows]
+
+        def predict(self, _: object) -> NDArray[np.intp]:
+            members = candidates.require_committee("drop_query")
+            votes = [members.mean(axis=0), *members][self.asked % (len(members) + 1)]
+            self.asked += 1
+            return np.asarray(votes[rows].argmax(axis=1))
+
+    return Stored()
+
+
+def _picked(
+    candidates: Candidates,
+    count: int,
+    sample: int,
+    strategy: Callable[[int], SingleAnnotatorPoolQueryStrategy],
+    reason: Reason,
+    regime: str,
+    stored: str = "",
+    extra: dict[str, object] | None = None,
+) -> Ranking:
+    """The strategy's own query on the bounded candidates; `stored` names the argument that takes the classifier."""
+    rows = _bounded(candidates, max(sample, count))
+    space = np.concatenate([candidates.geometry[rows], candidates.labelled]).astype(np.float64)
+    classes = np.concatenate([np.full(len(rows), np.nan), candidates.labelled_class.astype(np.float64)])
+    from sklearn.exceptions import ConvergenceWarning
+
+    options: dict[str, object] = dict(extra or {})
+    if stored:
+        options |= {stored: _stored(candidates, rows), f"fit_{stored}": False}
+    asked = strategy(candidates.seed % 2**32)
+    with warnings.catch_warnings():  # fewer distinct points than clusters: it goes on with fewer, and so do we
+        warnings.simplefilter("ignore", category=ConvergenceWarning)
+        picks, utilities = asked.query(space, classes, batch_size=count, return_utilities=True, **options)
+    values = np.nan_to_num(np.asarray(utilities)[np.arange(count), picks], posinf=0, neginf=0)
+    first = np.sort(np.unique(picks, return_index=True)[1])  # Badge repeats itself where all gradients are equal
+    rest = np.setdiff1d(np.arange(len(rows)), picks)[: count - len(first)]
+    reasons = [reason.format(score=value) for value in values[first]] + ["as good as the others"] * len(rest)
+    scores = np.concatenate([values[first], np.zeros(len(rest))])
+    return Ranking(rows[np.concatenate([np.asarray(picks)[first], rest])], scores, reasons, regime)
+
+
+def badge(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """k-means++ on gradient embeddings, by `Badge`."""
+    from skactiveml.pool import Badge
+
+    candidates.require_probabilities("badge")
+    reason = "a gradient unlike the rest of the batch"
+    return _picked(candidates, count, sample, lambda seed: Badge(random_state=seed), reason, "gradients", "clf")
+
+
+def core_set(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The greedy k-centre, by `CoreSet`."""
+    from skactiveml.pool import CoreSet
+
+    reason = "far from every label, distance {score:.3f}"
+    return _picked(candidates, count, sample, lambda seed: CoreSet(random_state=seed), reason, "far")
+
+
+def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The typical row of each large cluster without a label, by `TypiClust`."""
+    from skactiveml.pool import TypiClust
+
+    options = {"random_state": candidates.seed % 2**32}
+    reason = "typical of a region without a label, typicality {score:.3f}"
+    return _picked(
+        candidates, count, sample,
+        lambda seed: TypiClust(random_state=seed, cluster_algo_dict=options), reason, "typical",
+    )  # fmt: skip
+
+
+def prob_cover(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The rows whose balls cover most of what no label covers, by `ProbCover`."""
+    from skactiveml.pool import ProbCover
+
+    classes = len(candidates.class_weights)
+    options = {"random_state": candidates.seed % 2**32}
+    return _picked(
+        candidates, count, sample,
+        lambda seed: ProbCover(n_classes=classes, random_state=seed, cluster_algo_dict=options),
+        "covers {score:.0f} rows that no label covers", "coverage",
+    )  # fmt: skip
+
+
+def max_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The rows that raise the kernel coverage of the pool most, by `MaxHerding`."""
+    from skactiveml.pool import MaxHerding
+
+    reason = "raises the coverage of the pool by {score:.5f}"
+    return _picked(candidates, count, sample, lambda seed: MaxHerding(random_state=seed), reason, "coverage")
+
+
+def falcun(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """Doubtful rows with unlike probabilities, by `Falcun`."""
+    from skactiveml.pool import Falcun
+
+    candidates.require_probabilities("falcun")
+    reason = "doubtful, unlike the rest of the batch"
+    return _picked(candidates, count, sample, lambda seed: Falcun(random_state=seed), reason, "doubt", "clf")
+
+
+def clue(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The rows nearest to the centres of an entropy-weighted k-means, by `Clue`."""
+    from skactiveml.pool import Clue
+
+    candidates.require_probabilities("clue")
+    options = {"random_state": candidates.seed % 2**32}
+    return _picked(
+        candidates, count, sample,
+        lambda seed: Clue(random_state=seed, cluster_algo_dict=options),
+        "centre of a doubtful region", "doubt", "estimator",
+    )  # fmt: skip
+
+
+def drop_query(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """Centres of the rows on which the committee mostly contradicts its consensus, by `DropQuery`.
+
+    The committee's members stand for the dropout predictions of the original, which need a model.
+    """
+    from skactiveml.pool import DropQuery
+
+    members = len(candidates.require_committee("drop_query"))
+    options = {"random_state": candidates.seed % 2**32}
+    return _picked(
+        candidates, count, sample,
+        lambda seed: DropQuery(
+            n_dropout_samples=max(members, 3), random_state=seed, cluster_algo_dict=options
+        ),
+        "centre of a disputed region", "disagreement", "clf",
+    )  # fmt: skip
+
+
+def _parzen_window(candidates: Candidates) -> SkactivemlClassifier:
+    """The classes of labelled rows nearby, weighted by distance: evidence that needs no trained model."""
+    from skactiveml.classifier import ParzenWindowClassifier
+
+    known = candidates.labelled_class >= 0
+    window = ParzenWindowClassifier(classes=np.arange(len(candidates.class_weights)))
+    return window.fit(
+        candidates.labelled[known].astype(np.float64), candidates.labelled_class[known].astype(np.float64)
+    )
+
+
+def epistemic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The rows about which more labels nearby would tell most, by `EpistemicUncertaintySampling`.
+
+    The evidence is that of a Parzen window on the labelled geometry. Raises PipelineError for more than two classes.
+    """
+    if len(candidates.class_weights) != 2:
+        what = "strategy 'epistemic' is for two classes"
+        raise PipelineError(PARAM, what, "use `probabilistic`, which rests on the same evidence")
+    from skactiveml.pool import EpistemicUncertaintySampling
+
+    window = _parzen_window(candidates)
+    return _picked(
+        candidates, count, sample, lambda seed: EpistemicUncertaintySampling(random_state=seed),
+        "little evidence nearby, epistemic uncertainty {score:.3f}", "uncertain",
+        extra={"clf": window, "fit_clf": False},
+    )  # fmt: skip
+
+
+def probabilistic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
+    """The rows of the highest expected gain by label density and evidence nearby, by `ProbabilisticAL` (McPAL)."""
+    from skactiveml.pool import ProbabilisticAL
+
+    window = _parzen_window(candidates)
+    return _picked(
+        candidates, count, sample, lambda seed: ProbabilisticAL(random_state=seed),
+        "expected gain {score:.4f}", "uncertain", extra={"clf": window, "fit_clf": False},
+    )  # fmt: skip

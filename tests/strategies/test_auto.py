@@ -1,0 +1,89 @@
+"""The default: what it measures, how it decides, and that what it says is what it did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import Make
+
+from stages.strategies.auto import auto, floor_weights, roc_area
+from stages.strategies.herding import drawn, max_herding, uncertainty_herding
+from stages.strategies.registry import resolve
+
+
+def test_the_roc_area_of_a_perfect_order_is_one_and_of_ties_one_half() -> None:
+    wrong = np.array([False, False, True, True])
+    assert roc_area(np.array([0.1, 0.2, 0.8, 0.9]), wrong)[0] == 1
+    assert roc_area(np.array([0.9, 0.8, 0.2, 0.1]), wrong)[0] == 0
+    assert roc_area(np.full(4, 0.5), wrong)[0] == 0.5
+    assert roc_area(np.array([0.1, 0.8, 0.2, 0.9]), wrong)[0] == 0.75
+
+
+def test_the_standard_error_of_the_area_is_hanley_and_mcneils() -> None:
+    # A = 3/4, 2 wrong and 2 right: Q1 = 0.6, Q2 = 9/14; (3/16 + (0.6 - 9/16) + (9/14 - 9/16)) / 4 under the root
+    expected = np.sqrt((3 / 16 + 0.6 - 9 / 16 + 9 / 14 - 9 / 16) / 4)
+    assert np.isclose(roc_area(np.array([0.1, 0.8, 0.2, 0.9]), np.array([False, False, True, True]))[1], expected)
+
+
+def test_without_errors_nothing_speaks_against_doubt_and_without_successes_nothing_for_it() -> None:
+    assert roc_area(np.ones(3), np.zeros(3, bool)) == (1.0, 0.0)
+    assert roc_area(np.ones(3), np.ones(3, bool)) == (0.0, 0.0)
+
+
+def test_doubt_that_tells_errors_is_used(make: Make) -> None:
+    candidates = replace(
+        make(k=2), labelled=make().labelled[:4], labelled_class=np.array([0, 1, 1, 1]),
+        held_out=np.array([[0.95, 0.05], [0.05, 0.95], [0.55, 0.45], [0.55, 0.45]]),
+    )  # fmt: skip
+    assert resolve("auto")(candidates, 5).regime == "doubtful and diverse"
+
+
+def test_doubt_that_is_noise_is_not_used_and_the_reason_gives_the_figures(make: Make) -> None:
+    candidates = replace(
+        make(k=2), labelled=make().labelled[:4], labelled_class=np.array([0, 1, 0, 1]),
+        held_out=np.array([[0.6, 0.4], [0.4, 0.6], [0.1, 0.9], [0.9, 0.1]]),
+    )  # fmt: skip
+    ranking = resolve("auto")(candidates, 5)
+    assert ranking.regime == "typical and diverse"
+    assert ranking.positions.tolist() == resolve("max_herding")(candidates, 5).positions.tolist()
+    assert ranking.reasons[0].endswith("doubt does not tell errors yet (area 0.00 ± 0.00 on 4 held-out labels)")
+
+
+def test_a_class_that_is_surely_recalled_weighs_one_and_an_unseen_class_two(make: Make) -> None:
+    candidates = make(k=3, m=100)
+    classes = np.repeat([0, 1], 50)
+    rows = np.eye(3)[classes]
+    weights = floor_weights(replace(candidates, labelled_class=classes, held_out=rows), 0.6)
+    assert weights.tolist() == [1, 1, 2]
+
+
+def test_the_floor_weight_follows_the_lower_wilson_bound(make: Make) -> None:
+    # 1 of 2 recalled: Wilson 95 % lower bound = (1 + z^2 / 2 - z sqrt(1/2 + z^2 / 4)) / (2 + z^2) = 0.0945
+    candidates = replace(make(k=2, m=2), labelled_class=np.zeros(2, np.intp), held_out=np.eye(2))
+    assert np.allclose(floor_weights(candidates, 0.5), [1 + (0.5 - 0.0945312) / 0.5, 2])
+
+
+def test_equal_doubt_makes_uncertainty_herding_max_herding(make: Make) -> None:
+    candidates = replace(make(k=2), probabilities=np.full((120, 2), 0.5))
+    plain, doubtful = (rank_(candidates, 20).positions.tolist() for rank_ in (max_herding, uncertainty_herding))
+    assert plain == doubtful
+
+
+def test_the_first_of_two_groups_to_be_asked_is_the_doubtful_one(make: Make) -> None:
+    candidates = make(n=40, k=2, d=2)
+    two = np.repeat(np.array([[1, 0], [0, 1]], np.float32), 20, axis=0)
+    spread = two + np.random.default_rng(0).normal(scale=0.01, size=two.shape).astype(np.float32)
+    sure = np.repeat([[1.0, 0.0], [0.6, 0.4]], 20, axis=0)
+    ranking = auto(replace(candidates, geometry=spread, probabilities=sure, labelled=-two[:12]), 2)
+    assert ranking.positions[0] >= 20
+
+
+@pytest.mark.parametrize("sample", [10, 50])
+def test_a_bounded_draw_keeps_the_sum_of_doubt_and_prefers_the_doubtful(sample: int) -> None:
+    doubt = np.concatenate([np.zeros(500), np.ones(100)])
+    rows, mass = drawn(doubt, sample)
+    assert len(rows) == len(set(rows.tolist())) == sample
+    assert (rows >= 500).all()
+    assert np.isclose(mass.sum(), doubt.sum())

@@ -1,0 +1,62 @@
+"""No near duplicates in a batch or of what is labelled, whatever the strategy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import Make
+
+from stages.strategies.redundancy import guarded, reach
+from stages.strategies.registry import resolve
+
+
+@pytest.mark.parametrize("name", ["random", "margin", "auto", "dbal", "typiclust", "ranked_batch"])
+def test_of_identical_rows_one_is_asked(name: str, make: Make) -> None:
+    candidates = make(n=60)
+    twins = replace(candidates, geometry=np.repeat(candidates.geometry[:20], 3, axis=0))
+    ranking, passed = guarded(resolve(name), twins, 10, threshold=0.98)
+    assert len(set((ranking.positions // 3).tolist())) == 10
+    assert all(not item.like or twins.ids.index(item.like) in ranking.positions for item in passed)
+    assert {item.position // 3 for item in passed} <= set((ranking.positions // 3).tolist())
+
+
+def test_what_resembles_a_labelled_row_is_passed_over_and_told(make: Make) -> None:
+    candidates = make(n=30)
+    known = replace(candidates, labelled=candidates.geometry[:10].copy(), labelled_class=np.arange(10) % 3)
+    ranking, passed = guarded(resolve("random"), known, 30, threshold=0.98)
+    assert sorted(ranking.positions.tolist()) == list(range(10, 30))
+    assert sorted(item.position for item in passed) == list(range(10))
+    assert {item.like for item in passed} == {""}
+    assert all(item.similarity > 0.999 for item in passed)
+
+
+def test_without_duplicates_the_batch_is_the_strategys_own(make: Make) -> None:
+    candidates = make()
+    plain = resolve("margin")(candidates, 20)
+    ranking, passed = guarded(resolve("margin"), candidates, 20, threshold=0.999)
+    assert ranking.positions.tolist() == plain.positions.tolist()
+    assert passed == []
+
+
+def test_a_threshold_above_one_turns_the_guard_off(make: Make) -> None:
+    candidates = replace(make(n=9), geometry=np.zeros((9, 5), np.float32))
+    assert len(guarded(resolve("random"), candidates, 9, threshold=2.0)[0].positions) == 9
+
+
+def test_a_pool_of_one_repeated_row_gives_one_pick(make: Make) -> None:
+    candidates = make(n=9)
+    same = replace(candidates, geometry=np.repeat(candidates.geometry[:1], 9, axis=0))
+    ranking, passed = guarded(resolve("random"), same, 5, threshold=0.98)
+    assert len(ranking.positions) == 1
+    assert len(passed) == 8
+
+
+def test_in_a_crowded_line_near_means_nearer_than_usual() -> None:
+    line = np.linspace(-1, 1, 201, dtype=np.float32)[:, None]  # neighbours 0.01 apart: similarity 0.99995
+    assert np.isclose(reach(line, 0.98), 0.005**2, rtol=1e-3)
+
+
+def test_among_distant_rows_near_means_the_threshold() -> None:
+    assert np.isclose(reach(np.eye(5, dtype=np.float32), 0.98), 0.04)

@@ -1,0 +1,301 @@
+"""Collecting: checked row by row, the same state however often and in whatever pieces it is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rounds import collect
+from rounds.project import Project
+from rounds.surfaces.desk import Desk
+from stages import _prodigy, import_labels
+from stages._canonical import Row, jsonl, read_jsonl, write_jsonl
+from stages._errors import PipelineError
+from tests.surfaces.conftest import LABELS, MakeProject, params_text, text_tasks, write_round
+
+State = list[tuple[str | None, str, str, str | None]]
+
+
+def row(n: int, label: str | None = "positive", *, who: str = "alex", at: float = 1, **changes: object) -> Row:
+    """A db-out row about the n-th of the usual tasks."""
+    task = text_tasks(["good", "bad", "so so"])[n]
+    verdict: _prodigy.Verdict = "accept" if label else "ignore"
+    return {
+        **_prodigy.answer_row(task, label=label, answer=verdict, annotator=who, dataset="ds", at=at),
+        **changes,
+    }
+
+
+def state(project: Project) -> State:
+    answers = collect.standing(project.last_round(), LABELS)
+    return [(answer.id, answer.annotator, answer.kind, answer.label) for answer in answers]
+
+
+def write(name: str, rows: Sequence[Row]) -> Path:
+    path = Path(name)
+    write_jsonl(path, rows)
+    return path
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(collect.command, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.output
+
+
+def test_a_db_out_export_is_brought_home_and_told(make_project: MakeProject) -> None:
+    project = make_project()
+    write("answers.jsonl", [row(0), row(1, None), row(0, "neutral", at=2, flagged=True)])
+    code, told = run("answers.jsonl")
+    assert code == 0
+    assert told.splitlines() == [
+        "answers (prodigy): 3 rows: 2 answered, 1 skipped, 1 flagged, 1 superseded; 3 new",
+        "round 1: 2 of 3 items are answered",
+        "  missing: p-2",
+        "collect: done; next: rounds close",
+    ]
+    assert state(project) == [("p-0", "alex", "label", "neutral"), ("p-1", "alex", "skip", None)]
+
+
+def test_a_second_time_nothing_changes(make_project: MakeProject) -> None:
+    project = make_project()
+    write("answers.jsonl", [row(0), row(1)])
+    run("answers.jsonl")
+    target = project.last_round().answers / "answers.jsonl"
+    before = target.stat()
+    code, told = run("answers.jsonl")
+    assert (code, "0 new" in told) == (0, True)
+    assert (target.stat().st_mtime_ns, target.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_bad_rows_are_told_with_their_lines_and_kept_aside_and_good_ones_are_taken(make_project: MakeProject) -> None:
+    project = make_project()
+    bad = [
+        row(0, al_id="p-99"),
+        row(0, al_batch="other"),
+        row(0, "Positive"),
+        {**row(0), "accept": ["positive", "neutral"]},
+    ]
+    write("answers.jsonl", [row(0), *bad])
+    with Path("answers.jsonl").open("ab") as file:
+        file.write(b"{torn")
+    code, told = run("answers.jsonl")
+    assert code == 0
+    assert told.splitlines()[:8] == [
+        "answers (prodigy): 6 rows: 1 answered, 1 unknown ids, 1 wrong batch, 1 unknown labels, 2 malformed; 1 new",
+        "  answers:2: id 'p-99' was not asked",
+        "  answers:3: batch 'other' is not the one that was asked",
+        "  answers:4: label 'Positive' is not in labels (did you mean 'positive'?)",
+        "  answers:5: 2 choices (positive, neutral) where one label is asked for",
+        "  answers:6: not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))",
+        "  the 5 rows that cannot be used are in answers.jsonl.bad.jsonl",
+        "round 1: 1 of 3 items are answered",
+    ]
+    aside = read_jsonl(Path("answers.jsonl.bad.jsonl"))
+    assert [kept["line"] for kept in aside] == [2, 3, 4, 5, 6]
+    assert aside[0]["row"] == bad[0]
+    assert state(project) == [("p-0", "alex", "label", "positive")]
+
+
+def test_strict_refuses_the_whole_file_and_writes_nothing(make_project: MakeProject) -> None:
+    project = make_project()
+    write("answers.jsonl", [row(0), row(0, "x")])
+    code, told = run("--strict", "answers.jsonl")
+    assert code == 1
+    assert told.startswith("error: answers:2: label 'x' is not in labels")
+    assert list(project.last_round().answers.iterdir()) == []
+    assert not Path("answers.jsonl.bad.jsonl").exists()
+
+
+def test_a_dry_run_tells_the_same_and_writes_nothing(make_project: MakeProject) -> None:
+    project = make_project()
+    write("answers.jsonl", [row(0), row(0, "x")])
+    code, told = run("--dry-run", "answers.jsonl")
+    assert (code, "1 answered, 1 unknown labels; 1 new" in told) == (0, True)
+    assert list(project.last_round().answers.iterdir()) == []
+    assert not Path("answers.jsonl.bad.jsonl").exists()
+
+
+def test_differing_annotators_and_one_person_under_two_names_are_told(make_project: MakeProject) -> None:
+    make_project()
+    rows = [row(0, who="ana"), row(0, "negative", who="bo"), row(1, who="Ana"), row(2, None, who="bo")]
+    write("answers.jsonl", rows)
+    _, told = run("answers.jsonl")
+    assert "  annotators differ on p-0: ana positive, bo negative" in told
+    assert "  one person under several names? Ana, ana" in told
+
+
+def test_rows_of_earlier_rounds_come_along_and_are_passed_over(make_project: MakeProject) -> None:
+    project = make_project()
+    write_round(project.root, 2, text_tasks(["good", "bad", "so so"], batch="b2"), "b2")
+    write("answers.jsonl", [row(0), row(0, al_batch="b2")])
+    _, told = run("answers.jsonl")
+    assert "2 rows: 1 answered, 1 of earlier rounds; 1 new" in told
+    assert [path.parent.parent.name for path in project.rounds_folder.glob("*/answers/*.jsonl")] == ["002"]
+
+
+def test_answers_that_lost_their_id_are_found_by_their_content(make_project: MakeProject) -> None:
+    project = make_project()
+    write("answers.jsonl", [{"text": "bad", "accept": ["negative"], "answer": "accept"}])
+    run("answers.jsonl")
+    assert state(project) == [("p-1", "anonymous", "label", "negative")]
+
+
+def test_a_text_that_was_changed_after_the_export_is_told(make_project: MakeProject) -> None:
+    make_project()
+    write("answers.jsonl", [row(0, text="good ")])
+    assert "1 with another text than asked" in run("answers.jsonl")[1]
+
+
+def test_files_of_several_tools_at_once(make_project: MakeProject) -> None:
+    project = make_project()
+    Path("bo.csv").write_text("id,label\np-1,negative\n")
+    Path("cy.jsonl").write_text(json.dumps({"id": 1, "text": "so so", "label": ["neutral"]}) + "\n")
+    write("ana.jsonl", [row(0, who="ana")])
+    code, told = run("bo.csv", "cy.jsonl", "ana.jsonl")
+    assert code == 0
+    assert [line.split(":")[0] for line in told.splitlines()[:3]] == ["bo (csv)", "cy (doccano)", "ana (prodigy)"]
+    assert [(who, label) for _, who, _, label in state(project)] == [
+        ("ana", "positive"),
+        ("bo", "negative"),
+        ("cy", "neutral"),
+    ]
+
+
+def test_a_file_named_like_a_session_of_the_page_does_not_touch_that_sessions_file(make_project: MakeProject) -> None:
+    project = make_project()
+    write("session-ana.jsonl", [row(0)])
+    run("session-ana.jsonl")
+    assert [path.name for path in project.last_round().answer_files()] == ["collected-session-ana.jsonl"]
+
+
+def test_what_cannot_be_collected_is_refused_in_one_line(make_project: MakeProject) -> None:
+    project = make_project()
+    inside = project.last_round().answers / "x.jsonl"
+    write_jsonl(inside, [row(0)])
+    for arguments, why in [
+        ((str(inside),), "it is in its place already"),
+        (("none.jsonl",), "cannot be read (No such file or directory)"),
+        (("stages",), "cannot be read (Is a directory)"),
+        (("dvc.yaml",), "the file has no rows"),
+        (("--from", "label-studio"), "it needs --url and --token-file"),
+    ]:
+        code, told = run(*arguments)
+        assert (code, why in told, told.count("\n")) == (1, True, 1)
+    assert run()[0] == 2
+
+
+def test_a_closed_round_takes_nothing_more(make_project: MakeProject) -> None:
+    project = make_project()
+    project.last_round().closed_early.write_text("{}")
+    with pytest.raises(PipelineError, match="this round is closed"):
+        collect.collect(project, [write("answers.jsonl", [row(0)])])
+
+
+ANSWERS = st.lists(
+    st.builds(
+        row,
+        st.integers(0, 2),
+        st.none() | st.sampled_from(LABELS),
+        who=st.sampled_from(["ana", "bo"]),
+        at=st.integers(0, 10**6).map(float),
+    ),
+    max_size=8,
+    unique_by=lambda one: one["_timestamp"],
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ANSWERS, st.data())
+def test_any_order_repetition_and_split_of_the_files_gives_the_same_state(rows: list[Row], data: st.DataObject) -> None:
+    states = []
+    for rearrange in (False, True):
+        root = Path(tempfile.mkdtemp())
+        try:
+            project = bare_project(root)
+            pieces = [rows]
+            if rearrange:
+                again = data.draw(st.lists(st.sampled_from(rows))) if rows else []
+                mixed = data.draw(st.permutations(rows + again))
+                cut = data.draw(st.integers(0, len(mixed)))
+                pieces = data.draw(st.permutations([mixed[:cut], mixed[cut:], mixed[:cut]]))
+            for number, piece in enumerate(pieces):
+                if piece:
+                    (root / f"part-{number}.jsonl").write_bytes(jsonl(piece))
+                    collect.collect(project, [root / f"part-{number}.jsonl"])
+            states.append(state(project))
+        finally:
+            shutil.rmtree(root)
+    assert states[0] == states[1]
+
+
+def bare_project(root: Path, texts: Sequence[str] = ("good", "bad", "so so")) -> Project:
+    """As `make_project` makes it, in a folder of one's own (hypothesis runs many)."""
+    (root / "params.yaml").write_text(params_text(), encoding="utf-8")
+    write_round(root, 1, text_tasks(texts), "b1")
+    return Project(root)
+
+
+def by_page(project: Project, name: str, label: str) -> None:
+    """Answer the first item as the page does."""
+    desk = Desk(project, project.last_round(), idle=600, clock=lambda: 1_700_000_000.0)
+    session = desk.session(name)
+    taken = desk.take(session, 0, "accept", label, key=f"{name}-12345678", replaces="")
+    assert taken is not None
+    taken.save()
+    desk.close()
+
+
+ODD = st.text(st.characters(codec=None, exclude_categories=()), max_size=60) | st.sampled_from(
+    ["\u200bzero\u200dwidth", "<b>&amp;</b>\r\n", "أهلا\u202e", "\ud800", "y" * 100_000, "", " ", "\x85\u2028"]
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ODD, st.sampled_from(LABELS), st.booleans())
+def test_any_text_comes_home_from_export_answer_and_collect_with_its_id_and_label(
+    text: str, label: str, lost: bool
+) -> None:
+    root = Path(tempfile.mkdtemp())
+    try:
+        project = bare_project(root, [text])
+        exported = project.last_round().tasks()[0]
+        answered = _prodigy.answer_row(exported, label=label, answer="accept", annotator="ana", dataset="ds", at=1)
+        if lost:
+            answered = {key: value for key, value in answered.items() if not key.startswith("al_") and key != "meta"}
+        (root / "one.jsonl").write_text(json.dumps(answered))
+        collect.collect(project, [root / "one.jsonl"])
+        assert state(project) == [("p-0", "ana", "label", label)]
+        by_page(project, "bo", label)
+        imported = import_labels.answers_of(project.last_round().folder, "b1", [exported], list(LABELS))
+        said = [(answer.id, answer.annotator, answer.label) for answer, _ in imported]
+        assert said == [("p-0", "ana", label), ("p-0", "bo", label)]
+    finally:
+        shutil.rmtree(root)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["good", "label", "id", "batch", "json", "list"]), max_size=12))
+def test_as_many_rows_are_accounted_for_as_were_in_the_file(kinds: list[str]) -> None:
+    from rounds.surfaces import formats
+
+    made = {
+        "good": json.dumps(row(0)),
+        "label": json.dumps(row(0, "nope")),
+        "id": json.dumps(row(0, al_id="q")),
+        "batch": json.dumps(row(0, al_batch="old")),
+        "json": "{",
+        "list": "[1]",
+    }
+    data = "\n\n".join(["", *(made[kind] for kind in kinds)]).encode()
+    _, items = formats.read(Path("x"), data, "prodigy")
+    found = collect.sort_out(items, text_tasks(["good"]), LABELS, "b1", frozenset({"old"}))
+    assert len(found.good) + len(found.bad) + found.earlier + found.unanswered == len(kinds)

@@ -1,0 +1,378 @@
+"""A person's round in a real browser: by keyboard alone, with company, through reloads and crashes.
+
+Needs Debian's `chromium` and Playwright (extra `browser`), and npm for the accessibility checker; skips
+without. LABELROUNDS_SCREENSHOTS=docs/images makes the pictures of the documentation anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rounds.project import Project
+from stages import _prodigy
+from stages._canonical import Row, numbered_rows
+from tests.surfaces.conftest import MakeProject
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra `browser`)")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
+]
+AXE = "axe-core@4.14.1"
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = [str(digit) for digit in range(10)]
+# settle() runs when the line is on the disk and the response is not yet sent: the worst moment to die in
+DIES_ONCE_SAVED = """
+import os, signal
+from rounds.surfaces.desk import Desk
+Desk.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Server:
+    """`rounds annotate` in a process of its own, on one port through all its lives."""
+
+    def __init__(self, project: Project) -> None:
+        self._root, self._port = project.root, "0"
+        self.start()
+
+    def start(self, first: str = "") -> None:
+        code = f"{first}\nfrom rounds.annotate import command\ncommand(['--port', '{self._port}'])"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=self._root,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        told = re.search(r"http://127\.0\.0\.1:(\d+)/", self._process.stderr.readline())
+        assert told is not None
+        self.url, self._port = told[0], told[1]
+
+    def stand_still(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> None:
+        self._process.wait(timeout=20)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def interrupt(self) -> str:
+        """Ctrl-C; what it says last."""
+        self._process.send_signal(signal.SIGINT)
+        said: str = self._process.communicate(timeout=20)[1]
+        return said.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    servers = []
+
+    def start(project: Project) -> Server:
+        servers.append(Server(project))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def axe(pytestconfig: pytest.Config) -> str:
+    """The source of the accessibility checker, fetched from npm once."""
+    folder = Path(pytestconfig.cache.mkdir("axe")) if pytestconfig.cache else Path(".pytest_cache/axe")
+    file = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if not file.is_file():
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"{AXE} cannot be fetched from npm: {error}")
+    return file.read_text(encoding="utf-8")
+
+
+def open_page(chromium: Any, url: str, **options: Any) -> Any:
+    """A fresh browser profile on `url`; a script error or a policy violation fails the test at the next `calm`."""
+    page = chromium.new_context(**options).new_page()
+    page.set_default_timeout(15_000)
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda line: line.type == "error" and page.faults.append(line.text))
+    page.on("dialog", lambda dialog: page.faults.append(dialog.message))
+    page.goto(url)
+    return page
+
+
+def item(page: Any, number: int) -> None:
+    """Wait for a card."""
+    playwright.expect(page.get_by_role("heading", level=2, name=f"Item {number}", exact=True)).to_be_visible()
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def violations(page: Any, axe: str) -> list[str]:
+    """What axe-core finds wrong by WCAG 2.2 A and AA and by its best practices."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+
+def standing(project: Project) -> list[tuple[str | None, str, str, str | None]]:
+    """(id, annotator, kind, label) of every standing answer."""
+    rows = [
+        (_prodigy.read_answer(row), (path.name, line))
+        for path in project.last_round().answer_files()
+        for line, row in numbered_rows(path)
+    ]
+    return [(a.id, a.annotator, a.kind, a.label) for a, _ in _prodigy.keep_last(rows)]
+
+
+def digit_tasks(count: int) -> list[Row]:
+    """scikit-learn's digits as pictures."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    tasks = []
+    for n, pixels in enumerate(load_digits().images[:count]):
+        file = io.BytesIO()
+        Image.fromarray((255 - pixels * 15.9).astype(np.uint8)).save(file, "PNG")
+        uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        tasks.append(_prodigy.task({"image": uri}, DIGITS, al_id=f"d-{n}", batch_id="b1", rank=n + 1, score=0.5))
+    return tasks
+
+
+def shoot(page: Any, name: str) -> None:
+    """A picture for the documentation, when it is asked for."""
+    if folder := os.environ.get("LABELROUNDS_SCREENSHOTS"):
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=ROOT / folder / f"{name}.png")
+
+
+def test_a_person_labels_a_whole_round_of_digits_by_keyboard_alone(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
+    project = make_project(tasks=digit_tasks(12), labels=DIGITS)
+    server = serve(project)
+    page = open_page(chromium, server.url)
+    press(page, "Tab", *"Ana", "Enter")
+    for n in range(12):
+        item(page, n + 1)
+        press(page, str(n % 10), "a")  # the first ten pictures are 0 to 9, then 0, 1
+    playwright.expect(page.get_by_text("The batch is done")).to_be_visible()
+    playwright.expect(page.get_by_text("rounds close")).to_be_visible()
+    assert standing(project) == sorted((f"d-{n}", "ana", "label", str(n % 10)) for n in range(12))
+    assert page.faults == []
+    assert server.interrupt() == "annotate: 12 of 12 items are labelled (ana 12); next: rounds close"
+
+
+def test_skip_reject_flag_undo_and_a_change_in_the_history_by_keyboard_alone(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
+    project = make_project(["one", "two", "three", "four"])
+    page = open_page(chromium, serve(project).url + "?session=ana")
+    item(page, 1)
+    press(page, "a")
+    playwright.expect(page.get_by_role("alert")).to_have_text("Choose a label first.")
+    press(page, "1", "Enter")
+    item(page, 2)
+    press(page, "Space")
+    item(page, 3)
+    press(page, "x")
+    item(page, 4)
+    press(page, "Control+s", "Backspace")
+    item(page, 3)
+    press(page, "Backspace")
+    item(page, 2)
+    press(page, "f", "2", "a")
+    item(page, 3)
+    press(page, "3", "a")
+    item(page, 4)
+    first = page.get_by_role("button", name="Change item 1, answered positive")
+    first.focus()
+    press(page, "Enter")
+    playwright.expect(page.get_by_role("heading", name="Change item 1")).to_be_focused()
+    playwright.expect(page.get_by_role("radio", name="positive")).to_be_checked()
+    press(page, "Escape")
+    item(page, 4)
+    first.focus()
+    press(page, "Enter")
+    playwright.expect(page.get_by_role("heading", name="Change item 1")).to_be_focused()
+    press(page, "3", "a")
+    item(page, 4)
+    assert standing(project) == [
+        ("p-0", "ana", "label", "neutral"),
+        ("p-1", "ana", "label", "negative"),
+        ("p-2", "ana", "label", "neutral"),
+    ]
+    flagged = [row["al_id"] for _, row in numbered_rows(project.last_round().answer_files()[0]) if "flagged" in row]
+    assert flagged == ["p-1"]
+    assert page.faults == []
+
+
+def test_two_annotators_at_once_share_the_batch(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+    project = make_project([str(n) for n in range(5)])
+    url = serve(project).url
+    ana, bo = (open_page(chromium, f"{url}?session={name}") for name in ("ana", "bo"))
+    item(ana, 1)
+    item(bo, 2)
+    press(ana, "1", "a")
+    item(ana, 3)
+    press(bo, "2", "a")
+    item(bo, 4)
+    press(ana, "1", "a")
+    item(ana, 5)
+    press(bo, "2", "a")
+    playwright.expect(bo.get_by_text("Nothing left for you at the moment")).to_be_visible()
+    press(ana, "1", "a")
+    playwright.expect(ana.get_by_text("The batch is done")).to_be_visible()
+    said = [(name, label) for _, name, _, label in standing(project)]
+    assert said == [("ana", "positive"), ("bo", "negative")] * 2 + [("ana", "positive")]
+
+
+def test_a_second_tab_of_one_session_cannot_answer_twice(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+    project = make_project()
+    one = open_page(chromium, serve(project).url + "?session=ana")
+    item(one, 1)
+    two = one.context.new_page()
+    two.goto(one.url)
+    item(two, 1)
+    press(one, "1", "a")
+    item(one, 2)
+    press(two, "2", "a")
+    playwright.expect(two.get_by_role("alert")).to_have_text(re.compile("answered meanwhile"))
+    item(two, 2)
+    assert standing(project) == [("p-0", "ana", "label", "positive")]
+
+
+def test_a_reload_in_the_middle_shows_the_same_card(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+    page = open_page(chromium, serve(make_project()).url + "?session=ana")
+    item(page, 1)
+    press(page, "1", "a")
+    item(page, 2)
+    page.reload()
+    item(page, 2)
+    playwright.expect(page.get_by_text("1 of 3")).to_be_visible()
+
+
+@pytest.mark.parametrize("moment", ["before the answer is saved", "after it is saved and before it is acknowledged"])
+def test_killed_between_click_and_response_the_answer_is_there_once_after_the_restart(
+    make_project: MakeProject, serve: Any, chromium: Any, moment: str
+) -> None:
+    project = make_project()
+    server = serve(project)
+    if moment.startswith("after"):
+        server.kill()
+        server.start(DIES_ONCE_SAVED)
+    page = open_page(chromium, server.url + "?session=ana")
+    item(page, 1)
+    page.get_by_role("radio", name="negative").check()
+    if moment.startswith("after"):
+        page.get_by_role("button", name="Accept").click()
+        server.wait()
+    else:
+        server.stand_still()
+        page.get_by_role("button", name="Accept").click()
+        server.kill()
+    playwright.expect(page.get_by_role("alert")).to_have_text(re.compile("Not saved yet"))
+    item(page, 1)
+    server.start()
+    item(page, 2)
+    press(page, "1", "a")
+    item(page, 3)
+    rows = [row for path in project.last_round().answer_files() for _, row in numbered_rows(path)]
+    assert [(row["al_id"], row["accept"]) for row in rows] == [("p-0", ["negative"]), ("p-1", ["positive"])]
+
+
+def test_a_script_in_a_pool_row_is_shown_as_text(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+    odd = "<script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}}"
+    page = open_page(chromium, serve(make_project([odd, "b"])).url + "?session=ana")
+    playwright.expect(page.locator("#content")).to_have_text(odd)
+    press(page, "1", "a")
+    item(page, 2)
+    playwright.expect(page.get_by_role("button", name="Change item 1")).to_contain_text("<script>")
+    assert page.faults == []
+
+
+def test_one_of_many_labels_is_found_by_typing(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+    labels = [f"intent {n}" for n in range(40)] + ["card arrival"]
+    project = make_project(["where is it", "b"], labels=labels)
+    page = open_page(chromium, serve(project).url + "?session=ana")
+    item(page, 1)
+    press(page, "/", *"arriv", "Enter", "a")
+    item(page, 2)
+    assert standing(project) == [("p-0", "ana", "label", "card arrival")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1100, 760), (390, 844)])
+def test_the_accessibility_checker_finds_nothing(
+    make_project: MakeProject, serve: Any, chromium: Any, axe: str, scheme: str, size: tuple[int, int]
+) -> None:
+    guide = "surface: {instructions: guide.md}\n"
+    tasks = digit_tasks(3)
+    project = make_project(tasks=tasks, labels=DIGITS, surface=guide)
+    (project.root / "guide.md").write_text("# Digits\n\nLabel what you *see*.\n")
+    url = serve(project).url
+    view = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": scheme}
+    page = open_page(chromium, url, **view)
+    playwright.expect(page.get_by_role("heading", name="Who is labelling?")).to_be_visible()
+    assert violations(page, axe) == []
+    page.goto(url + "?session=ana")
+    item(page, 1)
+    press(page, "0", "a")
+    item(page, 2)
+    for summary in page.get_by_role("group").filter(has=page.locator("summary")).all():
+        summary.locator("summary").click()
+    press(page, "a")
+    assert violations(page, axe) == []
+    press(page, "1", "f")
+    shoot(page, f"page-{scheme}" if size[0] > 1000 else f"page-{scheme}-phone")
+    page.get_by_role("button", name="Change item 1").click()
+    playwright.expect(page.get_by_role("heading", name="Change item 1")).to_be_focused()
+    assert violations(page, axe) == []
+    press(page, "Escape")
+    for n in (2, 3):
+        item(page, n)
+        press(page, str(n - 1), "a")
+    playwright.expect(page.get_by_text("The batch is done")).to_be_visible()
+    assert violations(page, axe) == []
+
+
+def test_long_content_is_scrolled_by_keyboard_and_passes_the_checker(
+    make_project: MakeProject, serve: Any, chromium: Any, axe: str
+) -> None:
+    labels = [f"intent {n}" for n in range(77)]
+    page = open_page(chromium, serve(make_project(["word " * 20_000], labels=labels)).url + "?session=ana")
+    item(page, 1)
+    playwright.expect(page.get_by_role("region", name="The item")).to_have_attribute("tabindex", "0")
+    assert violations(page, axe) == []

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages._identity import order_key, stratified_folds
+from stages._learning import softmax
+from stages._ledger import Labels
+from stages._params import Params
+from stages._scoring import expected_calibration_error, wilson
+from stages.calibrate import calibrate, choose, drawn_at_random, isotonic, sigmoid, temperature
+
+
+def params(**options: object) -> Params:
+    return Params.model_validate(
+        {
+            "seed": 1,
+            "labels": ["a", "b", "c"],
+            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
+            "features": {"kind": "numeric", "vectors": "v"},
+            "model": {"path": "sklearn.linear_model.LogisticRegression"},
+            "calibrate": options,
+        }
+    )
+
+
+def honest(n: int, scale: float, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose truth is drawn from softmax(logits), then multiplied by `scale`: above 1 is overconfident."""
+    rng = np.random.default_rng(draw)
+    scores = rng.normal(size=(n, 3)) * 2
+    truth = np.array([rng.choice(3, p=row) for row in softmax(scores)])
+    return scores * scale, truth
+
+
+def test_softmax_keeps_a_class_that_was_never_seen_at_zero() -> None:
+    p = softmax(np.array([[0.0, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]]))
+    assert p[0].tolist() == [0.5, 0.5, 0.0]
+    assert p[1] == pytest.approx([1 / 3] * 3)
+
+
+def test_ece_by_hand() -> None:
+    confidence = np.array([0.95, 0.95, 0.55, 0.55])
+    correct = np.array([True, False, True, True])
+    assert expected_calibration_error(confidence, correct, 10) == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
+
+
+def test_wilson_by_hand() -> None:
+    low, high = wilson(8, 10)
+    assert (low, high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0, 4.0])
+def test_temperature_recovers_the_scale_that_was_put_in(scale: float) -> None:
+    scores, truth = honest(20_000, scale)
+    fitted = temperature(scores, truth)
+    assert fitted(scores) == pytest.approx(softmax(scores, scale), abs=0.02)
+
+
+@pytest.mark.parametrize("fitter", [temperature, sigmoid, isotonic])
+def test_every_map_gives_probabilities_and_repairs_overconfidence(fitter) -> None:
+    scores, truth = honest(3000, 4.0)
+    new, new_truth = honest(3000, 4.0, draw=1)
+    before = softmax(new)
+    after = fitter(scores, truth)(new)
+    assert after.sum(axis=1) == pytest.approx(np.ones(3000))
+    assert after.min() >= 0
+
+    def ece(p: np.ndarray) -> float:
+        return expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == new_truth, 10)
+
+    assert ece(before) > 0.1
+    assert ece(after) < 0.05
+
+
+@pytest.mark.parametrize("fitter", [temperature, sigmoid, isotonic])
+def test_an_unseen_class_stays_at_zero_through_every_map(fitter) -> None:
+    scores, truth = honest(400, 2.0)
+    scores[:, 2] = -np.inf
+    truth = truth % 2
+    assert (fitter(scores, truth)(scores)[:, 2] == 0).all()
+
+
+def test_auto_leaves_honest_scores_alone_and_repairs_lying_ones() -> None:
+    for scale, expected in ((1.0, "none"), (4.0, "temperature")):
+        scores, truth = honest(500, scale)
+        fold = stratified_folds(truth, [str(row) for row in range(500)], 5, 0)
+        assert choose("auto", scores, truth, fold)[0] == expected
+
+
+def judged(n: int, scale: float, **options: object):
+    scores, truth = honest(n, scale)
+    ids = [f"id-{row}" for row in range(n)]
+    return calibrate(scores, truth, ids, np.ones(n, dtype=bool), params(**options)).facts
+
+
+def test_confidence_is_trusted_only_when_it_was_shown_to_hold() -> None:
+    assert judged(400, 1.0)["verdict"] == "trusted"
+    assert judged(400, 5.0, method="none")["verdict"] == "lying"
+    assert judged(400, 5.0)["verdict"] == "trusted"
+    few = judged(40, 1.0)
+    assert (few["verdict"], few["trusted"]) == ("unknown", False)
+    assert few["why"] == "40 labels, 100 are needed to judge"
+    assert judged(4, 1.0)["why"] == "4 labels are too few to judge"
+
+
+def test_random_labels_are_the_seed_and_what_the_control_walk_has_passed() -> None:
+    ids = [f"id-{row}" for row in range(50)]
+    rows = [{"id": item, "round": 0 if row < 5 else 1} for row, item in enumerate(ids)]
+    labels = Labels(ids, np.zeros(50, dtype=np.intp), rows)
+    reached = sorted(order_key(1, item) for item in ids)[20]
+    mask = drawn_at_random(labels, str(reached), 1)
+    assert mask.tolist() == [row < 5 or order_key(1, item) <= reached for row, item in enumerate(ids)]
+    assert drawn_at_random(labels, None, 1).sum() == 5

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+
+from stages._errors import PipelineError
+from stages._learning import fit, out_of_fold, softmax
+from stages._params import Import
+
+LOGISTIC = Import(path="sklearn.linear_model.LogisticRegression", params={"C": 10.0, "max_iter": 2000, "tol": 1e-8})
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_fit_in_row_space_is_the_fit(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = sp.random(60, 500, density=0.1, format="csr", random_state=rng)
+    new = sp.random(40, 500, density=0.1, format="csr", random_state=rng)
+    labels = np.arange(60) % classes
+    ours = softmax(fit(LOGISTIC, rows, labels, classes, 0).scores(new))
+    direct = LogisticRegression(**LOGISTIC.params).fit(rows, labels).predict_proba(new)
+    assert ours == pytest.approx(direct, abs=1e-5)
+
+
+def test_columns_follow_the_class_list_not_what_was_seen() -> None:
+    rows = np.array([[0.0], [1.0], [2.0], [3.0]])
+    p = softmax(fit(LOGISTIC, rows, np.array([3, 3, 1, 1]), 5, 0).scores(rows))
+    assert (p[:, [0, 2, 4]] == 0).all()
+    assert p[0, 3] > 0.5 > p[3, 3]
+
+
+def test_one_class_alone_has_probability_one() -> None:
+    rows = np.zeros((3, 2))
+    assert softmax(fit(LOGISTIC, rows, np.array([1, 1, 1]), 3, 0).scores(rows)).tolist() == [[0, 1, 0]] * 3
+
+
+def test_a_decision_function_of_two_classes_gives_two_columns() -> None:
+    svm = Import(path="sklearn.svm.LinearSVC")
+    rows = np.array([[0.0], [1.0], [2.0], [3.0]])
+    scores = fit(svm, rows, np.array([0, 0, 2, 2]), 3, 0).scores(rows)
+    assert scores[:, 0].tolist() == [0.0] * 4
+    assert np.isneginf(scores[:, 1]).all()
+    assert scores[0, 2] < 0 < scores[3, 2]
+
+
+def test_no_row_is_scored_by_a_model_that_saw_it() -> None:
+    tree = Import(path="sklearn.neighbors.KNeighborsClassifier", params={"n_neighbors": 1})
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
+    ids = [str(row) for row in range(60)]
+    seen = softmax(fit(tree, rows, labels, 2, 0).scores(rows)).argmax(axis=1)
+    held_out = softmax(out_of_fold(tree, rows, labels, ids, 2, 5, 0)).argmax(axis=1)
+    assert (seen == labels).all()
+    assert 0.25 < (held_out == labels).mean() < 0.75
+
+
+def test_a_model_that_returns_nan_is_refused() -> None:
+    broken = Import(path="tests.test_learning.Broken")
+    with pytest.raises(PipelineError, match="the model returned NaN; scale the features or change the model"):
+        fit(broken, np.zeros((2, 1)), np.array([0, 1]), 2, 0).scores(np.zeros((1, 1)))
+
+
+class Broken:
+    classes_ = (0, 1)
+
+    def fit(self, _rows: object, _labels: object) -> Broken:
+        return self
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        return np.full((len(rows), 2), np.nan)

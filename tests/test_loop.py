@@ -1,0 +1,188 @@
+"""The loop as a user runs it: the real `rounds`, the real `dvc`, the real git, on real images."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Small, dvc, rounds, shell
+
+ROUNDS = 2
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@example.org",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@example.org",
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo project of two rounds; tests look at it and leave it as it is."""
+    root = tmp_path_factory.mktemp("demo") / "digits"
+    told = rounds(root.parent, "demo", str(root), "--rounds", str(ROUNDS))
+    assert "Active learning reached" in told
+    assert len([line for line in told.splitlines() if line.strip()[:1].isdigit()]) == ROUNDS + 1
+    return root
+
+
+def subjects(root: Path) -> list[str]:
+    return shell(root, "git", "log", "--format=%s").splitlines()
+
+
+def test_every_round_is_one_commit_and_the_tree_is_clean(demo: Path) -> None:
+    assert [line.partition(":")[0] for line in subjects(demo)[:-1]] == ["Round 2", "Round 1", "Round 0"]
+    assert shell(demo, "git", "status", "--porcelain") == ""
+    assert "up to date" in dvc(demo, "status")
+
+
+def test_a_round_commit_holds_answers_metrics_and_the_next_question(demo: Path) -> None:
+    files = shell(demo, "git", "show", "--name-only", "--format=", "HEAD").split()
+    assert "data/rounds/002/answers/oracle.jsonl" in files
+    assert "data/rounds/003/asked.jsonl" in files
+    assert {"metrics/validate.json", "plots/learning_curve.json", "dvc.lock"} <= set(files)
+    body = shell(demo, "git", "log", "-1", "--format=%b")
+    manifest = json.loads((demo / "data/rounds/003/manifest.json").read_text())
+    assert manifest["batch_id"] in body
+
+
+def test_active_learning_is_ahead_of_random_sampling_on_real_images(demo: Path) -> None:
+    proof = json.loads((demo / "metrics/validate.json").read_text())
+    assert proof["difference"]["active_minus_random"] > 0
+    curve = json.loads((demo / "plots/learning_curve.json").read_text())
+    assert {row["arm"] for row in curve} == {"active", "random"}
+
+
+def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(demo: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shell(tmp_path, "git", "clone", "--quiet", str(demo), str(clone))
+    shell(clone, "git", "checkout", "--quiet", "HEAD~1")
+    assert "up to date" in dvc(clone, "repro", "--allow-missing", "--dry")
+    dvc(clone, "pull")
+    assert "up to date" in dvc(clone, "repro")
+    for hash_seed in ("1", "2"):
+        dvc(clone, "repro", "--force", "--no-run-cache", PYTHONHASHSEED=hash_seed)
+        assert shell(clone, "git", "status", "--porcelain") == ""
+
+
+def test_dvc_shows_metrics_and_plots_between_commits(demo: Path, tmp_path: Path) -> None:
+    assert "accuracy" in dvc(demo, "metrics", "diff", "HEAD~1")
+    page = tmp_path / "plots"
+    dvc(demo, "plots", "diff", "HEAD~2", "HEAD", "--out", str(page))
+    html = (page / "index.html").read_text(encoding="utf-8")
+    assert "learning_curve" in html
+    assert '<script src="http' not in html
+    plots = json.loads(dvc(demo, "plots", "show", "--json"))["data"]
+    drawn = plots["plots/learning_curve.json"][0]["content"]
+    assert {row["arm"] for row in drawn["data"]["values"]} == {"active", "random"}
+    assert any(layer["mark"]["type"] == "errorband" for layer in drawn["layer"])
+
+
+def test_status_names_the_next_command(demo: Path) -> None:
+    told = rounds(demo, "status")
+    assert "round    3: 0 of 40 rows answered" in told
+    assert told.strip().splitlines()[-1] == "next     rounds annotate"
+
+
+def test_closing_a_round_nobody_answered_is_refused_and_changes_nothing(demo: Path) -> None:
+    with pytest.raises(AssertionError, match="round 3: 0 of 40 rows are answered; go on with `rounds annotate`"):
+        rounds(demo, "close")
+    assert shell(demo, "git", "status", "--porcelain") == ""
+
+
+def test_a_demo_needs_an_empty_folder(demo: Path) -> None:
+    with pytest.raises(AssertionError, match="not an empty folder; name a new one; nothing was changed"):
+        rounds(demo.parent, "demo", str(demo))
+
+
+@pytest.fixture
+def started(small: Small, tmp_path: Path) -> Path:
+    """A project made by `rounds init` on the small tables, batch 1 issued."""
+    root = tmp_path / "started"
+    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(small.root / f"data/{name}.csv"))]
+    rounds(tmp_path, "init", str(root), *tables, "--id", "id", **IDENTITY)
+    rounds(root, "close", **IDENTITY)
+    return root
+
+
+def test_a_partial_round_returns_its_unanswered_rows_to_the_pool(started: Path, small: Small) -> None:
+    rounds(started, "annotate", "--oracle", str(small.root / "oracle.csv"))
+    answers = started / "data/rounds/001/answers/oracle.jsonl"
+    rows = answers.read_bytes().splitlines(keepends=True)
+    answers.write_bytes(b"".join(rows[:30]))
+    with pytest.raises(AssertionError, match="30 of 40 rows are answered"):
+        rounds(started, "close", **IDENTITY)
+    (started / "notes.txt").write_text("mine")
+    with pytest.raises(AssertionError, match=r"changes that are not this round's: notes\.txt"):
+        rounds(started, "close", "--partial", **IDENTITY)
+    (started / "notes.txt").unlink()
+    assert "Round 1:" in rounds(started, "close", "--partial", **IDENTITY)
+    assert shell(started, "git", "status", "--porcelain") == ""
+    accepted = (started / "build/gate/accepted.jsonl").read_text()
+    unanswered = [json.loads(row)["al_id"] for row in rows[30:]]
+    assert not [item for item in unanswered if f'"id":"{item}"' in accepted]
+
+
+def run_rounds(root: Path, oracle: Path, count: int) -> dict:
+    """Start, then `count` rounds with the simulated annotator; the last metrics."""
+    rounds(root, "close", **IDENTITY)
+    for _ in range(count):
+        rounds(root, "annotate", "--oracle", str(oracle), "--noise", "0.02", "--skip", "0.02")
+        rounds(root, "close", **IDENTITY)
+    assert len(subjects(root)) == count + 2
+    assert "up to date" in dvc(root, "status")
+    return json.loads((root / "metrics/validate.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_text_project_on_real_questions_goes_three_rounds(shared_data: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(shared_data / "banking77/train.csv", dtype=str, keep_default_na=False)
+    table = table.drop_duplicates("text").sample(frac=1, random_state=0)
+    table[:200].to_csv(tmp_path / "seed.csv", index=False)
+    table[200:][["text"]].to_csv(tmp_path / "pool.csv", index=False)
+    table[200:].to_csv(tmp_path / "oracle.csv", index=False)
+    test = pd.read_csv(shared_data / "banking77/test.csv", dtype=str, keep_default_na=False).drop_duplicates("text")
+    test.to_csv(tmp_path / "test.csv", index=False)
+    root = tmp_path / "banking"
+    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(tmp_path / f"{name}.csv"))]
+    rounds(tmp_path, "init", str(root), *tables, "--text", "text", **IDENTITY)
+    proof = run_rounds(root, tmp_path / "oracle.csv", 3)
+    assert proof["round"] == 3
+    assert proof["active"]["accuracy"] > 0.5
+
+
+@pytest.mark.slow
+def test_a_numeric_project_on_real_mail_goes_three_rounds(shared_data: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(shared_data / "tabular/spambase.csv", dtype=str, keep_default_na=False)
+    table = table.rename(columns={"y": "label"}).sample(frac=1, random_state=0).reset_index(drop=True)
+    table.insert(0, "id", [f"m-{row}" for row in range(len(table))])
+    parts = {"seed": table[:60], "test": table[60:1060], "pool": table[1060:].drop(columns="label"), "oracle": table}
+    for name, part in parts.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    root = tmp_path / "mail"
+    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(tmp_path / f"{name}.csv"))]
+    rounds(tmp_path, "init", str(root), *tables, "--id", "id", **IDENTITY)
+    proof = run_rounds(root, tmp_path / "oracle.csv", 3)
+    assert proof["active"]["accuracy"] > 0.85
+
+
+def test_the_clone_itself_is_a_project_that_dvc_can_run(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    clone = tmp_path / "clone"
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        if (root / name).is_file():
+            (clone / name).write_bytes((root / name).read_bytes())
+    shell(clone, "git", "init", "--quiet")
+    dvc(clone, "repro", "export_prodigy")
+    assert len((clone / "build/export/asked.jsonl").read_text().splitlines()) == 40

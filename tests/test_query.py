@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages._identity import order_key
+from stages._ledger import Labels
+from stages._params import Params
+from stages._rounds import batch_id
+from stages._store import Index
+from stages.query import Gate, Model, compose, doubt, interleave, sizes, unasked
+
+N = 60
+
+
+def params(**query: object) -> Params:
+    return Params.model_validate(
+        {
+            "seed": 5,
+            "labels": ["a", "b"],
+            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
+            "features": {"kind": "numeric", "vectors": "v"},
+            "model": {"path": "sklearn.linear_model.LogisticRegression"},
+            "query": {"strategy": "margin", "batch_size": 10, "control_fraction": 0.2, **query},
+        }
+    )
+
+
+def pool_index(n: int = N) -> Index:
+    ids = [f"p-{row:02d}" for row in range(n)]
+    return Index(ids=ids, sha=[f"h-{item}" for item in ids], split=["pool"] * n, row=list(range(n)))
+
+
+def gate(accepted=(), review=(), unlabelled=(), rounds: int = 1, answers: int = 0) -> Gate:
+    labels = Labels(list(accepted), np.zeros(len(accepted), dtype=np.intp), [{"id": item} for item in accepted])
+    return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers, "control_key": None})
+
+
+def doubted(item: str) -> dict[str, object]:
+    return {"id": item, "label": "a", "suggested": "b", "score": 0.9, "reasons": ["label_error"], "asks": 1}
+
+
+def probabilities(n: int = N) -> np.ndarray:
+    p = np.random.default_rng(0).random(n)
+    return np.column_stack([p, 1 - p])
+
+
+def model(pool: np.ndarray | None = None) -> Model:
+    pool = probabilities() if pool is None else pool
+    return Model(pool, np.empty((0, 2)), None, True)
+
+
+def geometry(n: int = N) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
+
+
+def test_doubt_is_one_minus_the_gap_between_the_two_likeliest() -> None:
+    assert doubt(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.2, 0.7, 0.1]])) == pytest.approx([1.0, 0.0, 0.5])
+
+
+@given(
+    st.integers(1, 60), st.floats(0, 0.6), st.floats(0, 0.4), st.none() | st.integers(0, 80), st.integers(0, 80),
+    st.integers(0, 70), st.integers(0, 30),
+)  # fmt: skip
+def test_the_arms_never_exceed_batch_budget_pool_or_queue(size, control, review, budget, spent, free, queue) -> None:
+    options = params(batch_size=size, control_fraction=control, review_fraction=review, budget=budget)
+    total, active, walked, again = sizes(options, spent, free, queue)
+    assert total == active + walked + again
+    assert min(active, walked, again) >= 0
+    assert total <= size
+    assert active + walked <= free
+    assert again <= queue
+    assert budget is None or total <= max(0, budget - spent)
+
+
+def test_a_batch_holds_nothing_labelled_doubted_rejected_or_resting() -> None:
+    unlabelled = [
+        {"id": "p-03", "kind": "reject", "round": 1, "times": 1},
+        {"id": "p-04", "kind": "skip", "round": 1, "times": 1},
+        {"id": "p-05", "kind": "skip", "round": 1, "times": 2},
+    ]
+    state = gate(["p-00", "p-01"], [doubted("p-02")], unlabelled)
+    assert set(unasked(pool_index(), state, cooldown=2)) == set(range(6, N))
+
+
+def test_a_skipped_row_returns_once_after_its_cooldown() -> None:
+    skipped = [{"id": "p-04", "kind": "skip", "round": 1, "times": 1}]
+    returns = [4 in unasked(pool_index(), gate(unlabelled=skipped, rounds=k), cooldown=2) for k in (1, 2, 3, 4)]
+    assert returns == [False, False, True, True]
+
+
+def test_the_control_arm_is_the_next_part_of_the_fixed_permutation() -> None:
+    batch = compose(pool_index(), geometry(), model(), gate(), params())
+    walk = sorted((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
+    control = {row["id"] for row in batch.rows if "control" in row["arms"]}
+    assert control == set(walk[: len(control)])
+    assert len(batch.rows) == 10
+    assert sum("active" in row["arms"] for row in batch.rows) == 8
+
+
+def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
+    first = min((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
+    p = probabilities()
+    p[int(first[2:])] = [0.5, 0.5]
+    rows = compose(pool_index(), geometry(), model(p), gate(), params()).rows
+    assert [row["arms"] for row in rows if row["id"] == first] == [["active", "control"]]
+    assert len({row["id"] for row in rows}) == len(rows) == 10
+    assert sum("control" in row["arms"] for row in rows) == 3
+
+
+def test_doubted_labels_are_asked_again_within_their_share() -> None:
+    review = [doubted("p-00"), doubted("p-01"), doubted("p-02")]
+    rows = compose(pool_index(), geometry(), model(), gate(review=review), params()).rows
+    assert [row["id"] for row in rows if row["arms"] == ["review"]] == ["p-00"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(N)), st.sampled_from(["margin", "entropy", "least_confidence", "random", "auto"]))
+def test_the_order_of_the_pool_does_not_change_the_batch(order, strategy) -> None:
+    base = pool_index()
+    moved = Index([base.ids[r] for r in order], [base.sha[r] for r in order], base.split, [base.row[r] for r in order])
+    plain = compose(base, geometry(), model(), gate(), params(strategy=strategy))
+    same = compose(
+        moved, geometry()[list(order)], model(probabilities()[list(order)]), gate(), params(strategy=strategy)
+    )
+    assert batch_id(plain.rows) == batch_id(same.rows)
+
+
+def test_interleaving_keeps_the_active_order_and_loses_nothing() -> None:
+    rows = [{"id": str(n), "arms": ["active"] if n % 3 else ["control"]} for n in range(12)]
+    again = [{"id": "x", "arms": ["review"]}]
+    mixed = interleave(rows, again, seed=0)
+    active = [row["id"] for row in mixed if "active" in row["arms"]]
+    assert active == [row["id"] for row in rows if "active" in row["arms"]]
+    assert sorted(row["id"] for row in mixed) == sorted(row["id"] for row in rows + again)
+    assert interleave(rows, again, seed=0) == mixed
+
+
+@pytest.mark.parametrize(
+    ("query", "state", "said"),
+    [({"budget": 7}, {"answers": 7}, "budget spent"), ({}, {"accepted": [f"p-{r:02d}" for r in range(N)]}, "pool")],
+)
+def test_with_nothing_to_ask_the_batch_is_empty_and_says_why(query, state, said) -> None:
+    batch = compose(pool_index(), geometry(), model(), gate(**state), params(**query))
+    assert batch.rows == []
+    assert batch.metrics["state"].startswith(said)
+
+
+def test_a_batch_larger_than_the_pool_is_the_whole_pool() -> None:
+    rows = compose(pool_index(), geometry(), model(), gate(), params(batch_size=500)).rows
+    assert sorted(row["id"] for row in rows) == [f"p-{row:02d}" for row in range(N)]
+
+
+def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
+    rows = compose(pool_index(), geometry(), None, gate(rounds=0), params(strategy="auto")).rows
+    assert len(rows) == 10
+    assert {row["doubt"] for row in rows} == {0.0}
