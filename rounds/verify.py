@@ -256,7 +256,7 @@ def stage_faults(stage: Row, entry: Row, params: Row, here: Mapping[str, str | N
         found.append(("dvc.lock", "ran another command"))
     if {filled(path, params) for path in stage["deps"]} != {dep["path"] for dep in entry["deps"]}:
         found.append(("dvc.lock", "had other dependencies"))
-    if entry.get("params", {}).get("params.yaml", {}) != {key: params.get(key) for key in stage.get("params", [])}:
+    if entry.get("params", {}).get("params.yaml", {}) != {key: param(params, key) for key in stage.get("params", [])}:
         found.append(("params.yaml", "ran with other params"))
     for kind, what in (("deps", "not what it read"), ("outs", "not what it wrote")):
         found += [(file["path"], what) for file in entry.get(kind, []) if here[file["path"]] != file["md5"]]
@@ -269,16 +269,14 @@ def parsed(document: bytes) -> Any:
     return YAML(typ="safe", pure=True).load(document.decode())
 
 
-def filled(text: str, params: Mapping[str, Any]) -> str:
+def param(params: Row, name: str) -> Any:
+    """The value of a param by its dotted name."""
+    return functools.reduce(lambda node, key: node[key], name.split("."), params)
+
+
+def filled(text: str, params: Row) -> str:
     """A text of dvc.yaml with its ${a.b} replaced by params."""
-
-    def value(found: re.Match[str]) -> str:
-        node: Any = params
-        for key in found[1].split("."):
-            node = node[key]
-        return str(node)
-
-    return re.sub(r"\$\{([\w.]+)\}", value, text)
+    return re.sub(r"\$\{([\w.]+)\}", lambda found: str(param(params, found[1])), text)
 
 
 def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:

@@ -15,14 +15,14 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from ruamel.yaml import YAML
 
 from rounds.close import close
 from rounds.commands import git
 from rounds.project import Project
-from rounds.verify import filled, folder_md5, md5
+from rounds.verify import filled, folder_md5, md5, param
 from stages._canonical import Row, dumps
 from stages._errors import PipelineError
 from tests.faults.lives import make_project
@@ -80,7 +80,7 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
     entry = {
         "cmd": " ".join(filled(stage["cmd"], params).split()),
         "deps": [{"path": path, "md5": content(path)} for path in deps],
-        "params": {"params.yaml": {key: params[key] for key in stage.get("params", [])}},
+        "params": {"params.yaml": {key: param(params, key) for key in stage.get("params", [])}},
     }
     same = before and all(before[key] == value for key, value in entry.items())
     if same and not force and before["outs"] == [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]:
@@ -120,8 +120,9 @@ def answer(
     return path
 
 
-def closed(project: Project, *, partial: bool = False, push: bool = False, dry_run: bool = False) -> str:
-    return close(project, partial=partial, push=push, dry_run=dry_run, say=lambda _: None)
+def closed(project: Project, **options: Any) -> str:
+    """`rounds close`, with its options by name."""
+    return close(project, **{"partial": False, "push": False, **options}, say=lambda _: None)
 
 
 def committed(project: Project, subject: str = "by hand") -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rounds.close
+from rounds.close import Decision
 from rounds.commands import changed_paths, git
 from rounds.lock import exclusive
 from rounds.project import Project
@@ -294,3 +295,19 @@ def documented(name: str) -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
     block = text.partition(f"<!-- {name} -->")[2].split("```")[1]
     return [line.strip().partition("  #")[0].strip() for line in block.splitlines()[1:] if line.strip()]
+
+
+def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is_taken_back(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    closed(one, decision=Decision(stop=True, why="good enough"))
+    assert len(one.rounds()) == 2
+    assert changed_paths(one.root) == []
+    with pytest.raises(PipelineError, match="the work was stopped after round 2: good enough; take it up again"):
+        closed(one)
+    closed(one, decision=Decision(stop=False, why="a new class"))
+    assert len(one.rounds()) == 3
+    closed(one, decision=Decision(stop=True, why="no budget"))
+    assert log(one)[0] == "Stop after round 2: no budget"
+    assert changed_paths(one.root) == []
+    assert verify(one) == ([], [])
