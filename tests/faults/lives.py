@@ -192,7 +192,7 @@ def compare(calm: Path, disturbed: Path, report: Report) -> None:
 
 
 def clone_faults(project: Path, folder: Path) -> list[str]:
-    """What is wrong with a clone of each round commit: pulled, it must be up to date, and a forced run must change nothing.
+    """What is wrong with a clone of each round commit: it must be up to date, and a forced run must change nothing.
 
     The forced runs differ in hash seed and number of threads.
     """

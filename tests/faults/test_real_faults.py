@@ -29,7 +29,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(calm: Path) -> None:
     project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "shaken") / "project"
     report = Report()
-    live(project, 1, report, lambda: 10, random.Random(1), {"close": 5.0, "annotate": 0.6})
+    live(project, 1, report, lambda: 9, random.Random(1), {"close": 3.0, "annotate": 0.6})
     compare(calm, project, report)
     assert report.needed_a_person == report.differences == []
     assert report.answers_lost == 0
@@ -120,7 +120,8 @@ def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: P
     )
     told = [process.communicate()[1] for process in (first, second, late)]
     assert sorted([first.returncode, second.returncode]) == [0, 1]
-    assert "another `rounds close` is at work here" in told[0] + told[1]
+    said = told[0] + told[1]
+    assert "another `rounds close` is at work here" in said or "0 of 8 rows are answered" in said  # it came after
     assert late.returncode == 0
     found = outcome(project)
     assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])

@@ -35,5 +35,5 @@ def test_a_model_is_loaded_only_if_all_its_types_were_reviewed(tmp_path: Path) -
     write_model(tmp_path / "model.skops", model)
     assert read_model(tmp_path / "model.skops").coef_.shape == (1, 1)
     (tmp_path / "bad.skops").write_bytes(skops.io.dumps(Unknown()))
-    with pytest.raises(PipelineError, match="holds types that were not reviewed: .*Unknown; review them"):
+    with pytest.raises(PipelineError, match=r"holds types that were not reviewed: .*Unknown; review them"):
         read_model(tmp_path / "bad.skops")
