@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -72,38 +73,68 @@ def begun(project: Project) -> Round | None:
     return rounds[-1]
 
 
-def close(project: Project, *, partial: bool, push: bool, say: Say, dry_run: bool = False) -> str:
+@dataclass(frozen=True)
+class Decision:
+    """A person's word on whether the work goes on, and why."""
+
+    stop: bool
+    why: str
+
+
+def close(
+    project: Project,
+    *,
+    partial: bool,
+    push: bool,
+    say: Say,
+    dry_run: bool = False,
+    decision: Decision | None = None,
+) -> str:
     """Close the last round, or start the first. The commit's subject line.
 
-    Raises PipelineError when the round is not answered (unless `partial`), when the tree holds changes that are not
-    this round's, when an old answer was changed or removed, or when the gate holds the round.
+    decision: to stop (no further batch is issued) or to go on after a stop; while nothing of the open round is
+    answered, only the decision is committed. Raises PipelineError when the round is not answered (unless `partial`),
+    when the tree holds changes that are not this round's, when an old answer was changed or removed, when the work
+    was stopped, or when the gate holds the round.
     """
     with exclusive(project.root, wait=False):
         project.params()
-        require_open(project)
         remote = _require_repository(project, push=push)
         only_appended(project)
+        if decision is None:
+            require_open(project)
         unfinished = begun(project)
         rounds = [one for one in project.rounds() if unfinished is None or one.number != unfinished.number]
         last = rounds[-1] if rounds else None
-        foreign = strangers(project)
-        if foreign:
-            shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
-            remedy = "commit them first (git add -A && git commit), or undo them"
-            raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
-        if last and not unfinished:
+        _require_own_changes(project)
+        if last and not unfinished and (decision is None or last.answer_files()):
             _require_answers(project, last, partial=partial, dry_run=dry_run)
         if dry_run:
             return _plan(last, unfinished, push=push)
+        decided = decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
         with Dvc(project.root, say) as dvc:
-            subject, body = _advance(project, last.number if last else 0, dvc, data=push or _remote_is_local(project))
+            if decided:
+                subject, body = decided, ""
+                dvc("repro", "--single-item", "import_labels")
+                git(project.root, "add", "--all", "--", *_mine(project))
+            else:
+                data, ask = push or _remote_is_local(project), decision is None or not decision.stop
+                subject, body = _advance(project, last.number if last else 0, dvc, data=data, ask=ask)
         committed = commit(project, subject, body)
         if push:
             git(project.root, "push", *remote)
         return subject if committed else f"Nothing to commit. {subject}"
 
 
-def _advance(project: Project, number: int, dvc: Dvc, *, data: bool) -> tuple[str, str]:
+def _require_own_changes(project: Project) -> None:
+    foreign = strangers(project)
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        remedy = "commit them first (git add -A && git commit), or undo them"
+        raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
+
+
+def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) -> tuple[str, str]:
     """Bring everything up to round `number`, and the question after it, into git's index. The commit's message.
 
     Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the stage did not see,
@@ -115,7 +146,7 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool) -> tuple[st
         before = snapshot(project)
         dvc("repro")
         _require_accepted(project, number)
-        new = _question(project)
+        new = _question(project, ask=ask)
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")
         if _hashes(project.root / "build" / "labels") == labels:  # else a batch that nobody answered would count
@@ -135,16 +166,14 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool) -> tuple[st
     raise PipelineError(project.rounds_folder, what, "let the annotators pause, then `rounds close` again")
 
 
-def _question(project: Project) -> Round | None:
+def _question(project: Project, *, ask: bool) -> Round | None:
     """The next batch, frozen; one that an interrupted close froze is kept only if it still is what is to be asked."""
-    left = begun(project)
-    if left and (left.folder / "manifest.json").read_bytes() == (
-        project.root / "build" / "export" / "manifest.json"
-    ).read_bytes():
+    left, export = begun(project), project.root / "build" / "export" / "manifest.json"
+    if left and ask and (left.folder / "manifest.json").read_bytes() == export.read_bytes():
         return left
     if left:
         shutil.rmtree(left.folder)
-    return issue(project)
+    return issue(project) if ask else None
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -270,32 +299,27 @@ def commit(project: Project, subject: str, body: str) -> bool:
 @click.option("--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool.")
 @click.option("--push", is_flag=True, help="Push the commit (git) and its data (dvc) afterwards.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing.")
-@click.option("--stop", "decision", flag_value="stop", help="Decide to stop: nothing more is asked. Needs --why.")
-@click.option("--continue", "decision", flag_value="continue", help="Decide to go on, or to start again. Needs --why.")
-@click.option("--why", default="", help="The reason of the decision; it is committed with it.")
+@click.option("--stop", is_flag=True, help="Stop the work here: no further batch. Needs --why.")
+@click.option("--continue", "go_on", is_flag=True, help="Go on after a stop, or against the advice to. Needs --why.")
+@click.option("--why", default="", help="The reason for --stop or --continue; it stands in the history.")
 @one_line_errors
-def command(partial: bool, push: bool, dry_run: bool, decision: str | None, why: str) -> str:
+def command(partial: bool, push: bool, dry_run: bool, stop: bool, go_on: bool, why: str) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
     The first `close` of a project issues batch 1. One commit holds the answers of round k, the metrics they
     brought, and the question of round k+1. Interrupted at any moment, the same command goes on where it stopped.
     """
+    if stop and go_on:
+        raise click.UsageError("--stop and --continue exclude each other")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project.find(Path())
-    if why and not decision:
-        raise click.UsageError("--why gives the reason of --stop or --continue: add one of them")
-    if decision and not dry_run:
-        with exclusive(project.root, wait=False):
-            asked = [one for one in project.rounds() if is_committed(project.root, one.folder / "manifest.json")]
-            subject = decide(project, asked, stop=decision == "stop", why=why)
-        if decision == "stop" or subject:
-            return subject or "the decision is written down; it is part of the next commit"
 
     def say(name: str) -> None:
         click.echo(f"  {name} …", err=True)
 
-    subject = close(project, partial=partial, push=push, say=say, dry_run=dry_run)
+    decision = Decision(stop, why) if stop or go_on else None
+    subject = close(project, partial=partial, push=push, say=say, dry_run=dry_run, decision=decision)
     if dry_run:
         return subject
-    waiting = project.rounds() and not project.rounds()[-1].answer_files()
+    waiting = not stop and project.rounds() and not project.rounds()[-1].answer_files()
     return f"{subject}\nnext: " + ("rounds annotate" if waiting else "rounds status")

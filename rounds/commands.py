@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from stages._errors import PipelineError
 
@@ -57,7 +58,7 @@ class Dvc:
         self.root = root
         self.say = say
 
-    def __enter__(self) -> Dvc:
+    def __enter__(self) -> Self:
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER], cwd=self.root, env=environment(self.root), process_group=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
@@ -65,7 +66,9 @@ class Dvc:
         )  # fmt: skip
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None and not issubclass(kind, PipelineError):
             os.killpg(self.process.pid, signal.SIGTERM)  # interrupted: the stage that runs goes with it
         self.process.communicate()

@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from rounds.commands import git, is_committed
+from rounds.history import cases_of
 from rounds.lock import exclusive
 from rounds.project import Project, Round
-from rounds.history import cases_of
 from stages._canonical import Row, jsonl, write_bytes
 from stages._errors import PipelineError, closest
 from stages._ledger import check_label
@@ -27,7 +27,9 @@ def open_round(project: Project) -> Round:
     rounds = project.rounds()
     if not rounds or rounds[-1].closed_early.is_file() or not is_committed(project.root, rounds[-1].asked):
         what = "no round is open, and a correction belongs to one"
-        raise PipelineError(project.rounds_folder, what, "run `rounds close`, which issues the next batch, then correct")
+        raise PipelineError(
+            project.rounds_folder, what, "run `rounds close`, which issues the next batch, then correct"
+        )
     return rounds[-1]
 
 
@@ -48,7 +50,9 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
             raise PipelineError("ID", what, "correct ids that have a label; `rounds labels` lists them")
         was = standing(cases[item], target.number, project.params().gate).label
         if was == label:
-            raise PipelineError("ID", f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now", "all is well")
+            raise PipelineError(
+                "ID", f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now", "all is well"
+            )
         row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
         path = target.corrections
         write_bytes(path, (path.read_bytes() if path.is_file() else b"") + jsonl([row]))

@@ -27,7 +27,7 @@ MANIFESTS = ":(glob)data/rounds/*/manifest.json"
 
 
 def seed_labels(project: Project, params: Params) -> list[Row]:
-    """id and label of every seed row. Raises PipelineError when ids are content hashes that were not computed yet."""
+    """Id and label of every seed row. Raises PipelineError when ids are content hashes that were not computed yet."""
     made = project.root / "build" / "seed" / "labels.jsonl"
     if made.is_file():
         return read_jsonl(made)
@@ -177,7 +177,9 @@ def lines_of(facts: Row) -> list[str]:
     for row in facts["asked"]:
         what = f"asked      rank {row['rank']}, {'+'.join(row['arms'])} ({row['strategy']}): {row['reason']}"
         model = f"model {row['model'][:8]}, " if row["model"] else ""
-        moments.append((row["round"], 0, f"{what}; score {row['score']}, {model}batch {row['batch_id'][:8]}{_who(row)}"))
+        moments.append(
+            (row["round"], 0, f"{what}; score {row['score']}, {model}batch {row['batch_id'][:8]}{_who(row)}")
+        )
     for row in facts["doubted"]:
         what = f"doubted    label {row['label']}, likelier {row['suggested']} ({'; '.join(row['reasons'])})"
         moments.append((row["round"], 1, f"{what}; score {row['score']}"))
@@ -189,7 +191,9 @@ def lines_of(facts: Row) -> list[str]:
         what = f"corrected  {row['was'] or 'no label'} -> {row['label'] or 'no label'} by {row['by']}: {row['why']}"
         moments.append((row["round"], 3, f"{what} {row['file']}:{row['line']}{_who(row)}"))
     moments += [
-        (row["round"], 4, f"judged     {row['label'] or 'no label'} ({row['why']})") for row in facts["judged"] if row["round"]
+        (row["round"], 4, f"judged     {row['label'] or 'no label'} ({row['why']})")
+        for row in facts["judged"]
+        if row["round"]
     ]
     told += [f"  round {number:<4} {what}" for number, _, what in sorted(moments)]
     trained = facts["trained"]

@@ -94,7 +94,12 @@ def as_parquet(rows: list[Row]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"round": pa.int64(), "asked_rank": pa.int64(), "arms": pa.list_(pa.string()), "annotators": pa.list_(pa.string())}
+    kinds = {
+        "round": pa.int64(),
+        "asked_rank": pa.int64(),
+        "arms": pa.list_(pa.string()),
+        "annotators": pa.list_(pa.string()),
+    }
     schema = pa.schema([(key, kinds.get(key, pa.string())) for key in COLUMNS])
     out = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([{key: row[key] for key in COLUMNS} for row in rows], schema=schema), out)
@@ -106,13 +111,17 @@ def as_parquet(rows: list[Row]) -> bytes:
 @click.option("--as-of", default="HEAD", show_default=True, help="Any commit: what was known then.")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="A file; without it to the screen (not Parquet).")
-@click.option("--raw", is_flag=True, help="CSV: cells as they are, even those that a spreadsheet would run as formulas.")
+@click.option(
+    "--raw", is_flag=True, help="CSV: cells as they are, even those that a spreadsheet would run as formulas."
+)
 @one_line_errors
 def command(as_of: str, kind: Format, out: Path | None, raw: bool) -> str:
     """The accepted labels as known at any commit, with round, arms, annotators and commit of each."""
     rows = labels(Project.find(Path()), as_of)
     if kind == "parquet" and out is None:
-        raise PipelineError("--format parquet", "a binary file does not go to the screen", "name one: --out labels.parquet")
+        raise PipelineError(
+            "--format parquet", "a binary file does not go to the screen", "name one: --out labels.parquet"
+        )
     data = as_csv(rows, raw=raw) if kind == "csv" else jsonl(rows) if kind == "jsonl" else as_parquet(rows)
     if out is None:
         click.echo(data, nl=False)

@@ -35,7 +35,9 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise PipelineError(path, f"cannot be written ({error.strerror})", "make the project's folder writable") from error
+        raise PipelineError(
+            path, f"cannot be written ({error.strerror})", "make the project's folder writable"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

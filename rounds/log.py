@@ -26,7 +26,9 @@ def rows(project: Project) -> list[Row]:
     plots = {number: f"{commit.id}:./plots/redundancy.json" for number, commit in commits.items()}
     blobs = read_blobs(project, [*plots.values(), *(name for row in names.values() for name in row.values())])
     curve = project.root / "plots" / "learning_curve.json"
-    now = {(point["round"], point["arm"]): point for point in (json.loads(curve.read_bytes()) if curve.is_file() else [])}
+    now = {
+        (point["round"], point["arm"]): point for point in (json.loads(curve.read_bytes()) if curve.is_file() else [])
+    }
     told = []
     for number, commit in commits.items():
         said = {name: json.loads(blobs.get(full, b"{}")) for name, full in names[number].items()}

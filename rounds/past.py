@@ -70,7 +70,7 @@ def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
 
 def changes(project: Project, *paths: str) -> list[Change]:
     """Every change of the paths that HEAD descends from, parents before children."""
-    form = "--format=%x01" + "%x02".join(("%H", "%P", "%an", "%aI", "%s"))
+    form = "--format=%x01%H%x02%P%x02%an%x02%aI%x02%s"
     told = git(
         project.root, "-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse", "--full-history",
         "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative", form, "--", *paths,
@@ -177,7 +177,9 @@ def uncommitted_faults(project: Project) -> list[Fault]:
     old = read_blobs(project, [f"HEAD:./{path}" for path in paths]) if has_commits(project) else {}
     now = {path: project.root / path for path in paths}
     after = {path: file.read_bytes() if file.is_file() else None for path, file in now.items()}
-    return faults({path: old.get(f"HEAD:./{path}") for path in paths}, after, lambda path: answered_at(project, path, "HEAD"))
+    return faults(
+        {path: old.get(f"HEAD:./{path}") for path in paths}, after, lambda path: answered_at(project, path, "HEAD")
+    )
 
 
 def answered_at(project: Project, path: str, commit: str) -> bool:

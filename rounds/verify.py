@@ -31,11 +31,19 @@ from ruamel.yaml.error import YAMLError
 from rounds.commands import Dvc, git
 from rounds.history import MANIFESTS
 from rounds.past import (
-    Change, answered_at, changes, closing_commits, faults, has_commits, manifests, place, read_blobs,
+    Change,
+    answered_at,
+    changes,
+    closing_commits,
+    faults,
+    has_commits,
+    manifests,
+    place,
+    read_blobs,
     uncommitted_faults,
 )  # fmt: skip
 from rounds.project import Project
-from stages._canonical import read_jsonl, sha256, write_bytes
+from stages._canonical import Row, read_jsonl, sha256, write_bytes
 from stages._content import exact_bytes
 from stages._errors import PipelineError
 from stages._rounds import round_folders
@@ -80,7 +88,9 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
     """Rows and files that a commit, or the working tree, changed or removed."""
     history = [change for change in history if place(change.path)[0]]
     edits = {change.side for change in history if change.old}
-    blobs = read_blobs(project, [name for step in history if step.side in edits for name in (step.old, step.new) if name])
+    blobs = read_blobs(
+        project, [name for step in history if step.side in edits for name in (step.old, step.new) if name]
+    )
     found = []
     for side, group in groupby(history, key=lambda change: change.side):
         if side not in edits:
@@ -89,7 +99,9 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
         olds = {step.path: step.old for step in steps}
         commit = steps[0].commit
 
-        def answered(path: str, olds: Mapping[str, str | None] = olds, parents: tuple[str, ...] = commit.parents) -> bool:
+        def answered(
+            path: str, olds: Mapping[str, str | None] = olds, parents: tuple[str, ...] = commit.parents
+        ) -> bool:
             same = (one for one in parents if git(project.root, "rev-parse", f"{one}:./{path}").strip() == olds[path])
             return any(answered_at(project, path, parent) for parent in same)
 
@@ -98,8 +110,10 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
         for fault in faults(before, after, answered):
             where = f"{fault.path}:{fault.line}" if fault.line else fault.path
             found.append(Violation("ledger", commit.id, where, fault.what))
-    for fault in uncommitted_faults(project):
-        found.append(Violation("ledger", HERE, f"{fault.path}:{fault.line}" if fault.line else fault.path, fault.what))
+    found += [
+        Violation("ledger", HERE, f"{fault.path}:{fault.line}" if fault.line else fault.path, fault.what)
+        for fault in uncommitted_faults(project)
+    ]
     return found
 
 
@@ -201,10 +215,12 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
     """
     listed = git(project.root, "ls-tree", "-r", "-z", commit).split("\0")
     tree = {path: facts.split()[2] for facts, _, path in (entry.partition("\t") for entry in listed if entry)}
-    told = [path for path in tree if path in SETTINGS or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc")]
-    blobs = read_blobs(project, [tree[path] for path in told])
+    settings = [
+        path for path in tree if path in SETTINGS or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc")
+    ]
+    blobs = read_blobs(project, [tree[path] for path in settings])
     try:
-        documents = {path: parsed(blobs[tree[path]]) for path in told}
+        documents = {path: parsed(blobs[tree[path]]) for path in settings}
     except (YAMLError, UnicodeDecodeError) as error:
         return [("dvc.lock", f"not valid YAML ({str(error).splitlines()[0]})")]
     if "dvc.lock" not in documents:
@@ -218,26 +234,32 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
         for out in stage.get("outs", [])
     }
     files = {file["path"] for entry in lock.values() for kind in ("deps", "outs") for file in entry.get(kind, [])}
-    needed = [blob for path, blob in tree.items() if path in files or any(str(up) in files for up in PurePosixPath(path).parents)]
+    needed = [
+        blob
+        for path, blob in tree.items()
+        if path in files or any(str(up) in files for up in PurePosixPath(path).parents)
+    ]
     unknown = [blob for blob in needed if blob not in hashes]
     hashes |= {blob: md5(data) for blob, data in read_blobs(project, unknown).items()}
+    here = {path: content_md5(path, tree, hashes) or made.get(path) for path in files}
     found = []
     for name, stage in documents["dvc.yaml"]["stages"].items():
-        if name not in lock:
-            found.append(("dvc.lock", f"stage {name} never ran"))
-            continue
-        entry = lock[name]
-        if entry["cmd"] != " ".join(filled(stage["cmd"], params).split()):
-            found.append(("dvc.lock", f"stage {name} ran another command"))
-        if sorted({filled(path, params) for path in stage["deps"]}) != sorted({dep["path"] for dep in entry["deps"]}):
-            found.append(("dvc.lock", f"stage {name} had other dependencies"))
-        if entry.get("params", {}).get("params.yaml", {}) != {key: params.get(key) for key in stage.get("params", [])}:
-            found.append(("params.yaml", f"stage {name} ran with other params"))
-        for kind in ("deps", "outs"):
-            for file in entry.get(kind, []):
-                here = content_md5(file["path"], tree, hashes) or made.get(file["path"])
-                if here != file["md5"]:
-                    found.append((file["path"], f"not what stage {name} {'read' if kind == 'deps' else 'wrote'}"))
+        told = stage_faults(stage, lock[name], params, here) if name in lock else [("dvc.lock", "it never ran")]
+        found += [(where, f"stage {name}: {what}") for where, what in told]
+    return found
+
+
+def stage_faults(stage: Row, entry: Row, params: Row, here: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """(file, what is wrong) where a stage of dvc.yaml and its entry in dvc.lock disagree. here: path -> DVC's hash."""
+    found = []
+    if entry["cmd"] != " ".join(filled(stage["cmd"], params).split()):
+        found.append(("dvc.lock", "ran another command"))
+    if {filled(path, params) for path in stage["deps"]} != {dep["path"] for dep in entry["deps"]}:
+        found.append(("dvc.lock", "had other dependencies"))
+    if entry.get("params", {}).get("params.yaml", {}) != {key: param(params, key) for key in stage.get("params", [])}:
+        found.append(("params.yaml", "ran with other params"))
+    for kind, what in (("deps", "not what it read"), ("outs", "not what it wrote")):
+        found += [(file["path"], what) for file in entry.get(kind, []) if here[file["path"]] != file["md5"]]
     return found
 
 
@@ -247,16 +269,14 @@ def parsed(document: bytes) -> Any:
     return YAML(typ="safe", pure=True).load(document.decode())
 
 
-def filled(text: str, params: Mapping[str, Any]) -> str:
+def param(params: Row, name: str) -> Any:
+    """The value of a param by its dotted name."""
+    return functools.reduce(lambda node, key: node[key], name.split("."), params)
+
+
+def filled(text: str, params: Row) -> str:
     """A text of dvc.yaml with its ${a.b} replaced by params."""
-
-    def value(found: re.Match[str]) -> str:
-        node: Any = params
-        for key in found[1].split("."):
-            node = node[key]
-        return str(node)
-
-    return re.sub(r"\$\{([\w.]+)\}", value, text)
+    return re.sub(r"\$\{([\w.]+)\}", lambda found: str(param(params, found[1])), text)
 
 
 def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:

@@ -82,14 +82,16 @@ def life(rounds: int) -> list[Words]:
         told += [("annotate", "--oracle", "../oracle.csv", "--skip", "0.1")]
         told += [("collect", "../second.jsonl")] if number == 2 else []
         told += [("correct", "row-0100", "b", "--why", "looked again")] if number == 2 else []
-        told += [("retract", "row-0101", "--why", "two things in one"), ("dvc", "repro"), ("issue",)] if number == 3 else []
+        told += (
+            [("retract", "row-0101", "--why", "two things in one"), ("dvc", "repro"), ("issue",)] if number == 3 else []
+        )
         told += [("close",)]
     return told
 
 
 def second_annotator(project: Path) -> None:
     """An export of another person for the newest round, beside the project."""
-    newest = sorted((project / "data" / "rounds").glob("[0-9]*"))[-1]
+    newest = max((project / "data" / "rounds").glob("[0-9]*"))
     rows = [json.loads(line) for line in (newest / "answers" / "oracle.jsonl").read_text().splitlines()]
     told = [{**row, "_annotator_id": "second-Bo", "_session_id": "second-Bo", "al_dataset": "second"} for row in rows]
     (project.parent / "second.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
@@ -187,3 +189,36 @@ def compare(calm: Path, disturbed: Path, report: Report) -> None:
     for key, value in expected.items():
         if found[key] != value:
             report.differences.append(f"{key}: {str(found[key])[-300:]!r} instead of {str(value)[-300:]!r}")
+
+
+def clone_faults(project: Path, folder: Path) -> list[str]:
+    """What is wrong with a clone of each round commit: it must be up to date, and a forced run must change nothing.
+
+    The forced runs differ in hash seed and number of threads.
+    """
+    wrong = []
+    told = run(project, ("git", "log", "--format=%H %s", "--grep=^Round ")).stdout.splitlines()
+    for number, line in enumerate(told):
+        commit, _, subject = line.partition(" ")
+        clone = folder / f"clone-{number}"
+        run(folder, ("git", "clone", "--quiet", "--no-checkout", str(project), str(clone)))
+        run(clone, ("git", "checkout", "--quiet", "--detach", commit))
+        environment = {**ENVIRONMENT, "PYTHONHASHSEED": str(number), "OMP_NUM_THREADS": str(1 + number % 2)}
+        dvc = [sys.executable, "-m", "dvc"]
+        steps = (
+            ("remote", "modify", "--local", "store", "url", str(project / ".dvc" / "store")),
+            ("pull",),
+            ("status",),
+            ("repro",),
+            ("repro", "--force", "--no-run-cache"),
+        )
+        for words in steps:
+            done = subprocess.run(
+                [*dvc, *words], cwd=clone, env=environment, capture_output=True, text=True, check=False
+            )
+            clean = run(clone, ("git", "status", "--porcelain")).stdout == ""
+            if done.returncode or not clean or (words[0] == "status" and "up to date" not in done.stdout):
+                wrong.append(f"{subject[:12]}, dvc {' '.join(words)}: {done.stdout[-200:]}{done.stderr[-200:]}")
+            if words == ("repro",) and "Running stage" in done.stdout:
+                wrong.append(f"{subject[:12]}: repro was not a no-op")
+    return wrong

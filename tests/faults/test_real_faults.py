@@ -29,7 +29,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(calm: Path) -> None:
     project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "shaken") / "project"
     report = Report()
-    live(project, 1, report, lambda: 10, random.Random(1), {"close": 5.0, "annotate": 0.6})
+    live(project, 1, report, lambda: 9, random.Random(1), {"close": 3.0, "annotate": 0.6})
     compare(calm, project, report)
     assert report.needed_a_person == report.differences == []
     assert report.answers_lost == 0
@@ -40,7 +40,10 @@ def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Pat
     subprocess.run(["git", "clone", "-q", str(calm), str(tmp_path / "clone")], check=True)
     project = tmp_path / "clone"
     store = str(calm / ".dvc" / "store")
-    assert run(project, (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)).returncode == 0
+    assert (
+        run(project, (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)).returncode
+        == 0
+    )
     assert run(project, (sys.executable, "-m", "dvc", "pull")).returncode == 0
     assert run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip() == "Data and pipelines are up to date."
     assert run(project, command(("verify",))).returncode == 0
@@ -52,7 +55,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 MB in memory."""
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, check=False
+    ).returncode:
         pytest.skip("mounting is not permitted here")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
@@ -66,7 +71,9 @@ def answered(calm: Path, place: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_a_close_in_one_line_and_with_room_again_it_works(calm: Path, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_stops_a_close_in_one_line_and_with_room_again_it_works(
+    calm: Path, tmp_path: Path, small_disk: Path
+) -> None:
     expected = answered(calm, tmp_path / "calm")
     assert run(expected, command(("close",))).returncode == 0
     project = answered(calm, small_disk)
@@ -89,7 +96,10 @@ def test_a_full_disk_stops_a_close_in_one_line_and_with_room_again_it_works(calm
 def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(calm: Path, small_disk: Path) -> None:
     project = answered(calm, small_disk)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    told = [run(project, command(words)) for words in (("close",), ("annotate", "--oracle", "../oracle.csv"), ("issue",), ("correct", "row-0100", "b", "--why", "x"))]  # fmt: skip
+    commands = (
+        ("close",), ("annotate", "--oracle", "../oracle.csv"), ("issue",), ("correct", "row-0100", "b", "--why", "x"),
+    )  # fmt: skip
+    told = [run(project, command(words)) for words in commands]
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     for done in told:
         assert done.returncode == 1
@@ -101,14 +111,17 @@ def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(calm: Path
 @pytest.mark.slow
 def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: Path, tmp_path: Path) -> None:
     project = answered(calm, tmp_path)
-    (tmp_path / "late.jsonl").write_text(next((project / "data/rounds/002/answers").iterdir()).read_text().replace("oracle-oracle", "oracle-bo"))
+    (tmp_path / "late.jsonl").write_text(
+        next((project / "data/rounds/002/answers").iterdir()).read_text().replace("oracle-oracle", "oracle-bo")
+    )
     first, second, late = (
         subprocess.Popen(command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         for words in (("close",), ("close",), ("collect", "../late.jsonl"))
     )
     told = [process.communicate()[1] for process in (first, second, late)]
     assert sorted([first.returncode, second.returncode]) == [0, 1]
-    assert "another `rounds close` is at work here" in told[0] + told[1]
+    said = told[0] + told[1]
+    assert "another `rounds close` is at work here" in said or "0 of 8 rows are answered" in said  # it came after
     assert late.returncode == 0
     found = outcome(project)
     assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])

@@ -15,16 +15,17 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from ruamel.yaml import YAML
 
-from tests.faults.lives import make_project
 from rounds.close import close
 from rounds.commands import git
 from rounds.project import Project
-from rounds.verify import filled, folder_md5, md5
+from rounds.verify import filled, folder_md5, md5, param
 from stages._canonical import Row, dumps
 from stages._errors import PipelineError
+from tests.faults.lives import make_project
 
 Hook = Callable[[str], None]
 
@@ -32,13 +33,12 @@ Hook = Callable[[str], None]
 class Stages:
     """Stands in for rounds.commands.Dvc. `hooks` are called with the name of every stage before it runs."""
 
-    hooks: list[Hook] = []
-    cache: dict[str, str] = {}
+    hooks: ClassVar[list[Hook]] = []
 
-    def __init__(self, root: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, root: Path, _say: Callable[[str], None]) -> None:
         self.root = root
 
-    def __enter__(self) -> Stages:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,11 +72,15 @@ def content(path: str) -> str | None:
 
 def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: bool) -> Row:
     deps = [filled(path, params) for path in stage["deps"]]
-    keys = [next(iter(out)) if isinstance(out, dict) else out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    keys = [
+        next(iter(out)) if isinstance(out, dict) else out
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+    ]
     entry = {
         "cmd": " ".join(filled(stage["cmd"], params).split()),
         "deps": [{"path": path, "md5": content(path)} for path in deps],
-        "params": {"params.yaml": {key: params[key] for key in stage.get("params", [])}},
+        "params": {"params.yaml": {key: param(params, key) for key in stage.get("params", [])}},
     }
     same = before and all(before[key] == value for key, value in entry.items())
     if same and not force and before["outs"] == [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]:
@@ -97,7 +101,9 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
     return {**entry, "outs": [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]}
 
 
-def answer(project: Project, who: str = "ann", label: Callable[[str], str | None] | None = None, only: int | None = None) -> Path:
+def answer(
+    project: Project, who: str = "ann", label: Callable[[str], str | None] | None = None, only: int | None = None
+) -> Path:
     """Answer the newest batch, appending to one file per person; the true label is the parity of the id's number."""
     newest = project.last_round()
     rows = []
@@ -105,7 +111,8 @@ def answer(project: Project, who: str = "ann", label: Callable[[str], str | None
         item = task["al_id"]
         said = label(item) if label else "ab"[int(item[-4:]) % 2]
         kind = {"answer": "ignore", "accept": []} if said is None else {"answer": "accept", "accept": [said]}
-        rows.append({"al_id": item, "al_batch": task["al_batch"], "options": [], "_annotator_id": f"t-{who}", "al_dataset": "t", "_timestamp": newest.number * 1000 + task["rank"], **kind})  # fmt: skip
+        facts = {"al_id": item, "al_batch": task["al_batch"], "options": [], "_annotator_id": f"t-{who}", **kind}
+        rows.append({**facts, "al_dataset": "t", "_timestamp": newest.number * 1000 + task["rank"]})
     path = newest.answers / f"{who}.jsonl"
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as file:
@@ -113,8 +120,9 @@ def answer(project: Project, who: str = "ann", label: Callable[[str], str | None
     return path
 
 
-def closed(project: Project, *, partial: bool = False, push: bool = False, dry_run: bool = False) -> str:
-    return close(project, partial=partial, push=push, dry_run=dry_run, say=lambda _: None)
+def closed(project: Project, **options: Any) -> str:
+    """`rounds close`, with its options by name."""
+    return close(project, **{"partial": False, "push": False, **options}, say=lambda _: None)
 
 
 def committed(project: Project, subject: str = "by hand") -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rounds.close
+from rounds.close import Decision
 from rounds.commands import changed_paths, git
 from rounds.lock import exclusive
 from rounds.project import Project
@@ -30,7 +31,12 @@ def test_a_close_is_one_commit_of_answers_metrics_and_the_next_question(project:
     answer(one)
     closed(one)
     names = set(git(one.root, "show", "--name-only", "--format=", "HEAD").split())
-    assert {"data/rounds/001/answers/ann.jsonl", "data/rounds/002/asked.jsonl", "dvc.lock", "metrics/gate.json"} <= names
+    assert {
+        "data/rounds/001/answers/ann.jsonl",
+        "data/rounds/002/asked.jsonl",
+        "dvc.lock",
+        "metrics/gate.json",
+    } <= names
     assert changed_paths(one.root) == []
     assert verify(one) == ([], [])
 
@@ -147,7 +153,7 @@ def test_a_close_works_on_a_detached_head_and_in_a_linked_worktree(project: Fres
     answer(one)
     closed(one)
     assert log(one)[0].startswith("Round 2:")
-    with pytest.raises(PipelineError, match="--push: .*no git remote"):
+    with pytest.raises(PipelineError, match=r"--push: .*no git remote"):
         closed(one, push=True)
     git(one.root, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "linked"))
     other = Project((tmp_path / "linked").resolve())
@@ -289,3 +295,19 @@ def documented(name: str) -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
     block = text.partition(f"<!-- {name} -->")[2].split("```")[1]
     return [line.strip().partition("  #")[0].strip() for line in block.splitlines()[1:] if line.strip()]
+
+
+def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is_taken_back(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    closed(one, decision=Decision(stop=True, why="good enough"))
+    assert len(one.rounds()) == 2
+    assert changed_paths(one.root) == []
+    with pytest.raises(PipelineError, match="the work was stopped after round 2: good enough; take it up again"):
+        closed(one)
+    closed(one, decision=Decision(stop=False, why="a new class"))
+    assert len(one.rounds()) == 3
+    closed(one, decision=Decision(stop=True, why="no budget"))
+    assert log(one)[0] == "Stop after round 2: no budget"
+    assert changed_paths(one.root) == []
+    assert verify(one) == ([], [])

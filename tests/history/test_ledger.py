@@ -21,7 +21,9 @@ from stages._rounds import batch_id
 from tests.history.inprocess import answer, closed, committed, new_project, rounds_command
 
 Fresh = Callable[..., Project]
-LINES = st.lists(st.binary(min_size=1, max_size=3).filter(lambda line: b"\n" not in line and b"\r" not in line), max_size=6)
+LINES = st.lists(
+    st.binary(min_size=1, max_size=3).filter(lambda line: b"\n" not in line and b"\r" not in line), max_size=6
+)
 ANN = "data/rounds/001/answers/ann.jsonl"
 BO = "data/rounds/001/answers/bo.jsonl"
 
@@ -63,11 +65,8 @@ def test_a_frozen_file_may_change_only_while_nobody_answered() -> None:
     assert faults({path: None}, {path: b"2"}, always) == []
 
 
-def edit(path: Path, change: Callable[[list[str]], list[str]]) -> bool:
-    lines = path.read_text().splitlines(keepends=True)
-    new = change(list(lines))
-    path.write_text("".join(new))
-    return new != lines
+def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
 
 
 def relabel(line: str) -> str:
@@ -96,48 +95,38 @@ def rewritten(folder: Path, change: Callable[[list[dict[str, object]]], list[dic
         path.write_bytes(jsonl({**row, "al_batch": batch_id(rows)} for row in read_jsonl(path)))
 
 
+def swap(path: Path, other: Path) -> None:
+    ours, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(ours)
+
+
 def tamper(project: Project, kind: str, rng: random.Random) -> None:
-    """Change what happened, in a round that was answered (rewrite and test: in any)."""
+    """Change what happened, in a round that was answered (a rewritten batch: in any)."""
     number = rng.randint(1, 3)
-    folder = project.rounds_folder / f"{number:03d}"
+    folder, any_round = (project.rounds_folder / f"{place:03d}" for place in (number, rng.randint(1, 4)))
     path = folder / "answers" / rng.choice(["ann.jsonl", "bo.jsonl"])
-    place = rng.randrange(len(path.read_text().splitlines()))
-    if kind == "edit":
-        edit(path, lambda lines: [relabel(line) if at == place else line for at, line in enumerate(lines)])
-    elif kind == "re-date":
-        edit(path, lambda lines: [redate(line) if at == place else line for at, line in enumerate(lines)])
-    elif kind == "delete a row":
-        edit(path, lambda lines: lines[:place] + lines[place + 1 :])
-    elif kind == "delete a file":
-        path.unlink()
-    elif kind == "reorder":
-        edit(path, lambda lines: [*lines[1:], lines[0]])
-    elif kind == "swap two files":
-        other = path.with_name("ann.jsonl" if path.name == "bo.jsonl" else "bo.jsonl")
-        ours, theirs = path.read_bytes(), other.read_bytes()
-        path.write_bytes(theirs)
-        other.write_bytes(ours)
-    elif kind == "swap two rounds' files":
-        other = project.rounds_folder / f"{number % 3 + 1:03d}" / "answers" / path.name
-        ours, theirs = path.read_bytes(), other.read_bytes()
-        path.write_bytes(theirs)
-        other.write_bytes(ours)
-    elif kind == "rewrite a batch":
-        where = project.rounds_folder / f"{rng.randint(1, 4):03d}"
-        rewritten(where, lambda rows: [*rows[1:], rows[0]])
-    elif kind == "ask a test row":
-        where = project.rounds_folder / f"{rng.randint(1, 4):03d}"
-        rewritten(where, lambda rows: [{**rows[0], "id": "row-0115"}, *rows[1:]])
-    elif kind == "rename a verdict":
-        edit(folder / "batch.jsonl", lambda lines: [line.replace('"active"', '"control"') for line in lines])
-        (folder / "manifest.json").unlink()
-    else:
-        shutil.rmtree(folder)
+    other = path.with_name("ann.jsonl" if path.name == "bo.jsonl" else "bo.jsonl")
+    next_round = project.rounds_folder / f"{number % 3 + 1:03d}" / "answers" / path.name
+    at = rng.randrange(len(path.read_text().splitlines()))
+    {
+        "edit": lambda: edit(path, lambda lines: [*lines[:at], relabel(lines[at]), *lines[at + 1 :]]),
+        "re-date": lambda: edit(path, lambda lines: [*lines[:at], redate(lines[at]), *lines[at + 1 :]]),
+        "delete a row": lambda: edit(path, lambda lines: lines[:at] + lines[at + 1 :]),
+        "delete a file": path.unlink,
+        "reorder": lambda: edit(path, lambda lines: [*lines[1:], lines[0]]),
+        "swap two files": lambda: swap(path, other),
+        "swap two rounds' files": lambda: swap(path, next_round),
+        "rewrite a batch": lambda: rewritten(any_round, lambda rows: [*rows[1:], rows[0]]),
+        "ask a test row": lambda: rewritten(any_round, lambda rows: [{**rows[0], "id": "row-0115"}, *rows[1:]]),
+        "remove a manifest": (folder / "manifest.json").unlink,
+        "delete a round": lambda: shutil.rmtree(folder),
+    }[kind]()
 
 
 KINDS = (
     "edit", "re-date", "delete a row", "delete a file", "reorder", "swap two files", "swap two rounds' files",
-    "rewrite a batch", "ask a test row", "rename a verdict", "delete a round",
+    "rewrite a batch", "ask a test row", "remove a manifest", "delete a round",
 )  # fmt: skip
 
 

@@ -60,7 +60,14 @@ def test_a_life_names_every_step_and_its_commit_across_a_rename_and_a_merge(proj
     assert (correction["by"], correction["why"], correction["was"]) == ("Cy", "looked again", told["label"])
     assert [row["label"] for row in facts["trained"]] == [told["label"], correction["label"]]
     text = "\n".join(lines_of(facts))
-    for part in ("asked      rank 1", "answered", "corrected", "looked again", "trained on in 2 round commits", answered[:8]):
+    for part in (
+        "asked      rank 1",
+        "answered",
+        "corrected",
+        "looked again",
+        "trained on in 2 round commits",
+        answered[:8],
+    ):
         assert part in text
 
 
@@ -121,7 +128,7 @@ def test_without_an_open_round_a_correction_says_what_to_do(project: Fresh) -> N
     answer(one, only=3)
     closed(one, partial=True)
     one.last_round().closed_early.write_text("{}")
-    with pytest.raises(PipelineError, match="no round is open, .*; run `rounds close`, which issues the next batch"):
+    with pytest.raises(PipelineError, match=r"no round is open, .*; run `rounds close`, which issues the next batch"):
         amend(one, "row-0101", "a", "x", "Cy")
 
 
@@ -137,7 +144,8 @@ def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh
     one = project(2)
     told = rows(one)
     assert [row["round"] for row in told] == [0, 1, 2]
-    assert [row["labels"] for row in told][:2] == [12, 20]
+    assert told[0]["labels"] == 12
+    assert told[2]["labels"] == read_json(one.root / "metrics" / "gate.json")["accepted"]
     assert all(row["active"]["then"] == row["active"]["now"] for row in told)
     assert told[2]["commit"] == git(one.root, "rev-parse", "HEAD").strip()
     moved = {**told[1], "active": {"labels": 1, "then": 0.5, "now": 0.75}}
@@ -146,11 +154,17 @@ def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh
     assert [json.loads(line) for line in done.stdout.splitlines()] == told
 
 
-def test_an_unfinished_history_of_labels_is_csv_safe_for_spreadsheets() -> None:
-    row = dict.fromkeys(COLUMNS) | {"id": "=1+1", "label": "@x", "arms": ["active", "control"], "annotators": [], "round": 3}
-    told = list(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))[0]
+def test_labels_as_csv_are_safe_for_spreadsheets() -> None:
+    row = dict.fromkeys(COLUMNS) | {
+        "id": "=1+1",
+        "label": "@x",
+        "arms": ["active", "control"],
+        "annotators": [],
+        "round": 3,
+    }
+    told = next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))
     assert (told["id"], told["label"], told["arms"], told["round"]) == ("'=1+1", "'@x", "active; control", "3")
-    assert list(csv.DictReader(io.StringIO(as_csv([row], raw=True).decode())))[0]["id"] == "=1+1"
+    assert next(csv.DictReader(io.StringIO(as_csv([row], raw=True).decode())))["id"] == "=1+1"
     assert as_parquet([row]).startswith(b"PAR1")
 
 
@@ -167,20 +181,30 @@ def fabricate(folder: Path, rounds: int, size: int) -> Project:
         for name, data in files.items():
             stream.append(b"M 644 inline %s\ndata %d\n%s\n" % (name.encode(), len(data), data))
 
-    base = {name: (root / name).read_bytes() for name in ("dvc.yaml", "data/none.csv", "stages/query.py", "rounds/__main__.py")}
+    base = {
+        name: (root / name).read_bytes()
+        for name in ("dvc.yaml", "data/none.csv", "stages/query.py", "rounds/__main__.py")
+    }
     commit(0, base | {"params.yaml": params.encode()})
     answers: dict[str, bytes] = {}
     for number in range(1, rounds + 1):
         ids = [f"n{number:03d}-{place:04d}" for place in range(size)]
-        batch = [{"id": item, "sha": sha256(item), "arms": ["active"], "rank": place, "round": number, "score": 0.5, "doubt": 0.5, "strategy": "auto", "reason": "far from all labels"} for place, item in enumerate(ids, 1)]  # fmt: skip
+        facts = {"arms": ["active"], "round": number, "score": 0.5, "strategy": "auto", "reason": "far from all labels"}
+        batch = [{**facts, "id": item, "sha": sha256(item), "rank": place} for place, item in enumerate(ids, 1)]
         name = batch_id(batch)
-        asked = [{"al_id": item, "al_batch": name, "text": f"Some text of {item}, as long as texts are", "options": options} for item in ids]
+        asked = [
+            {"al_id": item, "al_batch": name, "text": f"Some text of {item}, as long as texts are", "options": options}
+            for item in ids
+        ]
         here = f"data/rounds/{number:03d}"
         frozen = {"asked.jsonl": jsonl(asked), "batch.jsonl": jsonl(batch), "verdicts.jsonl": b""}
         manifest = {"batch_id": name, "rows": size, "sha256": {file: sha256(data) for file, data in frozen.items()}}
-        files = {f"{here}/{file}": data for file, data in frozen.items()} | {f"{here}/manifest.json": dumps(manifest).encode()}
+        files = {f"{here}/{file}": data for file, data in frozen.items()} | {
+            f"{here}/manifest.json": dumps(manifest).encode()
+        }
         commit(number, files | answers | {"dvc.lock": b"n: %d\n" % number})
-        told = [{"al_id": item, "al_batch": name, "accept": ["7"], "options": [], "answer": "accept", "_annotator_id": "x-ann", "_timestamp": place} for place, item in enumerate(ids)]  # fmt: skip
+        said = {"al_batch": name, "accept": ["7"], "options": [], "answer": "accept", "_annotator_id": "x-ann"}
+        told = [{**said, "al_id": item, "_timestamp": place} for place, item in enumerate(ids)]
         answers = {f"{here}/answers/ann.jsonl": jsonl(told)}
     commit(rounds + 1, answers)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)

@@ -72,7 +72,10 @@ class Loop(RuleBasedStateMachine):
         assert changed_paths(root) == []
         assert verify(self.project) == ([], [])
         index, gate = read_index(root / "build" / "features"), root / "build" / "gate"
-        tables = {name: {row["id"] for row in read_jsonl(gate / f"{name}.jsonl")} for name in ("accepted", "review", "unlabelled")}
+        tables = {
+            name: {row["id"] for row in read_jsonl(gate / f"{name}.jsonl")}
+            for name in ("accepted", "review", "unlabelled")
+        }
         batches = {one.number: read_jsonl(one.folder / "batch.jsonl") for one in self.project.rounds()}
         done = read_json(gate / "state.json")["rounds"]
         asked = {row["id"] for number, rows in batches.items() if number <= done for row in rows}
@@ -108,5 +111,7 @@ class Loop(RuleBasedStateMachine):
 
 def test_no_order_of_events_breaks_the_ledger(templates: object, request: pytest.FixtureRequest) -> None:
     Loop.template = request.getfixturevalue("templates")(0).root
-    rules = settings(max_examples=4, stateful_step_count=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    rules = settings(
+        max_examples=3, stateful_step_count=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     run_state_machine_as_test(Loop, settings=rules)
