@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -168,6 +167,34 @@ class Calibration:
     reliability: list[Row]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Logits or probabilities, (n, k) float32: pool, test, labelled rows out of fold; committee (members, n, k)."""
+
+    pool: NDArray[np.float32]
+    test: NDArray[np.float32]
+    labelled: NDArray[np.float32]
+    committee: NDArray[np.float32] | None
+
+    def mapped(self, apply: Map) -> Rows:
+        """The rows that a map makes of these."""
+
+        def through(part: NDArray[np.float32]) -> NDArray[np.float32]:
+            return apply(part.astype(np.float64)).astype(np.float32)
+
+        members = None if self.committee is None else np.array([through(member) for member in self.committee])
+        return Rows(through(self.pool), through(self.test), through(self.labelled), members)
+
+
+def calibration_of(scores: Rows, fitted: bool, labels: Labels, control_key: str | None, params: Params) -> Calibration:
+    """`calibrate` on the labels' out-of-fold logits; without a model no map, and no trust."""
+    if not fitted:
+        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
+        return Calibration(softmax, {**facts, "verdict": "unknown", "trusted": False}, [])
+    random = drawn_at_random(labels, control_key, params.seed)
+    return calibrate(scores.labelled.astype(np.float64), labels.classes, labels.ids, random, params)
+
+
 def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bool_], params: Params) -> Calibration:
     """Choose, judge and fit the map from logits to probabilities.
 
@@ -226,20 +253,15 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     """Read scores and labels, write probabilities and how far to trust them."""
     params = load()
     labels = read_labels(gate / "accepted.jsonl", params.labels)
-    random = drawn_at_random(labels, read_json(gate / "state.json")["control_key"], params.seed)
-    fitted: Any = read_json(model / "model.json")["fitted"]
-    scores = {name: np.load(model / f"{name}.npy").astype(np.float64) for name in ("pool", "test", "labelled")}
-    if fitted:
-        calibration = calibrate(scores["labelled"], labels.classes, labels.ids, random, params)
-    else:
-        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
-        facts |= {"verdict": "unknown", "trusted": False}
-        calibration = Calibration(softmax, facts, [])
-    for name, values in scores.items():
-        write_array(out / f"{name}.npy", calibration.apply(values).astype(np.float32))
-    if (model / "committee.npy").is_file():
-        members = np.load(model / "committee.npy").astype(np.float64)
-        write_array(out / "committee.npy", np.array([calibration.apply(member) for member in members], np.float32))
+    fitted = bool(read_json(model / "model.json")["fitted"])
+    committee = np.load(model / "committee.npy") if (model / "committee.npy").is_file() else None
+    pool, test, labelled = (np.load(model / f"{name}.npy") for name in ("pool", "test", "labelled"))
+    scores = Rows(pool, test, labelled, committee)
+    calibration = calibration_of(scores, fitted, labels, read_json(gate / "state.json")["control_key"], params)
+    rows = scores.mapped(calibration.apply)
+    for name in ("pool", "test", "labelled", "committee"):
+        if getattr(rows, name) is not None:
+            write_array(out / f"{name}.npy", getattr(rows, name))
     write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted})
     write_json(metrics, calibration.facts)
     write_json(plot, calibration.reliability)
