@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from stages import _prodigy
 from stages._canonical import Row
@@ -40,7 +41,7 @@ def answer(
     for position, row in enumerate(tasks):
         item, at = str(row["al_id"]), start + position * _SECONDS_PER_ANSWER
         label = reply(item, oracle[item], labels, noise=noise, skip=skip, seed=seed)
-        said = "ignore" if label is None else "accept"
+        said: Literal["ignore", "accept"] = "ignore" if label is None else "accept"
         rows.append(_prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset="oracle", at=at))
     return rows
 
