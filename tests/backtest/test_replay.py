@@ -1,0 +1,67 @@
+"""The law of the backtest: a replay asks the very ids that the stages ask with the same tables, params and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rounds._replay import Setting, replay, setting
+from rounds.annotate import simulate
+from rounds.issue import issue
+from rounds.project import Project
+from stages._canonical import Row, read_jsonl, write_jsonl
+from stages._store import SPLITS
+from stages._tables import as_text, read_table
+from tests.conftest import ORDER, Small, write_csv
+
+ROUNDS = 4
+MakeSmall = Callable[[str], Small]
+
+
+def driven(small: Small, noise: float) -> list[list[Row]]:
+    """The batches of a project whose rounds are issued and answered, the stages run as dvc.yaml says."""
+    project = Project(small.root)
+    small.run(*ORDER[:-1])
+    for _ in range(ROUNDS):
+        issue(project)
+        simulate(project, small.root / "oracle.csv", noise=noise, skip=0.0, seed=project.params().seed)
+        small.run(*ORDER[1:-1])
+    return [read_jsonl(round_.folder / "batch.jsonl") for round_ in project.rounds()]
+
+
+def given(small: Small) -> Setting:
+    """The same project's tables, with the labels that the oracle knows."""
+    params = Project(small.root).params()
+    oracle = read_table(small.root / "oracle.csv")
+    truth = dict(zip(map(as_text, oracle.columns["id"]), oracle.columns["label"], strict=True))
+    tables = {split: read_table(small.root / getattr(params.data, split)) for split in SPLITS}
+    pool = tables["pool"]
+    pool.columns["label"] = [truth[as_text(item)] for item in pool.columns["id"]]
+    return setting(tables, params)
+
+
+def replayed(small: Small, noise: float) -> list[list[Row]]:
+    return [batch for _, batch in replay(given(small), Project(small.root).params(), ROUNDS, noise)][:-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "noise"),
+    [
+        ({}, 0.0),
+        ({("seed",): 3, ("query", "strategy"): "margin"}, 0.2),
+        ({("query", "strategy"): "random"}, 0.2),
+        ({("query", "strategy"): "vote_entropy", ("query", "review_fraction"): 0.4}, 0.3),
+        ({("query", "strategy"): "badge", ("gate", "max_quarantine"): 0.0, ("clean_seed", "max_suspects"): 0.0}, 0.1),
+    ],
+    ids=lambda value: "-".join(str(item) for item in value.values()) if isinstance(value, dict) else str(value),
+)
+def test_a_replay_asks_what_the_stages_ask(small: Small, changes: dict[tuple[str, ...], Any], noise: float) -> None:
+    small.set(changes)
+    asked = driven(small, noise)
+    assert len(asked) == ROUNDS
+    assert [[row["id"] for row in batch] for batch in replayed(small, noise)] == [
+        [row["id"] for row in batch] for batch in asked
+    ]
