@@ -20,6 +20,7 @@ COMMANDS = {
     "annotate": "rounds.annotate",
     "collect": "rounds.collect",
     "close": "rounds.close",
+    "backtest": "rounds.backtest",
 }
 
 

@@ -55,7 +55,9 @@ def examples(table: Table, test: Table | None, params: Params) -> tuple[Examples
     """
     tables = [table] if test is None else [table, test]
     for part in tables:
-        for row, cell in enumerate(part.column(params.data.label, "--label")):
+        for row, cell in enumerate(part.columns[params.data.label]):
+            if not as_text(cell).strip():
+                raise PipelineError(part.where(row), f"empty label in column {params.data.label!r}", "fill it")
             check_label(as_text(cell), params.labels, part.where(row))
     if len({as_text(cell) for cell in table.columns[params.data.label]}) < 2:
         raise PipelineError(table.path, "every row has the same label", "two classes or more are needed")
@@ -109,7 +111,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every strategy of a repeat: features, the truth of every id, seed labels and their doubts."""
+    """What all strategies of a repeat share: features, the truth of every id, seed labels and the doubts about them."""
 
     features: Features
     truth: dict[str, str]
@@ -126,14 +128,11 @@ def setting(tables: dict[Split, Table], params: Params) -> Setting:
     places = zip(index.ids, index.split, index.row, strict=True)
     truth = {item: cells[split][row] for item, split, row in places}  # type: ignore[index]  # one of SPLITS
     seed = seed_labels(tables["seed"], index, params)
-    suspects = clean(seed, index, features.matrix, features.geometry, params)[2] if _doubting(params) else []
+    suspects = (
+        clean(seed, index, features.matrix, features.geometry, params)[2] if params.clean_seed.max_suspects else []
+    )
     test = np.array([names.index(truth[item]) for item in index.ids[index.rows("test")]], dtype=np.intp)
     return Setting(features, truth, seed, plain(suspects), test)
-
-
-def _doubting(params: Params) -> bool:
-    """Whether any label can be doubted."""
-    return params.gate.max_quarantine > 0 or params.clean_seed.max_suspects > 0
 
 
 def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[tuple[Point, list[Row]]]:
