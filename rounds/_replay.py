@@ -28,7 +28,7 @@ from stages._tables import Table, as_text
 from stages.calibrate import Rows, calibration_of
 from stages.clean_seed import clean, seed_labels
 from stages.featurize import featurize, make_index
-from stages.gate import Features, Ledger, gate
+from stages.gate import Features, Ledger, decide, gate
 from stages.query import Gate, Model, compose, model_of
 from stages.train import train
 
@@ -159,12 +159,15 @@ def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> I
 
 
 def _gated(ledger: Ledger, features: Features, params: Params) -> Gate:
-    """What the gate hands to train and query."""
-    gated = gate(ledger, features, params)
-    if gated.metrics["held"]:
-        what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
-        raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
-    outcome = gated.outcome
+    """What the gate hands to train and query. Where nothing can be doubted or held, no label is judged."""
+    if not params.gate.max_quarantine and not params.gate.hold:
+        outcome = decide(ledger, features, params, judging=False)
+    else:
+        gated = gate(ledger, features, params)
+        if gated.metrics["held"]:
+            what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
+            raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
+        outcome = gated.outcome
     accepted = labels_of(plain(outcome.accepted), params.labels, "replay")
     return Gate(accepted, plain(outcome.review), plain(outcome.unlabelled), outcome.state)
 

@@ -259,7 +259,7 @@ def command(
         changes = {keys: value for keys, value in changes.items() if keys[0] != "model" and "size" not in keys}
     changes |= {("query", "batch_size"): batch, ("data", "images"): str(data.parent)}
     if no_gate:
-        changes |= {("gate", "max_quarantine"): 0.0, ("clean_seed", "max_suspects"): 0.0}
+        changes |= {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
     plan, arms = Plan(data, test, out, seed_size, rounds, noise), choices(strategy, model, calibration, control)
     claim(plan, arms, params or source() / "params.yaml", changes)
     here, known = prepared(plan)
