@@ -51,13 +51,11 @@ class Examples:
 def examples(table: Table, test: Table | None, params: Params) -> tuple[Examples, Params]:
     """The examples and their params: rows get an id column made of their content where none is named.
 
-    Raises PipelineError at file:line for an empty label, and for a table whose rows all have one label.
+    Raises PipelineError at file:line for an unknown label, and for a table whose rows all have one label.
     """
     tables = [table] if test is None else [table, test]
     for part in tables:
         for row, cell in enumerate(part.columns[params.data.label]):
-            if not as_text(cell).strip():
-                raise PipelineError(part.where(row), f"empty label in column {params.data.label!r}", "fill it")
             check_label(as_text(cell), params.labels, part.where(row))
     if len({as_text(cell) for cell in table.columns[params.data.label]}) < 2:
         raise PipelineError(table.path, "every row has the same label", "two classes or more are needed")

@@ -34,6 +34,7 @@ from rounds._replay import Examples, examples, replay, setting, split
 from rounds.init import fill_in, labels_in, refuse_unless_empty, settings, source
 from stages._canonical import Row, plain, read_json, sha256, write_bytes, write_json
 from stages._errors import PipelineError
+from stages._imports import build
 from stages._params import Options, Params, load
 from stages._shell import one_line_errors
 from stages._tables import read_table
@@ -80,6 +81,7 @@ def applied(choice: Choice, params: Params) -> Params:
         what = f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
         raise PipelineError("rounds backtest", what, "correct the option") from error
     resolve(strategy, found.query.engine)
+    build(found.model, found.seed, "model")
     return found
 
 
@@ -94,7 +96,13 @@ def choices(strategies: str, models: str, calibrations: str, controls: str) -> d
         if strategy == "random" and (calibration or control):
             continue
         choice = {"strategy": strategy, "model": model, "calibration": calibration, "control": control}
-        told = [strategy, model.rpartition(".")[2], calibration, f"control {control}" if control else ""]
+        path, mark, options = model.partition("?")
+        told = [
+            strategy,
+            path.rpartition(".")[2] + mark + options,
+            calibration,
+            f"control {control}" if control else "",
+        ]
         found[" ".join(word for word in told if word)] = choice
     return found
 
@@ -159,34 +167,38 @@ def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) ->
         raise PipelineError("rounds backtest", "a process died, perhaps for want of memory", "lower --jobs") from error
 
 
-def claim(plan: Plan, arms: dict[str, Choice], base: Path, changes: dict[tuple[str, ...], Any]) -> None:
+def filled(base: Path, changes: dict[tuple[str, ...], Any]) -> tuple[bytes, Params]:
+    """The text of a params.yaml with some values changed, and the params it holds."""
+    load(base)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "params.yaml"
+        shutil.copyfile(base, file)
+        fill_in(file, changes)
+        return file.read_bytes(), load(file)
+
+
+def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
     """Write params.yaml and plan.json. Raises PipelineError where the folder holds anything else, and says what."""
     code = [*sorted(Path(stages.__file__).parent.rglob("*.py")), Path(__file__).with_name("_replay.py")]
-    with TemporaryDirectory() as folder:
-        shutil.copyfile(base, Path(folder) / "params.yaml")
-        fill_in(Path(folder) / "params.yaml", changes)
-        load(Path(folder) / "params.yaml")
-        text = (Path(folder) / "params.yaml").read_bytes()
     facts: Row = {
         "data": sha256(plan.data.read_bytes()), "test": sha256(plan.test.read_bytes()) if plan.test else None,
-        "params": sha256(text), "code": sha256(b"".join(path.read_bytes() for path in code)),
+        "params": sha256(params), "code": sha256(b"".join(path.read_bytes() for path in code)),
         "seed_size": plan.seed_size, "rounds": plan.rounds, "noise": plan.noise, "strategies": arms,
     }  # fmt: skip
     file = plan.out / "plan.json"
-    if file.is_file():
-        known = read_json(file)
-        differs = ", ".join(key for key in facts if known.get(key) != plain(facts[key]))
-        if differs:
-            raise PipelineError(plan.out, f"holds another backtest, with other {differs}", "name another --out")
-        return
-    refuse_unless_empty(plan.out)
-    write_bytes(plan.out / "params.yaml", text)
-    write_json(file, facts)
+    if not file.is_file():
+        refuse_unless_empty(plan.out)
+        write_bytes(plan.out / "params.yaml", params)
+        write_json(file, facts)
+    known = read_json(file)
+    differs = ", ".join(key for key in facts if known.get(key) != plain(facts[key]))
+    if differs:
+        raise PipelineError(plan.out, f"holds another backtest, with other {differs}", "name another --out")
 
 
 def report(plan: Plan, arms: dict[str, Choice], repeats: int, target: float | None, notes: list[str]) -> Row:
     """Write curves.csv, summary.json, the pages and the picture from the finished loops."""
-    params = prepared(plan)[1]
+    params = load(plan.out / "params.yaml")
     curves = {name: [read_json(loop_file(plan.out, n, name))["points"] for n in range(repeats)] for name in arms}
     random = {choice["model"]: name for name, choice in arms.items() if choice["strategy"] == "random"}
     baseline = {name: random[choice["model"]] for name, choice in arms.items()}
@@ -261,11 +273,11 @@ def command(
     if no_gate:
         changes |= {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
     plan, arms = Plan(data, test, out, seed_size, rounds, noise), choices(strategy, model, calibration, control)
-    claim(plan, arms, params or source() / "params.yaml", changes)
-    here, known = prepared(plan)
-    split(here, known, seed_size)
+    written, known = filled(params or source() / "params.yaml", changes)
+    split(*examples(read_table(data), read_table(test) if test else None, known), seed_size)
     for choice in arms.values():
         applied(choice, known)
+    claim(plan, arms, written)
     notes = [] if test else ["No test table: a quarter of the rows, stratified, was held out, anew in each repeat."]
     run_missing(plan, arms, repeats, jobs)
     found = report(plan, arms, repeats, target, notes)

@@ -83,10 +83,17 @@ def fill_in(path: Path, changes: dict[tuple[str, ...], Any]) -> None:
 
 
 def labels_in(paths: list[Path], column: str) -> list[str]:
-    """The distinct labels of some tables, sorted: whole numbers by value, everything else by text."""
+    """The distinct labels of some tables, sorted: whole numbers by value, everything else by text.
+
+    Raises PipelineError at file:line for an empty one.
+    """
     found: set[str] = set()
-    for path in paths:
-        found |= {as_text(cell) for cell in read_table(path).column(column, "--label")}
+    for table in map(read_table, paths):
+        cells = [as_text(cell) for cell in table.column(column, "--label")]
+        for row, cell in enumerate(cells):
+            if not cell.strip():
+                raise PipelineError(table.where(row), f"empty label in column {column!r}", "fill it or remove the row")
+        found.update(cells)
     if all(label.isdecimal() for label in found):
         return sorted(found, key=int)
     return sorted(found)
