@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rounds.surfaces.oracle import reply, round_seed
-from stages._canonical import Row, plain
+from stages._canonical import Row, plain, sha256
+from stages._content import exact_bytes
 from stages._errors import PipelineError
 from stages._identity import order_keys, stratified_folds
 from stages._learning import Ints, fit
@@ -27,7 +28,7 @@ from stages._store import Split
 from stages._tables import Table, as_text
 from stages.calibrate import Rows, calibration_of
 from stages.clean_seed import clean, seed_labels
-from stages.featurize import featurize, make_index
+from stages.featurize import featurize
 from stages.gate import Features, Ledger, decide, gate
 from stages.query import Gate, Model, compose, model_of
 from stages.train import train
@@ -37,63 +38,50 @@ HELD_OUT = 4  # without a test table one row in so many is held out, anew in eve
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows to replay on, and the test table if there is one. Ids are in the column params.data.id."""
+    """Labelled rows to replay on, each with its name (its id, else a hash of its content) and class; the test table."""
 
     table: Table
+    names: list[str]
+    classes: Ints
     test: Table | None
 
-    def rows_of(self, rows: NDArray[np.intp]) -> Table:
+    def taken(self, rows: NDArray[np.intp]) -> Table:
         """Some rows of the table."""
         columns = {name: [cells[row] for row in rows] for name, cells in self.table.columns.items()}
         return Table(self.table.path, columns, [self.table.lines[row] for row in rows])
 
 
-def examples(table: Table, test: Table | None, params: Params) -> tuple[Examples, Params]:
-    """The examples and their params: rows get an id column made of their content where none is named.
-
-    Raises PipelineError at file:line for an unknown label, and for a table whose rows all have one label.
-    """
-    tables = [table] if test is None else [table, test]
-    for part in tables:
+def examples(table: Table, test: Table | None, params: Params) -> Examples:
+    """The tables, checked. Raises PipelineError at file:line for an unknown label, and where all labels are one."""
+    for part in [table] if test is None else [table, test]:
         for row, cell in enumerate(part.columns[params.data.label]):
             check_label(as_text(cell), params.labels, part.where(row))
-    if len({as_text(cell) for cell in table.columns[params.data.label]}) < 2:
+    labels = [as_text(cell) for cell in table.columns[params.data.label]]
+    if len(set(labels)) < 2:
         raise PipelineError(table.path, "every row has the same label", "two classes or more are needed")
-    if params.data.id:
-        return Examples(table, test), params
-    name = next(name for name in ("id", "al_id", "row_id") if not any(name in part.columns for part in tables))
-    empty = Table(table.path, {}, [])
-    index = make_index({"pool": table, "seed": empty, "test": test or empty}, params)
-    named = []
-    for part, split in zip(tables, ("pool", "test"), strict=False):
-        at = index.rows(split)  # type: ignore[arg-type]  # one of the two words above
-        ids = dict(zip(index.row[at], index.ids[at], strict=True))
-        named.append(replace(part, columns={**part.columns, name: [ids[row] for row in range(len(part))]}))
-    known = params.model_copy(update={"data": params.data.model_copy(update={"id": name})})
-    return Examples(named[0], named[1] if test else None), known
+    named = table.columns[params.data.id] if params.data.id else map(sha256, exact_bytes(table, params))
+    return Examples(table, [as_text(cell) for cell in named], np.unique(labels, return_inverse=True)[1], test)
 
 
 def split(given: Examples, params: Params, seed_size: int) -> dict[Split, Table]:
-    """Pool, seed and test of one repeat, drawn by params.seed and the ids alone.
+    """Pool, seed and test of one repeat, drawn by params.seed and the names alone.
 
     Test: the table given, else one row in four of each class. Seed: the first rows of a random order; where they all
     have one label, the last of them gives way to the next row of another.
     """
-    ids = [as_text(cell) for cell in given.table.column(params.data.id, "--id")]
-    labels = np.array([as_text(cell) for cell in given.table.columns[params.data.label]])
-    classes = np.unique(labels, return_inverse=True)[1]
-    rows, test = np.arange(len(ids)), given.test
+    names, classes, test = given.names, given.classes, given.test
+    rows = np.arange(len(names))
     if test is None:
-        held = stratified_folds(classes, [f"test:{item}" for item in ids], HELD_OUT, params.seed) == 0
-        test, rows = given.rows_of(rows[held]), rows[~held]
-    order = rows[np.argsort(order_keys(params.seed, (f"seed:{ids[row]}" for row in rows)))]
+        held = stratified_folds(classes, [f"test:{name}" for name in names], HELD_OUT, params.seed) == 0
+        test, rows = given.taken(rows[held]), rows[~held]
+    order = rows[np.argsort(order_keys(params.seed, (f"seed:{names[row]}" for row in rows)), kind="stable")]
     if len(order) <= seed_size:
         what = f"{len(order)} rows are left for pool and seed, the seed alone takes {seed_size}"
         raise PipelineError(given.table.path, what, "give more rows or a smaller --seed-size")
     other = np.flatnonzero(classes[order] != classes[order[0]])
     if seed_size > 1 and len(other) and other[0] >= seed_size:
         order[[seed_size - 1, other[0]]] = order[[other[0], seed_size - 1]]
-    return {"pool": given.rows_of(order[seed_size:]), "seed": given.rows_of(order[:seed_size]), "test": test}
+    return {"pool": given.taken(order[seed_size:]), "seed": given.taken(order[:seed_size]), "test": test}
 
 
 @dataclass(frozen=True)

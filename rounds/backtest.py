@@ -110,8 +110,8 @@ def choices(strategies: str, models: str, calibrations: str, controls: str) -> d
 @cache
 def prepared(plan: Plan) -> tuple[Examples, Params]:
     """The plan's tables and params, read once in each process."""
-    test = read_table(plan.test) if plan.test else None
-    return examples(read_table(plan.data), test, load(plan.out / "params.yaml"))
+    params = load(plan.out / "params.yaml")
+    return examples(read_table(plan.data), read_table(plan.test) if plan.test else None, params), params
 
 
 def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, float]) -> None:
@@ -274,7 +274,7 @@ def command(
         changes |= {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
     plan, arms = Plan(data, test, out, seed_size, rounds, noise), choices(strategy, model, calibration, control)
     written, known = filled(params or source() / "params.yaml", changes)
-    split(*examples(read_table(data), read_table(test) if test else None, known), seed_size)
+    split(examples(read_table(data), read_table(test) if test else None, known), known, seed_size)
     for choice in arms.values():
         applied(choice, known)
     claim(plan, arms, written)

@@ -14,7 +14,7 @@ from rounds.project import Project
 from stages._canonical import Row, read_jsonl
 from stages._store import SPLITS
 from stages._tables import as_text, read_table
-from tests.conftest import ORDER, Small
+from tests.conftest import ORDER, Small, write_csv
 
 ROUNDS = 4
 NO_GATE = {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
@@ -68,3 +68,19 @@ def test_a_replay_asks_what_the_stages_ask(small: Small, changes: dict[tuple[str
         assert found == asked
     if noise == 0.3:
         assert any("review" in row["arms"] for batch in asked for row in batch)
+
+
+def test_without_an_id_column_and_with_copies_in_the_texts_it_is_the_same(small: Small) -> None:
+    words = {"red": "fire brick rose", "green": "leaf grass lime", "blue": "sea sky ink"}
+    texts = [(f"{words[row[3]].split()[n % 3]} and then {n % 13}", row[3]) for n, row in enumerate(small.rows)]
+    for name, part in (("seed", texts[:18]), ("test", texts[18:60]), ("pool", texts[60:])):
+        write_csv(small.root / "data" / f"{name}.csv", ["text", "label"], part)
+    write_csv(small.root / "oracle.csv", ["text", "label"], dict(texts).items())
+    small.set({("data", "id"): "", ("data", "text"): "text", ("features", "kind"): "text"})
+    params, tables = Project(small.root).params(), {}
+    for split in SPLITS:
+        tables[split] = read_table(small.root / getattr(params.data, split))
+    asked = driven(small, 0.1)
+    found = [batch for _, batch in replay(setting(tables, params), params, ROUNDS, 0.1)][:-1]
+    assert len({row[0] for row in texts[60:]}) < len(texts[60:])
+    assert found == asked
