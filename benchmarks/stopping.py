@@ -6,7 +6,7 @@ A project is the pipeline's own code in one process: `stages.query.compose` choo
 arm), a perfect annotator answers, `stages.validate` draws the curves and the panel. One line per set and seed is
 appended to --out; what is there already is not run again. For each criterion the table gives its correlation with
 test accuracy along the run, in how many runs it stops (all, if nothing is said), the share of the labels saved, and in
-points (1 = .01) the accuracy lost against the best point of the run (mean, worst) and the model of all labels.
+points (1 = .01) the accuracy lost against the best point of the run (mean, worst) and against the model of all labels.
 """
 
 from __future__ import annotations
@@ -150,8 +150,9 @@ def correlation(run: Row, name: str) -> float | None:
 
 
 def told(runs: list[Row], name: str) -> str:
-    """What a sign did in one set: the share of labels saved, the points lost to the best, and to the end."""
-    found = [(one, stop) for one, stop in ((one, stop_of(one, name)) for one in runs) if stop is not None]
+    """What a sign did in the runs of one set: share of labels saved, points lost to the best point and to the end."""
+    stops = ((one, stop_of(one, name)) for one in runs)
+    found = [(one, stop) for one, stop in stops if stop is not None]
     if not found:
         return "never"
     saved = np.mean([1 - one["labels"][stop] / one["labels"][-1] for one, stop in found])
