@@ -5,8 +5,8 @@
 A project is the pipeline's own code in one process: `stages.query.compose` chooses the batches (with the control
 arm), a perfect annotator answers, `stages.validate` draws the curves and the panel. One line per set and seed is
 appended to --out; what is there already is not run again. For each criterion the table gives its correlation with
-test accuracy along the run, the share of runs in which it stops, the share of the labels saved to exhaustion, and
-the accuracy lost against the best point of the run (in points: 1 = .01).
+test accuracy along the run, in how many runs it stops (all, if nothing is said), the share of the labels saved, and in
+points (1 = .01) the accuracy lost against the best point of the run (mean, worst) and the model of all labels.
 """
 
 from __future__ import annotations
@@ -149,29 +149,30 @@ def correlation(run: Row, name: str) -> float | None:
     return float(np.corrcoef(value, accuracy)[0, 1]) if value.std() > 0 and accuracy.std() > 0 else None
 
 
+def told(runs: list[Row], name: str) -> str:
+    """What a sign did in one set: the share of labels saved, the points lost to the best, and to the end."""
+    found = [(one, stop) for one, stop in ((one, stop_of(one, name)) for one in runs) if stop is not None]
+    if not found:
+        return "never"
+    saved = np.mean([1 - one["labels"][stop] / one["labels"][-1] for one, stop in found])
+    lost = [100 * (max(one["accuracy"]) - one["accuracy"][stop]) for one, stop in found]
+    end = np.mean([100 * (one["accuracy"][-1] - one["accuracy"][stop]) for one, stop in found])
+    some = "" if len(found) == len(runs) else f"{len(found)}/{len(runs)}: "
+    return f"{some}saved {saved:.0%}, lost {np.mean(lost):.2f} ({max(lost):.2f}), end {end:+.2f}"
+
+
 def table(runs: list[Row]) -> list[str]:
-    """One line per set and criterion, Markdown."""
-    lines = [
-        "| set | criterion | r | stops | labels saved | points lost, mean | worst |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """One line per criterion, one column per set, Markdown."""
     by_set: dict[str, list[Row]] = defaultdict(list)
     for one in runs:
         by_set[one["set"]].append(one)
-    for name, found in by_set.items():
-        for sign in ["panel", *(sign.name for sign in SIGNS if sign.name != "budget exhausted")]:
-            stops = [stop_of(one, sign) for one in found]
-            r = [correlation(one, sign) for one in found] if sign != "panel" else []
-            known = [value for value in r if value is not None]
-            saved, lost = [], []
-            for one, stop in zip(found, stops, strict=True):
-                if stop is not None:
-                    saved.append(1 - one["labels"][stop] / one["labels"][-1])
-                    lost.append(100 * (max(one["accuracy"]) - one["accuracy"][stop]))
-            shown = f"{np.mean(known):+.2f}" if known else ""
-            ends = f"{np.mean(saved):.0%} | {np.mean(lost):.2f} | {max(lost):.2f}" if saved else " | | "
-            title = f"**{sign}**" if sign in {"panel", PRIMARY} else sign
-            lines.append(f"| {name} | {title} | {shown} | {len(saved)}/{len(found)} | {ends} |")
+    lines = [f"| sign | r with accuracy, per set | {' | '.join(by_set)} |", "|---|---|" + "---|" * len(by_set)]
+    for name in ["panel", *(sign.name for sign in SIGNS if sign.name != "budget exhausted")]:
+        known = [[correlation(one, name) for one in found] if name != "panel" else [] for found in by_set.values()]
+        means = [f"{np.mean(r):+.2f}" for r in ([one for one in r if one is not None] for r in known) if r]
+        title = f"**{name}**" if name in {"panel", PRIMARY} else name
+        cells = [title, " ".join(means), *(told(found, name) for found in by_set.values())]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "rounds.report",
     "verify": "rounds.verify",
     "inspect": "rounds.inspect",
+    "backtest": "rounds.backtest",
 }
 
 

@@ -10,7 +10,6 @@ from rounds.lock import exclusive
 from rounds.project import Project
 from stages._canonical import write_jsonl
 from stages._errors import PipelineError
-from stages._identity import order_key
 from stages._shell import one_line_errors
 
 _SECONDS_PER_ROUND = 86_400.0
@@ -19,10 +18,7 @@ _PATH = click.Path(path_type=Path)
 
 
 def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: int) -> str:
-    """Answer the newest batch from `file` into answers/oracle.jsonl. The sentence that says so.
-
-    An item that a later round asks again gets a fresh draw: the round is part of the seed.
-    """
+    """Answer the newest batch from `file` into answers/oracle.jsonl. The sentence that says so."""
     from rounds.surfaces import oracle
 
     newest, params = project.last_round(), project.params()
@@ -33,7 +29,7 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
         params.labels,
         noise=noise,
         skip=skip,
-        seed=order_key(seed, f"round:{newest.number}"),
+        seed=oracle.round_seed(seed, newest.number),
         start=oracle.FIRST_ANSWER + newest.number * _SECONDS_PER_ROUND,
     )
     target = newest.answers / "oracle.jsonl"

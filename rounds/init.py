@@ -83,13 +83,32 @@ def fill_in(path: Path, changes: dict[tuple[str, ...], Any]) -> None:
 
 
 def labels_in(paths: list[Path], column: str) -> list[str]:
-    """The distinct labels of some tables, sorted: whole numbers by value, everything else by text."""
+    """The distinct labels of some tables, sorted: whole numbers by value, everything else by text.
+
+    Raises PipelineError at file:line for an empty one.
+    """
     found: set[str] = set()
-    for path in paths:
-        found |= {as_text(cell) for cell in read_table(path).column(column, "--label")}
+    for table in map(read_table, paths):
+        cells = [as_text(cell) for cell in table.column(column, "--label")]
+        for row, cell in enumerate(cells):
+            if not cell.strip():
+                raise PipelineError(table.where(row), f"empty label in column {column!r}", "fill it or remove the row")
+        found.update(cells)
     if all(label.isdecimal() for label in found):
         return sorted(found, key=int)
     return sorted(found)
+
+
+def settings(kind: str, columns: dict[str, str], numbers: list[str], labels: list[str]) -> dict[tuple[str, ...], Any]:
+    """The params that a new project sets by the kind of its data. columns: of id, label, text and image."""
+    return {
+        ("labels",): [DoubleQuotedScalarString(label) for label in labels],
+        **{("data", name): DoubleQuotedScalarString(value) for name, value in columns.items()},
+        ("features", "kind"): kind,
+        ("features", "columns"): numbers,
+        ("features", "image", "size"): USUAL_IMAGE_SIZE,
+        ("model", "params", "C"): REGULARISATION[kind],
+    }
 
 
 def init(
@@ -105,18 +124,13 @@ def init(
     known = labels or (labels_in(labelled, columns["label"]) if labelled else [])
     target.mkdir(parents=True, exist_ok=True)
     carry(target, CARRIED)
-    changes: dict[tuple[str, ...], Any] = {("labels",): [DoubleQuotedScalarString(label) for label in known]}
-    changes |= {("data", name): DoubleQuotedScalarString(value) for name, value in columns.items()}
+    changes = settings(kind, columns, numbers, known)
     for name in ("pool", "seed", "test"):
         path = given.get(name)
         here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{path.suffix if path else '.csv'}"
         changes["data", name] = here
         if path is not None:
             shutil.copyfile(path, target / here)
-    changes["features", "kind"] = kind
-    changes["features", "columns"] = numbers
-    changes["model", "params", "C"] = REGULARISATION[kind]
-    changes["features", "image", "size"] = USUAL_IMAGE_SIZE
     fill_in(target / "params.yaml", changes)
     start(target, "A new labelling project")
     if "pool" in given and len(known) > 1:

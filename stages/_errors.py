@@ -15,6 +15,9 @@ class PipelineError(ValueError):
         self.remedy = remedy
         super().__init__(" ".join(f"{where}: {what}; {remedy}".split()))
 
+    def __reduce__(self) -> tuple[type[PipelineError], tuple[str, str, str]]:
+        return type(self), (self.where, self.what, self.remedy)
+
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The known word most like `word`, quoted as ` (did you mean 'x'?)`, or an empty string when none is near."""

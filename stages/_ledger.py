@@ -42,10 +42,14 @@ class Labels:
 
 def read_labels(path: Path, classes: list[str]) -> Labels:
     """The labelled rows of a JSONL table (columns id and label). Raises PipelineError for an unknown label."""
-    rows = read_jsonl(path)
+    return labels_of(read_jsonl(path), classes, path)
+
+
+def labels_of(rows: list[Row], classes: list[str], where: object) -> Labels:
+    """Rows with the columns id and label, as Labels. Raises PipelineError for an unknown label."""
     number = {label: place for place, label in enumerate(classes)}
     for row in rows:
-        check_label(str(row["label"]), classes, path)
+        check_label(str(row["label"]), classes, where)
     labels = np.array([number[row["label"]] for row in rows], dtype=np.intp)
     return Labels([row["id"] for row in rows], labels, rows)
 

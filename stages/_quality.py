@@ -30,8 +30,10 @@ SHARPER, SHARPER_BY_NOISE = 3.0, 10.0  # the truth is this much sharper than a c
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
-MIN_EVIDENCE = 5.0  # nats by which the model must explain the labels better than their shares do, to judge them
+MIN_EVIDENCE = 2.5  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
 FIT_ROWS = 20_000  # the few numbers of the error model are fitted on at most this many labels
+SHIFT_PRIOR, SHIFT_LEAST, SHIFT_MOST = 0.5, -3.0, 1.0  # in log odds of error
+PROBABLY_WRONG = 0.5
 BLOCK = 2**24  # elements of a block of distances
 OUTLIER = 3.0  # times the median distance to the neighbours
 TINY = 1e-300
@@ -170,8 +172,7 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
     classes = np.flatnonzero(counts)
     if judged.sum() < MIN_LABELS or len(classes) < 2:
         return _unjudged(labels)
-    evidence = np.log(softmax(scores)[np.arange(n), labels] + TINY) - np.log(counts[labels] / n)
-    if evidence[judged].sum() < MIN_EVIDENCE:
+    if _evidence(scores[judged][:, classes], np.searchsorted(classes, labels[judged])) < MIN_EVIDENCE:
         return _unjudged(labels)
     place = np.searchsorted(classes, labels)
     narrow = scores[:, classes]
@@ -189,6 +190,16 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
         other[np.arange(len(part)), place[part]] = -1
         suggested[part] = classes[other.argmax(axis=1)]
     return Doubts(error, suggested, judged, float(error[judged].mean()))
+
+
+def _evidence(scores: Floats, place: Ints) -> float:
+    """How much better labels fit their scores than labels drawn by their shares would, in standard errors."""
+    values = np.log(softmax(scores) + 1e-9)
+    share = np.bincount(place, minlength=scores.shape[1]) / len(place)
+    expected = values @ share
+    variance = float((np.square(values) @ share - np.square(expected)).sum())
+    gain = float((values[np.arange(len(place)), place] - expected).sum())
+    return gain / math.sqrt(variance) if variance > 0 else 0.0
 
 
 def _explained(chances: Floats, place: Ints, confusion: Floats) -> tuple[Floats, Floats]:
@@ -316,18 +327,21 @@ def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
 
 
 def reviewed_shift(scores: Floats, wrong: Mask) -> float:
-    """By how much log odds of error are to be raised, given the doubts people answered: scores (n,) and outcomes (n,).
+    """By how much log odds of error are to be moved, given the doubts people answered: scores (n,) and outcomes (n,).
 
-    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a standard normal
-    prior, so a few answers move it little; 0 without answers.
+    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a normal prior of
+    deviation SHIFT_PRIOR, and at most SHIFT_MOST: reviews look only at the most doubtful labels, and what they teach
+    about those must not turn the many that nobody doubted into suspects. 0 without answers.
     """
+    from scipy.optimize import minimize_scalar
+
     odds = np.log(np.clip(scores, 0.01, 0.99) / (1 - np.clip(scores, 0.01, 0.99)))
-    shift = 0.0
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-(odds + shift)))
-        slope = float((wrong - chance).sum()) - shift
-        shift += slope / (float((chance * (1 - chance)).sum()) + 1)
-    return shift
+
+    def loss(shift: float) -> float:
+        moved = odds + shift
+        return float(np.logaddexp(0, moved).sum() - moved[wrong].sum() + shift**2 / (2 * SHIFT_PRIOR**2))
+
+    return float(minimize_scalar(loss, bounds=(SHIFT_LEAST, SHIFT_MOST), method="bounded").x) if len(odds) else 0.0
 
 
 def shifted(error: Floats, shift: float) -> Floats:
@@ -342,22 +356,27 @@ def doubt(
     """The labels to set aside and ask again, (n,): by gate.policy, among `able`, at most `share` of all.
 
     threshold: error at least the cost of a review over the cost of an error; budget: what one batch can ask;
-    cleanlab: what cleanlab would remove. The most doubtful first, ties by seed and id. Never more than half of a
-    class: a model that doubts most labels of a class does not know the class.
+    cleanlab: what cleanlab would remove. A doubt that people will not soon be asked about costs a label and buys
+    nothing: under `threshold`, beyond what two batches can review, only labels that are likelier wrong than right by
+    the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than
+    half of a class: a model that doubts most labels of a class does not know the class.
     """
     limit = int(share * len(labels))
+    one_batch = int(params.query.review_fraction * params.query.batch_size + 1e-9)
     wanted = able & found.doubts.judged
     if params.gate.policy == "threshold":
         wanted &= error >= params.gate.threshold
     elif params.gate.policy == "cleanlab":
         wanted &= cleanlab_issues(found.scores, labels) | found.conflict
     else:
-        limit = min(limit, int(params.query.review_fraction * params.query.batch_size + 1e-9))
+        limit = min(limit, one_batch)
     chosen = np.zeros(len(labels), dtype=np.bool_)
     room = np.bincount(labels, minlength=1) // 2
     rows = np.flatnonzero(wanted)
     keys = order_keys(params.seed, (ids[row] for row in rows))
-    for row in rows[np.lexsort((keys, -np.round(error[rows], 9)))]:
+    for place, row in enumerate(rows[np.lexsort((keys, -np.round(error[rows], 9)))]):
+        if params.gate.policy == "threshold" and place >= 2 * one_batch and found.doubts.error[row] < PROBABLY_WRONG:
+            continue
         if limit > 0 and room[labels[row]] > 0:
             room[labels[row]] -= 1
             limit -= 1

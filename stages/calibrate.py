@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -49,27 +48,54 @@ def temperature(scores: Floats, truth: Ints) -> Map:
 def sigmoid(scores: Floats, truth: Ints) -> Map:
     """One logistic curve a class over its log odds against the rest, then rows scaled to sum to 1.
 
-    Targets are smoothed by the class counts. Source: Platt, "Probabilistic outputs for support vector machines" (1999).
+    Targets are smoothed by the class counts; slopes are within [0, 20], shifts within [-30, 30].
+    Source: Platt, "Probabilistic outputs for support vector machines" (1999).
     """
-    from scipy.optimize import minimize
+    hit = truth[:, None] == np.arange(scores.shape[1])
+    counts = hit.sum(axis=0)
+    slopes, shifts = _logistic_curves(
+        _log_odds(scores), np.where(hit, (counts + 1) / (counts + 2), 1 / (len(truth) - counts + 2))
+    )
+    return lambda new: _normalised(_logistic(slopes * _log_odds(new) + shifts), new)
 
-    odds = _log_odds(scores)
-    curves: list[tuple[float, float]] = []
-    for place in range(scores.shape[1]):
-        hit = truth == place
-        target = np.where(hit, (hit.sum() + 1) / (hit.sum() + 2), 1 / ((~hit).sum() + 2))
-        x = odds[:, place]
 
-        def loss(curve: Floats, x: Floats = x, target: Floats = target) -> tuple[float, Floats]:
-            z = curve[0] * x + curve[1]
-            value = np.logaddexp(0, z) - target * z
-            slope = 1 / (1 + np.exp(-np.clip(z, -500, 500))) - target
-            return float(value.mean()), np.array([(slope * x).mean(), slope.mean()])
+def _logistic(z: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(z, -500, 500))))
 
-        found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0), (-30.0, 30.0)])
-        curves.append((float(found.x[0]), float(found.x[1])))
-    slopes, shifts = (np.array(part) for part in zip(*curves, strict=True))
-    return lambda new: _normalised(1 / (1 + np.exp(-np.clip(slopes * _log_odds(new) + shifts, -500, 500))), new)
+
+def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """Slopes and shifts (k,) of the logistic curves that fit targets (n, k) in [0, 1] over x (n, k) best, all at once.
+
+    Newton steps within the bounds, halved where the loss would rise. A slope that pulls beyond its bound stays.
+    Source: Lin, Lin, Weng, "A note on Platt's probabilistic outputs for support vector machines" (2007).
+    """
+    curve = np.array([np.ones(x.shape[1]), np.zeros(x.shape[1])])
+    low, high = np.array([[0.0], [-30.0]]), np.array([[20.0], [30.0]])
+
+    def loss(curve: Floats) -> Floats:
+        z = curve[0] * x + curve[1]
+        return np.asarray((np.logaddexp(0, z) - target * z).mean(axis=0))
+
+    now = loss(curve)
+    for _ in range(100):
+        p = _logistic(curve[0] * x + curve[1])
+        weight = p * (1 - p)
+        g0, g1 = ((p - target) * x).mean(axis=0), (p - target).mean(axis=0)
+        a, b, c = (weight * x * x).mean(axis=0) + 1e-9, (weight * x).mean(axis=0), weight.mean(axis=0) + 1e-9
+        stuck = ((curve[0] <= 0) & (g0 > 0)) | ((curve[0] >= 20) & (g0 < 0))
+        step = np.where(stuck, [0 * g0, g1 / c], np.array([c * g0 - b * g1, a * g1 - b * g0]) / (a * c - b * b))
+        size = np.ones(x.shape[1])
+        for _ in range(30):
+            new = np.clip(curve - size * step, low, high)
+            then = loss(new)
+            if not (worse := then > now + 1e-10).any():
+                break
+            size = np.where(worse, size / 2, size)
+        better = then < now
+        if (now - then).max() < 1e-10:
+            break
+        curve, now = np.where(better, new, curve), np.where(better, then, now)
+    return curve[0], curve[1]
 
 
 def isotonic(scores: Floats, truth: Ints) -> Map:
@@ -168,6 +194,34 @@ class Calibration:
     reliability: list[Row]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Logits or probabilities, (n, k) float32: pool, test, labelled rows out of fold; committee (members, n, k)."""
+
+    pool: NDArray[np.float32]
+    test: NDArray[np.float32]
+    labelled: NDArray[np.float32]
+    committee: NDArray[np.float32] | None
+
+    def mapped(self, apply: Map) -> Rows:
+        """The rows that a map makes of these."""
+
+        def through(part: NDArray[np.float32]) -> NDArray[np.float32]:
+            return apply(part.astype(np.float64)).astype(np.float32)
+
+        members = None if self.committee is None else np.array([through(member) for member in self.committee])
+        return Rows(through(self.pool), through(self.test), through(self.labelled), members)
+
+
+def calibration_of(scores: Rows, fitted: bool, labels: Labels, control_key: str | None, params: Params) -> Calibration:
+    """`calibrate` on the labels' out-of-fold logits; without a model no map, and no trust."""
+    if not fitted:
+        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
+        return Calibration(softmax, {**facts, "verdict": "unknown", "trusted": False}, [])
+    random = drawn_at_random(labels, control_key, params.seed)
+    return calibrate(scores.labelled.astype(np.float64), labels.classes, labels.ids, random, params)
+
+
 def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bool_], params: Params) -> Calibration:
     """Choose, judge and fit the map from logits to probabilities.
 
@@ -226,20 +280,15 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     """Read scores and labels, write probabilities and how far to trust them."""
     params = load()
     labels = read_labels(gate / "accepted.jsonl", params.labels)
-    random = drawn_at_random(labels, read_json(gate / "state.json")["control_key"], params.seed)
-    fitted: Any = read_json(model / "model.json")["fitted"]
-    scores = {name: np.load(model / f"{name}.npy").astype(np.float64) for name in ("pool", "test", "labelled")}
-    if fitted:
-        calibration = calibrate(scores["labelled"], labels.classes, labels.ids, random, params)
-    else:
-        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
-        facts |= {"verdict": "unknown", "trusted": False}
-        calibration = Calibration(softmax, facts, [])
-    for name, values in scores.items():
-        write_array(out / f"{name}.npy", calibration.apply(values).astype(np.float32))
-    if (model / "committee.npy").is_file():
-        members = np.load(model / "committee.npy").astype(np.float64)
-        write_array(out / "committee.npy", np.array([calibration.apply(member) for member in members], np.float32))
+    fitted = bool(read_json(model / "model.json")["fitted"])
+    committee = np.load(model / "committee.npy") if (model / "committee.npy").is_file() else None
+    pool, test, labelled = (np.load(model / f"{name}.npy") for name in ("pool", "test", "labelled"))
+    scores = Rows(pool, test, labelled, committee)
+    calibration = calibration_of(scores, fitted, labels, read_json(gate / "state.json")["control_key"], params)
+    rows = scores.mapped(calibration.apply)
+    for name in ("pool", "test", "labelled", "committee"):
+        if getattr(rows, name) is not None:
+            write_array(out / f"{name}.npy", getattr(rows, name))
     write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted})
     write_json(metrics, calibration.facts)
     write_json(plot, calibration.reliability)

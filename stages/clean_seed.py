@@ -19,7 +19,7 @@ from stages._ledger import check_label
 from stages._params import Params, load
 from stages._quality import OUTLIER, Judgement, doubt, issue_rows, judge
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, read_geometry, read_index, read_model_matrix
+from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
 from stages._tables import Table, as_text, read_table
 
 
@@ -60,6 +60,16 @@ def suspects(seed: list[Row], classes: NDArray[np.intp], found: Judgement, param
     ]
 
 
+def clean(
+    seed: list[Row], index: Index, matrix: Matrix, geometry: NDArray[np.float32], params: Params
+) -> tuple[NDArray[np.intp], Judgement, list[Row]]:
+    """The classes of the seed labels, what is found about them, and the suspects. Matrix, geometry: of all rows."""
+    classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
+    rows, ids = index.rows("seed"), [row["id"] for row in seed]
+    found = judge(matrix[rows], geometry[rows], classes, ids, index.sha[rows], params)
+    return classes, found, suspects(seed, classes, found, params)
+
+
 @click.command(help=__doc__)
 @click.option("--table", type=PATH, required=True, help="The seed table (params.data.seed).")
 @click.option("--features", type=PATH, required=True, help="The feature store.")
@@ -71,14 +81,10 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     params = load()
     index = read_index(features)
     seed = seed_labels(read_table(table, may_be_empty=True), index, params)
-    classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
-    rows, ids = index.rows("seed"), [row["id"] for row in seed]
-    matrix, geometry = read_model_matrix(features)[rows], read_geometry(features)[rows]
-    found = judge(matrix, geometry, classes, ids, index.sha[rows], params)
-    doubted = suspects(seed, classes, found, params)
+    classes, found, doubted = clean(seed, index, read_model_matrix(features), read_geometry(features), params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)
-    write_jsonl(out / "issues.jsonl", issue_rows(ids, classes, found, params.labels))
+    write_jsonl(out / "issues.jsonl", issue_rows([row["id"] for row in seed], classes, found, params.labels))
     counts = {label: int((classes == place).sum()) for place, label in enumerate(params.labels)}
     judged = int(found.doubts.judged.sum())
     write_json(metrics, {

@@ -201,14 +201,17 @@ def geometry_of(matrix: Matrix, fitted_on: slice, dims: int, seed: int, unit_row
     return np.asarray(space / scale, dtype=np.float32)
 
 
-def featurize(params: Params) -> tuple[Index, Matrix, NDArray[np.float32]]:
-    """Index, model features and geometry of every example that params name."""
-    data = params.data
-    tables: dict[Split, Table] = {
-        "pool": read_table(Path(data.pool)),
-        "seed": read_table(Path(data.seed), may_be_empty=True),
-        "test": read_table(Path(data.test), may_be_empty=True),
+def read_tables(params: Params) -> dict[Split, Table]:
+    """The three tables that params name."""
+    return {
+        "pool": read_table(Path(params.data.pool)),
+        "seed": read_table(Path(params.data.seed), may_be_empty=True),
+        "test": read_table(Path(params.data.test), may_be_empty=True),
     }
+
+
+def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix, NDArray[np.float32]]:
+    """Index, model features and geometry of every example of the tables."""
     if len(tables["seed"]) > len(tables["pool"]):
         what = f"the seed has {len(tables['seed'])} rows and the pool only {len(tables['pool'])}"
         raise PipelineError(
@@ -228,7 +231,7 @@ def featurize(params: Params) -> tuple[Index, Matrix, NDArray[np.float32]]:
 def main(out: Path) -> str:
     """Read the tables that params name, write the feature store."""
     params = load()
-    index, model, geometry = featurize(params)
+    index, model, geometry = featurize(read_tables(params), params)
     write_features(out, index, model, geometry)
     counts = ", ".join(f"{index.split.count(split)} {split}" for split in SPLITS)
     return f"featurize: {counts} rows; {model.shape[1]} features, geometry of {geometry.shape[1]} dimensions"

@@ -107,10 +107,11 @@ def complete(rounds: list[Row]) -> tuple[int, Row | None]:
     return last, None
 
 
-def decide(ledger: Ledger, features: Features, params: Params) -> Outcome:
+def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool = True) -> Outcome:
     """Accepted, review and unlabelled: a partition of all ids that have a seed label or were asked.
 
-    Before the first round the doubts are clean_seed's; afterwards every label is judged anew, with all that is known.
+    Before the first round the doubts are clean_seed's; afterwards every label is judged anew, with all that is known,
+    unless `judging` is off.
     """
     index = features.index
     upto = max((int(row["round"]) for row in ledger.rounds), default=0)
@@ -118,7 +119,7 @@ def decide(ledger: Ledger, features: Features, params: Params) -> Outcome:
     stands = {case.id: standing(case, upto, params.gate) for case in cases}
     labelled = [case for case in cases if stands[case.id].label is not None]
     found = Doubted([{**row, "asks": 1} for row in ledger.suspects], [], {}, 0.0, {})
-    if upto and labelled:
+    if upto and labelled and judging:
         found = doubted(labelled, stands, features, upto, params)
     review, unlabelled = list(found.review), []
     for case in cases:

@@ -253,17 +253,24 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
 
 
 def read_model(folder: Path) -> Model | None:
-    """What calibrate wrote, in double precision, rows summing to 1; None when no model was fitted."""
+    """What calibrate wrote; None when no model was fitted."""
     calibration = read_json(folder / "calibration.json")
     if not calibration["fitted"]:
         return None
+    committee = np.load(folder / "committee.npy") if (folder / "committee.npy").is_file() else None
+    return model_of(np.load(folder / "pool.npy"), np.load(folder / "labelled.npy"), committee, calibration["verdict"])
 
-    def rows(name: str) -> Floats:
-        array = np.load(folder / name).astype(np.float64)
-        return np.asarray(array / array.sum(axis=-1, keepdims=True))
 
-    committee = rows("committee.npy") if (folder / "committee.npy").is_file() else None
-    return Model(rows("pool.npy"), rows("labelled.npy"), committee, calibration["verdict"] != "lying")
+def model_of(
+    pool: NDArray[np.float32], held_out: NDArray[np.float32], committee: NDArray[np.float32] | None, verdict: str
+) -> Model:
+    """Probabilities in double precision, rows summing to 1, and whether doubt may use them."""
+
+    def rows(array: NDArray[np.float32]) -> Floats:
+        exact = array.astype(np.float64)
+        return np.asarray(exact / exact.sum(axis=-1, keepdims=True))
+
+    return Model(rows(pool), rows(held_out), None if committee is None else rows(committee), verdict != "lying")
 
 
 @click.command(help=__doc__)

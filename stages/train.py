@@ -25,15 +25,18 @@ from stages._skops import write_model
 from stages._store import Index, Matrix, read_index, read_model_matrix
 from stages.strategies.registry import find
 
+Logits = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted classifier (None before there are two classes) and its logits."""
+    """A fitted classifier (None before there are two classes), its logits, and its committee's where one is asked."""
 
     classifier: Classifier | None
-    pool: Floats
-    test: Floats
-    labelled: Floats
+    pool: Logits
+    test: Logits
+    labelled: Logits
+    committee: Logits | None
 
 
 def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
@@ -44,13 +47,15 @@ def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Train
     n_classes = len(params.labels)
     pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
     if len(np.unique(labels.classes)) < 2:
-        return Trained(
-            None, *(np.zeros((count, n_classes)) for count in (pool.shape[0], test.shape[0], len(labels.ids)))
-        )
+        none = [np.zeros((count, n_classes), np.float32) for count in (pool.shape[0], test.shape[0], len(labels.ids))]
+        return Trained(None, none[0], none[1], none[2], None)
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
     classifier = fit(params.model, rows, labels.classes, n_classes, params.seed)
     held_out = out_of_fold(params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed)
-    return Trained(classifier, classifier.scores(pool), classifier.scores(test), held_out)
+    asked = "committee" in find(params.query.strategy, params.query.engine).needs
+    members = committee(labels, index, matrix, params).astype(np.float32) if asked else None
+    logits = [part.astype(np.float32) for part in (classifier.scores(pool), classifier.scores(test), held_out)]
+    return Trained(classifier, logits[0], logits[1], logits[2], members)
 
 
 def committee(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Floats:
@@ -90,12 +95,11 @@ def main(gate: Path, features: Path, out: Path) -> str:
     index, matrix = read_index(features), read_model_matrix(features)
     trained = train(labels, index, matrix, params)
     for name in ("pool", "test", "labelled"):
-        write_array(out / f"{name}.npy", getattr(trained, name).astype(np.float32))
+        write_array(out / f"{name}.npy", getattr(trained, name))
     if trained.classifier is not None:
         write_model(out / "model.skops", trained.classifier.estimator)
-        if "committee" in find(params.query.strategy, params.query.engine).needs:
-            voices = committee(labels, index, matrix, params)
-            write_array(out / "committee.npy", voices.astype(np.float32))
+    if trained.committee is not None:
+        write_array(out / "committee.npy", trained.committee)
     facts = described(trained, labels, params)
     write_json(out / "model.json", facts)
     if not facts["fitted"]:

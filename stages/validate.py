@@ -197,7 +197,7 @@ def learning_curve(history: History, judge: Judge, params: Params) -> tuple[list
             if judged is None:
                 continue
             place = {"arm": arm, "round": upto, "labels": len(labelled)}
-            minutes = sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds else None
+            minutes = sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds or not upto else None
             curve.append({**place, "minutes": minutes, **overall(judged, params)})
             classes = per_class(judged.truth, judged.predicted, len(params.labels))
             for label, row in zip(params.labels, classes, strict=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from stages import _prodigy
 from stages._canonical import Row
@@ -38,20 +39,26 @@ def answer(
     """
     rows = []
     for position, row in enumerate(tasks):
-        item = str(row["al_id"])
-        truth, at = oracle[item], start + position * _SECONDS_PER_ANSWER
-        if _draw(seed, f"skip:{item}") < skip:
-            rows.append(
-                _prodigy.answer_row(row, label=None, answer="ignore", annotator=annotator, dataset="oracle", at=at)
-            )
-            continue
-        if _draw(seed, f"noise:{item}") < noise:
-            others = [label for label in labels if label != truth]
-            truth = others[order_key(seed, f"class:{item}") % len(others)]
-        rows.append(
-            _prodigy.answer_row(row, label=truth, answer="accept", annotator=annotator, dataset="oracle", at=at)
-        )
+        item, at = str(row["al_id"]), start + position * _SECONDS_PER_ANSWER
+        label = reply(item, oracle[item], labels, noise=noise, skip=skip, seed=seed)
+        said: Literal["ignore", "accept"] = "ignore" if label is None else "accept"
+        rows.append(_prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset="oracle", at=at))
     return rows
+
+
+def reply(item: str, truth: str, labels: Sequence[str], *, noise: float, skip: float, seed: int) -> str | None:
+    """The label that is given to one item, None where it is skipped."""
+    if _draw(seed, f"skip:{item}") < skip:
+        return None
+    if _draw(seed, f"noise:{item}") < noise:
+        others = [label for label in labels if label != truth]
+        return others[order_key(seed, f"class:{item}") % len(others)]
+    return truth
+
+
+def round_seed(seed: int, number: int) -> int:
+    """The seed of a round's answers: an item that a later round asks again gets a fresh draw."""
+    return order_key(seed, f"round:{number}")
 
 
 def _draw(seed: int, item: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -221,12 +223,36 @@ def test_each_policy_sets_aside_the_most_doubtful_labels(policy: str, count: int
 
 def test_never_more_than_the_allowed_share_nor_half_of_a_class_is_set_aside() -> None:
     points, _, labels = blobs(200, 2, 0.0)
-    found = judged(points, labels, 2)
-    ids = [f"r{row}" for row in range(200)]
     error = np.where(labels == 0, 0.99, 0.0)
+    found = judged(points, labels, 2)
+    found = replace(found, doubts=replace(found.doubts, error=error))
+    ids = [f"r{row}" for row in range(200)]
     able = np.ones(200, dtype=bool)
     assert doubt(found, error, labels, ids, able, 1.0, params(2)).sum() == 50
     assert doubt(found, error, labels, ids, able, 0.1, params(2)).sum() == 20
+
+
+def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_wrong() -> None:
+    points, _, labels = blobs(200, 2, 0.0)
+    error = np.where(np.arange(200) < 60, 0.45, 0.0)
+    error[100:103] = 0.7
+    found = judged(points, labels, 2)
+    found = replace(found, doubts=replace(found.doubts, error=error))
+    ids = [f"r{row}" for row in range(200)]
+    chosen = doubt(found, error, labels, ids, np.ones(200, dtype=bool), 1.0, params(2))
+    assert chosen[100:103].all()
+    assert chosen.sum() == 8
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40))
+def test_reviews_move_the_doubt_by_a_bounded_step_in_the_direction_of_what_they_found(ends) -> None:
+    scores, wrong = np.array([score for score, _ in ends]), np.array([end for _, end in ends], dtype=bool)
+    shift = reviewed_shift(scores, wrong)
+    assert -3 <= shift <= 1
+    if len(ends) and wrong.all():
+        assert shift >= 0
+    if len(ends) and not wrong.any():
+        assert shift <= 0
 
 
 def test_cleanlab_is_asked_with_classes_that_may_be_missing() -> None:

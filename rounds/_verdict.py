@@ -1,0 +1,242 @@
+"""What finished replays say: gain over random with its error, labels saved, which strategy to use and how sure that is.
+
+Everything is paired: strategies of one repeat share seed labels, test rows and random numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._canonical import Row
+
+Floats = NDArray[np.float64]
+Curve = Sequence[Mapping[str, float]]
+DRAWS = 2000  # resamples of repeats behind the interval of the saving
+ENOUGH = 10_000  # repeats; more than that will not be run
+COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a000")
+HEAD = ("strategy", "area", "gain over random", "win/tie/loss", "P(better)", "labels to target", "saving")
+
+
+def area(curve: Curve, measure: str, until: float) -> float:
+    """The mean height of a curve from its first point to `until` labels, by trapezoids."""
+    x = np.array([point["n_labels"] for point in curve])
+    y = np.array([point[measure] for point in curve])
+    grid = np.unique(np.append(x[x < until], until))
+    heights = np.interp(grid, x, y)
+    return float(np.trapezoid(heights, grid) / (until - grid[0])) if len(grid) > 1 else float(heights[0])
+
+
+def labels_to(curve: Curve, target: float) -> float:
+    """The labels at which accuracy first reaches `target`, between points in proportion; infinity if it never does."""
+    before: Mapping[str, float] | None = None
+    for point in curve:
+        if point["accuracy"] >= target:
+            if before is None:
+                return point["n_labels"]
+            step = (target - before["accuracy"]) / (point["accuracy"] - before["accuracy"])
+            return before["n_labels"] + step * (point["n_labels"] - before["n_labels"])
+        before = point
+    return math.inf
+
+
+def mean_curve(curves: Sequence[Curve]) -> list[dict[str, float]]:
+    """The mean over repeats at the points that all of them have."""
+    return [
+        {key: float(np.mean([point[key] for point in points])) for key in ("n_labels", "accuracy", "macro_f1")}
+        for points in zip(*curves, strict=False)
+    ]
+
+
+def paired(gaps: Floats) -> Row:
+    """Mean of paired differences (n,), standard error, 95 % interval, wins, ties, losses, chance that the mean is > 0.
+
+    Interval and chance are Student's t with n - 1 degrees (flat prior); None with fewer than two repeats or when all
+    differences are equal. Source: Gosset, "The probable error of a mean" (1908).
+    """
+    from scipy.stats import t
+
+    gaps = np.round(gaps, 9)
+    n, mean = len(gaps), float(gaps.mean())
+    counts = {"wins": int((gaps > 0).sum()), "ties": int((gaps == 0).sum()), "losses": int((gaps < 0).sum())}
+    error = float(gaps.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    if error == 0:
+        return {"mean": mean, "standard_error": None, "low": None, "high": None, "superior": None, **counts}
+    half = float(t.ppf(0.975, n - 1)) * error
+    facts = {"mean": mean, "standard_error": error, "low": mean - half, "high": mean + half}
+    return {**facts, "superior": float(t.cdf(mean / error, n - 1)), **counts}
+
+
+def more_repeats(gaps: Floats) -> int | None:
+    """How many more repeats a 95 % interval needs to leave out 0, if mean and spread stay; None when none would do."""
+    from scipy.stats import t
+
+    mean, spread = abs(float(gaps.mean())), float(gaps.std(ddof=1)) if len(gaps) > 1 else 0.0
+    if mean < 1e-9 or len(gaps) < 2:
+        return None
+    counts = np.arange(len(gaps), ENOUGH)
+    settled = t.ppf(0.975, counts - 1) * spread / np.sqrt(counts) < mean
+    return int(counts[settled.argmax()] - len(gaps)) if settled.any() else None
+
+
+def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: int) -> Row:
+    """Labels that the mean curves need to a target accuracy; labels of random over own, with a bootstrap interval.
+
+    A value is None where the target is not reached. Source: Efron, Tibshirani (1993), percentiles over repeats.
+    """
+
+    def factor(rows: NDArray[np.intp]) -> float:
+        needs = labels_to(mean_curve([own[row] for row in rows]), target)
+        return labels_to(mean_curve([random[row] for row in rows]), target) / needs if needs < math.inf else math.nan
+
+    rng, n = np.random.default_rng(seed), len(own)
+    draws = [factor(rng.integers(0, n, n)) for _ in range(DRAWS if n > 1 else 0)]
+    known = np.array([draw for draw in draws if math.isfinite(draw)])
+    low, high = np.quantile(known, [0.025, 0.975]) if draws and len(known) > 0.9 * len(draws) else (None, None)
+    needs, value = labels_to(mean_curve(own), target), factor(np.arange(n))
+    return {
+        "labels_to_target": needs if math.isfinite(needs) else None,
+        "saving_factor": value if math.isfinite(value) else None, "saving_low": low, "saving_high": high,
+    }  # fmt: skip
+
+
+def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], target: float | None) -> Row:
+    """Each strategy against its baseline, and the decision. curves: by name, one per repeat, in the same order.
+
+    target: an accuracy; None: what the first baseline has in the end.
+    """
+    first = next(iter(baseline.values()))
+    goal = mean_curve(curves[first])[-1]["accuracy"] if target is None else target
+    areas: dict[str, dict[str, Floats]] = {name: {} for name in curves}
+    ends = [min(curves[name][place][-1]["n_labels"] for name in curves) for place in range(len(curves[first]))]
+    arms: list[Row] = []
+    for name, own in curves.items():
+        for measure in ("accuracy", "macro_f1"):
+            pairs = zip(own, ends, strict=True)
+            areas[name][measure] = np.array([area(curve, measure, end) for curve, end in pairs])
+    for name, own in curves.items():
+        gains = {m: areas[name][m] - areas[baseline[name]][m] for m in areas[name]}
+        facts = saving(own, curves[baseline[name]], goal, seed=0)
+        arms.append({
+            "strategy": name, "baseline": baseline[name],
+            "area": {m: float(values.mean()) for m, values in areas[name].items()},
+            "gain": {m: paired(gap) for m, gap in gains.items()} if name != baseline[name] else None,
+            "final": mean_curve(own)[-1], **facts,
+        })  # fmt: skip
+    order = sorted(arms, key=lambda arm: -arm["area"]["accuracy"])
+    return {"repeats": len(ends), "target": goal, "strategies": arms, "decision": _decision(order, areas)}
+
+
+def _decision(order: list[Row], areas: Mapping[str, Mapping[str, Floats]]) -> Row:
+    """The best by mean area, how it compares with the second, and what would settle it."""
+    best = order[0]["strategy"]
+    if len(order) == 1:
+        return {"use": best, "second": None, "said": f"only {best} was run"}
+    second = order[1]["strategy"]
+    gaps = areas[best]["accuracy"] - areas[second]["accuracy"]
+    facts, more = paired(gaps), more_repeats(gaps)
+    sure = f"better than {second} with probability {facts['superior']:.2f}" if facts["superior"] else "not yet sure"
+    settled = facts["low"] is not None and facts["low"] > 0
+    ahead = f"{1000 * facts['mean']:.1f} thousandths ahead of {second} in mean accuracy"
+    if settled:
+        rest = "that settles it"
+    elif more is None:
+        rest = "more repeats would hardly tell them apart: take the simpler one"
+    else:
+        rest = f"about {more} more repeats would settle it, if the difference stays"
+    return {
+        "use": best,
+        "second": second,
+        **facts,
+        "more_repeats": more,
+        "said": f"use {best}: {ahead}, {sure}; {rest}",
+    }
+
+
+def cells(found: Row) -> list[tuple[str, ...]]:
+    """The rows of the table, best first, as text."""
+    rows: list[tuple[str, ...]] = []
+    for arm in sorted(found["strategies"], key=lambda arm: -arm["area"]["accuracy"]):
+        gain, needs, factor = arm["gain"] and arm["gain"]["accuracy"], arm["labels_to_target"], arm["saving_factor"]
+        known = gain and gain["standard_error"] is not None
+        told = f"{gain['mean']:+.4f}" + (f" ± {gain['standard_error']:.4f}" if known else "") if gain else "-"
+        counts = f"{gain['wins']}/{gain['ties']}/{gain['losses']}" if gain else "-"
+        interval = f" [{arm['saving_low']:.2f}, {arm['saving_high']:.2f}]" if arm["saving_low"] is not None else ""
+        times = f"{factor:.2f}x{interval}" if factor is not None and gain else "-"
+        chance = f"{gain['superior']:.3f}" if known else "-"
+        reached = "not reached" if needs is None else f"{needs:.0f}"
+        rows.append((arm["strategy"], f"{arm['area']['accuracy']:.4f}", told, counts, chance, reached, times))
+    return rows
+
+
+def table(found: Row) -> str:
+    """The same as a Markdown table, aligned to be read as it stands."""
+    rows = [HEAD, *cells(found)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(HEAD))]
+    lines = ["| " + " | ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def markdown(found: Row, notes: Sequence[str]) -> str:
+    """The decision, the table and the curves as Markdown."""
+    told = "\n".join(f"- {note}" for note in notes)
+    return (
+        f"# Backtest\n\n**{found['decision']['said']}**\n\n{table(found)}\n\n![Learning curves](curves.svg)\n\n{told}\n"
+    )
+
+
+def svg(curves: Mapping[str, Sequence[Curve]]) -> str:
+    """Mean accuracy against labels, one line a strategy, with a band of one standard error."""
+    means = {name: mean_curve(own) for name, own in curves.items()}
+    x = [point["n_labels"] for mean in means.values() for point in mean]
+    y = [point["accuracy"] for mean in means.values() for point in mean]
+    low, high, wide = min(y), max(*y, min(y) + 1e-3), max(max(x) - min(x), 1)
+
+    def at(labels: float, accuracy: float) -> str:
+        return f"{60 + 500 * (labels - min(x)) / wide:.1f},{340 - 310 * (accuracy - low) / (high - low):.1f}"
+
+    parts = []
+    for place, (name, mean) in enumerate(means.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        points = list(zip(*curves[name], strict=False))
+        errors = [
+            float(np.std([p["accuracy"] for p in ps], ddof=1) / len(ps) ** 0.5) if len(ps) > 1 else 0.0 for ps in points
+        ]
+        upper = [at(p["n_labels"], p["accuracy"] + e) for p, e in zip(mean, errors, strict=True)]
+        lower = [at(p["n_labels"], p["accuracy"] - e) for p, e in zip(mean, errors, strict=True)]
+        line = " ".join(at(p["n_labels"], p["accuracy"]) for p in mean)
+        parts.append(f'<polygon points="{" ".join(upper + lower[::-1])}" fill="{colour}" opacity="0.15"/>')
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="580" y="{40 + 20 * place}" fill="{colour}">{escape(name)}</text>')
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(
+            f'<text x="{60 + 500 * share:.0f}" y="362" text-anchor="middle">{min(x) + wide * share:.0f}</text>'
+        )
+        parts.append(
+            f'<text x="52" y="{344 - 310 * share:.0f}" text-anchor="end">{low + (high - low) * share:.3f}</text>'
+        )
+    axes = (
+        '<path d="M60 25V340H565" fill="none" stroke="#888"/><text x="310" y="382" text-anchor="middle">labels</text>'
+    )
+    style = (
+        'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 390" font-family="sans-serif" font-size="12" fill="#888"'
+    )
+    return f'<svg {style} role="img" aria-label="accuracy against labels">{axes}{"".join(parts)}</svg>\n'
+
+
+def html(found: Row, notes: Sequence[str], picture: str) -> str:
+    """The same as one page that needs nothing else, in light or dark."""
+    head = "".join(f"<th>{escape(cell)}" for cell in HEAD)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in cells(found))
+    told = "".join(f"<li>{escape(note)}" for note in notes)
+    looks = ":root{color-scheme:light dark}body{font:16px sans-serif;max-width:60em;margin:2em auto}"
+    style = looks + "td,th{padding:.2em .8em;text-align:left}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Backtest</title><style>{style}</style>'
+        f"<h1>Backtest</h1><p><b>{escape(found['decision']['said'])}</b></p><table><tr>{head}{body}</table>"
+        f"{picture}<ul>{told}</ul></html>\n"
+    )

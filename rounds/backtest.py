@@ -1,0 +1,285 @@
+"""`rounds backtest`: replay whole loops on labelled data, and say which strategy to use and how sure that is.
+
+Writes to --out: curves.csv, summary.json, backtest.md, backtest.html, curves.svg; params.yaml and plan.json say what
+was replayed, loops/ holds the finished loops, so that the same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import signal
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from threadpoolctl import threadpool_limits
+
+import stages
+from rounds import _verdict
+from rounds._replay import Examples, examples, replay, setting, split
+from rounds.init import fill_in, labels_in, refuse_unless_empty, settings, source
+from stages._canonical import Row, plain, read_json, sha256, write_bytes, write_json
+from stages._errors import PipelineError
+from stages._imports import build
+from stages._params import Options, Params, load
+from stages._shell import one_line_errors
+from stages._tables import read_table
+from stages.strategies.registry import resolve
+
+Choice = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a loop depends on, apart from its strategy and its number."""
+
+    data: Path
+    test: Path | None
+    out: Path
+    seed_size: int
+    rounds: int
+    noise: float
+
+
+def parsed(word: str) -> tuple[str, Options]:
+    """`name?key=value&key=value` as the name and its keyword arguments, values as YAML reads them."""
+    name, _, tail = word.partition("?")
+    pairs = [pair.partition("=") for pair in tail.split("&") if pair]
+    return name, {key: YAML(typ="safe").load(text) for key, _, text in pairs}
+
+
+def applied(choice: Choice, params: Params) -> Params:
+    """The params of one choice: `[engine:]strategy[?key=value]`, `model.path[?key=value]`, calibration, control."""
+    facts: dict[str, Any] = params.model_dump(by_alias=True)
+    name, options = parsed(choice["strategy"])
+    engine, _, strategy = name.rpartition(":")
+    facts["query"] |= {"strategy": strategy, "params": options} | ({"engine": engine} if engine else {})
+    if choice["model"]:
+        facts["model"] = dict(zip(("path", "params"), parsed(choice["model"]), strict=True))
+    if choice["calibration"]:
+        facts["calibrate"]["method"] = choice["calibration"]
+    if choice["control"]:
+        facts["query"]["control_fraction"] = YAML(typ="safe").load(choice["control"])
+    try:
+        found = Params.model_validate(facts)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        what = f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
+        raise PipelineError("rounds backtest", what, "correct the option") from error
+    resolve(strategy, found.query.engine)
+    build(found.model, found.seed, "model")
+    return found
+
+
+def choices(strategies: str, models: str, calibrations: str, controls: str) -> dict[str, Choice]:
+    """Every combination by name, random with each model first: what is drawn at random needs neither of the others."""
+    lists = [[word.strip() for word in words.split(",")] for words in (strategies, models, calibrations, controls)]
+    found: dict[str, Choice] = {}
+    for strategy, model, calibration, control in [
+        *product(["random"], lists[1], [""], [""]),
+        *product(*lists),
+    ]:
+        if strategy == "random" and (calibration or control):
+            continue
+        choice = {"strategy": strategy, "model": model, "calibration": calibration, "control": control}
+        path, mark, options = model.partition("?")
+        told = [
+            strategy,
+            path.rpartition(".")[2] + mark + options,
+            calibration,
+            f"control {control}" if control else "",
+        ]
+        found[" ".join(word for word in told if word)] = choice
+    return found
+
+
+@cache
+def prepared(plan: Plan) -> tuple[Examples, Params]:
+    """The plan's tables and params, read once in each process."""
+    params = load(plan.out / "params.yaml")
+    return examples(read_table(plan.data), read_table(plan.test) if plan.test else None, params), params
+
+
+def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, float]) -> None:
+    """Replay one repeat with each choice, keep each finished loop in a file, and say how far all of them are.
+
+    goal: loops in all, loops that were there before, and when the first one started (seconds since the epoch).
+    """
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="sklearn")
+        given, params = prepared(plan)
+        params = params.model_copy(update={"seed": params.seed + number})
+        here = setting(split(given, params, plan.seed_size), params)
+        for name, choice in todo.items():
+            loop = replay(here, applied(choice, params), plan.rounds, plan.noise)
+            turns = [(vars(point), [row["id"] for row in batch]) for point, batch in loop]
+            points, asked = zip(*turns, strict=True)
+            write_json(loop_file(plan.out, number, name), {"points": points, "asked": asked})
+            total, before, begun = goal
+            done, took = sum(1 for _ in (plan.out / "loops").glob("*.json")) - before, (time.time() - begun) / 60
+            left = f"{done / took:.1f} loops a minute, {took / max(done, 1) * (total - before - done):.1f} minutes left"
+            click.echo(f"backtest: {before + done} of {total} loops, {left}", err=True)
+
+
+def loop_file(out: Path, number: int, name: str) -> Path:
+    """Where a finished loop is kept."""
+    return out / "loops" / f"{number:04d}-{sha256(name)[:12]}.json"
+
+
+def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) -> None:
+    """Run every loop that has no file yet, one process per repeat. Raises PipelineError when stopped."""
+    left = {n: {a: c for a, c in arms.items() if not loop_file(plan.out, n, a).is_file()} for n in range(repeats)}
+    here = sum(1 for _ in (plan.out / "loops").glob("*.json"))
+    goal = here + sum(map(len, left.values())), here, time.time()
+    tasks = [(plan, number, todo, goal) for number, todo in left.items() if todo]
+    quiet: Any = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
+    try:
+        if jobs == 1 or len(tasks) < 2:
+            for task in tasks:
+                run(*task)
+            return
+        with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), **quiet) as pool:
+            try:
+                for future in as_completed([pool.submit(run, *task) for task in tasks]):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in active_children():
+                    child.terminate()
+                raise
+    except KeyboardInterrupt:
+        raise PipelineError("rounds backtest", "stopped", "the same command goes on: finished loops are kept") from None
+    except BrokenProcessPool as error:
+        raise PipelineError("rounds backtest", "a process died, perhaps for want of memory", "lower --jobs") from error
+
+
+def filled(base: Path, changes: dict[tuple[str, ...], Any]) -> tuple[bytes, Params]:
+    """The text of a params.yaml with some values changed, and the params it holds."""
+    load(base)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "params.yaml"
+        shutil.copyfile(base, file)
+        fill_in(file, changes)
+        return file.read_bytes(), load(file)
+
+
+def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
+    """Write params.yaml and plan.json. Raises PipelineError where the folder holds anything else, and says what."""
+    code = [*sorted(Path(stages.__file__).parent.rglob("*.py")), Path(__file__).with_name("_replay.py")]
+    facts: Row = {
+        "data": sha256(plan.data.read_bytes()), "test": sha256(plan.test.read_bytes()) if plan.test else None,
+        "params": sha256(params), "code": sha256(b"".join(path.read_bytes() for path in code)),
+        "seed_size": plan.seed_size, "rounds": plan.rounds, "noise": plan.noise, "strategies": arms,
+    }  # fmt: skip
+    file = plan.out / "plan.json"
+    if not file.is_file():
+        refuse_unless_empty(plan.out)
+        write_bytes(plan.out / "params.yaml", params)
+        write_json(file, facts)
+    known = read_json(file)
+    differs = ", ".join(key for key in facts if known.get(key) != plain(facts[key]))
+    if differs:
+        raise PipelineError(plan.out, f"holds another backtest, with other {differs}", "name another --out")
+
+
+def report(plan: Plan, arms: dict[str, Choice], repeats: int, target: float | None, notes: list[str]) -> Row:
+    """Write curves.csv, summary.json, the pages and the picture from the finished loops."""
+    params = load(plan.out / "params.yaml")
+    curves = {name: [read_json(loop_file(plan.out, n, name))["points"] for n in range(repeats)] for name in arms}
+    random = {choice["model"]: name for name, choice in arms.items() if choice["strategy"] == "random"}
+    baseline = {name: random[choice["model"]] for name, choice in arms.items()}
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    measured = ("n_labels", "accuracy", "macro_f1")
+    rows.writerow(["strategy", "repeat", *measured, *(f"recall_{label}" for label in params.labels), "seconds"])
+    for name, own in curves.items():
+        for number, curve in enumerate(own):
+            for point in curve:
+                values = [*(point[key] for key in measured), *point["recall"], round(point["seconds"], 3)]
+                rows.writerow([name, number, *values])
+    found = _verdict.summary(curves, baseline, target)
+    told = f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
+    notes = [*notes, told]
+    picture = _verdict.svg(curves)
+    write_bytes(plan.out / "curves.csv", text.getvalue().encode())
+    write_json(plan.out / "summary.json", {**found, "notes": notes})
+    write_bytes(plan.out / "curves.svg", picture.encode())
+    write_bytes(plan.out / "backtest.md", _verdict.markdown(found, notes).encode())
+    write_bytes(plan.out / "backtest.html", _verdict.html(found, notes, picture).encode())
+    return found
+
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("data", type=_PATH)
+@click.option("--label", required=True, help="Column of labels.")
+@click.option("--text", default="", help="Column of text.")
+@click.option("--features", default="", help="Columns of numbers, separated by commas; all: every other column.")
+@click.option("--image", default="", help="Column of images: data URIs, or files beside DATA.")
+@click.option("--id", "item", default="", help="Column of unique ids; without it the content is the id.")
+@click.option("--test", type=_PATH, help="Held-out table; without it a quarter is held out, anew in each repeat.")
+@click.option("--strategy", default="auto", show_default=True, help="[engine:]name[?key=value], by commas.")
+@click.option("--model", default="", help="Models to compare: import.path[?key=value], separated by commas.")
+@click.option("--calibration", default="", help="Calibration methods to compare, separated by commas.")
+@click.option("--control", default="", help="Fractions of the control arm to compare, separated by commas.")
+@click.option("--seed-size", type=click.IntRange(0), default=50, show_default=True, help="Labels to start from.")
+@click.option("--batch", type=click.IntRange(1), default=40, show_default=True, help="Labels asked per round.")
+@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="Rounds of a loop.")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Loops of each strategy.")
+@click.option("--noise", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of wrong answers.")
+@click.option("--no-gate", is_flag=True, help="Doubt no label: faster, and no answer goes into reviews.")
+@click.option("--params", type=_PATH, help="params.yaml to start from; default: what `rounds init` would set.")
+@click.option("--target", type=click.FloatRange(0, 1), help="Accuracy to reach; default: where random ends.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--out", type=_PATH, required=True, help="Folder for the results.")
+@one_line_errors
+def command(
+    data: Path, label: str, text: str, features: str, image: str, item: str, test: Path | None, strategy: str,
+    model: str, calibration: str, control: str, seed_size: int, batch: int, rounds: int, repeats: int, noise: float,
+    no_gate: bool, params: Path | None, target: float | None, jobs: int, out: Path,
+) -> str:  # fmt: skip
+    """Replay whole loops on labelled DATA, before anyone spends: which strategy to use, and how sure that is."""
+    if sum(map(bool, (text, features, image))) != 1:
+        what = "what to learn from is not clear"
+        raise PipelineError("rounds backtest", what, "give one of --text, --features and --image")
+    if seed_size == 1:
+        raise PipelineError("--seed-size 1", "one label teaches nothing", "0 starts without labels; else 2 or more")
+    kind, given = "text" if text else "image" if image else "numeric", [data, *([test] if test else [])]
+    for name, option in ((text, "--text"), (image, "--image"), (item, "--id")):
+        for path in given if name else []:
+            read_table(path).column(name, option)
+    columns = [] if features in {"", "all"} else [name.strip() for name in features.split(",")]
+    names = {"id": item, "label": label, "text": text, "image": image}
+    changes = settings(kind, names, columns, labels_in(given, label))
+    if params is not None:  # what is not about the data is the user's choice then
+        changes = {keys: value for keys, value in changes.items() if keys[0] != "model" and "size" not in keys}
+    changes |= {("query", "batch_size"): batch, ("data", "images"): str(data.parent)}
+    if no_gate:
+        changes |= {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
+    plan, arms = Plan(data, test, out, seed_size, rounds, noise), choices(strategy, model, calibration, control)
+    written, known = filled(params or source() / "params.yaml", changes)
+    split(examples(read_table(data), read_table(test) if test else None, known), known, seed_size)
+    for choice in arms.values():
+        applied(choice, known)
+    claim(plan, arms, written)
+    notes = [] if test else ["No test table: a quarter of the rows, stratified, was held out, anew in each repeat."]
+    run_missing(plan, arms, repeats, jobs)
+    found = report(plan, arms, repeats, target, notes)
+    click.echo("\n".join([_verdict.table(found), *notes]))
+    return f"backtest: {found['decision']['said']}\nwritten: {out / 'backtest.html'}"

@@ -1,0 +1,206 @@
+"""`rounds backtest`: the same results however it is run, resumable, and bad input refused in one line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rounds import backtest as module
+from stages._canonical import read_json
+from tests.conftest import blobs, write_csv
+
+HEADER = ["id", "x", "y", "label"]
+FEW = ["--seed-size", "6", "--batch", "6", "--rounds", "2", "--repeats", "2", "--no-gate", "--jobs", "1"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_csv(tmp_path / "data.csv", HEADER, blobs(120))
+
+
+def backtest(data: Path, *words: str, out: Path | None = None, kind: tuple[str, ...] = ("--features", "x,y")) -> Result:
+    given = [str(data), "--label", "label", *kind, "--out", str(out or data.parent / "out"), *FEW, *words]
+    return CliRunner().invoke(module.command, given)
+
+
+def curves(out: Path) -> list[dict[str, str]]:
+    """curves.csv without the clock's column."""
+    with (out / "curves.csv").open() as file:
+        return [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("backtest:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_it_writes_curves_a_summary_and_pages_and_always_runs_random(data: Path) -> None:
+    done = backtest(data, "--strategy", "margin,own:power_margin?beta=2")
+    assert done.exit_code == 0, done.output
+    out = data.parent / "out"
+    rows = curves(out)
+    assert list(rows[0]) == [
+        "strategy", "repeat", "n_labels", "accuracy", "macro_f1", "recall_blue", "recall_green", "recall_red",
+    ]  # fmt: skip
+    assert {row["strategy"] for row in rows} == {"random", "margin", "own:power_margin?beta=2"}
+    assert [row["n_labels"] for row in rows[:3]] == ["6", "12", "18"]
+    found = read_json(out / "summary.json")
+    assert {arm["strategy"] for arm in found["strategies"]} == {row["strategy"] for row in rows}
+    assert "| margin" in done.stdout
+    assert "a quarter of the rows, stratified, was held out" in done.stdout
+    assert "<svg" in (out / "backtest.html").read_text()
+    assert "http" not in (out / "backtest.html").read_text().replace("http://www.w3.org/2000/svg", "")
+    assert "| margin" in (out / "backtest.md").read_text()
+
+
+def test_jobs_do_not_change_the_result(data: Path) -> None:
+    one, two = data.parent / "one", data.parent / "two"
+    assert backtest(data, "--noise", "0.2", out=one).exit_code == 0
+    assert backtest(data, "--noise", "0.2", "--jobs", "2", out=two).exit_code == 0
+    assert curves(one) == curves(two)
+    assert (one / "summary.json").read_bytes() == (two / "summary.json").read_bytes()
+
+
+def test_after_a_stop_the_same_command_runs_only_what_is_left(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, out, ran = data.parent / "whole", data.parent / "out", []
+    assert backtest(data, out=whole).exit_code == 0
+    replay = module.replay
+
+    def stop_at_third(*args, **kwargs):
+        ran.append(args)
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return replay(*args, **kwargs)
+
+    monkeypatch.setattr(module, "replay", stop_at_third)
+    assert "stopped; the same command goes on" in refused(backtest(data))
+    assert len(list((out / "loops").iterdir())) == 2
+    assert backtest(data).exit_code == 0
+    assert len(ran) == 3 + 2
+    assert curves(out) == curves(whole)
+
+
+def test_more_repeats_go_on_from_those_that_are_there(data: Path) -> None:
+    assert backtest(data).exit_code == 0
+    before = curves(data.parent / "out")
+    assert backtest(data, "--repeats", "3").exit_code == 0
+    after = curves(data.parent / "out")
+    assert [row for row in after if row["repeat"] != "2"] == before
+    assert len(after) == len(before) * 3 // 2
+
+
+def test_another_backtest_in_the_same_folder_is_refused(data: Path) -> None:
+    assert backtest(data).exit_code == 0
+    assert refused(backtest(data, "--batch", "7")).endswith(
+        "holds another backtest, with other params; name another --out"
+    )
+    assert "with other rounds" in refused(backtest(data, "--rounds", "3"))
+    (data.parent / "notes.txt").write_text("mine")
+    assert "not an empty folder" in refused(backtest(data, out=data.parent))
+
+
+def test_csv_jsonl_and_parquet_of_the_same_rows_give_the_same_curves(data: Path) -> None:
+    import pandas as pd
+
+    frame = pd.read_csv(data)
+    frame.to_json(data.with_suffix(".jsonl"), orient="records", lines=True)
+    frame.to_parquet(data.with_suffix(".parquet"))
+    found = []
+    for suffix in (".csv", ".jsonl", ".parquet"):
+        out = data.parent / suffix[1:]
+        done = backtest(data.with_suffix(suffix), "--id", "id", out=out)
+        assert done.exit_code == 0, done.output
+        found.append(curves(out))
+    assert found[0] == found[1] == found[2]
+
+
+def test_row_order_does_not_change_the_result(data: Path) -> None:
+    turned = write_csv(data.parent / "turned.csv", HEADER, blobs(120)[::-1])
+    for file in (data, turned):
+        assert backtest(file, "--id", "id", out=data.parent / file.stem).exit_code == 0
+    assert curves(data.parent / "data") == curves(data.parent / "turned")
+
+
+def test_text_with_a_test_table_and_no_seed_starts_cold(tmp_path: Path) -> None:
+    words = {"bill": "refund charge card fee payment", "bug": "crash error broken screen freeze"}
+    rows = [
+        [f"{text.split()[n % 5]} {text.split()[n % 3]} number {n}", name]
+        for n in range(40)
+        for name, text in words.items()
+    ]
+    table = write_csv(tmp_path / "data.csv", ["text", "label"], rows[:60])
+    test = write_csv(tmp_path / "test.csv", ["text", "label"], rows[60:])
+    done = backtest(table, "--test", str(test), "--seed-size", "0", kind=("--text", "text"))
+    assert done.exit_code == 0, done.output
+    assert "held out" not in done.stdout
+    points = curves(tmp_path / "out")
+    assert points[0]["n_labels"] == "0"
+    assert float(points[2]["accuracy"]) > 0.7
+
+
+def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_its_model(data: Path) -> None:
+    models = "sklearn.linear_model.LogisticRegression?C=0.1,sklearn.naive_bayes.GaussianNB"
+    done = backtest(data, "--strategy", "margin", "--model", models, "--control", "0,0.5", "--rounds", "1")
+    assert done.exit_code == 0, done.output
+    arms = {arm["strategy"]: arm["baseline"] for arm in read_json(data.parent / "out" / "summary.json")["strategies"]}
+    assert arms == {
+        "random LogisticRegression?C=0.1": "random LogisticRegression?C=0.1",
+        "random GaussianNB": "random GaussianNB",
+        "margin LogisticRegression?C=0.1 control 0": "random LogisticRegression?C=0.1",
+        "margin LogisticRegression?C=0.1 control 0.5": "random LogisticRegression?C=0.1",
+        "margin GaussianNB control 0": "random GaussianNB",
+        "margin GaussianNB control 0.5": "random GaussianNB",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ((), ("--features", "x", "--text", "y"), "give one of --text, --features and --image"),
+        ((), (), "give one of --text, --features and --image"),
+        (("--seed-size", "1"), ("--features", "x,y"), "0 starts without labels; else 2 or more"),
+        (("--seed-size", "100"), ("--features", "x,y"), "rows are left for pool and seed"),
+        (("--strategy", "margins"), ("--features", "x,y"), "unknown strategy 'margins' (did you mean 'margin'?)"),
+        (("--calibration", "magic"), ("--features", "x,y"), "calibrate.method is 'magic'"),
+        (("--control", "2"), ("--features", "x,y"), "query.control_fraction is 2"),
+        (("--model", "sklearn.nothing.Here"), ("--features", "x,y"), "cannot import 'sklearn.nothing'"),
+        ((), ("--text", "words"), "no column 'words'"),
+        ((), ("--features", "x,z"), "no column 'z'"),
+        ((), ("--features", "all", "--id", "nr"), "no column 'nr'"),
+        (("--label", "lab"), ("--features", "x,y"), "no column 'lab'"),
+        (("--params", "nowhere.yaml"), ("--features", "x,y"), "nowhere.yaml: file not found"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(
+    data: Path, words: tuple[str, ...], kind: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(backtest(data, *words, kind=kind))
+
+
+def test_bad_tables_are_refused_in_one_line(tmp_path: Path) -> None:
+    rows = [list(row) for row in blobs(40)]
+    rows[3][3] = ""
+    assert "blank.csv:5: empty label" in refused(backtest(write_csv(tmp_path / "blank.csv", HEADER, rows)))
+    assert not (tmp_path / "out").exists()
+    rows[3][3], rows[7][1] = "red", "much"
+    assert "word.csv:9" in refused(backtest(write_csv(tmp_path / "word.csv", HEADER, rows), out=tmp_path / "b"))
+    alone = [[*row[:3], "red"] for row in rows]
+    assert "labels" in refused(backtest(write_csv(tmp_path / "alone.csv", HEADER, alone), out=tmp_path / "c"))
+    assert "file not found" in refused(backtest(tmp_path / "none.csv", out=tmp_path / "d"))
+
+
+def test_a_round_that_the_gate_would_hold_is_named(data: Path) -> None:
+    params = data.parent / "params.yaml"
+    text = (Path(module.__file__).parent.parent / "params.yaml").read_text()
+    params.write_text(text.replace("hold: [G003, G009]", "hold: [G006]"))
+    test = write_csv(data.parent / "test.csv", HEADER, [["t-1", 9.0, 9.0, "rare"]])  # a class that the pool has not
+    given = [str(data), "--label", "label", "--features", "x,y", "--test", str(test), "--params", str(params)]
+    given += ["--seed-size", "35", "--batch", "10", "--jobs", "1", "--repeats", "1", "--out", str(data.parent / "held")]
+    told = refused(CliRunner().invoke(module.command, given))
+    assert "round 1 is held, G006" in told
+    assert "--no-gate" in told

@@ -1,0 +1,86 @@
+"""The law of the backtest: a replay asks the very ids that the stages ask with the same tables, params and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rounds._replay import Setting, replay, setting
+from rounds.annotate import simulate
+from rounds.issue import issue
+from rounds.project import Project
+from stages._canonical import Row, read_jsonl
+from stages._store import SPLITS
+from stages._tables import as_text, read_table
+from tests.conftest import ORDER, Small, write_csv
+
+ROUNDS = 4
+NO_GATE = {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
+MakeSmall = Callable[[str], Small]
+
+
+def driven(small: Small, noise: float) -> list[list[Row]]:
+    """The batches of a project whose rounds are issued and answered, the stages run as dvc.yaml says."""
+    project = Project(small.root)
+    small.run(*ORDER[:-1])
+    for _ in range(ROUNDS):
+        issue(project)
+        simulate(project, small.root / "oracle.csv", noise=noise, skip=0.0, seed=project.params().seed)
+        small.run(*ORDER[1:-1])
+    return [read_jsonl(round_.folder / "batch.jsonl") for round_ in project.rounds()]
+
+
+def given(small: Small) -> Setting:
+    """The same project's tables, with the labels that the oracle knows."""
+    params = Project(small.root).params()
+    oracle = read_table(small.root / "oracle.csv")
+    truth = dict(zip(map(as_text, oracle.columns["id"]), oracle.columns["label"], strict=True))
+    tables = {split: read_table(small.root / getattr(params.data, split)) for split in SPLITS}
+    pool = tables["pool"]
+    pool.columns["label"] = [truth[as_text(item)] for item in pool.columns["id"]]
+    return setting(tables, params)
+
+
+def replayed(small: Small, noise: float) -> list[list[Row]]:
+    return [batch for _, batch in replay(given(small), Project(small.root).params(), ROUNDS, noise)][:-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "noise"),
+    [
+        ({}, 0.0),
+        ({("seed",): 3, ("query", "strategy"): "margin"}, 0.2),
+        ({("query", "strategy"): "random"}, 0.2),
+        ({("query", "strategy"): "vote_entropy", ("query", "review_fraction"): 0.4}, 0.3),
+        ({**NO_GATE, ("query", "strategy"): "badge"}, 0.1),
+    ],
+    ids=["auto", "margin", "random", "committee", "no_gate"],
+)
+def test_a_replay_asks_what_the_stages_ask(small: Small, changes: dict[tuple[str, ...], Any], noise: float) -> None:
+    small.set(changes)
+    asked = driven(small, noise)
+    assert len(asked) == ROUNDS
+    found = replayed(small, noise)
+    assert [[row["id"] for row in batch] for batch in found] == [[row["id"] for row in batch] for batch in asked]
+    if ("query", "strategy") not in changes or changes["query", "strategy"] != "random":  # which needs no model
+        assert found == asked
+    if noise == 0.3:
+        assert any("review" in row["arms"] for batch in asked for row in batch)
+
+
+def test_without_an_id_column_and_with_copies_in_the_texts_it_is_the_same(small: Small) -> None:
+    words = {"red": "fire brick rose", "green": "leaf grass lime", "blue": "sea sky ink"}
+    texts = [(f"{words[row[3]].split()[n % 3]} and then {n % 13}", row[3]) for n, row in enumerate(small.rows)]
+    for name, part in (("seed", texts[:18]), ("test", texts[18:60]), ("pool", texts[60:])):
+        write_csv(small.root / "data" / f"{name}.csv", ["text", "label"], part)
+    write_csv(small.root / "oracle.csv", ["text", "label"], dict(texts).items())
+    small.set({("data", "id"): "", ("data", "text"): "text", ("features", "kind"): "text"})
+    params, tables = Project(small.root).params(), {}
+    for split in SPLITS:
+        tables[split] = read_table(small.root / getattr(params.data, split))
+    asked = driven(small, 0.1)
+    found = [batch for _, batch in replay(setting(tables, params), params, ROUNDS, 0.1)][:-1]
+    assert len({row[0] for row in texts[60:]}) < len(texts[60:])
+    assert found == asked

@@ -1,0 +1,74 @@
+"""What replays say, by hand-computed numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from rounds._verdict import area, labels_to, more_repeats, paired, saving, summary
+
+
+def curve(*heights: float, step: int = 10) -> list[dict[str, float]]:
+    return [{"n_labels": step * (n + 1), "accuracy": h, "macro_f1": h / 2} for n, h in enumerate(heights)]
+
+
+def test_the_area_is_the_mean_height_by_trapezoids_up_to_a_point() -> None:
+    assert area(curve(0.2, 0.6, 0.8), "accuracy", 30) == pytest.approx((0.4 + 0.7) / 2)
+    assert area(curve(0.2, 0.6, 0.8), "accuracy", 25) == pytest.approx((0.4 * 10 + 0.65 * 5) / 15)
+    assert area(curve(0.2, 0.6), "macro_f1", 20) == pytest.approx(0.2)
+    assert area(curve(0.3), "accuracy", 10) == pytest.approx(0.3)
+
+
+def test_labels_to_a_target_lie_between_points_in_proportion() -> None:
+    assert labels_to(curve(0.2, 0.6, 0.5, 0.9), 0.5) == pytest.approx(17.5)
+    assert labels_to(curve(0.2, 0.6), 0.1) == 10
+    assert labels_to(curve(0.2, 0.6), 0.7) == math.inf
+
+
+def test_paired_differences_have_students_interval_and_chance() -> None:
+    found = paired(np.array([0.01, 0.02, 0.03, 0.0]))
+    assert (found["wins"], found["ties"], found["losses"]) == (3, 1, 0)
+    assert found["mean"] == pytest.approx(0.015)
+    assert found["standard_error"] == pytest.approx(0.012909944 / 2)
+    assert found["high"] - found["mean"] == pytest.approx(3.182446305 * 0.012909944 / 2)
+    assert found["superior"] == pytest.approx(0.9486, abs=1e-4)  # t = 2.3238 with 3 degrees
+    assert paired(np.array([0.02, 0.02]))["superior"] is None
+    assert paired(np.array([0.02]))["standard_error"] is None
+
+
+def test_more_repeats_are_those_that_a_narrow_interval_needs() -> None:
+    gaps = np.array([0.01, 0.02, 0.03, 0.0])
+    # t(n - 1) x .01291 / sqrt(n) < .015 first holds at n = 6: 2.5706 x .00527 = .01355; at n = 5 it is .01603
+    assert more_repeats(gaps) == 2
+    assert more_repeats(gaps + 1) == 0
+    assert more_repeats(np.array([-0.01, 0.01])) is None
+    assert more_repeats(np.array([0.01])) is None
+
+
+def test_saving_is_the_labels_of_random_over_ones_own() -> None:
+    own, random = [curve(0.2, 0.8), curve(0.2, 0.8)], [curve(0.2, 0.5, 0.8), curve(0.2, 0.5, 0.8)]
+    found = saving(own, random, 0.8, seed=0)
+    assert found["labels_to_target"] == 20
+    assert found["saving_factor"] == found["saving_low"] == found["saving_high"] == 1.5
+    assert saving(own, random, 0.9, seed=0)["saving_factor"] is None
+
+
+def test_the_decision_names_the_best_and_how_sure_it_is() -> None:
+    repeats = [curve(0.2, 0.6 + gap) for gap in (0.0, 0.1, 0.05)]
+    better = [curve(0.2, 0.8 + gap) for gap in (0.0, 0.11, 0.04)]
+    found = summary({"random": repeats, "mine": better}, {"random": "random", "mine": "random"}, None)
+    decision = found["decision"]
+    assert (decision["use"], decision["second"], decision["wins"], decision["more_repeats"]) == ("mine", "random", 3, 0)
+    assert decision["said"].startswith("use mine: 100.0 thousandths ahead of random")
+    assert decision["said"].endswith("that settles it")
+    assert found["target"] == pytest.approx(0.65)
+    assert found["strategies"][0]["gain"] is None
+
+
+def test_strategies_that_cannot_be_told_apart_are_said_to_be_so() -> None:
+    same = [curve(0.2, 0.6), curve(0.3, 0.6)]
+    found = summary({"random": same, "mine": same}, {"random": "random", "mine": "random"}, 0.5)
+    assert "take the simpler one" in found["decision"]["said"]
+    assert found["strategies"][1]["gain"]["accuracy"]["ties"] == 2
