@@ -53,7 +53,12 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()) + ("" if wait else CLOSE))
         file.flush()
-        yield
+        try:
+            yield
+        except PipelineError:
+            if wait:  # short work that was refused left nothing behind; a close may have stopped half way
+                file.truncate(0)
+            raise
         file.truncate(0)
 
 

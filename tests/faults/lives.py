@@ -146,7 +146,9 @@ def live(
             fault = rng.choice(FAULTS)
             after = rng.triangular(0.05, pace.get(words[0], 2.0), 0.05)
             if not disturb(project, words, fault, after, rng):
-                break
+                if words[0] == "close":
+                    break
+                continue
             report.faults[fault] += 1
             report.commands[words[0]] += 1
         started = time.monotonic()

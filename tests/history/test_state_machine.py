@@ -112,6 +112,6 @@ class Loop(RuleBasedStateMachine):
 def test_no_order_of_events_breaks_the_ledger(templates: object, request: pytest.FixtureRequest) -> None:
     Loop.template = request.getfixturevalue("templates")(0).root
     rules = settings(
-        max_examples=3, stateful_step_count=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=2, stateful_step_count=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(Loop, settings=rules)
