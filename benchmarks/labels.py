@@ -45,7 +45,10 @@ class Data:
 
 
 def text_set(name: str, texts: list[str], labels: list[str], tests: list[str], truth: list[str], **plan: int) -> Data:
-    """Character and word TF-IDF, its truncated SVD of 128 dimensions as geometry and as the model's features."""
+    """Character and word TF-IDF, its truncated SVD of 128 dimensions as geometry; the model sees the same.
+
+    A name that ends in +tfidf: the model sees the TF-IDF itself.
+    """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline, make_union
@@ -56,13 +59,15 @@ def text_set(name: str, texts: list[str], labels: list[str], tests: list[str], t
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, dtype=np.float32),
     )
     space = make_pipeline(union, TruncatedSVD(128, random_state=0), Normalizer())
-    pool = np.asarray(space.fit_transform(texts), np.float32)
-    test = np.asarray(space.transform(tests), np.float32)
+    geometry = np.asarray(space.fit_transform(texts), np.float32)
+    sparse = name.endswith("+tfidf")
+    pool = space[0].transform(texts).tocsr() if sparse else geometry
+    test = space[0].transform(tests).tocsr() if sparse else np.asarray(space.transform(tests), np.float32)
     known = sorted(set(labels))
     number = {label: place for place, label in enumerate(known)}
     kept = [row for row, label in enumerate(truth) if label in number]
     return Data(
-        name, pool, pool, np.array([number[label] for label in labels]), test[kept],
+        name, pool, geometry, np.array([number[label] for label in labels]), test[kept],
         np.array([number[truth[row]] for row in kept]), len(known), **plan,
     )  # fmt: skip
 
@@ -96,16 +101,16 @@ def load(name: str, folder: Path) -> Data:
         parts = frame.iloc[order[test : test + pool]], frame.iloc[order[:test]]
         return tuple(part[column].tolist() for part in parts for column in (text, label))
 
-    if name == "banking77":
+    if name.startswith("banking77"):
         train, test = table("banking77/train.csv"), table("banking77/test.csv")
         text, label = train.columns[:2]
         train = train.iloc[np.random.default_rng(0).permutation(len(train))[:6000]]
         parts = train[text].tolist(), train[label].tolist(), test[text].tolist(), test[label].tolist()
         return text_set(name, *parts)
-    if name == "sms_spam":
+    if name.startswith("sms_spam"):
         frame = table("sms_spam/all.csv")
         return text_set(name, *halves(frame, "text", "label", 1500, 4000), batch=20, seed_size=20)
-    if name == "langid":
+    if name.startswith("langid"):
         frame = table("langid/train.csv")
         return text_set(name, *halves(frame, "text", "label", 3000, 6000))
     from sklearn import datasets
@@ -150,30 +155,34 @@ def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
 def fitted(
     data: Data, rows: NDArray[np.intp], seed: int
 ) -> tuple[Callable[[Any], NDArray[np.float64]], NDArray[np.float64]]:
-    """The model's probabilities, (n, classes), once fitted on labelled rows, and the out-of-fold probabilities of those rows;
-    both by the temperature of the out-of-fold scores.
+    """A function from features to the fitted model's probabilities, and the labelled rows' out-of-fold probabilities.
+
+    Both are calibrated by the temperature of the out-of-fold scores.
     """
     from scipy.special import softmax
     from sklearn.linear_model import LogisticRegression
 
-    def scores(known: NDArray[np.intp], x: Any) -> NDArray[np.float64]:
-        full = np.full((x.shape[0], data.classes), UNSEEN)
+    def trained(known: NDArray[np.intp]) -> Callable[[Any], NDArray[np.float64]]:
         seen = np.unique(data.labels[known])
-        if len(seen) == 1:
-            full[:, seen] = 0
+        model = LogisticRegression(C=10, max_iter=1000, tol=1e-3) if len(seen) > 1 else None
+        if model is not None:
+            model.fit(data.pool[known], data.labels[known])
+
+        def scores(x: Any) -> NDArray[np.float64]:
+            full = np.full((x.shape[0], data.classes), UNSEEN)
+            full[:, seen] = 0 if model is None else np.log(np.maximum(model.predict_proba(x), 1e-12))
             return full
-        model = LogisticRegression(C=10, max_iter=1000, tol=1e-3).fit(data.pool[known], data.labels[known])
-        full[:, model.classes_] = np.log(np.maximum(model.predict_proba(x), 1e-12))
-        return full
+
+        return scores
 
     fold = stratified_folds(data.labels[rows], [str(row) for row in rows], 3, seed)
     held = np.zeros((len(rows), data.classes))
     for part in range(3):
         if (fold == part).any() and (fold != part).any():
-            held[fold == part] = scores(rows[fold != part], data.pool[rows[fold == part]])
+            held[fold == part] = trained(rows[fold != part])(data.pool[rows[fold == part]])
     heat = temperature(held, data.labels[rows])
-
-    return lambda x: np.asarray(softmax(scores(rows, x) / heat, axis=1)), softmax(held / heat, axis=1)
+    scores = trained(rows)
+    return lambda x: np.asarray(softmax(scores(x) / heat, axis=1)), softmax(held / heat, axis=1)
 
 
 def replay(data: Data, strategy: str, engine: str, seed: int, params: dict[str, Any]) -> list[Point]:
@@ -191,8 +200,7 @@ def replay(data: Data, strategy: str, engine: str, seed: int, params: dict[str, 
     for turn in range(data.rounds + 1):
         model, held_out = fitted(data, labelled, seed)
         free = np.setdiff1d(np.arange(n), labelled)
-        chances = model(np.concatenate([data.test, data.pool[free]]))
-        guess = chances[: len(data.test)].argmax(axis=1)
+        guess = model(data.test).argmax(axis=1)
         f1 = f1_score(data.test_labels, guess, average="macro", zero_division=0)
         points.append(Point(len(labelled), float((guess == data.test_labels).mean()), float(f1), asking))
         if turn == data.rounds or not len(free):
@@ -200,7 +208,7 @@ def replay(data: Data, strategy: str, engine: str, seed: int, params: dict[str, 
         candidates = Candidates(
             ids=[ids[row] for row in free], keys=keys[free], geometry=data.geometry[free],
             labelled=data.geometry[labelled], labelled_class=data.labels[labelled],
-            probabilities=chances[len(data.test) :] if len(np.unique(data.labels[labelled])) > 1 else None,
+            probabilities=model(data.pool[free]) if len(np.unique(data.labels[labelled])) > 1 else None,
             class_weights=np.ones(data.classes), trusted=True, seed=seed, held_out=held_out,
         )  # fmt: skip
         start = time.perf_counter()
@@ -226,9 +234,9 @@ def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
     sets = list(dict.fromkeys(record["set"] for record in records))
     strategies = list(dict.fromkeys(record["strategy"] for record in records))
     gains: dict[tuple[str, str], tuple[float, float, int]] = {}
-    for name, strategy in areas:
+    for (name, strategy), values in areas.items():
         base = areas.get((name, "random"), {})
-        pairs = [value - base[seed] for seed, value in areas[name, strategy].items() if seed in base]
+        pairs = [value - base[seed] for seed, value in values.items() if seed in base]
         if pairs:
             error = np.std(pairs, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
             gains[name, strategy] = (1000 * float(np.mean(pairs)), 1000 * float(error), len(pairs))

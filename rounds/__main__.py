@@ -20,6 +20,14 @@ COMMANDS = {
     "annotate": "rounds.annotate",
     "collect": "rounds.collect",
     "close": "rounds.close",
+    "correct": "rounds.correct:correct",
+    "retract": "rounds.correct:retract",
+    "log": "rounds.log",
+    "history": "rounds.history",
+    "labels": "rounds.labels",
+    "report": "rounds.report",
+    "verify": "rounds.verify",
+    "inspect": "rounds.inspect",
     "backtest": "rounds.backtest",
 }
 
@@ -35,7 +43,8 @@ class Lazy(click.Group):
         """The command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(COMMANDS[cmd_name]).command
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), name or "command")
         assert isinstance(command, click.Command)
         return command
 

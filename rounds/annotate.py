@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rounds.lock import exclusive
 from rounds.project import Project
 from stages._canonical import write_jsonl
 from stages._errors import PipelineError
@@ -77,7 +78,8 @@ def command(
     """Label the newest batch: in the browser, in Prodigy, in Label Studio, or (--oracle) by simulation."""
     project = Project.find(Path())
     if file is not None:
-        return simulate(project, file, noise=noise, skip=skip, seed=seed)
+        with exclusive(project.root, wait=True):
+            return simulate(project, file, noise=noise, skip=skip, seed=seed)
     if tool == "prodigy":
         from rounds.surfaces import prodigy_commands
 

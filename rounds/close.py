@@ -1,45 +1,53 @@
 """`rounds close`: take the answers in, train, choose the next batch, freeze it, and commit it all as one commit.
 
-Every step can be repeated: after a crash or Ctrl-C the same command goes on where it stopped.
+A transaction that goes forward: every step can be repeated, so after a crash or Ctrl-C the same command goes on
+where it stopped, and the commit is the one that would have been made without the fault.
+
+    lock -> check -> repro -> issue -> take the issue in -> push the data -> git add -> unchanged? -> commit
+                       ^                                                                   |
+                       +------------------- answers came in meanwhile: again --------------+
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-from collections.abc import Iterator
+import shutil
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from rounds.commands import Say, changed_paths, dvc, git, is_committed
+from rounds.commands import Dvc, Say, changed_paths, git, is_committed
+from rounds.decision import decide, require_open
 from rounds.issue import issue
+from rounds.lock import exclusive
+from rounds.past import only_appended
 from rounds.project import Project, Round
-from stages._canonical import Row, read_json, write_json
+from stages._canonical import Row, read_json, sha256, write_bytes, write_json
 from stages._errors import PipelineError
-from stages._rounds import read_frozen
+from stages._rounds import FROZEN, read_frozen
 from stages._shell import one_line_errors
 
-MADE = ("dvc.lock", "metrics/", "plots/", "data/demo/dvc.lock")
+MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock")
+READ = ("data/", "stages/", "rounds/", ".dvc/")
+ATTEMPTS = 5
 
 
-@contextlib.contextmanager
-def only_one(root: Path) -> Iterator[None]:
-    """Hold the project's lock. Raises PipelineError when another close runs."""
-    path = root / ".dvc" / "tmp" / "rounds.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PipelineError(path, "another `rounds close` is at work here", "wait until it has ended") from error
-        yield
+def strangers(project: Project) -> list[str]:
+    """Changed paths that `close` may not commit, and that the commit would be wrong without.
+
+    Every tracked file that is neither a round's nor made by the pipeline, and new files that the pipeline may read:
+    data and code. Other new files (notes, notebooks) are nobody's business.
+    """
+    tracked = set(git(project.root, "diff", "HEAD", "--name-only", "--relative", "-z").split("\0"))
+    changed = [path for path in changed_paths(project.root) if not path.startswith(MADE)]
+    return [path for path in changed if path in tracked or path.startswith(READ) or path.endswith(".py")]
 
 
-def strangers(project: Project, number: int) -> list[str]:
-    """Changed paths that are none of this round's: not its folder, the next one's, nor what the pipeline writes."""
-    own = tuple(f"data/rounds/{place:03d}/" for place in (number, number + 1)) + MADE
-    return [path for path in changed_paths(project.root) if not path.startswith(own)]
+def snapshot(project: Project) -> dict[str, str]:
+    """The hash of every file in data/rounds."""
+    files = (path for path in project.rounds_folder.rglob("*") if path.is_file() and path.suffix != ".tmp")
+    return {path.relative_to(project.root).as_posix(): sha256(path.read_bytes()) for path in files}
 
 
 def answered(project: Project, last: Round) -> tuple[int, int]:
@@ -51,42 +59,162 @@ def answered(project: Project, last: Round) -> tuple[int, int]:
     return (found.rounds[0]["answered"] if found else 0), len(batch)
 
 
-def close(project: Project, *, partial: bool, push: bool, say: Say) -> str:
+def begun(project: Project) -> Round | None:
+    """The batch that an earlier close, or `rounds issue`, froze and did not commit.
+
+    Raises PipelineError when somebody answered it already: its answers cannot be committed before its question.
+    """
+    rounds = project.rounds()
+    if not rounds or is_committed(project.root, rounds[-1].folder / "manifest.json"):
+        return None
+    if rounds[-1].answer_files() or rounds[-1].closed_early.is_file():
+        what = f"round {rounds[-1].number} was answered before its question was committed"
+        raise PipelineError(rounds[-1].answers, what, "move the answers out, `rounds close`, and put them back")
+    return rounds[-1]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A person's word on whether the work goes on, and why."""
+
+    stop: bool
+    why: str
+
+
+def close(
+    project: Project,
+    *,
+    partial: bool,
+    push: bool,
+    say: Say,
+    dry_run: bool = False,
+    decision: Decision | None = None,
+) -> str:
     """Close the last round, or start the first. The commit's subject line.
 
-    Raises PipelineError when the round is not answered (unless `partial`), when the tree holds changes that are not
-    this round's, or when the gate holds the round.
+    decision: to stop (no further batch is issued) or to go on after a stop; while nothing of the open round is
+    answered, only the decision is committed. Raises PipelineError when the round is not answered (unless `partial`),
+    when the tree holds changes that are not this round's, when an old answer was changed or removed, when the work
+    was stopped, or when the gate holds the round.
     """
-    with only_one(project.root):
+    with exclusive(project.root, wait=False):
         project.params()
-        rounds = project.rounds()
+        remote = _require_repository(project, push=push)
+        only_appended(project)
+        if decision is None:
+            require_open(project)
+        unfinished = begun(project)
+        rounds = [one for one in project.rounds() if unfinished is None or one.number != unfinished.number]
         last = rounds[-1] if rounds else None
-        number = last.number if last else 0
-        begun = last is not None and not last.answer_files() and not is_committed(project.root, last.asked)
-        if begun:
-            number -= 1  # an earlier close froze the next batch and stopped before its commit
-        elif last is not None:
-            _require_answers(project, last, partial)
-        foreign = strangers(project, number)
-        if foreign:
-            shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
-            remedy = "commit them first (git add -A && git commit), or undo them"
-            raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
-        dvc(project.root, ["repro"], say)
-        _require_accepted(project, number)
-        if not begun:
-            issue(project)
-        dvc(project.root, ["repro"], say)
-        subject, body = message(project, number)
-        commit(project, number, subject, body)
-        if push or _remote_is_local(project):
-            dvc(project.root, ["push"], lambda _: None)
+        _require_own_changes(project)
+        if last and not unfinished and (decision is None or last.answer_files()):
+            _require_answers(project, last, partial=partial, dry_run=dry_run)
+        if dry_run:
+            return _plan(last, unfinished, push=push)
+        decided = decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
+        with Dvc(project.root, say) as dvc:
+            if decided:
+                subject, body = decided, ""
+                dvc("repro", "--single-item", "import_labels")
+                git(project.root, "add", "--all", "--", *_mine(project))
+            else:
+                data, ask = push or _remote_is_local(project), decision is None or not decision.stop
+                subject, body = _advance(project, last.number if last else 0, dvc, data=data, ask=ask)
+        committed = commit(project, subject, body)
         if push:
-            git(project.root, "push")
-        return subject
+            git(project.root, "push", *remote)
+        return subject if committed else f"Nothing to commit. {subject}"
 
 
-def _require_answers(project: Project, last: Round, partial: bool) -> None:
+def _require_own_changes(project: Project) -> None:
+    foreign = strangers(project)
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        remedy = "commit them first (git add -A && git commit), or undo them"
+        raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
+
+
+def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) -> tuple[str, str]:
+    """Bring everything up to round `number`, and the question after it, into git's index. The commit's message.
+
+    Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the stage did not see,
+    so import_labels is run again by force, until nothing moves between the first look and the last.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            dvc("repro", "--force", "--single-item", "import_labels")
+        before = snapshot(project)
+        dvc("repro")
+        _require_accepted(project, number)
+        new = _question(project, ask=ask)
+        labels = _hashes(project.root / "build" / "labels")
+        dvc("repro", "--single-item", "import_labels")
+        if _hashes(project.root / "build" / "labels") == labels:  # else a batch that nobody answered would count
+            if data:
+                dvc("push")
+            git(project.root, "add", "--all", "--", *_mine(project))
+            frozen = {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")} if new else set()
+            after = snapshot(project)
+            if {path: after[path] for path in after.keys() - frozen} == {
+                path: before[path] for path in before.keys() - frozen
+            }:
+                return message(project, number)
+        if new and begun(project):
+            git(project.root, "rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--", str(new.folder))
+            shutil.rmtree(new.folder)
+    what = "answers keep coming in while the round is being closed"
+    raise PipelineError(project.rounds_folder, what, "let the annotators pause, then `rounds close` again")
+
+
+def _question(project: Project, *, ask: bool) -> Round | None:
+    """The next batch, frozen; one that an interrupted close froze is kept only if it still is what is to be asked."""
+    left, export = begun(project), project.root / "build" / "export" / "manifest.json"
+    if left and ask and (left.folder / "manifest.json").read_bytes() == export.read_bytes():
+        return left
+    if left:
+        shutil.rmtree(left.folder)
+    return issue(project) if ask else None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(path.read_bytes()) for path in folder.iterdir()}
+
+
+def _mine(project: Project) -> list[str]:
+    return [path for path in changed_paths(project.root) if path.startswith(MADE)]
+
+
+def _plan(last: Round | None, unfinished: Round | None, *, push: bool) -> str:
+    """What `close` would do now."""
+    if unfinished:
+        does = f"commit batch {unfinished.number}, which an earlier close froze"
+    else:
+        does = f"close round {last.number}, " if last else ""
+        does += "train, choose and freeze the next batch, and commit"
+    return f"close --dry-run: would {does}{', and push' if push else ''}; nothing was changed"
+
+
+def _require_repository(project: Project, *, push: bool) -> list[str]:
+    """The words that `git push` needs here. Raises PipelineError when git cannot commit, or push, as things are."""
+    for name in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
+        if (project.root / git(project.root, "rev-parse", "--git-path", name).strip()).exists():
+            what = f"a merge or rebase is not finished ({name})"
+            raise PipelineError(project.root, what, "finish it (git status says how), then `rounds close`")
+    if not push:
+        return []
+    remotes = git(project.root, "remote").split()
+    if not remotes:
+        raise PipelineError("--push", "this repository has no git remote", "git remote add origin URL")
+    branch = git(project.root, "branch", "--show-current").strip()
+    if not branch:
+        raise PipelineError("--push", "HEAD is on no branch", "git switch -c NAME, or close without --push")
+    upstream = git(project.root, "for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}").strip()
+    if upstream:
+        return []
+    return ["--set-upstream", "origin" if "origin" in remotes else remotes[0], branch]
+
+
+def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: bool) -> None:
     """Raises PipelineError while rows of the round are unanswered, unless the round is closed as it is."""
     done, asked = answered(project, last)
     if done >= asked or last.closed_early.is_file():
@@ -94,7 +222,8 @@ def _require_answers(project: Project, last: Round, partial: bool) -> None:
     if not partial:
         what = f"round {last.number}: {done} of {asked} rows are answered"
         raise PipelineError(last.folder, what, "go on with `rounds annotate`, or close it so: `rounds close --partial`")
-    write_json(last.closed_early, {"answered": done, "asked": asked, "partial": True})
+    if not dry_run:
+        write_json(last.closed_early, {"answered": done, "asked": asked, "partial": True})
 
 
 def _require_accepted(project: Project, number: int) -> None:
@@ -140,27 +269,57 @@ def message(project: Project, number: int) -> tuple[str, str]:
     return subject, "\n".join([asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms])
 
 
-def commit(project: Project, number: int, subject: str, body: str) -> None:
-    """One commit of this round's files and nothing else; none when there is nothing to commit."""
-    mine = [path for path in changed_paths(project.root) if path not in set(strangers(project, number))]
+def commit(project: Project, subject: str, body: str) -> bool:
+    """Commit git's index, which holds this round and nothing else. False when there is nothing to commit.
+
+    Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites the round.
+    """
+    names = git(project.root, "diff", "--cached", "--name-only", "--relative", "-z").split("\0")
+    mine = [name for name in names if name]
+    foreign = [name for name in mine if not name.startswith(MADE)]
+    if foreign:
+        raise PipelineError(project.root / foreign[0], "staged, and not this round's", "commit or unstage it first")
     if not mine:
-        return
-    git(project.root, "add", "--all", "--", *mine)
-    git(project.root, "commit", "--quiet", "-m", subject, "-m", body, "--", *mine)
+        return False
+    before = {path: path.read_bytes() for path in (project.root / name for name in mine) if path.is_file()}
+    try:
+        git(project.root, "-c", "gc.auto=0", "-c", "maintenance.auto=false", "commit", "-m", subject, "-m", body)
+    finally:
+        rewritten = [path for path, data in before.items() if not path.is_file() or path.read_bytes() != data]
+        for path in rewritten:
+            write_bytes(path, before[path])
+    if rewritten:
+        what = f"a commit hook rewrote it, so the commit does not hold what was trained on ({len(rewritten)} files)"
+        remedy = "exempt data/rounds, metrics, plots and dvc.lock from that hook, git reset --soft HEAD~1, and close"
+        raise PipelineError(rewritten[0], what, remedy)
+    return True
 
 
 @click.command()
 @click.option("--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool.")
 @click.option("--push", is_flag=True, help="Push the commit (git) and its data (dvc) afterwards.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing.")
+@click.option("--stop", is_flag=True, help="Stop the work here: no further batch. Needs --why.")
+@click.option("--continue", "go_on", is_flag=True, help="Go on after a stop, or against the advice to. Needs --why.")
+@click.option("--why", default="", help="The reason for --stop or --continue; it stands in the history.")
 @one_line_errors
-def command(partial: bool, push: bool) -> str:
+def command(partial: bool, push: bool, dry_run: bool, stop: bool, go_on: bool, why: str) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
     The first `close` of a project issues batch 1. One commit holds the answers of round k, the metrics they
-    brought, and the question of round k+1.
+    brought, and the question of round k+1. Interrupted at any moment, the same command goes on where it stopped.
     """
+    if stop and go_on:
+        raise click.UsageError("--stop and --continue exclude each other")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project.find(Path())
-    subject = close(project, partial=partial, push=push, say=lambda stage: click.echo(f"  {stage} …", err=True))
-    open_round = project.rounds()[-1] if project.rounds() else None
-    waiting = open_round is not None and not open_round.answer_files()
+
+    def say(name: str) -> None:
+        click.echo(f"  {name} …", err=True)
+
+    decision = Decision(stop, why) if stop or go_on else None
+    subject = close(project, partial=partial, push=push, say=say, dry_run=dry_run, decision=decision)
+    if dry_run:
+        return subject
+    waiting = not stop and project.rounds() and not project.rounds()[-1].answer_files()
     return f"{subject}\nnext: " + ("rounds annotate" if waiting else "rounds status")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from rounds.lock import exclusive
 from rounds.project import Project, Round
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
@@ -243,19 +244,22 @@ def command(
 ) -> str:
     """Bring exported answers into the newest round: Prodigy, Label Studio, Argilla, doccano, CSV."""
     project = Project.find(Path())
+    if server is None and not files:
+        raise click.UsageError("name the files to collect, or --from label-studio")
+    items: list[Item] = []
     if server is not None:
         from rounds.surfaces import label_studio
 
         if url is None or token_file is None:
             raise PipelineError("rounds collect --from label-studio", "it needs --url and --token-file", "give both")
         items = label_studio.fetch(project, url, label_studio.read_token(token_file))
-        aside = project.root / "label-studio.bad.jsonl"
-        lines = bring(project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run)
-    elif files:
-        lines = collect(project, files, forced=forced, strict=strict, dry_run=dry_run)
-    else:
-        raise click.UsageError("name the files to collect, or --from label-studio")
-    newest = project.last_round()
-    lines += state_of(newest, standing(newest, project.params().labels))
+    with exclusive(project.root, wait=True):
+        if server is not None:
+            aside = project.root / "label-studio.bad.jsonl"
+            lines = bring(project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run)
+        else:
+            lines = collect(project, files, forced=forced, strict=strict, dry_run=dry_run)
+        newest = project.last_round()
+        lines += state_of(newest, standing(newest, project.params().labels))
     click.echo("\n".join(lines))
     return "collect: nothing was written (--dry-run)" if dry_run else "collect: done; next: rounds close"

@@ -2,58 +2,113 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from stages._errors import PipelineError
 
 Say = Callable[[str], None]
+MARK = "LABELROUNDS_WRITER"  # whose children we are, so that those of a killed writer can be found
+DRIVER = """
+import json, sys
+from dvc.cli import main
+for line in sys.stdin:
+    code = main(json.loads(line))
+    print(f"\\0{code}", flush=True)
+"""
 
 
-def environment() -> dict[str, str]:
-    """This process's environment with its own Python first on the PATH: `python` in dvc.yaml means this one."""
+def environment(root: Path) -> dict[str, str]:
+    """This process's environment, with its own Python first on the PATH: `python` in dvc.yaml means this one."""
     here = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": here + os.pathsep + os.environ.get("PATH", ""), "DVC_NO_ANALYTICS": "1"}
+    path = here + os.pathsep + os.environ.get("PATH", "")
+    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", MARK: f"{root}:{os.getpid()}"}
 
 
 def git(root: Path, *words: str) -> str:
     """What a git command prints. Raises PipelineError with git's own last line when it fails."""
+    return git_bytes(root, *words).decode("utf-8", "surrogateescape")
+
+
+def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
+    """What a git command prints when it reads `feed`, byte for byte. Raises PipelineError when it fails."""
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=root, env=environment(root), input=feed, capture_output=True, check=False
+        )
     except FileNotFoundError as error:
         raise PipelineError("git", "not installed", "install git") from error
     if done.returncode:
-        told = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise PipelineError(f"git {words[0]}", told, "repair it and run the same command again")
+        told = (done.stderr.strip() or done.stdout.strip() or b"no message").decode("utf-8", "replace").splitlines()
+        raise PipelineError(f"git {words[0]}", told[-1], "repair it and run the same command again")
     return done.stdout
 
 
-def dvc(root: Path, words: Sequence[str], say: Say) -> None:
-    """Run a DVC command, passing on what each stage says. Raises PipelineError with the stage's own error."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *words],
-        cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    assert process.stdout is not None
-    told: list[str] = []
-    try:
-        for line in process.stdout:
+class Dvc:
+    """One DVC process that runs several commands in turn: loading DVC costs as much as most of its commands."""
+
+    def __init__(self, root: Path, say: Say) -> None:
+        self.root = root
+        self.say = say
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER], cwd=self.root, env=environment(self.root), process_group=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+            errors="replace",
+        )  # fmt: skip
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not issubclass(kind, PipelineError):
+            os.killpg(self.process.pid, signal.SIGTERM)  # interrupted: the stage that runs goes with it
+        self.process.communicate()
+
+    def __call__(self, *words: str) -> None:
+        """Run a command, passing on what each stage says. Raises PipelineError with the stage's own error."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        told: list[str] = []
+        code = 1
+        try:
+            self.process.stdin.write(json.dumps(words) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            told.append("it ended unexpectedly")
+        for line in self.process.stdout:
+            if line.startswith("\0"):
+                code = int(line[1:])
+                break
             told.append(line.rstrip())
             if line.startswith("Running stage "):
-                say(line.split("'")[1])
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-    if process.wait():
-        ours = [line for line in told if line.startswith("error: ")]
-        if ours:
-            raise PipelineError(*_parts(ours[-1].removeprefix("error: ")))
-        theirs = [line for line in told if line.startswith("ERROR: ")] or told or ["no message"]
-        raise PipelineError(f"dvc {words[0]}", theirs[0].removeprefix("ERROR: "), "run `dvc repro` to see it whole")
+                self.say(line.split("'")[1])
+        if code:
+            raise _failure(words, told)
+
+
+def dvc(root: Path, words: Sequence[str], say: Say) -> None:
+    """Run one DVC command. Raises PipelineError with the stage's own error."""
+    with Dvc(root, say) as run:
+        run(*words)
+
+
+def _failure(words: Sequence[str], told: list[str]) -> PipelineError:
+    """A failed command's own words: a stage's one line, else DVC's first error, else the last line."""
+    ours = [line for line in told if line.startswith("error: ")]
+    if ours:
+        return PipelineError(*_parts(ours[-1].removeprefix("error: ")))
+    theirs = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
+    last = [line for line in told if line.strip()][-1:] or ["no message"]
+    return PipelineError(f"dvc {words[0]}", (theirs or last)[0], f"run `dvc {' '.join(words)}` to see it whole")
 
 
 def _parts(line: str) -> tuple[str, str, str]:
@@ -72,6 +127,5 @@ def changed_paths(root: Path) -> list[str]:
 
 def is_committed(root: Path, path: Path) -> bool:
     """Whether the last commit holds the path."""
-    name = "./" + path.relative_to(root).as_posix()
-    asked = ["git", "cat-file", "-e", f"HEAD:{name}"]
+    asked = ["git", "cat-file", "-e", f"HEAD:./{path.relative_to(root).as_posix()}"]
     return subprocess.run(asked, cwd=root, capture_output=True, check=False).returncode == 0

@@ -21,7 +21,7 @@ from stages._tables import as_text, read_table
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",
     ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", "data/README.md", "data/none.csv",
-    "data/rounds/README.md",
+    "data/rounds/README.md", ".github/workflows/labels.yml",
 )  # fmt: skip
 REGULARISATION = {"text": 100.0, "numeric": 1.0, "image": 10.0}  # C by kind; docs/benchmarks.md has the numbers
 USUAL_IMAGE_SIZE = 32  # the demo's digits have 8 x 8 pixels; other images have more

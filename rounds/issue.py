@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from rounds.lock import exclusive
 from rounds.project import Project, Round
-from stages._canonical import read_json, sha256
+from stages._canonical import read_json, sha256, write_bytes
 from stages._errors import PipelineError
 from stages._rounds import FROZEN, read_frozen
 from stages._shell import one_line_errors
@@ -41,9 +42,8 @@ def issue(project: Project) -> Round | None:
     folder = project.rounds_folder / f"{number:03d}"
     staged = project.rounds_folder / f".{folder.name}.tmp"
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
     for name in (*FROZEN, "manifest.json"):
-        shutil.copyfile(export / name, staged / name)
+        write_bytes(staged / name, (export / name).read_bytes())
     read_frozen(staged)
     staged.rename(folder)
     return Round(number, folder)
@@ -54,8 +54,9 @@ def issue(project: Project) -> Round | None:
 def command() -> str:
     """Freeze the exported batch as the next round (`close` does this for you)."""
     project = Project.find(Path())
-    new = issue(project)
+    with exclusive(project.root, wait=False):
+        new = issue(project)
     if new is None:
         return "issue: the batch is empty, there is nothing left to ask; next: rounds status"
     shown = new.asked.relative_to(project.root)
-    return f"issue: round {new.number}: {len(new.tasks())} rows in {shown}; next: rounds annotate"
+    return f"issue: round {new.number}: {len(new.tasks())} rows in {shown}; next: rounds close, which commits it"

@@ -1,8 +1,8 @@
 """Where a labelling project keeps its things, and what state its rounds are in.
 
 A round is a folder data/rounds/NNN. It holds what was issued and never changes again (asked.jsonl, batch.jsonl,
-manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only), and closed.json when it was
-closed before every row was answered.
+manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only), how they corrected older labels
+(corrections.jsonl, append-only), and closed.json when it was closed before every row was answered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from stages._canonical import Row, read_json, read_jsonl
 from stages._errors import PipelineError
 from stages._params import Params, load
+from stages._rounds import round_folders
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Round:
     def answers(self) -> Path:
         """The folder of answer files."""
         return self.folder / "answers"
+
+    @property
+    def corrections(self) -> Path:
+        """The rows that change or take away labels of older rounds."""
+        return self.folder / "corrections.jsonl"
 
     @property
     def closed_early(self) -> Path:
@@ -76,9 +82,8 @@ class Project:
         return load(self.root / "params.yaml")
 
     def rounds(self) -> list[Round]:
-        """Every issued round, oldest first."""
-        folders = sorted(path for path in self.rounds_folder.glob("[0-9][0-9][0-9]*") if path.is_dir())
-        return [Round(int(folder.name), folder) for folder in folders]
+        """Every issued round, oldest first. Raises PipelineError if one is missing in between."""
+        return [Round(int(folder.name), folder) for folder in round_folders(self.rounds_folder)]
 
     def last_round(self) -> Round:
         """The newest issued round. Raises PipelineError when none was issued yet."""

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from rounds.close import answered
+from rounds.decision import stopped
 from rounds.project import Project
+from rounds.report import saved
+from stages._alarms import held
 from stages._canonical import Row, read_json
 from stages._shell import one_line_errors
 
@@ -22,6 +25,8 @@ def metrics(project: Project, name: str) -> Row | None:
 def next_command(project: Project) -> str:
     """What to type now."""
     rounds = project.rounds()
+    if stopped(project):
+        return "rounds report   (or take the work up again: `rounds close --continue --why REASON`)"
     if not rounds:
         return "rounds close   (issues batch 1)"
     done, asked = answered(project, rounds[-1])
@@ -44,8 +49,6 @@ def report(project: Project) -> list[str]:
         lines.append("round    none issued yet")
     if gate:
         lines.append(f"labels   {gate['accepted']} accepted, {gate['review']} doubted")
-        if gate.get("held"):
-            lines.append(f"held     {gate['held']}")
     spent = query["answers_spent"] if query else 0
     limit = params.query.budget
     lines.append(f"budget   {spent} answers spent" + (f" of {limit}" if limit is not None else ", no limit set"))
@@ -60,8 +63,13 @@ def report(project: Project) -> list[str]:
             lines.append(
                 f"proof    active - random {gap['active_minus_random']:+.3f} {interval} at {gap['labels']} labels"
             )
-    raised = proof["alarms"] if proof else []
-    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+            lines.append(f"saved    {saved(proof['saving'])} labels")
+        lines.append(f"advice   {proof['stopping']['advice']}: {proof['stopping']['why']}")
+    decision = stopped(project)
+    if decision:
+        lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
+    raised = [held(gate or {}), *(proof["alarms"] if proof else [])]
+    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised if alarm]
     return [*lines, *alarms, f"next     {next_command(project)}"]
 
 

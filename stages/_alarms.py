@@ -1,85 +1,172 @@
-"""Alarms: each failure that active-learning projects die of, with the sign that shows it and what to do about it."""
+"""Alarms: each failure that active-learning projects die of, with the sign that shows it and what to do about it.
+
+A check gives an alarm, None when all is well, or the reason why it cannot be judged: silence is never "passed".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from stages._canonical import Row
-from stages._params import Params
 
 ROUNDS_TO_TELL = 3
 REDUNDANT = 0.2
+LEAKED = 0.01
+TELLING_WIDTH = 0.1
+TELLING_LABELS = 30
+EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
 
 
-def alarms(
-    facts: Row, curve: list[Row], recall: list[Row], repeats: list[Row], calibration: Row, params: Params
-) -> list[Row]:
-    """The alarms that ring now: code, title, what was seen, what to do. Empty when all is well.
+@dataclass(frozen=True)
+class Evidence:
+    """What the alarms look at, all of it validate's: plot rows, gap and saving, counts.
 
-    facts: validate's metrics with `difference`; curve, recall, repeats: the plot rows; calibration: calibrate's facts.
+    rounds: accepted so far; control: labels of the control arm; doubts: labels doubted after each round, in order;
+    calibration: calibrate's facts; labels_of: known labels per class; leaked: share of the test rows that a labelled
+    row nearly repeats, None without a test set; recall_floor: params.validate.recall_floor.
     """
-    tests = (
-        _tracks_random(facts),
-        _redundant(repeats),
-        _minority_flat(curve, recall, params),
-        _confidence_lies(calibration),
-        _class_never_seen(recall, facts),
-    )
-    return [alarm for alarm in tests if alarm is not None]
+
+    rounds: int
+    gap: Row
+    saving: Row
+    control: int
+    curve: list[Row]
+    recall: list[Row]
+    redundancy: list[Row]
+    doubts: list[int]
+    calibration: Row
+    labels_of: dict[str, int]
+    leaked: float | None
+    recall_floor: float
 
 
-def _alarm(code: str, title: str, seen: str, remedy: str) -> Row:
-    return {"code": code, "title": title, "seen": seen, "do": remedy}
+def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
+    """The alarms that ring (code, title, seen, do), and the checks that cannot be judged (code, title, why)."""
+    raised, open_ = [], []
+    for code, (title, check) in CHECKS.items():
+        found = check(evidence)
+        if isinstance(found, str):
+            open_.append({"code": code, "title": title, "why": found})
+        elif found is not None:
+            raised.append({"code": code, "title": title, "seen": found[0], "do": found[1]})
+    return raised, open_
 
 
-def _tracks_random(facts: Row) -> Row | None:
-    gap = facts["difference"]
-    if facts["round"] < ROUNDS_TO_TELL or gap["low"] is None or gap["low"] > 0:
+def held(gate: Row) -> Row | None:
+    """V006 from metrics/gate.json, while the gate holds a round. Not validate's: it changes as answers come in."""
+    if not gate.get("held"):
         return None
-    seen = (
-        f"active - random = {gap['active_minus_random']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] "
-        f"at {gap['labels']} labels"
-    )
-    remedy = "the saving is not shown: check calibration, try another query.strategy, or raise query.control_fraction"
-    return _alarm("V001", "active learning tracks random sampling", seen, remedy)
+    remedy = "finish the round, or close it with what is there: `rounds close --partial`"
+    return {"code": "V006", "title": "the gate holds the round", "seen": str(gate["held"]), "do": remedy}
 
 
-def _redundant(repeats: list[Row]) -> Row | None:
-    if not repeats or repeats[-1]["share"] <= REDUNDANT:
+Found = tuple[str, str] | str | None
+
+
+def _tracks_random(e: Evidence) -> Found:
+    if e.rounds < ROUNDS_TO_TELL:
+        return EARLY
+    small = _control_too_small(e)
+    if small is not None:
+        return "the control arm is too small to tell"
+    if e.gap["low"] > 0 or (e.saving["low"] is not None and e.saving["low"] > 0):
         return None
-    last = repeats[-1]
+    value, low, high = (e.gap[key] for key in ("active_minus_random", "low", "high"))
+    seen = f"active - random = {value:+.3f} [{low:+.3f}, {high:+.3f}] at {e.gap['labels']} labels"
+    return seen, "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)"
+
+
+def _stalls_while_flags_rise(e: Evidence) -> Found:
+    active = [row["accuracy"] for row in e.curve if row["arm"] == "active"][-ROUNDS_TO_TELL:]
+    doubts = e.doubts[-ROUNDS_TO_TELL:]
+    if min(len(active), len(doubts)) < ROUNDS_TO_TELL:
+        return EARLY
+    if active[-1] > active[0] or not doubts[0] < doubts[-1]:
+        return None
+    seen = f"accuracy went from {active[0]:.3f} to {active[-1]:.3f}, doubted labels from {doubts[0]} to {doubts[-1]}"
+    return seen, "people err: raise query.review_fraction, sharpen surface.instructions, see the annotators' agreement"
+
+
+def _redundant(e: Evidence) -> Found:
+    if not e.redundancy:
+        return "nothing was asked yet"
+    last = e.redundancy[-1]
+    if last["share"] <= REDUNDANT:
+        return None
     seen = f"{last['near_duplicates']} of {last['asked']} rows of round {last['round']} nearly repeat another"
-    return _alarm("V003", "redundant queries", seen, "use a strategy with a diversity term: query.strategy: auto")
+    return seen, "use a strategy with a diversity term: query.strategy: auto"
 
 
-def _minority_flat(curve: list[Row], recall: list[Row], params: Params) -> Row | None:
-    """The rarest class below the floor while accuracy rose clearly and its recall did not."""
-    active = [row for row in curve if row["arm"] == "active"]
-    if len(active) < ROUNDS_TO_TELL or active[-1]["accuracy"] <= active[0]["high"]:
+def _minority_flat(e: Evidence) -> Found:
+    """The rarest class that stayed below the floor, its recall not clearly up, while accuracy clearly rose."""
+    active = [row for row in e.curve if row["arm"] == "active"]
+    if len(active) < ROUNDS_TO_TELL:
+        return EARLY
+    if active[-1]["accuracy"] <= active[0]["high"]:
         return None
-    rows = [row for row in recall if row["arm"] == "active"]
-    now = {row["class"]: row for row in rows if row["round"] == active[-1]["round"]}
-    then = {row["class"]: row for row in rows if row["round"] == active[0]["round"]}
+    now, then = (
+        {row["class"]: row for row in e.recall if row["arm"] == "active" and row["round"] == point["round"]}
+        for point in (active[-1], active[0])
+    )
     for label, row in sorted(now.items(), key=lambda item: item[1]["support"]):
-        if row["high"] < params.validate_.recall_floor and row["recall"] <= then[label]["high"]:
-            seen = f"recall of {label!r} went from {then[label]['recall']:.2f} to {row['recall']:.2f}, accuracy rose"
-            remedy = "raise the weight of the class, or add seed examples of it"
-            return _alarm("V004", "a class stays behind while accuracy rises", seen, remedy)
+        before = then.get(label, row)
+        if row["high"] < e.recall_floor and row["recall"] <= before["high"]:
+            seen = f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} while accuracy rose"
+            return (
+                seen,
+                "add seed examples of the class, or take a strategy that looks for rare ones: query.strategy: auto",
+            )
     return None
 
 
-def _confidence_lies(calibration: Row) -> Row | None:
-    if calibration["verdict"] != "lying":
+def _confidence_lies(e: Evidence) -> Found:
+    if e.calibration["verdict"] == "unknown":
+        return str(e.calibration["why"])
+    if e.calibration["verdict"] == "trusted":
         return None
-    remedy = "set calibrate.method: auto, or change the model; until then batches are chosen by diversity alone"
-    return _alarm("V005", "the model's confidence cannot be trusted", calibration["why"], remedy)
+    return e.calibration["why"], "set calibrate.method: auto, or change the model; until then diversity alone chooses"
 
 
-def _class_never_seen(recall: list[Row], facts: Row) -> Row | None:
-    never = [
-        row["class"]
-        for row in recall
-        if row["arm"] == "active" and row["round"] == facts["round"] and row["recall"] == 0
-    ]
-    if facts["round"] < ROUNDS_TO_TELL or not never:
+def _leaks(e: Evidence) -> Found:
+    if e.leaked is None:
+        return "there is no test set"
+    if e.leaked <= LEAKED:
         return None
-    seen = f"no test row of {', '.join(map(repr, never[:5]))} is recognised after {facts['round']} rounds"
-    return _alarm("V008", "a class is never recognised", seen, "add seed examples of it, or check its name in labels")
+    seen = f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
+    return seen, "remove them from the test table"
+
+
+def _class_never_seen(e: Evidence) -> Found:
+    never = [label for label, count in e.labels_of.items() if not count]
+    if e.rounds < ROUNDS_TO_TELL:
+        return EARLY
+    if not never:
+        return None
+    more = f" and {len(never) - 5} more" if len(never) > 5 else ""
+    seen = f"no label of {', '.join(map(repr, never[:5]))}{more} after {e.rounds} rounds"
+    return seen, "add seed examples of it, or take it out of params.labels"
+
+
+def _control_too_small(e: Evidence) -> Found:
+    if e.rounds < ROUNDS_TO_TELL:
+        return EARLY
+    remedy = "raise query.control_fraction, or wait: the proof needs labels drawn at random"
+    if e.gap["low"] is None or e.control < TELLING_LABELS:
+        return f"{e.control} labels drawn at random", remedy
+    width = e.gap["high"] - e.gap["low"]
+    if width > TELLING_WIDTH and e.gap["low"] <= 0 <= e.gap["high"]:
+        return f"the gap between the arms is known to {width:.3f} only, from {e.control} labels", remedy
+    return None
+
+
+CHECKS: dict[str, tuple[str, Callable[[Evidence], Found]]] = {
+    "V001": ("active learning tracks random sampling", _tracks_random),
+    "V002": ("accuracy stalls while doubted labels rise", _stalls_while_flags_rise),
+    "V003": ("redundant queries", _redundant),
+    "V004": ("a class stays behind while accuracy rises", _minority_flat),
+    "V005": ("the model's confidence cannot be trusted", _confidence_lies),
+    "V007": ("the test set leaks", _leaks),
+    "V008": ("a class was never seen", _class_never_seen),
+    "V009": ("the control arm is too small to tell", _control_too_small),
+}

@@ -202,7 +202,8 @@ def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: dict[i
     last = max((int(row["round"]) for row in rounds), default=0)
     for case in cases:
         ends.update((int(doubt["round"]), right) for doubt, right in reviewed(case, last))
-    rows: list[Row] = [{"round": 0, "flagged": doubted[1] if last else current, "confirmed": 0, "contradicted": 0}]
+    start = {"round": 0, "flagged": doubted[1] if last else current, "answered": 0}
+    rows: list[Row] = [{**start, "confirmed": 0, "contradicted": 0}]
     for row in rounds:
         at = int(row["round"])
         facts = {"round": at, "flagged": doubted[at + 1] if at < last else current, "answered": row["answered"]}

@@ -149,6 +149,7 @@ class Validate(Section):
     bootstrap: int = Field(default=500, ge=50)
     max_points: int = Field(default=20, ge=2)
     recall_floor: Fraction = 0.6
+    point_worth: float | None = Field(default=None, gt=0)
 
 
 class Surface(Section):

@@ -7,7 +7,7 @@ queues are in gate. Distances are those of the geometry: similarity = 1 - square
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,10 @@ SHARPER, SHARPER_BY_NOISE = 3.0, 10.0  # the truth is this much sharper than a c
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
+MIN_EVIDENCE = 2.5  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
 FIT_ROWS = 20_000  # the few numbers of the error model are fitted on at most this many labels
+SHIFT_PRIOR, SHIFT_LEAST, SHIFT_MOST = 0.5, -3.0, 1.0  # in log odds of error
+PROBABLY_WRONG = 0.5
 BLOCK = 2**24  # elements of a block of distances
 OUTLIER = 3.0  # times the median distance to the neighbours
 TINY = 1e-300
@@ -42,7 +45,7 @@ class Doubts:
 
     error     (n,) probability in [0, 1] that the label is wrong; 0 where not judged
     suggested (n,) the likeliest other class, or the label itself where not judged
-    judged    (n,) False where the evidence is too thin: too few labels, in all or of the class
+    judged    (n,) False where the evidence is too thin: few labels in all or of the class, or a model without a clue
     noise     estimated share of wrong labels among the judged ones, in [0, 1]
     """
 
@@ -61,22 +64,32 @@ class Neighbours:
 
 
 def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
-    """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row."""
+    """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row.
+
+    The k-th smallest of the minima of k groups or more bounds the k-th smallest distance: only what lies within the
+    bound is sorted.
+    """
     n = len(geometry)
     k = max(0, min(k, n - 1))
     rows, squared = np.zeros((n, k), dtype=np.intp), np.zeros((n, k), dtype=np.float32)
     space = np.ascontiguousarray(geometry, dtype=np.float32)
     norms = np.einsum("ij,ij->i", space, space)
-    step = max(16, BLOCK // max(n, 1))
+    step, width = max(16, BLOCK // max(n, 1)), max(1, min(32, n // max(2 * k, 1)))
     for start in range(0, n if k else 0, step):
         part = space[start : start + step]
-        distance = norms[None, :] - 2 * (part @ space.T)
-        distance[np.arange(len(part)), np.arange(start, start + len(part))] = np.inf
-        near = np.sort(np.argpartition(distance, k - 1, axis=1)[:, :k], axis=1)
-        found = np.take_along_axis(distance, near, axis=1) + norms[start : start + len(part), None]
-        order = np.argsort(found, axis=1, kind="stable")
-        rows[start : start + len(part)] = np.take_along_axis(near, order, axis=1)
-        squared[start : start + len(part)] = np.maximum(np.take_along_axis(found, order, axis=1), 0)
+        distance = part @ space.T
+        distance *= -2
+        distance += norms
+        at = np.arange(len(part))
+        distance[at, start + at] = np.inf
+        least = np.minimum.reduceat(distance, np.arange(0, n, width), axis=1)
+        bound = np.partition(least, k - 1, axis=1)[:, k - 1]
+        row, column = np.nonzero(distance <= bound[:, None])
+        found = distance[row, column]
+        order = np.lexsort((column, found, row))
+        best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
+        rows[start : start + step] = column[best]
+        squared[start : start + step] = np.maximum(found[best] + norms[start : start + step, None], 0)
     return Neighbours(rows, squared)
 
 
@@ -159,6 +172,8 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
     classes = np.flatnonzero(counts)
     if judged.sum() < MIN_LABELS or len(classes) < 2:
         return _unjudged(labels)
+    if _evidence(scores[judged][:, classes], np.searchsorted(classes, labels[judged])) < MIN_EVIDENCE:
+        return _unjudged(labels)
     place = np.searchsorted(classes, labels)
     narrow = scores[:, classes]
     rows = np.flatnonzero(judged)
@@ -175,6 +190,16 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
         other[np.arange(len(part)), place[part]] = -1
         suggested[part] = classes[other.argmax(axis=1)]
     return Doubts(error, suggested, judged, float(error[judged].mean()))
+
+
+def _evidence(scores: Floats, place: Ints) -> float:
+    """How much better labels fit their scores than labels drawn by their shares would, in standard errors."""
+    values = np.log(softmax(scores) + 1e-9)
+    share = np.bincount(place, minlength=scores.shape[1]) / len(place)
+    expected = values @ share
+    variance = float((np.square(values) @ share - np.square(expected)).sum())
+    gain = float((values[np.arange(len(place)), place] - expected).sum())
+    return gain / math.sqrt(variance) if variance > 0 else 0.0
 
 
 def _explained(chances: Floats, place: Ints, confusion: Floats) -> tuple[Floats, Floats]:
@@ -220,6 +245,7 @@ class Judgement:
     conflict   (n,) True where an exact copy of the row has another label
     outlier    (n,) mean distance to the neighbours over the median one; above OUTLIER is far from everything
     duplicates (n,) number of the group of near duplicates, -1 for none
+    near       the neighbours among the rows that are left when exact copies with the same label are taken out
     """
 
     doubts: Doubts
@@ -227,28 +253,35 @@ class Judgement:
     conflict: Mask
     outlier: Floats
     duplicates: Ints
+    near: Neighbours
 
 
 def judge(
-    matrix: Matrix, geometry: Geometry, labels: Ints, ids: list[str], sha: list[str], params: Params
-) -> Judgement:
+    matrix: Matrix, geometry: Geometry, labels: Ints, ids: list[str], sha: list[str], params: Params,
+    given: Floats | None = None,
+) -> Judgement:  # fmt: skip
     """What can be found about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
 
-    A row and its exact copy with the same label are judged as one: a copied mistake cannot vouch for itself. Copies
-    with different labels cannot all be right: each is wrong with at least the share of copies that contradict it.
+    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at. A geometry of no
+    columns has no neighbours. A row and its exact copy with the same label are judged as one: a copied mistake cannot
+    vouch for itself. Copies with different labels cannot all be right: each is wrong with at least the share of
+    copies that contradict it.
     """
     n, k = len(labels), len(params.labels)
     first: dict[tuple[str, int], int] = {}
     place = np.array([first.setdefault((key, int(c)), len(first)) for key, c in zip(sha, labels, strict=True)], np.intp)
     keep = np.unique(place, return_index=True)[1]
     kept, space = labels[keep], np.asarray(geometry[keep])
-    near = neighbours(space)
+    near = neighbours(space, NEIGHBOURS if space.shape[1] else 0)
     scores, found = np.zeros((len(keep), k)), _unjudged(kept)
     if len(keep) >= MIN_LABELS:
-        model = out_of_fold(
-            params.model, matrix[keep], kept, [ids[row] for row in keep], k, params.quality.folds, params.seed
-        )
-        scores = pooled([model, neighbour_view(near, kept, k), forest_view(space, kept, k, params.seed)], kept)
+        if given is None:
+            names, folds = [ids[row] for row in keep], params.quality.folds
+            model = out_of_fold(params.model, matrix[keep], kept, names, k, folds, params.seed)
+            views = [model, neighbour_view(near, kept, k), forest_view(space, kept, k, params.seed)]
+        else:
+            views = [given[keep]]
+        scores = pooled(views, kept)
         found = doubts(scores, kept, params.quality.min_class)
     same = np.bincount(place, minlength=len(keep))[place]
     copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
@@ -258,7 +291,7 @@ def judge(
     error, judged = np.maximum(found.error[place], against), found.judged[place] | (against > 0)
     spread = Doubts(error, found.suggested[place], judged, found.noise)
     group = np.where(sizes > 1, group, -1)
-    return Judgement(spread, scores[place], against > 0, outliers(near)[place], group)
+    return Judgement(spread, scores[place], against > 0, outliers(near)[place], group, near)
 
 
 def _unjudged(labels: Ints) -> Doubts:
@@ -294,18 +327,21 @@ def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
 
 
 def reviewed_shift(scores: Floats, wrong: Mask) -> float:
-    """By how much log odds of error are to be raised, given the doubts people answered: scores (n,) and outcomes (n,).
+    """By how much log odds of error are to be moved, given the doubts people answered: scores (n,) and outcomes (n,).
 
-    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a standard normal
-    prior, so a few answers move it little; 0 without answers.
+    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a normal prior of
+    deviation SHIFT_PRIOR, and at most SHIFT_MOST: reviews look only at the most doubtful labels, and what they teach
+    about those must not turn the many that nobody doubted into suspects. 0 without answers.
     """
+    from scipy.optimize import minimize_scalar
+
     odds = np.log(np.clip(scores, 0.01, 0.99) / (1 - np.clip(scores, 0.01, 0.99)))
-    shift = 0.0
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-(odds + shift)))
-        slope = float((wrong - chance).sum()) - shift
-        shift += slope / (float((chance * (1 - chance)).sum()) + 1)
-    return shift
+
+    def loss(shift: float) -> float:
+        moved = odds + shift
+        return float(np.logaddexp(0, moved).sum() - moved[wrong].sum() + shift**2 / (2 * SHIFT_PRIOR**2))
+
+    return float(minimize_scalar(loss, bounds=(SHIFT_LEAST, SHIFT_MOST), method="bounded").x) if len(odds) else 0.0
 
 
 def shifted(error: Floats, shift: float) -> Floats:
@@ -320,22 +356,27 @@ def doubt(
     """The labels to set aside and ask again, (n,): by gate.policy, among `able`, at most `share` of all.
 
     threshold: error at least the cost of a review over the cost of an error; budget: what one batch can ask;
-    cleanlab: what cleanlab would remove. The most doubtful first, ties by seed and id. Never more than half of a
-    class: a model that doubts most labels of a class does not know the class.
+    cleanlab: what cleanlab would remove. A doubt that people will not soon be asked about costs a label and buys
+    nothing: under `threshold`, beyond what two batches can review, only labels that are likelier wrong than right by
+    the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than
+    half of a class: a model that doubts most labels of a class does not know the class.
     """
     limit = int(share * len(labels))
+    one_batch = int(params.query.review_fraction * params.query.batch_size + 1e-9)
     wanted = able & found.doubts.judged
     if params.gate.policy == "threshold":
         wanted &= error >= params.gate.threshold
     elif params.gate.policy == "cleanlab":
         wanted &= cleanlab_issues(found.scores, labels) | found.conflict
     else:
-        limit = min(limit, int(params.query.review_fraction * params.query.batch_size + 1e-9))
+        limit = min(limit, one_batch)
     chosen = np.zeros(len(labels), dtype=np.bool_)
     room = np.bincount(labels, minlength=1) // 2
     rows = np.flatnonzero(wanted)
     keys = order_keys(params.seed, (ids[row] for row in rows))
-    for row in rows[np.lexsort((keys, -np.round(error[rows], 9)))]:
+    for place, row in enumerate(rows[np.lexsort((keys, -np.round(error[rows], 9)))]):
+        if params.gate.policy == "threshold" and place >= 2 * one_batch and found.doubts.error[row] < PROBABLY_WRONG:
+            continue
         if limit > 0 and room[labels[row]] > 0:
             room[labels[row]] -= 1
             limit -= 1
@@ -399,30 +440,31 @@ def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
     return (lower + 1) / (draws + 1)
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """What CROWDLAB makes of n rows and m annotators: consensus (n,), its quality (n,), annotators' quality (m,)."""
+def with_annotators(
+    error: Floats, given: Sequence[Mapping[str, int]], labels: Ints, probabilities: Floats
+) -> tuple[Floats, dict[str, float]]:
+    """Error probabilities (n,) that heed every annotator of a row, and each annotator's quality in [0, 1].
 
-    consensus: Ints
-    quality: Floats
-    annotators: Floats
-
-
-def crowd(votes: Ints, probabilities: Floats) -> Crowd:
-    """Consensus of annotators and model. votes: (n, m) class indices, -1 for none, one or more per row.
-
+    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all while fewer
+    than MIN_LABELS rows have two, or nobody ever agrees: annotators cannot be weighed by that.
     Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
     """
+    several = np.array([len(votes) > 1 for votes in given], dtype=np.bool_)
+    agreed = any(len(set(votes.values())) < len(votes) for votes in given)
+    if several.sum() < MIN_LABELS or not agreed:
+        return error, {}
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
-    given = np.where(votes < 0, np.nan, votes.astype(np.float64))
-    found = get_label_quality_multiannotator(given, probabilities, verbose=False, return_detailed_quality=False)
-    table, people = found["label_quality"], found["annotator_stats"].sort_index()
-    return Crowd(
-        table["consensus_label"].to_numpy(dtype=np.intp),
-        table["consensus_quality_score"].to_numpy(dtype=np.float64),
-        people["annotator_quality"].to_numpy(dtype=np.float64),
-    )
+    people = sorted({name for votes in given for name in votes})
+    table = np.array([[votes.get(name, np.nan) for name in people] for votes in given if votes])
+    voted = np.array([bool(votes) for votes in given])
+    found = get_label_quality_multiannotator(table, probabilities[voted], verbose=False, return_detailed_quality=False)
+    consensus, quality = labels.copy(), np.ones(len(labels))
+    consensus[voted] = found["label_quality"]["consensus_label"].to_numpy()
+    quality[voted] = found["label_quality"]["consensus_quality_score"].to_numpy()
+    crowded = np.where(consensus == labels, 1 - quality, quality)
+    told = found["annotator_stats"].sort_index()["annotator_quality"].tolist()
+    return np.where(several, crowded, error), dict(zip(people, told, strict=True))
 
 
 def relabel_or_new(votes: Ints, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:

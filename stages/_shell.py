@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
@@ -13,11 +14,15 @@ import click
 from stages._errors import PipelineError
 
 P = ParamSpec("P")
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 PATH = click.Path(path_type=Path)
 
 
 def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
-    """Run a stage's shell: its returned sentence goes to stderr; a PipelineError becomes one line and exit 1."""
+    """Run a stage's shell: its returned sentence goes to stderr; a PipelineError becomes one line and exit 1.
+
+    So does a disk without room or without permission to write.
+    """
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -25,6 +30,12 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
             said = main(*args, **kwargs)
         except PipelineError as error:
             click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            where = error.filename or "the disk"
+            click.echo(f"error: {where}: {error.strerror}; see to that, and run the same command again", err=True)
             sys.exit(1)
         click.echo(said, err=True)
 

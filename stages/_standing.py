@@ -114,22 +114,22 @@ def reviewed(case: Case, upto: int) -> list[tuple[Row, bool | None]]:
     """Every doubt that was put to people by round `upto`: True confirmed, False contradicted, None not answered."""
     outcome: list[tuple[Row, bool | None]] = []
     for when, doubt in sorted(case.doubted.items()):
-        if when > upto or when not in case.asked:
-            continue
-        answers = [v.label for v in case.votes if v.round == when and v.kind in ("label", "override")]
-        same = sum(label == doubt["label"] for label in answers)
-        outcome.append((doubt, 2 * same > len(answers) if answers and 2 * same != len(answers) else None))
+        if when <= upto and when in case.asked:
+            answers = _answers(case, when)
+            same = answers.count(doubt["label"])
+            outcome.append((doubt, 2 * same > len(answers) if answers and 2 * same != len(answers) else None))
     return outcome
 
 
+def _answers(case: Case, when: int) -> list[str]:
+    return [vote.label for vote in case.votes if vote.round == when and vote.kind in ("label", "override")]
+
+
 def exempt(case: Case, label: str, upto: int) -> set[str]:
-    """The reasons for which people have confirmed this label when it was doubted: never doubted for them again."""
-    return {
-        reason
-        for doubt, confirmed in reviewed(case, upto)
-        if confirmed and doubt["label"] == label
-        for reason in doubt["reasons"]
-    }
+    """The reasons for which people, asked again, gave this label: it is never doubted for them again."""
+    told = {when: _answers(case, when) for when in case.doubted if when <= upto}
+    given = [when for when, answers in told.items() if 2 * answers.count(label) > len(answers)]
+    return {reason for when in given for reason in case.doubted[when]["reasons"]}
 
 
 def known(cases: Iterable[Case], upto: int, current: set[str], policy: Gate) -> list[Row]:

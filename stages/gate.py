@@ -19,36 +19,21 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stages import _label_report as told
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
 from stages._identity import order_key
-from stages._label_report import (
-    FEW,
-    agreement,
-    annotator_gap,
-    answered_share,
-    by_annotator,
-    coverage,
-    drift,
-    kappas,
-    label_error_rate,
-    leakage,
-    redundancy,
-    repeat_rows,
-    repeats,
-    round_rows,
-)
 from stages._learning import softmax
 from stages._params import Gate, Params, load
 from stages._quality import (
     OUTLIER,
-    crowd,
     doubt,
     issue_rows,
     judge,
     reviewed_shift,
     shifted,
+    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
@@ -143,9 +128,9 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         elif stands[case.id].label is None:
             unlabelled.append(_unlabelled(case, stands[case.id].why, upto))
     by_id = {case.id: case for case in cases}
-    for row in [row for row in review if row["asks"] >= params.gate.max_asks]:
-        review.remove(row)
-        unlabelled.append(_unlabelled(by_id[row["id"]], "unresolved", upto))
+    given_up = [row["id"] for row in review if row["asks"] >= params.gate.max_asks]
+    unlabelled += [_unlabelled(by_id[item], "unresolved", upto) for item in given_up]
+    review = [row for row in review if row["asks"] < params.gate.max_asks]
     review.sort(key=lambda row: (-round(row["score"], 9), order_key(params.seed, row["id"])))
     unlabelled.sort(key=lambda row: str(row["id"]))
     out = {row["id"] for row in (*review, *unlabelled)}
@@ -161,7 +146,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     }
     return Outcome(
         upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
-        repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
+        told.repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
     )  # fmt: skip
 
 
@@ -199,8 +184,9 @@ def doubted(
     ]
     shift = reviewed_shift(np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_))
     raw, quality = found.doubts.error, dict[str, float]()
+    given = [{vote.annotator: number[vote.label] for vote in case.votes if vote.kind == "label"} for case in labelled]
     if found.doubts.judged.any():
-        raw, quality = with_annotators(raw, labelled, classes, softmax(found.scores), number)
+        raw, quality = with_annotators(raw, given, classes, softmax(found.scores))
     reasons = ["conflicting_copy" if conflict else "label_error" for conflict in found.conflict]
     pairs = zip(labelled, reasons, strict=True)
     able = np.array([_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_)
@@ -219,31 +205,6 @@ def doubted(
     ]
     judged = {ids[row]: float(error[row]) for row in np.flatnonzero(found.doubts.judged)}
     return Doubted(review, issue_rows(ids, classes, found, names), judged, shift, quality)
-
-
-def with_annotators(
-    error: Floats, labelled: list[Case], classes: NDArray[np.intp], probabilities: Floats, number: dict[str, int]
-) -> tuple[Floats, dict[str, float]]:
-    """Error probabilities that heed all annotators of a row (CROWDLAB), and each annotator's quality in [0, 1].
-
-    Rows with one annotator keep theirs, as do all when no row has two.
-    """
-    last = [{vote.annotator: vote.label for vote in case.votes if vote.kind == "label"} for case in labelled]
-    people = sorted({name for votes in last for name in votes})
-    several = np.array([len(votes) > 1 for votes in last], dtype=np.bool_)
-    if not several.any():
-        return error, {}
-    column = {name: place for place, name in enumerate(people)}
-    votes = np.full((len(labelled), len(people)), -1, dtype=np.intp)
-    for row, given in enumerate(last):
-        for name, label in given.items():
-            votes[row, column[name]] = number[label]
-    voted = (votes >= 0).any(axis=1)
-    told = crowd(votes[voted], probabilities[voted])
-    consensus, quality = classes.copy(), np.ones(len(error))
-    consensus[voted], quality[voted] = told.consensus, told.quality
-    crowded = np.where(consensus == classes, 1 - quality, quality)
-    return np.where(several, crowded, error), dict(zip(people, told.annotators.tolist(), strict=True))
 
 
 def asks(case: Case, upto: int) -> int:
@@ -308,18 +269,18 @@ def checked(
 ) -> list[Row]:
     """The verdicts of all coded checks on the newest round and the labels behind it."""
     newest, cases = outcome.upto, outcome.cases
-    again = repeats(cases, newest)
+    again = told.repeats(cases, newest)
     labelled = sorted(outcome.final)
     values = {
-        "answered": answered_share(ledger.rounds),
-        "label_errors": label_error_rate(cases, outcome.error, newest),
-        "agreement": agreement(cases, newest),
+        "answered": told.answered_share(ledger.rounds),
+        "label_errors": told.label_error_rate(cases, outcome.error, newest),
+        "agreement": told.agreement(cases, newest),
         "redundancy": spent.get(newest),
-        "leakage": leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
-        "coverage": coverage(outcome.final.values(), params.labels),
-        "annotator": annotator_gap(by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
-        "drift": drift(cases, newest),
-        "repeats": sum(again) / len(again) if len(again) >= FEW else None,
+        "leakage": told.leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
+        "coverage": told.coverage(outcome.final.values(), params.labels),
+        "annotator": told.annotator_gap(told.by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
+        "drift": told.drift(cases, newest),
+        "repeats": sum(again) / len(again) if len(again) >= told.FEW else None,
     }
     return verdicts(values, params.gate.limits)
 
@@ -332,7 +293,7 @@ def redundancies(ledger: Ledger, features: Features, params: Params) -> dict[int
         at = int(row["round"])
         batch = [asked for asked in ledger.asked if asked["round"] == at]
         near = params.quality.near_duplicate
-        found[at] = redundancy(batch, at, sorted(labelled), features.index, features.geometry, near)
+        found[at] = told.redundancy(batch, at, sorted(labelled), features.index, features.geometry, near)
         labelled |= {asked["id"] for asked in batch}
     return found
 
@@ -342,8 +303,8 @@ def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params
     counts = {name: len(getattr(outcome, name)) for name in ("accepted", "review", "unlabelled")}
     ends = Counter(right for case in outcome.cases for _, right in reviewed(case, outcome.upto))
     seen = ends[True] + ends[False]
-    again = repeats(outcome.cases, outcome.upto)
-    people = by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
+    again = told.repeats(outcome.cases, outcome.upto)
+    people = told.by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
     for name, row in people.items():
         row["quality"] = outcome.annotator_quality.get(name)
     return {
@@ -355,7 +316,7 @@ def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params
             "outliers": sum(row["outlier"] > OUTLIER for row in outcome.issues),
             "near_duplicates": sum(row["duplicates"] is not None for row in outcome.issues),
         },
-        "agreement": {**kappas(outcome.cases), "repeats": len(again), "repeated_alike": sum(again)},
+        "agreement": {**told.kappas(outcome.cases), "repeats": len(again), "repeated_alike": sum(again)},
         "annotators": people,
         "by_class": {label: _class_counts(label, outcome) for label in params.labels},
         "checks": checks,
@@ -390,7 +351,7 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
         held = "held, " + "; ".join(f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds)
         now = ledger.until(last - 1)
         outcome = decide(now, features, params)
-    plot = round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
+    plot = told.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
     return Gated(outcome, report(outcome, checks, held, params), plot, failed)
 
 
@@ -420,9 +381,9 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
         what = f"{first['code']} failed: {first['title']} is {first['value']:.3g}, limit {first['limit']:g}"
         raise PipelineError(metrics, what, first["do"])
     counts = ", ".join(f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled"))
-    told = "".join(f"; {row['code']} failed" for row in gated.failed)
+    failed = "".join(f"; {row['code']} failed" for row in gated.failed)
     held = f"; next round {gated.metrics['held']}" if gated.metrics["held"] else ""
-    return f"gate: round {gated.outcome.upto}: {counts}{held}{told}"
+    return f"gate: round {gated.outcome.upto}: {counts}{held}{failed}"
 
 
 if __name__ == "__main__":

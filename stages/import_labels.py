@@ -1,9 +1,10 @@
 """import_labels: read what people answered, and to which batch; judge nothing.
 
-reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows), closed.json
+reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows), corrections.jsonl, closed.json
 writes  build/labels: rounds, asked, events and verdicts (columns in stages/_ledger.py); next: gate
 
-Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line.
+Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line; of
+several corrections of an id in one round the last line holds. Corrections take effect with the answers of their round.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Imported:
 
 
 def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) -> list[tuple[Answer, Line]]:
-    """The current answer of each annotator to each asked id, with file and line, sorted by id and annotator.
+    """Every answer ever given in a round, with the id it is about, its file and its line.
 
     Raises PipelineError at file:line for a malformed row, another batch, an id that was not asked, an unknown label.
     """
@@ -58,13 +59,37 @@ def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) ->
             if answer.label is not None:
                 check_label(answer.label, labels, where)
             found.append((replace(answer, id=item), (path.as_posix(), number)))
-    return keep_last(found)
+    return found
+
+
+def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
+    """The events of corrections.jsonl, one per id, sorted by id: kind override, or retract where the label is null.
+
+    Raises PipelineError at file:line for a row that is not {"id", "label", "was", "why", "by"} or an unknown label.
+    """
+    path = folder / "corrections.jsonl"
+    last: dict[str, Row] = {}
+    for number, row in numbered_rows(path) if path.is_file() else ():
+        where = f"{path}:{number}"
+        known = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
+        optional = all(value is None or isinstance(value, str) for value in known.values())
+        if not optional or not all(known[key] for key in ("id", "why", "by")) or "label" not in row:
+            what = 'a correction is {"id", "label" (null to retract), "was", "why", "by"}, all of them text'
+            raise PipelineError(where, what, "write it with `rounds correct` or `rounds retract`")
+        if row["label"] is not None:
+            check_label(row["label"], labels, where)
+        last[row["id"]] = {
+            "round": int(folder.name), "id": row["id"], "annotator": row["by"],
+            "kind": "retract" if row["label"] is None else "override", "label": row["label"], "flagged": False,
+            "at": None, "file": path.as_posix(), "line": number,
+        }  # fmt: skip
+    return [last[item] for item in sorted(last)]
 
 
 def import_round(folder: Path, params: Params) -> Imported | None:
     """The tables' rows of one round, or None while nobody has answered and nobody has closed it."""
     manifest, batch, tasks = read_frozen(folder)
-    answers = answers_of(folder, manifest["batch_id"], tasks, params.labels)
+    answers = keep_last(answers_of(folder, manifest["batch_id"], tasks, params.labels))
     closed = (folder / "closed.json").is_file()
     if not answers and not closed:
         return None
@@ -90,6 +115,7 @@ def import_round(folder: Path, params: Params) -> Imported | None:
         }
         for answer, (file, line) in answers
     ]
+    events += corrections_of(folder, params.labels)
     verdicts = [{"round": number, **row} for row in read_jsonl(folder / "verdicts.jsonl")]
     return Imported([{**facts, "state": state}], [{"round": number, **row} for row in batch], events, verdicts)
 

@@ -71,13 +71,14 @@ def doubt(probabilities: Floats) -> Floats:
 def unasked(index: Index, gate: Gate, cooldown: int) -> NDArray[np.intp]:
     """Pool rows that may be asked now: not labelled or doubted (nor a copy of such), not rejected, not cooling down.
 
-    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one at once.
+    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one, and one
+    that nobody answered before its round was closed, at once.
     """
     pool = index.rows("pool")
     settled = set(gate.accepted.ids) | {row["id"] for row in gate.review}
     next_round = gate.state["rounds"] + 1
     for row in gate.unlabelled:
-        resting = next_round - row["round"] <= cooldown
+        resting = row["times"] > 0 and next_round - row["round"] <= cooldown
         if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and (row["times"] >= RETRIES or resting)):
             settled.add(row["id"])
     free = index.askable() & np.fromiter((item not in settled for item in index.ids[pool]), dtype=np.bool_)

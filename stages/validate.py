@@ -1,15 +1,19 @@
 """validate: prove, against random sampling, whether active learning saves labels. Chooses nothing.
 
-reads   accepted and known labels (gate), what was asked (import_labels), features, the test table
-writes  metrics/validate.json, plots/learning_curve.json, plots/recall.json, plots/redundancy.json
+reads   accepted and known labels (gate), what was asked and answered (import_labels), features, probabilities,
+        the test table
+writes  metrics/validate.json; plots/learning_curve.json, recall.json, redundancy.json, stopping.json, confusion.json
 
 Point k of the curve uses the labels as they were known at round k, for both arms: `active` learns from the seed
 and what the strategy asked, `random` from the seed and the control arm, whose ids chance alone chose. Without a
-test set both are judged on the control arm's labels by cross-validation, which is unbiased and says so.
+test set both are judged on the control arm's labels by cross-validation, which is unbiased and says so. (Weighting
+actively chosen labels instead, as LURE does, needs a strategy that could have chosen any row; the best ones cannot.)
+The stopping panel is made here, because it needs the models of earlier rounds, refitted from the labels known then.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,28 +22,38 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._alarms import alarms
+from stages._alarms import Evidence, alarms
 from stages._canonical import Row, read_json, read_jsonl, write_json
-from stages._identity import order_key, stratified_folds
-from stages._learning import Ints, fit
+from stages._curves import Arms, gap_and_saving, next_labels, seconds_per_id
+from stages._identity import order_key, order_keys, stratified_folds
+from stages._label_report import leakage
+from stages._learning import Floats, Ints, fit, softmax
 from stages._ledger import check_label, labels_known_at
 from stages._params import Params, load
-from stages._scoring import macro_f1, per_class, wilson
+from stages._scoring import expected_calibration_error, macro_f1, negative_log_likelihood, per_class, wilson
 from stages._shell import PATH, one_line_errors
+from stages._stopping import Means, kappa, panel, predicted_change_of_f
 from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
 from stages._tables import Table, as_text, read_table
 
 ARMS = ("active", "random")
 ENOUGH_TO_JUDGE = 20
+STOP_SET = 2000
+LAST_ROUNDS = 5  # that the stopping panel looks at: they are always points of the curve
+HALVES = 10
+STEPS = 9
+REMEMBERED = 64_000_000  # probabilities kept for label sets that come again (256 MB)
 Labelled = dict[str, int]
 
 
 @dataclass(frozen=True)
 class History:
-    """What was asked, the intervals of rounds in which labels were known, the seed's ids, the rounds accepted."""
+    """What was asked, when labels were known, what was answered, the doubts after each round, seed ids, rounds."""
 
     asked: list[Row]
     known: list[Row]
+    events: list[Row]
+    doubts: list[int]
     seed_ids: frozenset[str]
     rounds: int
 
@@ -52,14 +66,14 @@ class History:
     def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
         """The labels an arm had after round `upto`: the seed's, then its own in the order in which they were asked.
 
-        active: every id that the strategy picked. random: `control`. An id both arms wanted counts for both.
+        active: every id that the strategy picked. random: `control`. An id both arms wanted counts for both. all: both.
         """
         place = {label: number for number, label in enumerate(classes)}
         known = labels_known_at(self.known, upto)
-        if name == "active":
-            members = [row["id"] for row in self._asked(upto) if "active" in row["arms"]]
-        else:
+        if name == "random":
             members = self.control(upto, seed)
+        else:
+            members = [row["id"] for row in self._asked(upto) if name == "all" or "active" in row["arms"]]
         return {item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known}
 
     def _asked(self, upto: int) -> list[Row]:
@@ -71,73 +85,111 @@ class History:
         return list(first.values())
 
 
+class Refits:
+    """What the classifier says of rows when it has learnt a set of labels; a set is learnt once while remembered."""
+
+    def __init__(self, index: Index, matrix: Matrix, rows: Ints, params: Params) -> None:
+        """rows: the positions of every example that will ever be asked about."""
+        self.index, self.matrix, self.params = index, matrix, params
+        self.rows = np.unique(rows)
+        self.fits = 0
+        self._memory: OrderedDict[tuple[tuple[str, int], ...], NDArray[np.float32]] = OrderedDict()
+
+    def __call__(self, labelled: Labelled, rows: Ints) -> Floats:
+        """Probabilities of the rows, (n, k), after learning one label or more; rows sum to 1."""
+        key = tuple(sorted(labelled.items()))
+        if key not in self._memory:
+            self.fits += 1
+            places = self.index.locate([item for item, _ in key], "build/gate/known.jsonl")
+            classes = np.array([label for _, label in key], dtype=np.intp)
+            model = fit(self.params.model, self.matrix[places], classes, len(self.params.labels), self.params.seed)
+            self._memory[key] = softmax(model.scores(self.matrix[self.rows])).astype(np.float32)
+            if len(self._memory) > 8 and len(self._memory) * self._memory[key].size > REMEMBERED:
+                self._memory.popitem(last=False)
+        self._memory.move_to_end(key)
+        found = self._memory[key][np.searchsorted(self.rows, rows)].astype(np.float64)
+        return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class Judged:
-    """Predictions of one arm at one point against the truth, (m,) each."""
+    """The truth of m rows, (m,), and what a model said of them, (m, k)."""
 
     truth: Ints
-    predicted: Ints
+    probabilities: Floats
+
+    @property
+    def predicted(self) -> Ints:
+        """The likeliest classes, (m,)."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.intp)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Which predictions are right."""
+        """Which of them are right."""
         return np.asarray(self.truth == self.predicted)
 
 
 Judge = Callable[[Labelled, int], Judged | None]
 
 
-def judge_on_test(index: Index, matrix: Matrix, truth: Ints, params: Params) -> Judge:
-    """A judge that fits on an arm's labels and predicts the test set."""
-    test = matrix[index.rows("test")]
-
-    def judge(labelled: Labelled, _round: int) -> Judged | None:
-        if not labelled:
-            return None
-        rows = matrix[index.locate(list(labelled), "labels")]
-        model = fit(params.model, rows, np.array(list(labelled.values())), len(params.labels), params.seed)
-        return Judged(truth, model.scores(test).argmax(axis=1).astype(np.intp))
-
-    return judge
+def judge_on_test(refits: Refits, truth: Ints) -> Judge:
+    """A judge that learns an arm's labels and predicts the test set."""
+    test = np.arange(len(refits.index.ids))[refits.index.rows("test")]
+    return lambda labelled, _upto: Judged(truth, refits(labelled, test)) if labelled else None
 
 
-def judge_on_control(index: Index, matrix: Matrix, history: History, params: Params) -> Judge:
-    """A judge for projects without a test set: predicts the control arm's labels, each by a model that left it out."""
+def judge_on_control(refits: Refits, history: History) -> Judge:
+    """A judge for projects without a test set: predicts the control arm's labels, each by a model that left it out.
+
+    A fold leaves out its share of whatever an arm has asked, so that both arms learn from equally many labels.
+    """
+    params = refits.params
 
     def judge(labelled: Labelled, upto: int) -> Judged | None:
         passed = set(history.control(upto, params.seed))
-        arm = history.arm("random", upto, params.labels, params.seed)
-        control = {item: label for item, label in arm.items() if item in passed}
+        known = history.arm("random", upto, params.labels, params.seed)
+        control = {item: label for item, label in known.items() if item in passed}
         if len(control) < ENOUGH_TO_JUDGE or not labelled:
             return None
-        items, truth = list(control), np.array(list(control.values()), dtype=np.intp)
-        fold = stratified_folds(truth, items, params.quality.folds, params.seed)
-        predicted = np.empty(len(items), dtype=np.intp)
-        for part in np.unique(fold):
-            held = {item for item, number in zip(items, fold, strict=True) if number == part}
-            kept = {item: label for item, label in labelled.items() if item not in held}
+        fold = _folds(control, params)
+        fold |= _folds({k: v for k, v in labelled.items() if k not in fold and k not in history.seed_ids}, params)
+        rows = refits.index.locate(list(control), "build/labels/asked.jsonl")
+        part_of = np.array([fold[item] for item in control])
+        probabilities = np.empty((len(control), len(params.labels)))
+        for part in np.unique(part_of):
+            kept = {item: label for item, label in labelled.items() if fold.get(item) != part}
             if not kept:
                 return None
-            rows = matrix[index.locate(list(kept), "labels")]
-            model = fit(params.model, rows, np.array(list(kept.values())), len(params.labels), params.seed)
-            target = matrix[index.locate([item for item in items if item in held], "labels")]
-            predicted[fold == part] = model.scores(target).argmax(axis=1)
-        return Judged(truth, predicted)
+            probabilities[part_of == part] = refits(kept, rows[part_of == part])
+        return Judged(np.array(list(control.values()), dtype=np.intp), probabilities)
 
     return judge
 
 
+def _folds(labelled: Labelled, params: Params) -> dict[str, int]:
+    labels = np.array(list(labelled.values()), dtype=np.intp)
+    return dict(
+        zip(labelled, stratified_folds(labels, list(labelled), params.quality.folds, params.seed).tolist(), strict=True)
+    )
+
+
 def points(rounds: int, most: int) -> list[int]:
-    """The rounds of the curve's points: all of 0 … rounds, or `most` of them evenly spaced, both ends included."""
+    """The rounds of the curve's points: all of 0 … rounds, or `most`: the last ones, and evenly spaced ones before."""
     if rounds + 1 <= most:
         return list(range(rounds + 1))
-    return sorted({round(step * rounds / (most - 1)) for step in range(most)})
+    last = min(LAST_ROUNDS, most - 1)
+    spread = np.linspace(0, rounds - last, most - last).round().astype(int)
+    return sorted({*spread.tolist(), *range(rounds - last + 1, rounds + 1)})
 
 
 def learning_curve(history: History, judge: Judge, params: Params) -> tuple[list[Row], list[Row]]:
-    """The rows of both arms' learning curve, and of their recall per class."""
+    """The rows of both arms' learning curve, and of their precision and recall per class.
+
+    minutes: of people's time that the arm's labels took, null without timestamps; the seed's are not known.
+    """
     curve: list[Row] = []
     recall: list[Row] = []
+    seconds = seconds_per_id(history.events)
     for upto in points(history.rounds, params.validate_.max_points):
         for arm in ARMS:
             labelled = history.arm(arm, upto, params.labels, params.seed)
@@ -145,41 +197,118 @@ def learning_curve(history: History, judge: Judge, params: Params) -> tuple[list
             if judged is None:
                 continue
             place = {"arm": arm, "round": upto, "labels": len(labelled)}
-            curve.append({**place, **_overall(judged, len(params.labels))})
+            minutes = sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds or not upto else None
+            curve.append({**place, "minutes": minutes, **overall(judged, params)})
             classes = per_class(judged.truth, judged.predicted, len(params.labels))
             for label, row in zip(params.labels, classes, strict=True):
                 if row["support"]:
-                    found = {"recall": row["recall"], "low": row["recall_low"], "high": row["recall_high"]}
-                    recall.append({**place, "class": label, "support": row["support"], **found})
+                    named = {"low": row["recall_low"], "high": row["recall_high"]}
+                    recall.append({**place, "class": label, **named, **_without(row, ("recall_low", "recall_high"))})
     return curve, recall
 
 
-def _overall(judged: Judged, n_classes: int) -> Row:
+def _without(row: Row, keys: tuple[str, ...]) -> Row:
+    return {key: value for key, value in row.items() if key not in keys}
+
+
+def overall(judged: Judged, params: Params) -> Row:
+    """Accuracy with its Wilson interval, macro F1, log loss and ECE."""
     low, high = wilson(float(judged.correct.sum()), len(judged.truth))
+    confidence = judged.probabilities.max(axis=1)
     return {
         "accuracy": float(judged.correct.mean()),
         "low": low,
         "high": high,
-        "macro_f1": macro_f1(judged.truth, judged.predicted, n_classes),
+        "macro_f1": macro_f1(judged.truth, judged.predicted, len(params.labels)),
+        "log_loss": float(negative_log_likelihood(judged.probabilities, judged.truth).mean()),
+        "ece": expected_calibration_error(confidence, judged.correct, params.calibrate.bins),
     }
 
 
-def difference(history: History, judge: Judge, params: Params) -> Row:
-    """Active minus random accuracy at the number of labels that random has, with a paired bootstrap interval.
+def compare(history: History, judge: Judge, params: Params) -> tuple[Row, Row]:
+    """The gap between the arms at as many labels as random has, and the labels saved, as known at the last round.
 
-    Source: Efron, Tibshirani, "An introduction to the bootstrap" (1993), percentile interval over judged rows.
+    The active curve is learnt anew in fine steps, in the order in which its labels were asked. Null while one of the
+    arms has nothing of its own, or cannot be judged.
     """
-    random = history.arm("random", history.rounds, params.labels, params.seed)
-    active = history.arm("active", history.rounds, params.labels, params.seed)
-    count = min(len(random), len(active))
-    pair = [judge(dict(list(arm.items())[:count]), history.rounds) for arm in (active, random)]
-    if history.rounds == 0 or pair[0] is None or pair[1] is None:
-        return {"labels": count, "active_minus_random": None, "low": None, "high": None}
-    gaps = pair[0].correct.astype(np.float64) - pair[1].correct.astype(np.float64)
-    rng = np.random.default_rng(params.seed)
-    draws = [gaps[rng.integers(0, len(gaps), len(gaps))].mean() for _ in range(params.validate_.bootstrap)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return {"labels": count, "active_minus_random": float(gaps.mean()), "low": float(low), "high": float(high)}
+    last = history.rounds
+    random, active = (history.arm(arm, last, params.labels, params.seed) for arm in ("random", "active"))
+    equal, seeded = min(len(random), len(active)), sum(item in history.seed_ids for item in active)
+    gap: Row = {"labels": equal, "active_minus_random": None, "low": None, "high": None}
+    saving: Row = {"labels": equal, "saved": None, "low": None, "high": None}
+
+    def judged(arm: Labelled, count: int, repeat: int | None = None) -> NDArray[np.bool_] | None:
+        first = dict(list(arm.items())[:count])
+        found = judge(first if repeat is None else half(first, history.seed_ids, params.seed + repeat), last)
+        return None if found is None else found.correct
+
+    level, against = judged(active, equal), judged(random, equal)
+    if equal - seeded < 2 or level is None or against is None:
+        return gap, saving
+    steps = np.concatenate([np.linspace(seeded, equal, STEPS), np.linspace(equal, len(active), 5)]).round().astype(int)
+    rising = {count: judged(active, count) for count in np.unique(steps).tolist()}
+    curve = {count: correct for count, correct in rising.items() if correct is not None}
+    halves = []
+    for repeat in range(1, HALVES + 1):
+        pair = judged(active, equal, repeat), judged(random, equal, repeat)
+        if pair[0] is not None and pair[1] is not None:
+            halves.append(pair[0].astype(np.float64) - pair[1])
+    if len(halves) < 2:
+        return gap, saving
+    arms = Arms(np.array(list(curve), dtype=np.float64), np.array(list(curve.values())), against, level, equal,
+                np.array(halves))  # fmt: skip
+    told = gap_and_saving(arms, params.validate_.bootstrap, params.seed)
+    return {**gap, **told[0]}, {**saving, **told[1]}
+
+
+def half(labelled: Labelled, seed_ids: frozenset[str], seed: int) -> Labelled:
+    """The seed's labels and a random half of the others, the same half of what two arms share."""
+    own = [item for item in labelled if item not in seed_ids]
+    kept = {own[place] for place in np.argsort(order_keys(seed, own))[: (len(own) + 1) // 2]}
+    return {item: label for item, label in labelled.items() if item in seed_ids or item in kept}
+
+
+def stop_set(index: Index, seed: int) -> Ints:
+    """Rows of a fixed random sample of the pool: the last of the permutation, which the control arm reaches last.
+
+    Source: Bloodgood, Vijay-Shanker, "A method for stopping active learning based on stabilizing predictions" (2009).
+    """
+    pool = np.arange(len(index.ids))[index.rows("pool")][index.askable()]
+    keys = order_keys(seed, [index.ids[row] for row in pool])
+    return np.asarray(pool[np.argsort(keys, kind="stable")][-STOP_SET:], dtype=np.intp)
+
+
+def stopping_points(history: History, refits: Refits, sample: Ints, curve: list[Row], params: Params) -> list[Row]:
+    """One row per point for the panel (see stages/_stopping.py): each round's model beside the one before it."""
+    accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
+    rows: list[Row] = []
+    before: Ints | None = None
+    learnt: Labelled = {}
+    n_classes = len(params.labels)
+    for upto in points(history.rounds, params.validate_.max_points):
+        labelled = history.arm("all", upto, params.labels, params.seed)
+        if not labelled or not len(sample):
+            continue
+        row: Row = {"round": upto, "labels": len(labelled), "kappa": None, "change_of_f": None, "changed": None}
+        row["selected_accuracy"] = None
+        row |= {f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS}
+        if before is not None:
+            active = history.arm("active", upto, params.labels, params.seed)
+            new = {item: label for item, label in active.items() if item not in learnt}
+            if new:
+                asked = refits.index.locate(list(new), "build/labels/asked.jsonl")
+                guessed = refits(learnt, asked).argmax(axis=1)
+                row["selected_accuracy"] = float((guessed == np.array(list(new.values()))).mean())
+        probabilities = refits(labelled, sample)
+        now = np.asarray(probabilities.argmax(axis=1), dtype=np.intp)
+        row["expected_accuracy"] = float(probabilities.max(axis=1).mean())
+        if before is not None:
+            row["kappa"] = kappa(before, now, n_classes)
+            row["change_of_f"] = predicted_change_of_f(before, now, n_classes)
+            row["changed"] = float((before != now).mean())
+        rows.append(row)
+        before, learnt = now, labelled
+    return rows
 
 
 def redundancy(asked: list[Row], index: Index, geometry: NDArray[np.float32], threshold: float) -> list[Row]:
@@ -219,17 +348,100 @@ def truth_of_test(table: Table, index: Index, params: Params) -> Ints:
     return np.array([place[cells[row]] for row in rows], dtype=np.intp)
 
 
-def summary(history: History, curve: list[Row], recall: list[Row], judged_on: str) -> Row:
-    """Where both arms stand at the last point."""
-    facts: Row = {"round": history.rounds, "judged_on": judged_on}
+def next_batch(curve: list[Row], ahead: int) -> Row | None:
+    """What so many more labels bring the active arm, by its curve so far."""
+    rows = [row for row in curve if row["arm"] == "active"]
+    labels, accuracy = (np.array([row[key] for row in rows], dtype=np.float64) for key in ("labels", "accuracy"))
+    return next_labels(labels, accuracy, ahead)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """validate's metrics, and the rows of its plots."""
+
+    facts: Row
+    curve: list[Row]
+    recall: list[Row]
+    redundancy: list[Row]
+    stopping: list[Row]
+    confusion: list[Row]
+
+
+def prove(
+    history: History, index: Index, matrix: Matrix, geometry: NDArray[np.float32], truth: Ints, shipped: Floats,
+    calibration: Row, answers: int, params: Params,
+) -> Proof:  # fmt: skip
+    """Both arms' curves, their gap, the saving, the stopping panel and the alarms.
+
+    truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what the model of all
+    accepted labels says of them, calibrated; calibration: calibrate's facts; answers: how many were spent.
+    """
+    everything = np.arange(len(index.ids))
+    sample = stop_set(index, params.seed)
+    asked = index.locate(sorted({row["id"] for row in history.asked}), "build/labels/asked.jsonl")
+    refits = Refits(index, matrix, np.concatenate([everything[index.rows("test")], sample, asked]), params)
+    judge = judge_on_test(refits, truth) if len(truth) else judge_on_control(refits, history)
+    curve, recall = learning_curve(history, judge, params)
+    gap, saving = compare(history, judge, params)
+    stopping = stopping_points(history, refits, sample, curve, params)
+    repeats = redundancy(history.asked, index, geometry, params.quality.near_duplicate)
+    labelled = history.arm("all", history.rounds, params.labels, params.seed)
+    passed = set(history.control(history.rounds, params.seed))
+    counts = np.bincount(list(labelled.values()), minlength=len(params.labels)).tolist() if labelled else []
+    facts: Row = {"round": history.rounds, "judged_on": "test set" if len(truth) else "control arm, cross-validated"}
     for arm in ARMS:
         rows = [row for row in curve if row["arm"] == arm]
-        last = rows[-1] if rows else None
-        facts[arm] = {key: last[key] for key in ("labels", "accuracy", "low", "high", "macro_f1")} if last else None
-        if last:
-            classes = [row for row in recall if row["arm"] == arm and row["round"] == last["round"]]
-            facts[arm]["recall"] = {row["class"]: row["recall"] for row in classes}
-    return facts
+        facts[arm] = _without(rows[-1], ("arm", "round")) if rows else None
+        if rows:
+            last = [row for row in recall if row["arm"] == arm and row["round"] == rows[-1]["round"]]
+            facts[arm] |= {name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")}
+    facts |= {"difference": gap, "saving": saving, "next_100": next_batch(curve, 100)}
+    batch, budget = params.query.batch_size, params.query.budget
+    facts["stopping"] = panel(
+        stopping,
+        Means(
+            budget_left=None if budget is None else max(0, budget - answers),
+            batch=batch,
+            trusted=own_confidence_holds(calibration, params),
+            gain=next_batch(curve, batch),
+            point_worth=params.validate_.point_worth,
+        ),
+    )
+    evidence = Evidence(
+        rounds=history.rounds,
+        gap=gap,
+        saving=saving,
+        control=sum(item in passed for item in labelled),
+        curve=curve,
+        recall=recall,
+        redundancy=repeats,
+        doubts=history.doubts,
+        calibration=calibration,
+        labels_of=dict(zip(params.labels, counts, strict=False)),
+        leaked=leakage(list(labelled), index, geometry, params.quality.near_duplicate),
+        recall_floor=params.validate_.recall_floor,
+    )
+    facts["alarms"], facts["not_judged"] = alarms(evidence)
+    told = Judged(truth, shipped) if len(truth) and calibration["fitted"] else None
+    facts["shipped"] = {"labels": len(labelled), **overall(told, params)} if told else None
+    return Proof(facts, curve, recall, repeats, stopping, confusion(told, params.labels) if told else [])
+
+
+def confusion(judged: Judged, labels: list[str]) -> list[Row]:
+    """How often each class was taken for which: one row per pair that occurs."""
+    pairs, counts = np.unique(np.stack([judged.truth, judged.predicted]), axis=1, return_counts=True)
+    return [
+        {"actual": labels[actual], "predicted": labels[predicted], "count": int(count)}
+        for (actual, predicted), count in zip(pairs.T, counts, strict=True)
+    ]
+
+
+def own_confidence_holds(calibration: Row, params: Params) -> bool:
+    """Whether the model's probabilities were right before calibration: earlier models have no other."""
+    if calibration["verdict"] != "trusted":
+        return False
+    before = calibration["before"]
+    return bool(before["ece"] - before["ece_by_chance"] <= params.calibrate.max_ece)
 
 
 @click.command(help=__doc__)
@@ -239,40 +451,49 @@ def summary(history: History, curve: list[Row], recall: list[Row], judged_on: st
 @click.option("--test", type=PATH, required=True, help="The test table.")
 @click.option("--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities.")
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
-@click.option("--plots", type=PATH, nargs=3, required=True, help="JSON files: learning curve, recall, redundancy.")
+@click.option(
+    "--plots", type=PATH, nargs=5, required=True, help="JSON: curve, recall, redundancy, stopping, confusion."
+)
 @one_line_errors
 def main(
     gate: Path, labels: Path, features: Path, test: Path, probabilities: Path, metrics: Path,
-    plots: tuple[Path, Path, Path],
+    plots: tuple[Path, ...],
 ) -> str:  # fmt: skip
-    """Read history and truth, write curves, metrics and alarms."""
+    """Read history and truth, write curves, metrics, alarms and the stopping panel."""
     params = load()
-    index, matrix = read_index(features), read_model_matrix(features)
-    rounds = read_json(gate / "state.json")["rounds"]
-    asked = [row for row in read_jsonl(labels / "asked.jsonl") if row["round"] <= rounds]
-    seed_ids = frozenset(index.ids[index.rows("seed")])
-    history = History(asked, read_jsonl(gate / "known.jsonl"), seed_ids, rounds)
+    index = read_index(features)
+    state = read_json(gate / "state.json")
     table = read_table(test, may_be_empty=True)
-    if len(table):
-        judge, judged_on = judge_on_test(index, matrix, truth_of_test(table, index, params), params), "test set"
-    else:
-        judge, judged_on = judge_on_control(index, matrix, history, params), "control arm"
-    curve, recall = learning_curve(history, judge, params)
-    repeats = redundancy(asked, index, read_geometry(features), params.quality.near_duplicate)
-    facts = summary(history, curve, recall, judged_on)
-    facts["difference"] = difference(history, judge, params)
-    calibration = read_json(probabilities / "calibration.json")
-    facts["alarms"] = alarms(facts, curve, recall, repeats, calibration, params)
-    write_json(metrics, facts)
-    for path, rows in zip(plots, (curve, recall, repeats), strict=True):
+    truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)
+    proof = prove(
+        read_history(gate, labels, index, state["rounds"]), index, read_model_matrix(features),
+        read_geometry(features), truth, np.load(probabilities / "test.npy").astype(np.float64),
+        read_json(probabilities / "calibration.json"), state["answers"], params,
+    )  # fmt: skip
+    write_json(metrics, proof.facts)
+    tables = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
+    for path, rows in zip(plots, tables, strict=True):
         write_json(path, rows)
-    return _sentence(facts)
+    return _sentence(proof.facts)
+
+
+def read_history(gate: Path, labels: Path, index: Index, rounds: int) -> History:
+    """The history of the rounds that the gate has accepted."""
+    asked, events, verdicts = (
+        [row for row in read_jsonl(labels / f"{name}.jsonl") if row["round"] <= rounds]
+        for name in ("asked", "events", "verdicts")
+    )
+    doubts = [sum(row["round"] == number for row in verdicts) for number in range(1, rounds + 1)]
+    doubts.append(len(read_jsonl(gate / "review.jsonl")))
+    seed_ids = frozenset(index.ids[index.rows("seed")])
+    return History(asked, read_jsonl(gate / "known.jsonl"), events, doubts, seed_ids, rounds)
 
 
 def _sentence(facts: Row) -> str:
     told = [f"{arm} {facts[arm]['accuracy']:.3f} at {facts[arm]['labels']} labels" for arm in ARMS if facts[arm]]
     raised = ", ".join(alarm["code"] for alarm in facts["alarms"]) or "none"
-    return f"validate: round {facts['round']}: {'; '.join(told) or 'nothing to judge yet'}; alarms: {raised}"
+    advice = facts["stopping"]["advice"]
+    return f"validate: round {facts['round']}: {'; '.join(told) or 'nothing to judge yet'}; {advice}; alarms: {raised}"
 
 
 if __name__ == "__main__":

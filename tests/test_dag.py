@@ -149,7 +149,7 @@ def test_without_seed_and_test_the_loop_starts_cold_and_judges_on_the_control_ar
     assert read_json(small.root / "build/model/model.json")["fitted"] is False
     play(small, 2)
     proof = read_json(small.root / "metrics/validate.json")
-    assert proof["judged_on"] == "control arm"
+    assert proof["judged_on"] == "control arm, cross-validated"
     assert 0.5 < proof["active"]["accuracy"] <= 1
 
 

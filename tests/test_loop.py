@@ -115,10 +115,11 @@ def test_a_partial_round_returns_its_unanswered_rows_to_the_pool(started: Path, 
     answers.write_bytes(b"".join(rows[:30]))
     with pytest.raises(AssertionError, match="30 of 40 rows are answered"):
         rounds(started, "close", **IDENTITY)
-    (started / "notes.txt").write_text("mine")
-    with pytest.raises(AssertionError, match=r"changes that are not this round's: notes\.txt"):
+    params = (started / "params.yaml").read_text()
+    (started / "params.yaml").write_text(params + "\n")
+    with pytest.raises(AssertionError, match=r"changes that are not this round's: params\.yaml; commit them first"):
         rounds(started, "close", "--partial", **IDENTITY)
-    (started / "notes.txt").unlink()
+    (started / "params.yaml").write_text(params)
     assert "Round 1:" in rounds(started, "close", "--partial", **IDENTITY)
     assert shell(started, "git", "status", "--porcelain") == ""
     accepted = (started / "build/gate/accepted.jsonl").read_text()

@@ -30,7 +30,7 @@ from stages._prodigy import Answer, NotAnAnswer
 
 Verdict = Literal["accept", "reject", "ignore", "undo"]
 HISTORY = 10
-LONGEST_NAME = 20
+LONGEST_NAME = 40
 
 
 class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
@@ -76,9 +76,9 @@ def session_name(text: str) -> str:
 
 
 def session_file(name: str) -> str:
-    """The file of a session; another name, another file, on every file system."""
-    safe = "".join(sign if sign.isalnum() or sign in " _" else quote(sign, safe="") for sign in name)
-    return f"session-{safe}.jsonl"
+    """The file of a session; another name, another file. Marks that file systems dislike are percent-encoded."""
+    plain = (sign if sign.isalnum() or sign in " _" or not sign.isascii() else quote(sign, safe="") for sign in name)
+    return f"session-{''.join(plain)}.jsonl"
 
 
 class Journal:
@@ -87,22 +87,30 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._whole = os.fstat(self._file).st_size
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
     def append(self, line: str) -> None:
         """Write one line, whole or not at all. Raises OSError when the disk refuses it."""
-        size = os.fstat(self._file).st_size
         data = line.encode() + b"\n"
+        whole = self._whole + len(data)
+        self._cut()
         try:
             while data:
                 data = data[os.write(self._file, data) :]
             os.fsync(self._file)
         except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, size)
+            with contextlib.suppress(OSError):  # then before the next line
+                self._cut()
             raise
+        self._whole = whole
+
+    def _cut(self) -> None:
+        """Remove what follows the last whole line: a part of one, from when the disk refused the rest."""
+        if os.fstat(self._file).st_size > self._whole:
+            os.ftruncate(self._file, self._whole)
 
     def close(self) -> None:
         """Give the file back."""

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,8 +45,12 @@ def read(source: Path, data: bytes, forced: str | None = None) -> tuple[str, lis
     Raises PipelineError when no row looks like a known format.
     """
     data = data.removeprefix(b"\xef\xbb\xbf")
-    rows = _rows(data, forced)
-    name = forced or next((name for name, is_it in _SIGNS.items() if any(is_it(raw) for _, raw, _ in rows)), None)
+    if forced == "csv" or (forced is None and data.lstrip()[:1] not in (b"{", b"[")):
+        header, rows = _csv_rows(data)
+        name = "csv" if forced or {"id", "label"} <= set(header) else None
+    else:
+        rows = _json_rows(data)
+        name = forced or next((sign for sign, is_it in _SIGNS.items() if any(is_it(raw) for _, raw, _ in rows)), None)
     if name is None:
         what = "no row looks like an answer of a known tool" if rows else "the file has no rows"
         raise PipelineError(source, what, f"name it: --format {'|'.join(READERS)}")
@@ -62,12 +66,9 @@ def read(source: Path, data: bytes, forced: str | None = None) -> tuple[str, lis
     return name, items
 
 
-def _rows(data: bytes, forced: str | None) -> list[Numbered]:
-    """JSON lines, the elements of one JSON array, or the rows of a CSV."""
-    first = data.lstrip()[:1]
-    if forced == "csv" or (forced is None and first not in (b"{", b"[")):
-        return list(_csv_rows(data))
-    if first == b"[":
+def _json_rows(data: bytes) -> list[Numbered]:
+    """JSON lines, or the elements of one JSON array."""
+    if data.lstrip()[:1] == b"[":
         try:
             whole = json.loads(data)
             if isinstance(whole, list):
@@ -94,29 +95,29 @@ def _too_deep(raw: object) -> str:
     return ""
 
 
-def _csv_rows(data: bytes) -> Iterator[Numbered]:
-    """Cells as the strings they are ("007", "NA"); a row of another length than the header has a fault."""
-    reader = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""), strict=True)
-    header: list[str] | None = None
+def _csv_rows(data: bytes) -> tuple[list[str], list[Numbered]]:
+    """The header, and the rows: cells as the strings they are ("007", "NA"); a row with a fault comes as its text."""
+    lines = list(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
+    reader, header, rows = csv.reader(iter(lines), strict=True), list[str](), list[Numbered]()
     while True:
-        line = reader.line_num + 1
+        line, cells, fault = reader.line_num + 1, list[str](), ""
         try:
-            cells = next(reader, None)
+            cells = next(reader)
+        except StopIteration:
+            return header, rows
         except csv.Error as error:
-            yield line, "", f"not valid CSV ({error})"
-            continue
-        if cells is None:
-            return
-        if not cells:
-            continue
-        if header is None:
+            fault = f"not valid CSV ({error})"
+        raw = "".join(lines[line - 1 : reader.line_num])
+        if not header and cells:
             header = [name.strip().casefold() for name in cells]
             continue
-        raw = dict(zip(header, cells, strict=False))
-        wrong = len(cells) != len(header)
-        not_text = any("\udc80" <= sign <= "\udcff" for cell in cells for sign in cell)
-        fault = f"{len(cells)} cells where the header has {len(header)}" if wrong else "not UTF-8" if not_text else ""
-        yield line, raw, fault
+        if not fault and not cells:
+            continue
+        if not fault and len(cells) != len(header):
+            fault = f"{len(cells)} cells where the header has {len(header)}"
+        if not fault and any("\udc80" <= sign <= "\udcff" for sign in raw):
+            fault = "not UTF-8"
+        rows.append((line, raw if fault else dict(zip(header, cells, strict=True)), fault))
 
 
 def _first_line(error: Exception) -> str:
@@ -278,5 +279,4 @@ _SIGNS: dict[str, Callable[[object], bool]] = {
     "label-studio": lambda raw: isinstance(raw, dict) and "annotations" in raw,
     "argilla": lambda raw: isinstance(raw, dict) and any(key.endswith(".responses") for key in raw),
     "doccano": lambda raw: isinstance(raw, dict) and isinstance(raw.get("label", raw.get("labels")), list),
-    "csv": lambda raw: isinstance(raw, dict) and "id" in raw and isinstance(raw.get("label"), str),
 }

@@ -15,7 +15,6 @@ import socket
 import time
 import webbrowser
 from collections.abc import Mapping
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,7 +90,9 @@ class Guard:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                given = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    given.setdefault(name, value)
             await send(message)
 
         async def bounded() -> Message:
@@ -106,11 +107,13 @@ class Guard:
         return await (refusal or self._app)(scope, bounded, dressed)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        host = headers.get("host", "")
-        if self._hosts and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name, foreign = urlsplit(f"//{host}").hostname, origin is not None and urlsplit(origin).netloc != host
+        except ValueError:  # brackets that do not match, for instance
+            return reply(400, {"error": "The request's Host or Origin is malformed."})
+        if self._hosts and name not in self._hosts:
             return reply(403, {"error": f"This page is not served under the name {host[:100]!r}."})
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
         if foreign or (scope["path"] != "/" and headers.get("sec-fetch-site") == "cross-site"):
             return reply(403, {"error": "Requests from other sites are refused."})
         size = headers.get("content-length", "0")
@@ -125,12 +128,11 @@ class Guard:
         request = Request(scope)
         shown = request.query_params.get("token", "")
         if scope["path"] == "/" and self._right(shown):
-            response = RedirectResponse(str(request.url.remove_query_params("token")), 303)
+            response = RedirectResponse(f"/?{request.url.remove_query_params('token').query}", 303)
             response.set_cookie("labelrounds", self._token, httponly=True, samesite="lax")
             return response
-        cookie = SimpleCookie(headers.get("cookie", "")).get("labelrounds")
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        if self._right(bearer) or (cookie is not None and self._right(cookie.value)):
+        if self._right(bearer) or self._right(request.cookies.get("labelrounds", "")):
             return None
         return reply(401, {"error": "Open the address with the token that was printed in the terminal."})
 
@@ -179,7 +181,7 @@ class Handlers:
         kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
         if kind is None:
             raise Refused(404, "There is no picture here.")
-        return Response(data, media_type=kind)
+        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
 
     def _session(self, name: str) -> Session:
         return self._desk.session(session_name(name))
@@ -321,6 +323,8 @@ def serve(project: Project, *, host: str, port: int, idle: float, open_browser: 
         raise PipelineError(
             "params.yaml surface.instructions", f"no file {guide}", "correct the path, or leave it empty"
         )
+    if newest.closed_early.exists():
+        raise PipelineError(newest.folder, "this round is closed", "`rounds close` issues the next")
     loopback = host in LOOPBACK
     token = "" if loopback else secrets.token_urlsafe(24)
     with sole_writer(newest), listen(host, port) as listener:
@@ -332,7 +336,7 @@ def serve(project: Project, *, host: str, port: int, idle: float, open_browser: 
             hosts=frozenset(LOOPBACK) if loopback else frozenset(),
             token=token,
         )
-        name = f"[{host}]" if ":" in host else host
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - the user's
         address = f"http://{name}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
         left = len(desk.tasks) - desk.finished
         click.echo(

@@ -19,54 +19,58 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
     """The picks of modAL's `ranked_batch`, in O(n d) each: the distance to the nearest label is kept, not recomputed.
 
     Score of a row = a (1 - 1 / (1 + distance)) + (1 - a) least confidence, a = unlabelled / (unlabelled + labelled).
+    Single precision tells which distances a pick may shorten, double precision what they become.
     Source: Cardoso et al., "Ranked batch-mode active learning" (2017).
     """
     doubt = least_confidence_of(candidates.require_probabilities("ranked_batch")) * candidates.importance()
-    points = candidates.geometry.astype(np.float64)
-    norms = np.einsum("ij,ij->i", points, points)
-    free = np.ones(len(points), bool)
+    points, m = candidates.geometry, len(candidates.labelled)
+    norms = squared_norms(points)
+    gap = _nearest_squared(points, candidates.labelled)
+    novelty = 1 - 1 / (1 + np.sqrt(gap))
     chosen: list[int] = []
-    if len(candidates.labelled):
-        gap = _nearest_squared(points, candidates.labelled.astype(np.float64))
-    else:
-        chosen.append(_most_central(points))
-        free[chosen[0]] = False
-        gap = np.maximum(norms + norms[chosen[0]] - 2 * (points @ points[chosen[0]]), 0)
-    held = len(candidates.labelled) + len(chosen)
     while len(chosen) < count:
-        left = len(points) - len(chosen)
-        share = left / (left + held)
-        scores = share * (1 - 1 / (1 + np.sqrt(gap))) + (1 - share) * doubt
-        row = int(np.where(free, np.round(scores, TIE_DIGITS), -1).argmax())
+        left = len(points) - len(chosen) + (m == 0)  # modAL counts a first pick without labels as unlabelled still
+        share = left / (left + m + len(chosen))
+        worth = share * novelty + (1 - share) * doubt if m or chosen else -_mean_distance(points)
+        worth[chosen] = -np.inf
+        row = _best(worth)
         chosen.append(row)
-        free[row] = False
-        held += 1
-        np.minimum(gap, np.maximum(norms + norms[row] - 2 * (points @ points[row]), 0), out=gap)
-    reasons = [f"unlike what is labelled, least confidence {doubt[row]:.3f}" for row in chosen]
-    return Ranking(np.array(chosen, np.intp), doubt[chosen], reasons, "novel")
+        slack = 1e-5 * (norms + norms[row])
+        near = np.flatnonzero(norms + norms[row] - 2 * (points @ points[row]) - slack < gap)
+        exact = points[near].astype(np.float64) - points[row].astype(np.float64)
+        gap[near] = np.minimum(gap[near], np.einsum("ij,ij->i", exact, exact))
+        novelty[near] = 1 - 1 / (1 + np.sqrt(gap[near]))
+    scores = doubt[chosen]
+    reasons = [f"unlike what is labelled, least confidence {score:.3f}" for score in scores]
+    return Ranking(np.array(chosen, np.intp), scores, reasons, "novel")
 
 
-def _nearest_squared(points: Floats, others: Floats) -> Floats:
-    """(n,) squared distance to the nearest other, in float64."""
-    gap = np.empty(len(points))
-    for block in blocks(len(points), len(others)):
-        cross = points[block] @ others.T
-        cross *= -2
-        cross += np.einsum("ij,ij->i", others, others)
-        gap[block] = cross.min(axis=1) + np.einsum("ij,ij->i", points[block], points[block])
-    return np.maximum(gap, 0)
+def _best(worth: Floats) -> int:
+    """The first row of the highest worth, equal to nine digits."""
+    ties = np.flatnonzero(worth >= worth.max() - 2 * 10.0**-TIE_DIGITS)
+    return int(ties[np.round(worth[ties], TIE_DIGITS).argmax()])
 
 
-def _most_central(points: Floats) -> int:
-    """The row of the smallest mean distance to all rows; the first of equals."""
+def _nearest_squared(points: Points, others: Points) -> Floats:
+    """(n,) squared distance to the nearest other, in double precision; infinite without others."""
+    gap = np.full(len(points), np.inf)
+    rows = others.astype(np.float64)
+    for block in blocks(len(points), len(others)) if len(others) else ():
+        part = points[block].astype(np.float64)
+        cross = np.einsum("ij,ij->i", rows, rows) - 2 * (part @ rows.T)
+        gap[block] = np.maximum(cross.min(axis=1) + np.einsum("ij,ij->i", part, part), 0)
+    return gap
+
+
+def _mean_distance(points: Points) -> Floats:
+    """(n,) mean distance to all rows, in double precision."""
     mean = np.empty(len(points))
+    rows = points.astype(np.float64)
+    norms = np.einsum("ij,ij->i", rows, rows)
     for block in blocks(len(points), len(points)):
-        cross = points[block] @ points.T
-        cross *= -2
-        cross += np.einsum("ij,ij->i", points, points)
-        cross += np.einsum("ij,ij->i", points[block], points[block])[:, None]
-        mean[block] = np.sqrt(np.maximum(cross, 0)).mean(axis=1)
-    return int(np.round(mean, TIE_DIGITS).argmin())
+        gaps = norms[block, None] + norms - 2 * (rows[block] @ rows.T)
+        mean[block] = np.sqrt(np.maximum(gaps, 0)).mean(axis=1)
+    return mean
 
 
 def core_set(candidates: Candidates, count: int) -> Ranking:
@@ -121,23 +125,22 @@ def product_spread(left: Floats, right: Points, count: int, random: Callable[[],
     `random` gives numbers in [0, 1). Where nothing left differs from what is drawn, the rest is equally likely.
     """
     norms = np.einsum("ij,ij->i", left, left) * squared_norms(right).astype(np.float64)
-    free = np.ones(len(left), bool)
     gap = norms.copy()
     chosen: list[int] = []
     while len(chosen) < count:
-        mass = np.where(free, gap, 0)
-        if mass.max(initial=0) <= 0:
-            mass = free.astype(np.float64)
-        if chosen:
-            total = np.cumsum(mass)
-            drawn = int(np.searchsorted(total / total[-1], random(), side="right"))
-            row = min(drawn, int(np.flatnonzero(mass)[-1]))
+        total = np.cumsum(gap)
+        if total[-1] <= 0:
+            free = np.setdiff1d(np.arange(len(left)), chosen)
+            row = int(free[min(int(random() * len(free)), len(free) - 1)])
+        elif chosen:
+            mark = min(random() * total[-1], np.nextafter(total[-1], 0))
+            row = int(np.searchsorted(total, mark, side="right"))
         else:
-            row = int(mass.argmax())
-        new = np.maximum(norms + norms[row] - 2 * (left @ left[row]) * (right @ right[row]), 0)
-        np.minimum(gap, new, out=gap)
+            row = int(gap.argmax())
+        new = norms + norms[row] - 2 * (left @ left[row]) * (right @ right[row])
+        np.minimum(gap, np.maximum(new, 0, out=new), out=gap)
         chosen.append(row)
-        free[row] = False
+        gap[row] = 0
     return np.array(chosen, np.intp)
 
 

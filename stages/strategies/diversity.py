@@ -21,8 +21,7 @@ def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE, clusters
     uniform sample. Source: Hacohen, Dekel, Weinshall, "Active learning on a budget: opposite strategies suit
     high and low budgets" (2022).
     """
-    weight = np.ones(len(candidates))
-    positions, scores = _uncovered(candidates, count, weight, weight, sample, clusters)
+    positions, scores = _uncovered(candidates, count, np.ones(len(candidates)), 1.0, sample, clusters)
     reasons = [f"typical of a region without a label, typicality {score:.3f}" for score in scores]
     return Ranking(positions, scores, reasons, "typical")
 
@@ -33,15 +32,15 @@ def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, 
     Score = doubt x square root of typicality; doubt = (1 - margin) x class importance.
     """
     doubt = margin_of(candidates.require_probabilities("weighted_coverage")) * candidates.importance()
-    positions, scores = _uncovered(candidates, count, doubt, doubt, sample, clusters)
+    positions, scores = _uncovered(candidates, count, doubt, 0.5, sample, clusters)
     reasons = [f"doubtful region without a label, 1 - margin {doubt[row]:.3f}" for row in positions]
     return Ranking(positions, scores, reasons, "coverage")
 
 
 def _uncovered(
-    candidates: Candidates, count: int, mass: Floats, weight: Floats, sample: int, clusters: int
+    candidates: Candidates, count: int, mass: Floats, power: float, sample: int, clusters: int
 ) -> tuple[NDArray[np.intp], Floats]:
-    """One row from each cluster, clusters by (labels held, - summed mass), rows by weight x typicality.
+    """One row from each cluster, clusters by (labels held, - summed mass), rows by mass x typicality^power.
 
     With fewer clusters than picks it goes round again, each cluster giving its next best row.
     """
@@ -60,8 +59,7 @@ def _uncovered(
     score = np.empty(len(rows))
     for cluster in range(len(centres)):
         members = np.flatnonzero(owner == cluster)
-        power = 1.0 if weight is mass and np.ptp(weight) == 0 else 0.5
-        score[members] = typicality(points[members]) ** power * weight[rows[members]]
+        score[members] = typicality(points[members]) ** power * mass[rows[members]]
         turn[members[best_first(score[members], candidates.keys[rows[members]], len(members))]] = np.arange(
             len(members)
         )

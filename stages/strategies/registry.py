@@ -7,6 +7,7 @@ A strategy's module is imported when it is resolved, so modAL and scikit-activem
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -140,20 +141,20 @@ def lawful(rank: Rank, row: Strategy) -> Rank:
 
     @functools.wraps(rank)
     def ranked(candidates: Candidates, count: int, **params: object) -> Ranking:
-        _check(candidates)
+        order = np.argsort(candidates.keys, kind="stable")
+        _check(candidates, order)
+        try:
+            inspect.signature(rank).bind(candidates, count, **params)
+        except TypeError as error:
+            what = f"strategy {row.name!r} {error}"
+            raise PipelineError("params.yaml query.params", what, "remove or correct the key") from error
         if not len(candidates) or count <= 0:
             return Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
-        order = np.argsort(candidates.keys, kind="stable")
         wanted = min(count, len(candidates))
         asks_model = not {P, C}.isdisjoint(row.needs)
         chosen, options = (without_doubt, {}) if asks_model and no_doubt(candidates) else (rank, params)
-        try:
-            with threadpool_limits(1):
-                ranking = chosen(_taken(candidates, order), wanted, **options)
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            raise PipelineError("params.yaml query.params", str(error), "remove or correct the key") from error
+        with threadpool_limits(1):
+            ranking = chosen(_taken(candidates, order), wanted, **options)
         _check_ranking(ranking, wanted, len(candidates), row.name)
         return replace(ranking, positions=order[ranking.positions])
 
@@ -183,9 +184,9 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     )
 
 
-def _check(candidates: Candidates) -> None:
-    """Raise PipelineError where the arrays are not what the contract says."""
-    if np.unique(candidates.keys).size != len(candidates):
+def _check(candidates: Candidates, order: NDArray[np.intp]) -> None:
+    """Raise PipelineError where the arrays are not what the contract says; `order` sorts the keys."""
+    if (candidates.keys[order[1:]] == candidates.keys[order[:-1]]).any():
         raise PipelineError("query", "candidates do not have unique keys", "make the ids unique")
     if not np.isfinite(candidates.geometry).all() or not np.isfinite(candidates.labelled).all():
         raise PipelineError("query", "the geometry holds NaN or infinity", "repair the features")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -57,16 +56,21 @@ def test_the_planted_wrong_seed_label_is_the_one_suspect(project: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["a,1,ham", "b,2,Spam"], "error: seed.csv:3: label 'Spam' is not in params.labels (did you mean 'spam'?); "
-         "correct the label, or add the class to params.labels"),
-        (["a,1,ham", "b,2,"], "error: seed.csv:3: empty label in column 'label'; fill it or remove the row"),
-        (["a,1,ham", "b,2,ham"], "error: seed.csv:2: every seed row has the label 'ham'; add rows of another class, "
-         "or set data.seed to data/none.csv to start without a seed"),
+        (
+            ["a,1,ham", "b,2,Spam"],
+            "seed.csv:3: label 'Spam' is not in params.labels (did you mean 'spam'?); correct the label",
+        ),
+        (["a,1,ham", "b,2,"], "seed.csv:3: empty label in column 'label'; fill it or remove the row"),
+        (
+            ["a,1,ham", "b,2,ham"],
+            "seed.csv:2: every seed row has the label 'ham'; add rows of another class",
+        ),
     ],
-)  # fmt: skip
-def test_a_seed_that_cannot_be_used_is_refused_in_one_line(project: Path, lines: list[str], said: str) -> None:
+)
+@pytest.mark.usefixtures("project")
+def test_a_seed_that_cannot_be_used_is_refused_in_one_line(lines: list[str], said: str) -> None:
     write_seed(lines)
-    assert run(exit_code=1) == said + "\n"
+    assert run(exit_code=1).startswith(f"error: {said}")
 
 
 def test_a_seed_of_ten_rows_or_none_is_read_and_not_judged(project: Path) -> None:
@@ -77,11 +81,10 @@ def test_a_seed_of_ten_rows_or_none_is_read_and_not_judged(project: Path) -> Non
     assert run() == "clean_seed: 0 labels, 0 could be judged, 0 suspects\n"
 
 
-def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path) -> None:
-    run()
+def run_gate(project: Path, *, exit_code: int = 0) -> str:
     for name in ("rounds", "asked", "events", "verdicts"):
         write_jsonl(project / f"build/labels/{name}.jsonl", [])
-    command = [
+    folders = [
         "--seed",
         "build/seed",
         "--labels",
@@ -91,12 +94,27 @@ def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path)
         "--out",
         "build/gate",
     ]
-    result = CliRunner().invoke(
-        gate.main, [*command, "--metrics", "gate.json", "--plot", "plot.json"], catch_exceptions=False
-    )
-    assert result.output == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
+    files = ["--metrics", "gate.json", "--plot", "plot.json"]
+    result = CliRunner().invoke(gate.main, [*folders, *files], catch_exceptions=False)
+    assert result.exit_code == exit_code
+    return result.output
+
+
+def test_with_on_fail_stop_a_failed_check_ends_with_exit_1_after_the_report(project: Path) -> None:
+    write_seed([f"s{row},{3 * (row % 2) + row / 1000},{('ham', 'spam')[row % 2]}" for row in range(40)])
+    text = (project / "params.yaml").read_text().replace("[ham, spam]", "[ham, spam, eggs]")
+    (project / "params.yaml").write_text(text + "gate: {on_fail: stop}\n")
+    run()
+    said = run_gate(project, exit_code=1)
+    assert said.startswith("error: gate.json: G006 failed: share of the classes that have an accepted label is 0.667")
+    assert [row["outcome"] for row in read_json(project / "gate.json")["checks"]].count("failed") == 1
+
+
+def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path) -> None:
+    run()
+    assert run_gate(project) == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
     assert [row["id"] for row in read_jsonl(project / "build/gate/review.jsonl")] == ["s4"]
     assert read_json(project / "build/gate/state.json") == {
         "answers": 0, "control_key": None, "review_found": 0, "rounds": 0
     }  # fmt: skip
-    assert os.path.getsize(project / "gate.json") > 0
+    assert read_json(project / "gate.json")["held"] is None

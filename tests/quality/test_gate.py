@@ -9,7 +9,7 @@ from stages._canonical import Row, jsonl
 from stages._ledger import labels_known_at
 from stages._params import Params
 from stages._store import Index
-from stages.gate import TABLES, Features, Ledger, Outcome, complete, decide
+from stages.gate import TABLES, Features, Gated, Ledger, Outcome, complete, decide, gate
 
 N = 40
 
@@ -41,32 +41,48 @@ class Loop:
         self.params = params(**gate)
         index, matrix, self.truth = world()
         self.features = Features(index, matrix, matrix)
+        self.seed: list[Row] = []
         self.rounds: list[Row] = []
         self.asked: list[Row] = []
         self.events: list[Row] = []
         self.verdicts: list[Row] = []
 
-    def round(self, answers: dict[str, str], review: dict[str, str] | None = None, who: str = "ann") -> Outcome:
+    def round(self, *answers: dict[str, str], review: dict[str, str] | None = None, arm: str = "active") -> Outcome:
+        """One round: a dict of answers per annotator (named ann0, ann1, ...), and the answers to doubted rows."""
         number = len(self.rounds) + 1
-        self.verdicts += [{**row, "round": number} for row in self.gate().review]
-        for arm, rows in (("active", answers), ("review", review or {})):
-            for rank, (item, said) in enumerate(rows.items(), start=1):
-                self.asked.append({"round": number, "rank": rank, "id": item, "arms": [arm]})
-                kind = said if said in ("skip", "reject", "empty") else "label"
-                label = said if kind == "label" else ""
-                self.events.append({"round": number, "id": item, "annotator": who, "kind": kind, "label": label})
-        self.rounds.append({"round": number, "asked": 1, "answered": 1, "state": "accepted"})
-        return self.gate()
+        self.verdicts += [{**row, "round": number} for row in self.decide().review]
+        asked = {**{item: arm for said in answers for item in said}, **dict.fromkeys(review or {}, "review")}
+        for rank, (item, why) in enumerate(asked.items(), start=1):
+            self.asked.append({"round": number, "rank": rank, "id": item, "arms": [why]})
+        for who, said in enumerate(answers or ({},)):
+            self.answer(number, f"ann{who}", {**said, **(review or {})})
+        self.rounds.append({"round": number, "asked": len(asked), "answered": len(asked), "state": "accepted"})
+        return self.decide()
+
+    def answer(self, number: int, who: str, answers: dict[str, str]) -> None:
+        for item, said in answers.items():
+            kind = said if said in ("skip", "reject", "empty") else "label"
+            label = said if kind == "label" else ""
+            self.events.append({"round": number, "id": item, "annotator": who, "kind": kind, "label": label})
 
     def ledger(self) -> Ledger:
-        return Ledger([], [], self.rounds, self.asked, self.events, self.verdicts)
+        return Ledger(self.seed, [], self.rounds, self.asked, self.events, self.verdicts)
 
-    def gate(self) -> Outcome:
+    def decide(self) -> Outcome:
         return decide(self.ledger(), self.features, self.params)
+
+    def gate(self) -> Gated:
+        return gate(self.ledger(), self.features, self.params)
+
+    def checks(self) -> dict[str, str]:
+        return {row["code"]: row["outcome"] for row in self.gate().metrics["checks"]}
+
+    def some(self, start: int, stop: int) -> dict[str, str]:
+        return dict(list(self.truth.items())[start:stop])
 
 
 def first_round(loop: Loop, **wrong: str) -> Outcome:
-    return loop.round({**dict(list(loop.truth.items())[:30]), **wrong})
+    return loop.round({**loop.some(0, 30), **wrong})
 
 
 def ids(rows: list[Row]) -> list[str]:
@@ -119,12 +135,12 @@ def test_labels_known_then_do_not_move_when_rounds_are_added() -> None:
     loop = Loop()
     told: list[dict[str, str]] = []
     for answers, review in [
-        ({**dict(list(loop.truth.items())[:30]), "p04": "B", "p07": "A"}, {}),
+        ({**loop.some(0, 30), "p04": "B", "p07": "A"}, {}),
         ({"p30": "A"}, {"p04": "B"}),
         ({"p31": "B"}, {"p07": "B"}),
         ({"p32": "A"}, {}),
     ]:
-        outcome = loop.round(answers, review)
+        outcome = loop.round(answers, review=review)
         told.append({row["id"]: row["label"] for row in outcome.accepted})
         for k, then in enumerate(told, start=1):
             assert labels_known_at(outcome.known, k) == then
@@ -149,7 +165,7 @@ def test_a_third_answer_settles_what_neither_the_second_nor_the_model_could() ->
     loop = Loop(max_asks=4)
     first_round(loop)
     loop.round({}, review={"p00": "B"})
-    assert loop.gate().review[0]["reasons"] == ["disagreement"]
+    assert loop.decide().review[0]["reasons"] == ["disagreement"]
     outcome = loop.round({}, review={"p00": "A"})
     assert outcome.review == []
     assert {row["id"]: row["label"] for row in outcome.accepted}["p00"] == "A"
@@ -162,8 +178,235 @@ def test_a_correction_beats_the_votes(kind: str) -> None:
     label = "B" if kind == "override" else ""
     loop.round({"p30": "A"})
     loop.events.append({"round": 2, "id": "p00", "annotator": "boss", "kind": kind, "label": label})
-    outcome = loop.gate()
+    outcome = loop.decide()
     if kind == "override":
         assert {row["id"]: (row["label"], row["source"]) for row in outcome.accepted}["p00"] == ("B", "override")
     else:
         assert {row["id"]: row["kind"] for row in outcome.unlabelled}["p00"] == "retract"
+
+
+def test_flag_confirm_flag_ends_after_the_confirmation_whatever_the_model_thinks_later() -> None:
+    loop = Loop()
+    first_round(loop, p04="B", p10="B")
+    assert set(ids(loop.decide().review)) == {"p04", "p10"}
+    loop.round({"p30": "A"}, review={"p04": "B"})  # confirmed
+    for start in range(31, 36):
+        outcome = loop.round(loop.some(start, start + 1))
+        assert ids(outcome.review) == ["p10"]  # never answered, so it waits
+    outcome = loop.round({}, review={"p10": "A"})
+    assert outcome.review == []
+    assert {row["id"]: row["label"] for row in outcome.accepted} == {**loop.some(0, 36), "p04": "B"}
+    (metrics,) = [loop.gate().metrics]
+    assert (metrics["doubts"]["confirmed"], metrics["doubts"]["contradicted"]) == (1, 1)
+
+
+def test_a_contradiction_with_a_third_label_is_asked_until_two_agree_and_then_given_up() -> None:
+    loop = Loop(max_asks=3)
+    first_round(loop)
+    loop.round({}, review={"p00": "B"})  # no doubt of the model, so a tie
+    (row,) = loop.decide().review
+    assert (row["reasons"], row["asks"]) == (["disagreement"], 2)
+    outcome = loop.round({}, review={"p00": "skip"})
+    assert outcome.review == []
+    assert {row["id"]: (row["kind"], row["times"]) for row in outcome.unlabelled} == {"p00": ("unresolved", 3)}
+    assert "p00" not in outcome.final
+
+
+def test_a_seed_label_that_a_person_corrects_as_suggested_is_settled_for_good() -> None:
+    loop = Loop()
+    loop.seed = [{"id": item, "label": label} for item, label in {**loop.some(0, 30), "p04": "B"}.items()]
+    loop.round(loop.some(30, 31))
+    assert ids(loop.decide().review) == ["p04"]
+    outcome = loop.round({}, review={"p04": "A"})
+    assert outcome.review == []
+    assert outcome.final["p04"] == "A"
+    for start in range(31, 34):
+        assert loop.round(loop.some(start, start + 1)).review == []
+
+
+def test_consensus_needs_two_thirds_and_an_adjudicator_decides_alone() -> None:
+    split = ({"p00": "A"}, {"p00": "A"}, {"p00": "B"}, {"p00": "B"}, {"p00": "A"})
+    for gate_params, label in [({}, "A"), ({"resolve": "consensus"}, None), ({"adjudicator": "ann3"}, "B")]:
+        loop = Loop(**gate_params)
+        outcome = loop.round(*split)
+        assert outcome.final.get("p00") == label
+        assert (ids(outcome.review) == ["p00"]) == (label is None)
+
+
+def test_an_old_answer_stays_in_the_votes_when_it_is_outvoted() -> None:
+    loop = Loop()
+    first_round(loop, p04="B")
+    outcome = loop.round({}, review={"p04": "A"})
+    assert [(row["round"], row["label"]) for row in outcome.votes if row["id"] == "p04"] == [(1, "B"), (2, "A")]
+
+
+def test_a_doubt_that_was_confirmed_raises_the_bar_for_the_next() -> None:
+    loop = Loop()
+    first_round(loop, p04="B", p10="B", p16="B")
+    before = loop.decide()
+    loop.round({"p30": "A"}, review={"p04": "B", "p10": "B"})
+    after = loop.decide()
+    assert before.shift == 0
+    assert after.shift < -0.3
+
+
+def test_an_open_round_leaves_every_table_and_says_how_far_it_is() -> None:
+    loop = Loop()
+    first_round(loop, p04="B")
+    before = loop.gate()
+    loop.rounds.append({"round": 2, "asked": 20, "answered": 7, "state": "open"})
+    loop.verdicts += [{**row, "round": 2} for row in before.outcome.review]
+    loop.answer(2, "ann0", {"p04": "A"})
+    after = loop.gate()
+    assert after.metrics["held"] == "held, 7 of 20 answered"
+    for name in TABLES:
+        assert jsonl(getattr(after.outcome, name)) == jsonl(getattr(before.outcome, name))
+    assert after.plot == before.plot
+    assert after.outcome.state == before.outcome.state
+
+
+def test_every_check_has_an_outcome_and_nothing_to_judge_by_is_never_passed() -> None:
+    outcomes = Loop().checks()
+    assert list(outcomes) == [f"G00{number}" for number in range(1, 10)]
+    assert set(outcomes.values()) == {"not_applicable"}
+
+
+def two_readers(loop: Loop, *, wrong: int) -> dict[str, str]:
+    """Two annotators on thirty rows, the second one wrong on the first `wrong` of them."""
+    first = loop.some(0, 30)
+    other = {
+        item: ("BA"["AB".index(label)] if place < wrong else label) for place, (item, label) in enumerate(first.items())
+    }
+    loop.round(first, other)
+    return loop.checks()
+
+
+def test_g001_fails_when_most_of_the_batch_was_not_answered() -> None:
+    loop = Loop()
+    first_round(loop)
+    assert loop.checks()["G001"] == "passed"
+    loop.rounds[-1].update(asked=100, state="partial")
+    assert loop.checks()["G001"] == "failed"
+
+
+def test_g002_fails_when_many_labels_of_the_round_look_wrong() -> None:
+    loop = Loop()
+    first_round(loop)
+    assert loop.checks()["G002"] == "passed"
+    noisy = Loop(limits={"label_errors": 0.05})
+    first_round(noisy, p04="B", p10="B", p16="B", p05="A")
+    assert noisy.checks()["G002"] == "failed"
+
+
+def test_g003_fails_and_holds_the_round_when_annotators_contradict_each_other() -> None:
+    assert two_readers(Loop(), wrong=2)["G003"] == "passed"
+    loop = Loop()
+    assert two_readers(loop, wrong=14)["G003"] == "failed"
+    gated = loop.gate()
+    assert gated.outcome.upto == 0
+    assert gated.outcome.accepted == []
+    assert gated.metrics["held"].startswith("held, G003 Krippendorff's alpha")
+    free = Loop(hold=[])
+    two_readers(free, wrong=14)
+    assert free.gate().outcome.upto == 1
+
+
+def test_g004_fails_when_the_batch_repeats_itself() -> None:
+    loop = Loop()
+    first_round(loop)
+    far = np.random.default_rng(0).normal(size=(N, 8)).astype(np.float32)
+    loop.features = Features(loop.features.index, loop.features.matrix, far)
+    assert loop.checks()["G004"] == "passed"
+    far[:20] = far[0]
+    loop.features = Features(loop.features.index, loop.features.matrix, far)
+    assert loop.checks()["G004"] == "failed"
+
+
+def test_g005_fails_when_a_test_row_nearly_repeats_a_labelled_row() -> None:
+    for place, verdict in ((100.0, "passed"), (0.0, "failed")):
+        loop = Loop()
+        first_round(loop)
+        index, matrix = loop.features.index, loop.features.matrix
+        longer = Index([*index.ids, "t0"], [*index.sha, "t"], [*index.split, "test"], [*index.row, 0])
+        rows = np.vstack([matrix, matrix[:1] + place]).astype(np.float32)
+        loop.features = Features(longer, rows, rows)
+        assert loop.checks()["G005"] == verdict
+
+
+def test_g006_fails_when_a_class_has_no_label_though_there_are_many() -> None:
+    loop = Loop()
+    first_round(loop)
+    assert loop.checks()["G006"] == "passed"
+    loop = Loop()
+    loop.round(dict.fromkeys(loop.some(0, 30), "A"))
+    assert loop.checks()["G006"] == "failed"
+
+
+def test_g007_fails_for_an_annotator_whose_labels_are_doubted_more() -> None:
+    for wrong, verdict in ((0, "passed"), (8, "failed")):
+        loop = Loop(max_quarantine=1.0)
+        loop.round(loop.some(0, 20))
+        other = loop.some(20, 40)
+        for item in list(other)[:wrong]:
+            other[item] = "BA"["AB".index(other[item])]
+        loop.round({}, other)
+        assert loop.checks()["G007"] == verdict
+
+
+def test_g008_fails_when_random_rows_suddenly_get_other_labels() -> None:
+    for fixed, verdict in ((False, "passed"), (True, "failed")):
+        loop = Loop()
+        loop.round(loop.some(0, 20), arm="control")
+        later = loop.some(20, 40)
+        loop.round(dict.fromkeys(later, "A") if fixed else later, arm="control")
+        assert loop.checks()["G008"] == verdict
+
+
+def test_g009_fails_and_holds_when_people_contradict_themselves_on_planted_repeats() -> None:
+    for wrong, verdict in ((1, "passed"), (6, "failed")):
+        loop = Loop(repeat_fraction=0.3)
+        outcome = first_round(loop)
+        planted = {row["id"]: row["label"] for row in outcome.repeats}
+        assert len(planted) == 12
+        for item in list(planted)[:wrong]:
+            planted[item] = "BA"["AB".index(planted[item])]
+        loop.round(planted, arm="review")
+        assert loop.checks()["G009"] == verdict
+        assert loop.gate().outcome.upto == (2 if verdict == "passed" else 1)
+
+
+def test_the_plot_has_a_row_per_round_and_old_rows_never_move() -> None:
+    loop = Loop()
+    first_round(loop, p04="B", p07="A")
+    plots = [loop.gate().plot]
+    for review in ({"p04": "B"}, {"p07": "B"}, {}):
+        loop.round(loop.some(28 + len(loop.rounds), 30 + len(loop.rounds)), review=review)
+        plots.append(loop.gate().plot)
+        for old in plots[:-1]:
+            assert plots[-1][: len(old)] == old
+    facts = [(row["round"], row["flagged"], row["confirmed"], row["contradicted"]) for row in plots[-1]]
+    assert facts == [(0, 0, 0, 0), (1, 2, 0, 0), (2, 1, 1, 0), (3, 0, 0, 1), (4, 0, 0, 0)]
+    assert plots[-1][-1]["precision"] == 0.5
+
+
+def test_metrics_count_by_class_and_annotator() -> None:
+    loop = Loop(hold=[])
+    two_readers(loop, wrong=2)
+    metrics = loop.gate().metrics
+    assert metrics["agreement"]["labelled_twice"] == 30
+    assert metrics["agreement"]["cohen_kappa"] == {
+        "ann0|ann1": pytest.approx(metrics["agreement"]["fleiss_kappa"], abs=0.01)
+    }
+    assert metrics["annotators"]["ann1"]["answers"] == 30
+    assert sum(row["accepted"] for row in metrics["by_class"].values()) == metrics["accepted"]
+    assert metrics["review"] == 2  # two against two: asked again
+
+
+def test_a_retracted_answer_leaves_the_old_rounds_as_they_were() -> None:
+    loop = Loop()
+    then = first_round(loop).final
+    loop.round({"p30": "A"})
+    loop.events.append({"round": 2, "id": "p00", "annotator": "boss", "kind": "retract", "label": ""})
+    outcome = loop.decide()
+    assert labels_known_at(outcome.known, 1) == then
+    assert "p00" not in labels_known_at(outcome.known, 2)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from rounds import collect
 from rounds.project import Project
-from stages import _prodigy
+from rounds.surfaces.desk import Desk
+from stages import _prodigy, import_labels
 from stages._canonical import Row, jsonl, read_jsonl, write_jsonl
 from stages._errors import PipelineError
 from tests.surfaces.conftest import LABELS, MakeProject, params_text, text_tasks, write_round
@@ -243,6 +244,16 @@ def bare_project(root: Path, texts: Sequence[str] = ("good", "bad", "so so")) ->
     return Project(root)
 
 
+def by_page(project: Project, name: str, label: str) -> None:
+    """Answer the first item as the page does."""
+    desk = Desk(project, project.last_round(), idle=600, clock=lambda: 1_700_000_000.0)
+    session = desk.session(name)
+    taken = desk.take(session, 0, "accept", label, key=f"{name}-12345678", replaces="")
+    assert taken is not None
+    taken.save()
+    desk.close()
+
+
 ODD = st.text(st.characters(codec=None, exclude_categories=()), max_size=60) | st.sampled_from(
     ["\u200bzero\u200dwidth", "<b>&amp;</b>\r\n", "أهلا\u202e", "\ud800", "y" * 100_000, "", " ", "\x85\u2028"]
 )
@@ -263,6 +274,10 @@ def test_any_text_comes_home_from_export_answer_and_collect_with_its_id_and_labe
         (root / "one.jsonl").write_text(json.dumps(answered))
         collect.collect(project, [root / "one.jsonl"])
         assert state(project) == [("p-0", "ana", "label", label)]
+        by_page(project, "bo", label)
+        imported = import_labels.answers_of(project.last_round().folder, "b1", [exported], list(LABELS))
+        said = [(answer.id, answer.annotator, answer.label) for answer, _ in imported]
+        assert said == [("p-0", "ana", label), ("p-0", "bo", label)]
     finally:
         shutil.rmtree(root)
 

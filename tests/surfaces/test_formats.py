@@ -121,10 +121,23 @@ def test_a_row_that_cannot_be_read_says_where_and_why(data: bytes, line: int, wh
     assert why in bad[0].why
 
 
+def test_a_stray_quote_in_a_csv_loses_no_text_of_the_rows_that_it_swallows() -> None:
+    _, items = formats.read(Path("a.csv"), b'id,label\np,"A\nq,B\nr,C\n')
+    assert [(item.line, item.raw) for item in items] == [(2, 'p,"A\nq,B\nr,C\n')]
+    _, items = formats.read(Path("a.csv"), b'id,label\np,A,extra\n"q\nq",B\n')
+    assert [(item.line, item.raw) for item in items] == [(2, "p,A,extra\n"), (3, {"id": "q\nq", "label": "B"})]
+
+
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"[]", b'{"a":1}\n', b"hello,world\n1,2\n"])
 def test_a_file_of_no_known_tool_is_refused_with_the_choices(data: bytes) -> None:
     with pytest.raises(PipelineError, match="--format prodigy"):
         formats.read(Path("file.x"), data)
+
+
+def test_only_line_ends_end_a_csv_row() -> None:
+    _, items = formats.read(Path("a.csv"), "id,label\na\u2028b\x0c,A\x85\r\nc,B\rd,C".encode())
+    rows = [item.row for item in items if item.row]
+    assert [(row["al_id"], row["accept"]) for row in rows] == [("a\u2028b\x0c", ["A\x85"]), ("c", ["B"]), ("d", ["C"])]
 
 
 def test_a_format_can_be_forced() -> None:

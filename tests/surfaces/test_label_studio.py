@@ -132,7 +132,7 @@ def test_a_round_with_a_real_server(make_project: MakeProject, server: httpx.Cli
     assert "4 of 4 items sent" in run(annotate, "--with", "label-studio", *where)
     assert "0 of 4 items sent" in run(annotate, "--with", "label-studio", *where)
 
-    known = {one["title"][:20]: one["id"] for one in server.get("/api/projects/").json()["results"]}
+    known = {one["title"].partition(" round")[0]: one["id"] for one in server.get("/api/projects/").json()["results"]}
     number = known[kind[:20]]
     settings = server.get(f"/api/projects/{number}/").json()
     assert (settings["sampling"], settings["maximum_annotations"]) == ("Sequential sampling", 2)

@@ -1,0 +1,325 @@
+"""The label-quality gate beside cleanlab's filters and no gate: planted mistakes, careless annotators, cost.
+
+    python benchmarks/gate.py noise --sets digits,spambase,sms_spam --seeds 5 --out build/gate_noise.json
+    python benchmarks/gate.py loop  --seeds 5 --out build/gate_loop.json
+    python benchmarks/gate.py cost  --rows 50000
+
+`noise` trains nothing twice: every method reads the same out-of-fold probabilities of the project's default model;
+ours adds its neighbours and its forest, and the `one view` row is ours without them. Sets beyond scikit-learn's own
+are read from the folder in LABELROUNDS_DATA and left out where it is absent.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import numpy as np
+
+from stages._canonical import write_json
+from stages._identity import order_key
+from stages._learning import fit, out_of_fold, softmax
+from stages._params import Params, TextFeatures
+from stages._quality import doubts, forest_view, judge, neighbour_view, neighbours, pooled
+from stages._store import Index
+from stages.featurize import geometry_of, text_features
+from stages.gate import Features, Ledger, decide
+
+DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
+KINDS = ("uniform", "class", "boundary")
+LEVELS = (0.05, 0.1, 0.2, 0.4)
+FILTERS = (
+    "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given",
+    "low_normalized_margin", "low_self_confidence",
+)  # fmt: skip
+TEXTS = {"banking77": "banking77/train.csv", "sms_spam": "sms_spam/all.csv", "langid": "langid/train.csv"}
+
+
+def read_texts(path: Path) -> tuple[list[str], list[str]]:
+    """Texts and labels of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row["text"] for row in rows], [row["label"] for row in rows]
+
+
+def load(name: str, rows: int) -> tuple[object, np.ndarray, np.ndarray]:
+    """Model features, geometry and true classes of at most `rows` rows, in a fixed random order."""
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        matrix, truth = (found.data / 16).astype(np.float32), found.target
+    elif name == "spambase":
+        from sklearn.preprocessing import StandardScaler
+
+        table = np.genfromtxt(DATA / "tabular/spambase.csv", delimiter=",", skip_header=1)
+        matrix = StandardScaler().fit_transform(table[:, :-1]).astype(np.float32)
+        truth = np.unique(table[:, -1], return_inverse=True)[1]
+    else:
+        texts, labels = read_texts(DATA / TEXTS[name])
+        if name == "langid":  # the twenty most frequent languages: five labels a class need more rows than this has
+            top = {label for label, _ in sorted(((x, -labels.count(x)) for x in set(labels)), key=lambda p: p[1])[:20]}
+            pairs = [(text, label) for text, label in zip(texts, labels, strict=True) if label in top]
+            texts, labels = [text for text, _ in pairs], [label for _, label in pairs]
+        order = np.random.default_rng(0).permutation(len(texts))[:rows]
+        texts = [texts[row] for row in order]
+        truth = np.unique([labels[row] for row in order], return_inverse=True)[1]
+        matrix = text_features(texts, slice(0, len(texts)), TextFeatures())
+    if name in ("digits", "spambase"):
+        order = np.random.default_rng(0).permutation(len(truth))[:rows]
+        matrix, truth = matrix[order], truth[order]
+    geometry = geometry_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS)
+    return matrix, geometry, truth.astype(np.intp)
+
+
+def project(classes: int, **gate: object) -> Params:
+    """The defaults of a project."""
+    return Params.model_validate({
+        "seed": 0, "labels": [str(number) for number in range(classes)],
+        "data": {"pool": "-", "seed": "-", "test": "-", "label": "-", "images": "-"},
+        "features": {"kind": "numeric", "vectors": "-"},
+        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"C": 10.0, "max_iter": 1000}},
+        "gate": gate,
+    })  # fmt: skip
+
+
+def planted(kind: str, level: float, truth: np.ndarray, clean: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """The labels with a share of `level` wrong: evenly; each class for one other; or the model's own second choice.
+
+    clean: (n, k) out-of-fold probabilities of a model that saw the truth; boundary mistakes fall on rows in
+    proportion to the chance it gives its best other class.
+    """
+    n, k = clean.shape
+    count, labels = int(level * n), truth.copy()
+    if kind == "boundary":
+        rivals = clean.copy()
+        rivals[np.arange(n), truth] = -1
+        rows = np.argsort(-(np.log(rivals.max(axis=1) + 1e-3) + draw.gumbel(size=n)))[:count]
+        labels[rows] = rivals[rows].argmax(axis=1)
+        return labels
+    rows = draw.permutation(n)[:count]
+    ring = draw.permutation(k)
+    after = np.empty(k, dtype=np.intp)
+    after[ring] = np.roll(ring, 1)
+    labels[rows] = after[truth[rows]] if kind == "class" else (truth[rows] + draw.integers(1, k, count)) % k
+    return labels
+
+
+def flags(
+    matrix: object, geometry: np.ndarray, labels: np.ndarray, params: Params
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Each method's flags (n,), and the scores of those that rank."""
+    from cleanlab.filter import find_label_issues
+
+    k, n = len(params.labels), len(labels)
+    ids = [f"r{row}" for row in range(n)]
+    model = out_of_fold(params.model, matrix, labels, ids, k, 5, 0)
+    views = [model, neighbour_view(neighbours(geometry), labels, k), forest_view(geometry, labels, k, 0)]
+    threshold, chances = params.gate.threshold, softmax(model)
+    ours, single = (doubts(pooled(some, labels), labels, 5).error for some in (views, views[:1]))
+    found = {"ours": ours >= threshold, "ours, one view": single >= threshold}
+    for name in FILTERS:
+        found[f"cleanlab {name}"] = find_label_issues(labels, chances, filter_by=name, n_jobs=1)
+    found["no gate"] = np.zeros(n, dtype=bool)
+    return found, {
+        "ours": ours,
+        "ours, one view": single,
+        "cleanlab self-confidence": 1 - chances[np.arange(n), labels],
+    }
+
+
+def noise_once(
+    name: str, rows: int, kind: str, level: float, seed: int, parts: dict[str, object]
+) -> list[dict[str, object]]:
+    """A row per method: precision, recall, F1, share flagged, AUPRC, and the final model's test accuracy."""
+    from sklearn.metrics import average_precision_score
+
+    if name not in parts:
+        matrix, geometry, truth = load(name, rows)
+        split = int(0.75 * len(truth))
+        params = project(int(truth.max()) + 1)
+        ids = [f"r{row}" for row in range(split)]
+        clean = softmax(out_of_fold(params.model, matrix[:split], truth[:split], ids, len(params.labels), 5, 99))
+        parts[name] = (matrix, geometry, truth, split, params, clean)
+    matrix, geometry, truth, split, params, clean = parts[name]
+    truth_in = truth[:split]
+    labels = planted(kind, level, truth_in, clean, np.random.default_rng(seed)) if level else truth_in
+    bad = labels != truth_in
+    found, scores = flags(matrix[:split], geometry[:split], labels, params)
+    rows_out = []
+    for method, flagged in found.items():
+        hit = float((flagged & bad).sum())
+        precision, recall = hit / max(flagged.sum(), 1), hit / max(bad.sum(), 1)
+        row = {
+            "set": name,
+            "kind": kind,
+            "level": level,
+            "seed": seed,
+            "method": method,
+            "flagged": float(flagged.mean()),
+        }
+        row |= {"precision": precision, "recall": recall, "f1": 2 * precision * recall / max(precision + recall, 1e-9)}
+        if method in ("ours", "no gate", "cleanlab prune_by_noise_rate"):
+            kept = ~flagged
+            model = fit(params.model, matrix[:split][kept], labels[kept], len(params.labels), 0)
+            row["accuracy"] = float((model.scores(matrix[split:]).argmax(axis=1) == truth[split:]).mean())
+        if method in scores and bad.any():
+            row["auprc"] = float(average_precision_score(bad, scores[method]))
+        rows_out.append(row)
+    if bad.any():
+        rows_out.append({"set": name, "kind": kind, "level": level, "seed": seed, "method": "cleanlab self-confidence",
+                         "auprc": float(average_precision_score(bad, scores["cleanlab self-confidence"]))})  # fmt: skip
+    return rows_out
+
+
+def table(rows: list[dict[str, object]], value: str, by: tuple[str, ...]) -> list[str]:
+    """Mean and standard error of a value by method and level (or what `by` names), as Markdown."""
+    cells: dict[tuple[str, tuple[object, ...]], list[float]] = defaultdict(list)
+    for row in rows:
+        if value in row:
+            cells[str(row["method"]), tuple(row[key] for key in by)].append(float(row[value]))
+    columns = sorted({key for _, key in cells}, key=str)
+    lines = [
+        f"| {value} | " + " | ".join(" ".join(map(str, key)) for key in columns) + " |",
+        "|" + "---|" * (len(columns) + 1),
+    ]
+    for method in dict.fromkeys(method for method, _ in cells):
+        shown = []
+        for key in columns:
+            found = np.array(cells.get((method, key), []))
+            error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else 0
+            shown.append(f"{found.mean():.3f} ± {error:.3f}" if len(found) else "")
+        lines.append(f"| {method} | " + " | ".join(shown) + " |")
+    return lines
+
+
+@click.group()
+def main() -> None:
+    """Benchmarks of the gate."""
+
+
+@main.command()
+@click.option("--sets", default="digits,spambase,sms_spam,banking77,langid")
+@click.option("--rows", default=2500, help="Rows per set; three quarters are labelled, the rest tests the final model.")
+@click.option("--seeds", default=5)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def noise(sets: str, rows: int, seeds: int, out: Path) -> None:
+    """Planted mistakes: who finds them, and what the final model is worth."""
+    found: list[dict[str, object]] = []
+    parts: dict[str, object] = {}
+    for name in sets.split(","):
+        started = time.perf_counter()
+        for seed in range(seeds):
+            found += noise_once(name, rows, "none", 0.0, seed, parts) if not seed else []
+            for kind in KINDS:
+                for level in LEVELS:
+                    found += noise_once(name, rows, kind, level, seed, parts)
+            write_json(out, found)
+        click.echo(f"{name}: {time.perf_counter() - started:.0f} s", err=True)
+    wrong = [row for row in found if row["level"]]
+    tables = [table(wrong, value, ("level",)) for value in ("f1", "precision", "recall", "auprc")]
+    tables += [table(wrong, "f1", ("kind",)), table(wrong, "f1", ("set",))]
+    tables += [
+        table([row for row in found if not row["level"]], "flagged", ("set",)),
+        table(found, "accuracy", ("level",)),
+    ]
+    for lines in tables:
+        click.echo("\n".join(lines) + "\n")
+
+
+def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, object]]:
+    """One loop on digits: label and model accuracy after each round, by answers spent.
+
+    Three annotators (3, 8 and 19 % wrong, 10 % on average) share the rows; new rows are drawn at random. mode:
+    `no gate`, `gate` (doubted labels are held back, none is asked again), `gate + relabelling` (a fifth of a batch).
+    """
+    matrix, geometry, truth = load("digits", 1797)
+    params = project(10)
+    draw = np.random.default_rng(seed)
+    pool = 1300
+    index = Index([f"r{row:04d}" for row in range(len(truth))], [str(row) for row in range(len(truth))],
+                  ["pool"] * len(truth), list(range(len(truth))))  # fmt: skip
+    features = Features(index, matrix, geometry)
+    fresh = sorted(index.ids[:pool], key=lambda item: order_key(seed, item))
+    rates = {"ann": 0.03, "bob": 0.08, "cleo": 0.19}
+    ledger = Ledger([], [], [], [], [], [])
+    rows = []
+    outcome = decide(ledger, features, params)
+    for number in range(1, rounds + 1):
+        again = [row["id"] for row in outcome.review][: batch // 5] if mode == "gate + relabelling" else []
+        asked = again + [fresh.pop(0) for _ in range(batch - len(again))]
+        ledger.verdicts.extend({**row, "round": number} for row in outcome.review)
+        for rank, item in enumerate(asked):
+            who = str(draw.choice(sorted(rates)))
+            right = truth[index.row_of[item]]
+            said = right if draw.random() > rates[who] else (right + draw.integers(1, 10)) % 10
+            arms = ["review"] if item in again else ["active"]
+            ledger.asked.append({"round": number, "rank": rank, "id": item, "arms": arms})
+            ledger.events.append({"round": number, "id": item, "annotator": who, "kind": "label", "label": str(said)})
+        ledger.rounds.append({"round": number, "asked": batch, "answered": batch, "state": "accepted"})
+        outcome = decide(ledger, features, params)
+        final = outcome.final
+        if mode == "no gate":
+            final = {row["id"]: row["label"] for row in ledger.events}
+        places = index.locate(sorted(final), "-")
+        given = np.array([int(final[item]) for item in sorted(final)], dtype=np.intp)
+        model = fit(params.model, matrix[places], given, 10, 0)
+        accuracy = float((model.scores(matrix[pool:]).argmax(axis=1) == truth[pool:]).mean())
+        rows.append({"method": mode, "seed": seed, "answers": number * batch, "labels": len(final),
+                     "correct": float((given == truth[places]).mean()), "accuracy": accuracy,
+                     "doubted": len(outcome.review)})  # fmt: skip
+    return rows
+
+
+@main.command()
+@click.option("--seeds", default=5)
+@click.option("--rounds", default=12)
+@click.option("--batch", default=100)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def loop(seeds: int, rounds: int, batch: int, out: Path) -> None:
+    """A whole loop with three annotators of different care: what a spent answer buys."""
+    found = []
+    for seed in range(seeds):
+        for mode in ("no gate", "gate", "gate + relabelling"):
+            found += loop_once(seed, mode, rounds, batch)
+        write_json(out, found)
+    shown = [row for row in found if row["answers"] in {batch * n for n in (2, 4, 8, rounds)}]
+    for value in ("correct", "accuracy", "labels", "doubted"):
+        click.echo("\n".join(table(shown, value, ("answers",))) + "\n")
+
+
+@main.command()
+@click.option("--rows", default=50_000)
+@click.option("--what", type=click.Choice(["ours", "datalab"]), default="ours")
+def cost(rows: int, what: str) -> None:
+    """Time and memory of finding all issues of rows x 128 floats, ten classes, given the model's probabilities."""
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 10, rows)
+    centres = draw.normal(size=(10, 128)) * 0.15
+    points = (centres[truth] + draw.normal(size=(rows, 128)) / np.sqrt(128)).astype(np.float32)
+    labels = np.where(draw.random(rows) < 0.1, draw.integers(0, 10, rows), truth).astype(np.intp)
+    scores = -((points @ centres.T) * -20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    started = time.process_time()
+    if what == "ours":
+        ids = [f"r{row}" for row in range(rows)]
+        judged = judge(points, points, labels, ids, ids, project(10), scores)
+        told = f"{int((judged.doubts.error >= 0.4).sum())} label issues, {int((judged.outlier > 3).sum())} outliers"
+    else:
+        from cleanlab import Datalab
+
+        lab = Datalab({"label": labels}, label_name="label", verbosity=0)
+        lab.find_issues(features=points, pred_probs=softmax(scores))
+        told = str(lab.get_issue_summary()[["issue_type", "num_issues"]].to_dict("records"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent = time.process_time() - started
+    click.echo(f"{what}: {rows} rows: {spent:.1f} s of processor, peak {peak:.0f} MB ({before:.0f} before); {told}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Stopping: what each criterion is worth, on whole simulated projects that label until the pool is empty.
+
+    python -m benchmarks.stopping --data DIR --sets digits,spambase --seeds 5 --out results.jsonl
+
+A project is the pipeline's own code in one process: `stages.query.compose` chooses the batches (with the control
+arm), a perfect annotator answers, `stages.validate` draws the curves and the panel. One line per set and seed is
+appended to --out; what is there already is not run again. For each criterion the table gives its correlation with
+test accuracy along the run, in how many runs it stops (all, if nothing is said), the share of the labels saved, and in
+points (1 = .01) the accuracy lost against the best point of the run (mean, worst) and the model of all labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.labels import Data, load
+from stages._canonical import Row, dumps
+from stages._learning import out_of_fold, softmax
+from stages._ledger import Labels
+from stages._params import Params
+from stages._stopping import PRIMARY, SIGNS, Means, agreement, readings
+from stages._store import Index
+from stages.query import Gate, Model, compose
+from stages.validate import History, Refits, judge_on_test, learning_curve, next_batch, stop_set, stopping_points
+
+SETS = {"digits": 30, "spambase": 60, "sms_spam": 80, "banking77": 100, "langid": 100}
+POOL = 3000
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A finished project: what was asked and known, over which examples."""
+
+    history: History
+    index: Index
+    refits: Refits
+    geometry: NDArray[np.float32]
+    truth: NDArray[np.intp]
+    params: Params
+
+
+def params_of(data: Data, strategy: str, seed: int, batch: int, control: float) -> Params:
+    """The params of a project on a set."""
+    return Params.model_validate(
+        {
+            "seed": seed,
+            "labels": [str(place) for place in range(data.classes)],
+            "data": {"pool": "-", "seed": "-", "test": "-", "label": "label", "images": "-"},
+            "features": {"kind": "precomputed", "vectors": "-"},
+            "model": {
+                "path": "sklearn.linear_model.LogisticRegression",
+                "params": {"C": 10.0, "max_iter": 1000, "tol": 1e-3},
+            },
+            "query": {
+                "strategy": strategy, "engine": "own", "batch_size": batch, "control_fraction": control,
+                "review_fraction": 0.0,
+            },
+            "validate": {"max_points": 10_000},
+        }
+    )  # fmt: skip
+
+
+def simulate(data: Data, params: Params, rounds: int) -> Simulated:
+    """Label `rounds` rounds, or until the pool is empty, with a perfect annotator; seed labels are drawn at random."""
+    drawn = np.random.default_rng(params.seed).permutation(len(data.labels))[: POOL + data.seed_size]
+    parts = {"pool": drawn[data.seed_size :], "seed": drawn[: data.seed_size]}
+    split = [name for name, rows in parts.items() for _ in rows] + ["test"] * len(data.test_labels)
+    ids = [f"{name}-{place:05d}" for place, name in enumerate(split)]
+    index = Index(ids, [f"sha-{item}" for item in ids], split, list(range(len(ids))))
+    own = np.concatenate([parts["pool"], parts["seed"]])
+    matrix = np.concatenate([data.pool[own], data.test]).astype(np.float64)
+    space = np.concatenate([data.geometry[own], np.zeros((len(data.test), data.geometry.shape[1]), np.float32)])
+    truth = np.concatenate([data.labels[own], data.test_labels]).astype(np.intp)
+    pool, seeds = index.rows("pool"), ids[index.rows("seed")]
+    refits = Refits(index, matrix, np.arange(len(ids)), params)
+    known = {item: int(truth[index.row_of[item]]) for item in seeds}
+    since = dict.fromkeys(seeds, 0)
+    asked: list[Row] = []
+    for number in range(rounds):
+        labelled = sorted(known)
+        classes = np.array([known[item] for item in labelled], dtype=np.intp)
+        model = None
+        if len(np.unique(classes)) > 1:
+            rows = matrix[index.locate(labelled, "simulated")]
+            held_out = softmax(out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed))
+            model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
+        gate = Gate(Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)})
+        batch = compose(index, space, model, gate, params).rows
+        if not batch:
+            break
+        asked += batch
+        for row in batch:
+            known[row["id"]] = int(truth[index.row_of[row["id"]]])
+            since[row["id"]] = number + 1
+    ledger = [{"id": i, "from_round": since[i], "to_round": None, "label": params.labels[known[i]]} for i in known]
+    done = max((row["round"] for row in asked), default=0)
+    history = History(asked, ledger, [], [0] * (done + 1), frozenset(seeds), done)
+    return Simulated(history, index, refits, space, truth, params)
+
+
+def run(data: Data, seed: int, batch: int) -> Row:
+    """One project to exhaustion: the curve, every sign at every point, and where the panel advises to stop."""
+    params = params_of(data, "auto", seed, batch, 0.2)
+    done = simulate(data, params, 10_000)
+    judge = judge_on_test(done.refits, done.truth[done.index.rows("test")])
+    curve, _ = learning_curve(done.history, judge, params)
+    points = stopping_points(done.history, done.refits, stop_set(done.index, seed), curve, params)
+    accuracy = []
+    for row in points:
+        judged = judge(done.history.arm("all", row["round"], params.labels, seed), row["round"])
+        assert judged is not None
+        accuracy.append(float(judged.correct.mean()))
+    signs: list[list[Row]] = []
+    for place in range(len(points)):
+        so_far = [row for row in curve if row["round"] <= points[place]["round"]]
+        means = Means(None, batch, True, next_batch(so_far, batch), float(batch))
+        signs.append(readings(points[: place + 1], means))
+    return {
+        "set": data.name, "seed": seed, "labels": [row["labels"] for row in points], "accuracy": accuracy,
+        "values": {sign.name: [row[n]["value"] for row in signs] for n, sign in enumerate(SIGNS)},
+        "says": {sign.name: [row[n]["says"] for row in signs] for n, sign in enumerate(SIGNS)},
+        "agreed": [agreement(row) for row in signs],
+    }  # fmt: skip
+
+
+def stop_of(run: Row, name: str) -> int | None:
+    """The first point at which a sign says stop; for `panel`, where the agreement has held for two rounds."""
+    if name == "panel":
+        pairs = zip(run["agreed"], run["agreed"][1:], strict=False)
+        return next((place + 1 for place, pair in enumerate(pairs) if all(pair)), None)
+    return next((place for place, said in enumerate(run["says"][name]) if said == "stop"), None)
+
+
+def correlation(run: Row, name: str) -> float | None:
+    """Pearson's r of a sign's value with test accuracy, over the points where it is judged; None where it is flat."""
+    pairs = [(v, a) for v, a in zip(run["values"][name], run["accuracy"], strict=True) if v is not None]
+    if len(pairs) < 3:
+        return None
+    value, accuracy = np.array(pairs).T
+    return float(np.corrcoef(value, accuracy)[0, 1]) if value.std() > 0 and accuracy.std() > 0 else None
+
+
+def told(runs: list[Row], name: str) -> str:
+    """What a sign did in one set: the share of labels saved, the points lost to the best, and to the end."""
+    found = [(one, stop) for one, stop in ((one, stop_of(one, name)) for one in runs) if stop is not None]
+    if not found:
+        return "never"
+    saved = np.mean([1 - one["labels"][stop] / one["labels"][-1] for one, stop in found])
+    lost = [100 * (max(one["accuracy"]) - one["accuracy"][stop]) for one, stop in found]
+    end = np.mean([100 * (one["accuracy"][-1] - one["accuracy"][stop]) for one, stop in found])
+    some = "" if len(found) == len(runs) else f"{len(found)}/{len(runs)}: "
+    return f"{some}saved {saved:.0%}, lost {np.mean(lost):.2f} ({max(lost):.2f}), end {end:+.2f}"
+
+
+def table(runs: list[Row]) -> list[str]:
+    """One line per criterion, one column per set, Markdown."""
+    by_set: dict[str, list[Row]] = defaultdict(list)
+    for one in runs:
+        by_set[one["set"]].append(one)
+    lines = [f"| sign | r with accuracy, per set | {' | '.join(by_set)} |", "|---|---|" + "---|" * len(by_set)]
+    for name in ["panel", *(sign.name for sign in SIGNS if sign.name != "budget exhausted")]:
+        known = [[correlation(one, name) for one in found] if name != "panel" else [] for found in by_set.values()]
+        means = [f"{np.mean(r):+.2f}" for r in ([one for one in r if one is not None] for r in known) if r]
+        title = f"**{name}**" if name in {"panel", PRIMARY} else name
+        cells = [title, " ".join(means), *(told(found, name) for found in by_set.values())]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    """Run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("build/stopping.jsonl"))
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    runs: list[Any] = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = {(one["set"], one["seed"]) for one in runs}
+    for name in args.sets.split(","):
+        data = load(name, args.data)
+        for seed in range(args.seeds):
+            if (name, seed) in done:
+                continue
+            start = time.perf_counter()
+            runs.append(json.loads(dumps(run(data, seed, SETS[name]))))
+            with args.out.open("a") as file:
+                file.write(dumps(runs[-1]) + "\n")
+            print(
+                f"{name} seed {seed}: {len(runs[-1]['labels'])} points, {time.perf_counter() - start:.0f} s", flush=True
+            )
+    print("\n".join(table(runs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`rounds correct` and `rounds retract`: change your mind about a label by adding a row, never by editing one.
+
+The row goes into the open round and takes effect when that round is closed; what was known before stays as it was,
+so the curve's old points do not move.
+"""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import click
+
+from rounds.commands import git, is_committed
+from rounds.history import cases_of
+from rounds.lock import exclusive
+from rounds.project import Project, Round
+from stages._canonical import Row, jsonl, write_bytes
+from stages._errors import PipelineError, closest
+from stages._ledger import check_label
+from stages._shell import one_line_errors
+from stages._standing import standing
+
+
+def open_round(project: Project) -> Round:
+    """The committed round that waits for answers. Raises PipelineError when there is none."""
+    rounds = project.rounds()
+    if not rounds or rounds[-1].closed_early.is_file() or not is_committed(project.root, rounds[-1].asked):
+        what = "no round is open, and a correction belongs to one"
+        raise PipelineError(
+            project.rounds_folder, what, "run `rounds close`, which issues the next batch, then correct"
+        )
+    return rounds[-1]
+
+
+def amend(project: Project, item: str, label: str | None, why: str, by: str) -> Row:
+    """Add the row that makes `label` (None: no label at all) the project's word on an id. The row.
+
+    Raises PipelineError for an unknown id or label, an empty reason, or when nothing would change.
+    """
+    if not why.strip():
+        raise PipelineError("--why", "no reason given", "say in a few words what was wrong")
+    if label is not None:
+        check_label(label, project.params().labels, "LABEL")
+    with exclusive(project.root, wait=True):
+        target = open_round(project)
+        cases = cases_of(project)
+        if item not in cases:
+            what = f"{item!r} has no label and was never asked{closest(item, cases)}"
+            raise PipelineError("ID", what, "correct ids that have a label; `rounds labels` lists them")
+        was = standing(cases[item], target.number, project.params().gate).label
+        if was == label:
+            raise PipelineError(
+                "ID", f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now", "all is well"
+            )
+        row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
+        path = target.corrections
+        write_bytes(path, (path.read_bytes() if path.is_file() else b"") + jsonl([row]))
+    return row
+
+
+def whoever(project: Project) -> str:
+    """The person at the keyboard, as git knows them, else by their login."""
+    try:
+        return git(project.root, "config", "user.name").strip()
+    except PipelineError:
+        return getpass.getuser()
+
+
+def _done(row: Row) -> str:
+    now = "no label" if row["label"] is None else repr(row["label"])
+    return f"{row['id']}: {row['was'] or 'no label'!r} -> {now}, when the open round is closed; next: rounds close"
+
+
+@click.command()
+@click.argument("item", metavar="ID")
+@click.argument("label")
+@click.option("--why", required=True, help="What was wrong; it stands in the history.")
+@click.option("--by", help="Who says so.  [default: git's user.name]")
+@one_line_errors
+def correct(item: str, label: str, why: str, by: str | None) -> str:
+    """Give an example another label. It beats every earlier answer."""
+    project = Project.find(Path())
+    return f"correct: {_done(amend(project, item, label, why, by or whoever(project)))}"
+
+
+@click.command()
+@click.argument("item", metavar="ID")
+@click.option("--why", required=True, help="What was wrong; it stands in the history.")
+@click.option("--by", help="Who says so.  [default: git's user.name]")
+@one_line_errors
+def retract(item: str, why: str, by: str | None) -> str:
+    """Take an example's label away; it may be asked again."""
+    project = Project.find(Path())
+    return f"retract: {_done(amend(project, item, None, why, by or whoever(project)))}"

@@ -1,0 +1,130 @@
+"""`rounds labels`: the accepted labels as known at any commit, with where each comes from, for use outside."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from rounds.commands import dvc, git
+from rounds.history import MANIFESTS
+from rounds.past import changes, closing_commits, read_blobs
+from rounds.project import Project
+from stages._canonical import Row, jsonl, read_jsonl, write_bytes
+from stages._errors import PipelineError
+from stages._shell import one_line_errors
+
+COLUMNS = ("id", "label", "round", "source", "arms", "annotators", "asked_rank", "copy_of", "commit")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+Format = Literal["csv", "jsonl", "parquet"]
+
+
+def accepted_at(project: Project, commit: str) -> list[Row]:
+    """build/gate/accepted.jsonl of a commit: from DVC's cache, else from its remote.
+
+    Raises PipelineError for an unknown commit, one without a dvc.lock, and data that is nowhere to be had.
+    """
+    lock = read_blobs(project, [f"{commit}:./dvc.lock"]).get(f"{commit}:./dvc.lock", b"").decode()
+    found = re.search(r"outs:\n\s+- path: build/gate\n\s+hash: md5\n\s+md5: (\w+)\.dir", lock)
+    if not found:
+        raise PipelineError("--as-of", f"{commit} holds no accepted labels", "name a commit of `rounds log`")
+    cache = project.root / ".dvc" / "cache" / "files" / "md5"
+    listing = cache / found[1][:2] / f"{found[1][2:]}.dir"
+    if listing.is_file():
+        names = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
+        name = re.sub(r"[^0-9a-f]", "", names["accepted.jsonl"])
+        if (cache / name[:2] / name[2:]).is_file():
+            return read_jsonl(cache / name[:2] / name[2:])
+    folder = Path(tempfile.mkdtemp())
+    try:
+        dvc(project.root, ["get", ".", "build/gate/accepted.jsonl", "--rev", commit, "--out", str(folder / "a")], print)
+        return read_jsonl(folder / "a")
+    finally:
+        shutil.rmtree(folder)
+
+
+def labels(project: Project, as_of: str) -> list[Row]:
+    """One row per labelled id, copies of a content included, sorted by id; columns as in COLUMNS.
+
+    `copy_of` is the id that was asked in the place of an identical one; `commit` closed the round that brought the
+    present label.
+    """
+    try:
+        commit = git(project.root, "rev-parse", "--verify", "--end-of-options", f"{as_of}^{{commit}}").strip()
+    except PipelineError as error:
+        raise PipelineError("--as-of", f"{as_of!r} is no commit", "name one of `rounds log`") from error
+    closings = closing_commits(project, changes(project, MANIFESTS))
+    told = []
+    for row in accepted_at(project, commit):
+        brought = closings.get(row["round"])
+        facts = {**{key: row[key] for key in COLUMNS if key in row}, "commit": brought.id if brought else None}
+        told.append({**facts, "copy_of": None})
+        told += [{**facts, "id": copy, "copy_of": row["id"]} for copy in row["copies"]]
+    return sorted(told, key=lambda row: str(row["id"]))
+
+
+def as_csv(rows: list[Row], *, raw: bool) -> bytes:
+    """The rows as CSV, lists joined by a semicolon.
+
+    Unless `raw`, a cell that a spreadsheet would take for a formula (it begins with = + - @, a tab or a carriage
+    return) gets an apostrophe before it. Source: OWASP, "CSV injection".
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        cells = ["; ".join(row[key]) if isinstance(row[key], list) else row[key] for key in COLUMNS]
+        writer.writerow(cells if raw else [_harmless(cell) for cell in cells])
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+def _harmless(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def as_parquet(rows: list[Row]) -> bytes:
+    """The rows as a Parquet file; arms and annotators are lists of text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {
+        "round": pa.int64(),
+        "asked_rank": pa.int64(),
+        "arms": pa.list_(pa.string()),
+        "annotators": pa.list_(pa.string()),
+    }
+    schema = pa.schema([(key, kinds.get(key, pa.string())) for key in COLUMNS])
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([{key: row[key] for key in COLUMNS} for row in rows], schema=schema), out)
+    data: bytes = out.getvalue().to_pybytes()
+    return data
+
+
+@click.command()
+@click.option("--as-of", default="HEAD", show_default=True, help="Any commit: what was known then.")
+@click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A file; without it to the screen (not Parquet).")
+@click.option(
+    "--raw", is_flag=True, help="CSV: cells as they are, even those that a spreadsheet would run as formulas."
+)
+@one_line_errors
+def command(as_of: str, kind: Format, out: Path | None, raw: bool) -> str:
+    """The accepted labels as known at any commit, with round, arms, annotators and commit of each."""
+    rows = labels(Project.find(Path()), as_of)
+    if kind == "parquet" and out is None:
+        raise PipelineError(
+            "--format parquet", "a binary file does not go to the screen", "name one: --out labels.parquet"
+        )
+    data = as_csv(rows, raw=raw) if kind == "csv" else jsonl(rows) if kind == "jsonl" else as_parquet(rows)
+    if out is None:
+        click.echo(data, nl=False)
+    else:
+        write_bytes(out, data)
+    return f"labels: {len(rows)} labels as known at {as_of}"

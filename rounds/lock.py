@@ -1,0 +1,118 @@
+"""One writer at a time in a project, and what the next one tidies up after a writer that was killed.
+
+The lock is a file that the operating system releases with its holder, however that ends. It also is the journal: it
+holds the process id of a writer that has not finished its work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rounds.commands import MARK, git, is_committed
+from stages._errors import PipelineError
+
+CLOSE = " close"
+
+
+@contextlib.contextmanager
+def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the project's lock; what an unfinished writer left half done is tidied up first.
+
+    wait: queue behind whoever is at work. Without it (a close) only short work is waited for: PipelineError when
+    another close has the lock.
+    """
+    path = root / ".dvc" / "tmp" / "rounds.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise PipelineError(
+            path, f"cannot be written ({error.strerror})", "make the project's folder writable"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not wait and path.read_text(encoding="utf-8").endswith(CLOSE):
+                what = "another `rounds close` is at work here"
+                raise PipelineError(path, what, "wait until it has ended") from error
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        unfinished = file.read().partition(" ")[0]
+        if unfinished:
+            tidy_up(root, unfinished, os.fstat(file.fileno()).st_mtime)
+        file.truncate(0)
+        file.write(str(os.getpid()) + ("" if wait else CLOSE))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def tidy_up(root: Path, writer: str, since: float) -> None:
+    """Put a project in order whose last writer, a process id, did not finish the work it began at `since`.
+
+    Ends the processes that it left behind; removes the locks of git and DVC that died with them, and half-written
+    temporary files; restores a dvc.lock that is no YAML any more. Everything else is repeatable by itself.
+    """
+    end_orphans(f"{root}:{writer}")
+    if not git_at_work(root):
+        names = ["index.lock", "HEAD.lock"]
+        with contextlib.suppress(PipelineError):
+            names.append(git(root, "symbolic-ref", "--quiet", "HEAD").strip() + ".lock")
+        for name in names:
+            lock = root / git(root, "rev-parse", "--git-path", name).strip()
+            if lock.is_file() and lock.stat().st_mtime >= since - 1:
+                lock.unlink()
+    (root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+    for folder in ("data", "metrics", "plots"):
+        for left in list((root / folder).rglob(".*.tmp")):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
+    for lock in [root / "dvc.lock", *(root / "data").rglob("dvc.lock")]:
+        if not is_yaml(lock):
+            lock.unlink(missing_ok=True)
+            if is_committed(root, lock):
+                git(root, "checkout", "HEAD", "--", lock.relative_to(root).as_posix())
+
+
+def end_orphans(mark: str) -> None:
+    """Kill the processes that carry the mark of a dead writer, and see them end."""
+    import psutil
+
+    orphans = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                process.send_signal(signal.SIGKILL)
+                orphans.append(process)
+    psutil.wait_procs(orphans, timeout=10)
+
+
+def git_at_work(root: Path) -> bool:
+    """Whether some git runs in the project's folder: then its locks are alive."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.name() == "git" and Path(process.cwd()).is_relative_to(root):
+                return True
+    return False
+
+
+def is_yaml(path: Path) -> bool:
+    """Whether a file is absent, or is a YAML mapping."""
+    try:
+        return not path.is_file() or isinstance(YAML(typ="safe").load(path), dict)
+    except (YAMLError, UnicodeDecodeError):
+        return False

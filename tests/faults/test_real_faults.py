@@ -1,0 +1,135 @@
+"""The real commands under the real DVC: killed, at once, without room, without write permission, cloned."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.lives import ENVIRONMENT, Report, command, compare, live, make_project, outcome, run
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after one undisturbed round; the one before its first command stands beside it."""
+    template = make_project(tmp_path_factory.mktemp("lives") / "template").parent
+    project = shutil.copytree(template, template.parent / "calm") / "project"
+    report = Report()
+    live(project, 1, report, lambda: 0, random.Random(0), {})
+    assert report.needed_a_person == []
+    assert outcome(project)["verify"] == 0
+    return project
+
+
+def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "shaken") / "project"
+    report = Report()
+    live(project, 1, report, lambda: 9, random.Random(1), {"close": 3.0, "annotate": 0.6})
+    compare(calm, project, report)
+    assert report.needed_a_person == report.differences == []
+    assert report.answers_lost == 0
+    assert report.faults.total() >= 20
+
+
+def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "-q", str(calm), str(tmp_path / "clone")], check=True)
+    project = tmp_path / "clone"
+    store = str(calm / ".dvc" / "store")
+    assert (
+        run(project, (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)).returncode
+        == 0
+    )
+    assert run(project, (sys.executable, "-m", "dvc", "pull")).returncode == 0
+    assert run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip() == "Data and pipelines are up to date."
+    assert run(project, command(("verify",))).returncode == 0
+    assert run(project, ("git", "status", "--porcelain")).stdout == ""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MB in memory."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def answered(calm: Path, place: Path) -> Path:
+    project = shutil.copytree(calm, place / "project", symlinks=True)
+    shutil.copyfile(calm.parent / "oracle.csv", place / "oracle.csv")
+    assert run(project, command(("annotate", "--oracle", "../oracle.csv"))).returncode == 0
+    return project
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_a_close_in_one_line_and_with_room_again_it_works(
+    calm: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    expected = answered(calm, tmp_path / "calm")
+    assert run(expected, command(("close",))).returncode == 0
+    project = answered(calm, small_disk)
+    for spare in (0, 20_000, 60_000, 150_000, 400_000):
+        free = shutil.disk_usage(small_disk).free
+        (small_disk / "filler").write_bytes(b"\0" * max(0, free - spare))
+        done = run(project, command(("close",)))
+        (small_disk / "filler").unlink()
+        if not done.returncode:
+            break
+        assert "Traceback" not in done.stderr
+        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 1, done.stderr
+    if done.returncode:
+        done = run(project, command(("close",)))
+    assert done.returncode == 0, done.stderr
+    assert outcome(project) == outcome(expected)
+
+
+@pytest.mark.slow
+def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(calm: Path, small_disk: Path) -> None:
+    project = answered(calm, small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    commands = (
+        ("close",), ("annotate", "--oracle", "../oracle.csv"), ("issue",), ("correct", "row-0100", "b", "--why", "x"),
+    )  # fmt: skip
+    told = [run(project, command(words)) for words in commands]
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    for done in told:
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
+    assert run(project, command(("close",))).returncode == 0
+
+
+@pytest.mark.slow
+def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: Path, tmp_path: Path) -> None:
+    project = answered(calm, tmp_path)
+    (tmp_path / "late.jsonl").write_text(
+        next((project / "data/rounds/002/answers").iterdir()).read_text().replace("oracle-oracle", "oracle-bo")
+    )
+    first, second, late = (
+        subprocess.Popen(command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        for words in (("close",), ("close",), ("collect", "../late.jsonl"))
+    )
+    told = [process.communicate()[1] for process in (first, second, late)]
+    assert sorted([first.returncode, second.returncode]) == [0, 1]
+    said = told[0] + told[1]
+    assert "another `rounds close` is at work here" in said or "0 of 8 rows are answered" in said  # it came after
+    assert late.returncode == 0
+    found = outcome(project)
+    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+
+
+@pytest.mark.slow
+def test_replay_gives_every_batch_again(calm: Path) -> None:
+    done = run(calm, command(("verify", "--replay")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("the same batch") == 2
+    assert run(calm, ("git", "worktree", "list")).stdout.count("\n") == 1

@@ -1,0 +1,313 @@
+"""`rounds close` is a transaction: it goes forward from wherever it was interrupted, and commits its round only."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import rounds.close
+from rounds.close import Decision
+from rounds.commands import changed_paths, git
+from rounds.lock import exclusive
+from rounds.project import Project
+from rounds.verify import verify
+from stages._canonical import read_json, read_jsonl
+from stages._errors import PipelineError
+from tests.history.inprocess import Stages, answer, closed, committed, log
+
+Fresh = Callable[..., Project]
+
+
+def trees(project: Project) -> list[str]:
+    return git(project.root, "log", "--format=%T %s").splitlines()
+
+
+def test_a_close_is_one_commit_of_answers_metrics_and_the_next_question(project: Fresh) -> None:
+    one = project(0)
+    answer(one)
+    closed(one)
+    names = set(git(one.root, "show", "--name-only", "--format=", "HEAD").split())
+    assert {
+        "data/rounds/001/answers/ann.jsonl",
+        "data/rounds/002/asked.jsonl",
+        "dvc.lock",
+        "metrics/gate.json",
+    } <= names
+    assert changed_paths(one.root) == []
+    assert verify(one) == ([], [])
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "stages/query.py", "data/extra.csv", "strategy.py"])
+def test_a_change_that_the_commit_would_need_but_is_not_the_rounds_is_refused(project: Fresh, path: str) -> None:
+    one = project(0)
+    answer(one)
+    with (one.root / path).open("a") as file:
+        file.write("\n")
+    with pytest.raises(PipelineError, match=f"not this round's: {path}; commit them first"):
+        closed(one)
+
+
+def test_other_files_of_the_user_are_neither_committed_nor_in_the_way(project: Fresh) -> None:
+    one = project(0)
+    answer(one)
+    (one.root / "notes.txt").write_text("mine")
+    closed(one)
+    assert changed_paths(one.root) == ["notes.txt"]
+
+
+def test_a_round_with_open_rows_is_closed_only_on_request_and_the_rest_returns_to_the_pool(project: Fresh) -> None:
+    one = project(0)
+    answer(one, only=3)
+    with pytest.raises(PipelineError, match=r"round 1: 3 of 8 rows are answered; go on .* --partial"):
+        closed(one)
+    assert not one.last_round().closed_early.exists()
+    closed(one, partial=True)
+    assert read_json(one.root / "data/rounds/001/closed.json") == {"answered": 3, "asked": 8, "partial": True}
+    unasked = read_json(one.root / "metrics" / "query.json")["unasked"]
+    assert unasked == 100 - 3
+
+
+def test_a_dry_run_checks_everything_and_changes_nothing(project: Fresh) -> None:
+    one = project(0)
+    with pytest.raises(PipelineError, match="0 of 8"):
+        closed(one, dry_run=True)
+    answer(one)
+    before = trees(one), changed_paths(one.root)
+    assert closed(one, dry_run=True).startswith("close --dry-run: would close round 1, train")
+    assert (trees(one), changed_paths(one.root)) == before
+
+
+def test_a_second_close_at_the_same_time_is_refused(project: Fresh) -> None:
+    one = project(0)
+    answer(one)
+    with exclusive(one.root, wait=False), pytest.raises(PipelineError, match="another `rounds close` is at work"):
+        closed(one)
+
+
+class Killed(BaseException):
+    """Stands for a crash: nothing catches it."""
+
+
+def test_a_close_that_stops_anywhere_is_finished_by_the_next_and_the_commit_is_the_same(
+    project: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = project(1, "calm")
+    answer(calm)
+    closed(calm)
+    expected = trees(calm)
+    run, step = rounds.close.git, 0
+    steps = {"count": 0, "stop": 0}
+
+    def counted(*words: object) -> str:
+        steps["count"] += 1
+        if steps["count"] == steps["stop"]:
+            raise Killed
+        return run(*words)  # type: ignore[arg-type]  # passed through
+
+    def hooked(_name: str) -> None:
+        steps["count"] += 1
+        if steps["count"] == steps["stop"]:
+            raise Killed
+
+    one = project(1, "shaken")
+    answer(one)
+    Stages.hooks = [hooked]
+    monkeypatch.setattr(rounds.close, "git", counted)
+    for step in range(1, 100):
+        steps.update(count=0, stop=step)
+        try:
+            closed(one)
+        except Killed:
+            continue
+        break
+    assert step > 12
+    assert trees(one) == expected
+    assert changed_paths(one.root) == []
+    assert verify(one) == ([], [])
+
+
+def test_answers_that_come_in_during_a_close_are_all_in_it_or_all_after_it(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    second = []
+
+    def late(name: str) -> None:
+        if name == "calibrate" and not second:
+            second.append(answer(one, "bo", only=2))
+
+    Stages.hooks = [late]
+    closed(one)
+    assert verify(one) == ([], [])
+    assert changed_paths(one.root) == []
+    voices = [row["annotators"] for row in read_jsonl(one.root / "build" / "gate" / "accepted.jsonl")]
+    assert voices.count(["ann", "bo"]) == 2
+
+
+def test_a_close_works_on_a_detached_head_and_in_a_linked_worktree(project: Fresh, tmp_path: Path) -> None:
+    one = project(1)
+    git(one.root, "checkout", "--quiet", "--detach")
+    answer(one)
+    closed(one)
+    assert log(one)[0].startswith("Round 2:")
+    with pytest.raises(PipelineError, match=r"--push: .*no git remote"):
+        closed(one, push=True)
+    git(one.root, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "linked"))
+    other = Project((tmp_path / "linked").resolve())
+    answer(other)
+    closed(other)
+    assert log(other)[0].startswith("Round 3:")
+    assert log(one)[0].startswith("Round 2:")
+
+
+def test_push_sends_the_branch_and_sets_its_upstream(project: Fresh, tmp_path: Path) -> None:
+    one = project(0)
+    bare = tmp_path / "bare.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(bare)], check=True)
+    git(one.root, "remote", "add", "origin", str(bare))
+    git(one.root, "switch", "--quiet", "-c", "our/labels-2")
+    answer(one)
+    closed(one, push=True)
+    assert git(one.root, "status", "-sb").startswith("## our/labels-2...origin/our/labels-2")
+    git(one.root, "checkout", "--quiet", "--detach")
+    with pytest.raises(PipelineError, match="HEAD is on no branch; git switch -c NAME"):
+        closed(one, push=True)
+
+
+def test_an_unfinished_merge_is_refused(project: Fresh) -> None:
+    one = project(0)
+    answer(one)
+    (one.root / ".git" / "MERGE_HEAD").write_text(git(one.root, "rev-parse", "HEAD"))
+    with pytest.raises(PipelineError, match="a merge or rebase is not finished"):
+        closed(one)
+
+
+def hook(project: Project, text: str) -> Path:
+    path = project.root / ".git" / "hooks" / "pre-commit"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_refusing_hook_stops_the_commit_and_the_next_close_makes_it(project: Fresh) -> None:
+    one = project(0)
+    answer(one)
+    path = hook(one, "echo 'no commits on Fridays' >&2; exit 1")
+    with pytest.raises(PipelineError, match="no commits on Fridays"):
+        closed(one)
+    path.unlink()
+    closed(one)
+    assert log(one)[0].startswith("Round 1:")
+    assert verify(one) == ([], [])
+
+
+@pytest.mark.parametrize("end", ["exit 1", "git add -A"])
+def test_a_hook_that_rewrites_the_round_is_found_and_the_files_are_put_back(project: Fresh, end: str) -> None:
+    one = project(0)
+    answer(one)
+    hook(one, f"for f in metrics/gate.json data/rounds/001/answers/ann.jsonl; do echo >> $f; done; {end}")
+    with pytest.raises(PipelineError):
+        closed(one)
+    assert not (one.root / "metrics" / "gate.json").read_text().endswith("\n\n")
+
+
+def test_commits_are_signed_when_git_says_so(project: Fresh, tmp_path: Path) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("ssh-keygen is not installed")
+    one = project(0)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    for key, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "key")), ("commit.gpgsign", "true")):
+        git(one.root, "config", key, value)
+    answer(one)
+    closed(one)
+    assert "BEGIN SSH SIGNATURE" in git(one.root, "cat-file", "commit", "HEAD")
+
+
+def test_an_edited_old_answer_stops_the_close(project: Fresh) -> None:
+    one = project(1)
+    old = one.root / "data/rounds/001/answers/ann.jsonl"
+    old.write_text(old.read_text().replace('"a"', '"b"', 1))
+    answer(one)
+    with pytest.raises(PipelineError, match=r"001/answers/ann.jsonl:\d: the row that stood here was changed"):
+        closed(one)
+
+
+def test_a_batch_frozen_under_old_params_is_asked_anew(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    Stages.hooks = []
+    newest = one.last_round().number
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds.close, "commit", _crash)
+        with pytest.raises(Killed):
+            closed(one)
+    assert one.last_round().number == newest + 1
+    params = one.root / "params.yaml"
+    params.write_text(params.read_text().replace("batch_size: 8", "batch_size: 6"))
+    git(one.root, "commit", "--quiet", "-m", "Smaller batches", "--", "params.yaml")
+    closed(one)
+    assert len(one.last_round().tasks()) == 6
+    assert verify(one) == ([], [])
+
+
+def _crash(*_: object) -> bool:
+    raise Killed
+
+
+def test_two_annotators_on_two_branches_merge_without_a_conflict(project: Fresh) -> None:
+    one = project(1)
+    git(one.root, "switch", "--quiet", "-c", "bo")
+    answer(one, "bo", only=5)
+    committed(one, "Bo's answers")
+    git(one.root, "switch", "--quiet", "main")
+    answer(one, "ann")
+    committed(one, "Ann's answers")
+    git(one.root, "merge", "--quiet", "-m", "Both", "bo")
+    closed(one)
+    assert verify(one) == ([], [])
+    assert log(one)[0].startswith("Round 2:")
+
+
+def test_two_closes_on_two_branches_conflict_and_the_documented_way_out_works(project: Fresh) -> None:
+    one = project(1)
+    git(one.root, "switch", "--quiet", "-c", "bo")
+    answer(one, "bo", label=lambda item: "ba"[int(item[-4:]) % 2])
+    closed(one)
+    git(one.root, "switch", "--quiet", "main")
+    answer(one, "ann")
+    closed(one)
+    with pytest.raises(PipelineError):
+        git(one.root, "merge", "bo")
+    for line in documented("two closes"):
+        git(one.root, *line.split()[1:]) if line.startswith("git") else Stages(one.root, str)("repro")
+    assert verify(one) == ([], [])
+    assert {path.name for path in (one.root / "data/rounds/002/answers").iterdir()} == {"ann.jsonl", "bo.jsonl"}
+    answer(one)
+    closed(one)
+    assert verify(one) == ([], [])
+
+
+def documented(name: str) -> list[str]:
+    """The commands of a code block in docs/history.md that follows the line `<!-- NAME -->`."""
+    text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
+    block = text.partition(f"<!-- {name} -->")[2].split("```")[1]
+    return [line.strip().partition("  #")[0].strip() for line in block.splitlines()[1:] if line.strip()]
+
+
+def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is_taken_back(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    closed(one, decision=Decision(stop=True, why="good enough"))
+    assert len(one.rounds()) == 2
+    assert changed_paths(one.root) == []
+    with pytest.raises(PipelineError, match="the work was stopped after round 2: good enough; take it up again"):
+        closed(one)
+    closed(one, decision=Decision(stop=False, why="a new class"))
+    assert len(one.rounds()) == 3
+    closed(one, decision=Decision(stop=True, why="no budget"))
+    assert log(one)[0] == "Stop after round 2: no budget"
+    assert changed_paths(one.root) == []
+    assert verify(one) == ([], [])

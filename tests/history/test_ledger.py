@@ -1,0 +1,194 @@
+"""What may happen to the ledger, and how `rounds verify` finds what may not."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rounds.commands import git
+from rounds.past import Fault, faults, lost
+from rounds.project import Project
+from rounds.verify import folder_md5, md5, verify
+from stages._canonical import dumps, jsonl, read_jsonl, sha256
+from stages._rounds import batch_id
+from tests.history.inprocess import answer, closed, committed, new_project, rounds_command
+
+Fresh = Callable[..., Project]
+LINES = st.lists(
+    st.binary(min_size=1, max_size=3).filter(lambda line: b"\n" not in line and b"\r" not in line), max_size=6
+)
+ANN = "data/rounds/001/answers/ann.jsonl"
+BO = "data/rounds/001/answers/bo.jsonl"
+
+
+def always(_path: str) -> bool:
+    return True
+
+
+def never(_path: str) -> bool:
+    return False
+
+
+@given(LINES, LINES)
+def test_added_lines_lose_nothing_wherever_they_stand(old: list[bytes], new: list[bytes]) -> None:
+    merged = [line for pair in zip(old, new, strict=False) for line in pair] + old[len(new) :] + new[len(old) :]
+    assert lost(b"\n".join(old), b"\n".join(merged)) == 0
+
+
+def test_the_first_line_that_is_missing_or_out_of_order_is_named() -> None:
+    assert lost(b"a\nb\nc\n", b"a\nc\nb\n") == 3
+    assert lost(b"a\n\nb\n", b"a\n") == 3
+    assert lost(b"a\n", b"") == 1
+    assert lost(b"", b"a\n") == 0
+
+
+def test_an_answer_file_may_grow_and_be_renamed_but_not_change_vanish_or_swap() -> None:
+    assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always) == []
+    assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always) == []
+    assert faults({ANN: b"1\n"}, {ANN: b"3\n"}, always) == [Fault(ANN, 1, "the row that stood here was changed")]
+    assert faults({ANN: b"1\n"}, {ANN: None}, always) == [Fault(ANN, 1, "the row that stood here was removed")]
+    swapped = faults({ANN: b"1\n", BO: b"2\n"}, {ANN: b"2\n", BO: b"1\n"}, always)
+    assert [fault.path for fault in swapped] == [ANN, BO]
+
+
+def test_a_frozen_file_may_change_only_while_nobody_answered() -> None:
+    path = "data/rounds/001/asked.jsonl"
+    assert faults({path: b"1"}, {path: b"2"}, never) == []
+    assert faults({path: b"1"}, {path: None}, always) == [Fault(path, 0, "removed after round 1 was answered")]
+    assert faults({path: None}, {path: b"2"}, always) == []
+
+
+def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+def relabel(line: str) -> str:
+    row = json.loads(line)
+    row["accept"] = ["b" if row["accept"] == ["a"] else "a"]
+    return dumps(row) + "\n"
+
+
+def redate(line: str) -> str:
+    return dumps({**json.loads(line), "_timestamp": 5}) + "\n"
+
+
+def rewritten(folder: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> None:
+    """Rewrite a batch as one would who knows the formats: rows, batch id and hashes all agree."""
+    rows = change(read_jsonl(folder / "batch.jsonl"))
+    by_id = {row["al_id"]: row for row in read_jsonl(folder / "asked.jsonl")}
+    some = next(iter(by_id.values()))
+    asked = [{**by_id.get(row["id"], {**some, "al_id": row["id"]}), "al_batch": batch_id(rows)} for row in rows]
+    (folder / "batch.jsonl").write_bytes(jsonl(rows))
+    (folder / "asked.jsonl").write_bytes(jsonl(asked))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    names = ("asked.jsonl", "batch.jsonl", "verdicts.jsonl")
+    manifest |= {"batch_id": batch_id(rows), "sha256": {name: sha256((folder / name).read_bytes()) for name in names}}
+    (folder / "manifest.json").write_text(dumps(manifest, indent=1) + "\n")
+    for path in (folder / "answers").glob("*.jsonl"):
+        path.write_bytes(jsonl({**row, "al_batch": batch_id(rows)} for row in read_jsonl(path)))
+
+
+def swap(path: Path, other: Path) -> None:
+    ours, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(ours)
+
+
+def tamper(project: Project, kind: str, rng: random.Random) -> None:
+    """Change what happened, in a round that was answered (a rewritten batch: in any)."""
+    number = rng.randint(1, 3)
+    folder, any_round = (project.rounds_folder / f"{place:03d}" for place in (number, rng.randint(1, 4)))
+    path = folder / "answers" / rng.choice(["ann.jsonl", "bo.jsonl"])
+    other = path.with_name("ann.jsonl" if path.name == "bo.jsonl" else "bo.jsonl")
+    next_round = project.rounds_folder / f"{number % 3 + 1:03d}" / "answers" / path.name
+    at = rng.randrange(len(path.read_text().splitlines()))
+    {
+        "edit": lambda: edit(path, lambda lines: [*lines[:at], relabel(lines[at]), *lines[at + 1 :]]),
+        "re-date": lambda: edit(path, lambda lines: [*lines[:at], redate(lines[at]), *lines[at + 1 :]]),
+        "delete a row": lambda: edit(path, lambda lines: lines[:at] + lines[at + 1 :]),
+        "delete a file": path.unlink,
+        "reorder": lambda: edit(path, lambda lines: [*lines[1:], lines[0]]),
+        "swap two files": lambda: swap(path, other),
+        "swap two rounds' files": lambda: swap(path, next_round),
+        "rewrite a batch": lambda: rewritten(any_round, lambda rows: [*rows[1:], rows[0]]),
+        "ask a test row": lambda: rewritten(any_round, lambda rows: [{**rows[0], "id": "row-0115"}, *rows[1:]]),
+        "remove a manifest": (folder / "manifest.json").unlink,
+        "delete a round": lambda: shutil.rmtree(folder),
+    }[kind]()
+
+
+KINDS = (
+    "edit", "re-date", "delete a row", "delete a file", "reorder", "swap two files", "swap two rounds' files",
+    "rewrite a batch", "ask a test row", "remove a manifest", "delete a round",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory: pytest.TempPathFactory, identity: None) -> Project:
+    """Three closed rounds with two annotators each, and a fourth that is open."""
+    project = new_project(tmp_path_factory.mktemp("honest"), 0)
+    for _ in range(3):
+        answer(project)
+        answer(project, "bo", only=5)
+        closed(project)
+    shutil.rmtree(project.root / "build")
+    return project
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verify_finds_every_tampering_committed_or_not(honest: Project, tmp_path: Path, kind: str) -> None:
+    rng = random.Random(kind)
+    project = Project(Path(shutil.copytree(honest.root, tmp_path / "project")))
+    base = git(project.root, "rev-parse", "HEAD").strip()
+    for attempt in range(10):
+        tamper(project, kind, rng)
+        if attempt % 2:
+            committed(project, "Nothing to see here")
+        found, _ = verify(project)
+        assert found, f"{kind}, attempt {attempt}"
+        git(project.root, "reset", "--quiet", "--hard", base)
+        git(project.root, "clean", "--quiet", "-fd")
+
+
+def test_a_violation_names_commit_file_and_line_and_verify_exits_with_1(project: Fresh) -> None:
+    one = project(1)
+    edit(one.root / ANN, lambda lines: [lines[0], relabel(lines[1]), *lines[2:]])
+    committed(one)
+    bad = git(one.root, "rev-parse", "--short=12", "HEAD").strip()
+    done = rounds_command(one, "verify")
+    assert done.returncode == 1
+    assert f"{bad}  {ANN}:2: the row that stood here was changed  [ledger]" in done.stdout
+    assert done.stderr.strip().endswith("docs/history.md for what each means")
+
+
+def test_a_round_commit_whose_lock_is_not_its_own_is_found(project: Fresh) -> None:
+    one = project(1)
+    params = one.root / "params.yaml"
+    params.write_text(params.read_text().replace("seed: 0", "seed: 1"))
+    git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")
+    found, _ = verify(one)
+    assert {violation.where for violation in found} == {"params.yaml"}
+    assert "ran with other params" in found[0].what
+
+
+def test_an_honest_history_of_renames_late_rows_corrections_and_notes_is_accepted(project: Fresh) -> None:
+    one = project(1)
+    git(one.root, "mv", ANN, ANN.replace("ann", "annette"))
+    committed(one, "Her full name")
+    (one.root / "NOTES.md").write_text("Guidelines discussed")
+    committed(one, "Notes")
+    answer(one)
+    closed(one)
+    assert verify(one) == ([], [])
+
+
+def test_folders_are_hashed_as_dvc_hashes_them() -> None:
+    listing = '[{"md5": "' + md5(b"1") + '", "relpath": "a"}, {"md5": "' + md5(b"2") + '", "relpath": "b/c"}]'
+    assert folder_md5({"b/c": md5(b"2"), "a": md5(b"1")}) == md5(listing.encode()) + ".dir"

@@ -1,0 +1,225 @@
+"""`rounds history`, `log`, `labels`, `correct` and `retract`: what was, told from git and the sources."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rounds.commands import git
+from rounds.correct import amend
+from rounds.history import life, lines_of
+from rounds.labels import COLUMNS, as_csv, as_parquet
+from rounds.log import line_of, rows
+from rounds.project import Project
+from rounds.verify import verify
+from stages._canonical import dumps, jsonl, read_json, read_jsonl, sha256
+from stages._errors import PipelineError
+from stages._rounds import batch_id
+from stages.import_labels import import_labels
+from tests.history.inprocess import answer, closed, committed, rounds_command
+
+Fresh = Callable[..., Project]
+
+
+def first_asked(project: Project, number: int = 1) -> str:
+    return str(read_jsonl(project.rounds_folder / f"{number:03d}" / "batch.jsonl")[0]["id"])
+
+
+def test_a_life_names_every_step_and_its_commit_across_a_rename_and_a_merge(project: Fresh) -> None:
+    one = project(0)
+    issued = git(one.root, "rev-parse", "HEAD").strip()
+    item = first_asked(one)
+    git(one.root, "switch", "--quiet", "-c", "side")
+    answer(one)
+    committed(one, "Answers on a branch")
+    answered = git(one.root, "rev-parse", "HEAD").strip()
+    git(one.root, "mv", "data/rounds/001/answers/ann.jsonl", "data/rounds/001/answers/moved.jsonl")
+    committed(one, "Rename")
+    git(one.root, "switch", "--quiet", "main")
+    (one.root / "README.txt").write_text("x")
+    committed(one, "Meanwhile")
+    git(one.root, "merge", "--quiet", "--no-ff", "-m", "Merge", "side")
+    closed(one)
+    amend(one, item, "a" if life(one, item)["label"] == "b" else "b", "looked again", "Cy")
+    answer(one)
+    closed(one)
+    facts = life(one, item)
+    assert facts["asked"][0] | {"commit": issued, "round": 1, "rank": 1} == facts["asked"][0]
+    told = facts["answers"][0]
+    assert (told["file"], told["line"]) == ("data/rounds/001/answers/moved.jsonl", 1)
+    assert (told["commit"], told["author"], told["annotator"], told["surface"]) == (answered, "Ann", "ann", "t")
+    assert [(row["round"], row["why"]) for row in facts["judged"]] == [(1, "votes"), (2, "override")]
+    correction = facts["corrections"][0]
+    assert (correction["by"], correction["why"], correction["was"]) == ("Cy", "looked again", told["label"])
+    assert [row["label"] for row in facts["trained"]] == [told["label"], correction["label"]]
+    text = "\n".join(lines_of(facts))
+    for part in (
+        "asked      rank 1",
+        "answered",
+        "corrected",
+        "looked again",
+        "trained on in 2 round commits",
+        answered[:8],
+    ):
+        assert part in text
+
+
+def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_curve(project: Fresh) -> None:
+    one = project(2)
+    curve = one.root / "plots" / "learning_curve.json"
+    before = [point for point in read_json(curve) if point["round"] < 3]
+    item = first_asked(one)
+    was = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}[item]
+    row = amend(one, item, "b" if was == "a" else "a", "misread", "Cy")
+    assert row == {"id": item, "label": row["label"], "was": was, "why": "misread", "by": "Cy"}
+    amend(one, "row-0100", None, "not an example", "Cy")
+    assert len(import_labels(one.rounds_folder, one.params()).rounds) == 2  # corrections alone answer no round
+    answer(one)
+    closed(one)
+    assert [point for point in read_json(curve) if point["round"] < 3] == before
+    now = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}
+    assert now[item] == row["label"]
+    assert "row-0100" not in now
+    assert verify(one) == ([], [])
+    amend(one, item, was, "it was right", "Cy")
+    with pytest.raises(PipelineError, match=f"{item}' has the label '{was}' now"):
+        amend(one, item, was, "again", "Cy")
+
+
+def test_the_last_of_several_corrections_in_a_round_holds(project: Fresh) -> None:
+    one = project(1)
+    item = first_asked(one)
+    was = life(one, item)["label"]
+    other = "b" if was == "a" else "a"
+    amend(one, item, other, "hm", "Cy")
+    amend(one, item, None, "hm, hm", "Di")
+    amend(one, item, other, "no, really", "Cy")
+    answer(one)
+    closed(one)
+    now = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}
+    assert now[item] == other
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("row-9999", "a", "x"), "'row-9999' has no label and was never asked"),
+        (("row-0101", "bb", "x"), "LABEL: label 'bb' is not in params.labels (did you mean 'b'?)"),
+        (("row-0101", "a", " "), "--why: no reason given; say in a few words what was wrong"),
+    ],
+)
+def test_a_correction_that_makes_no_sense_is_refused_in_one_line(
+    project: Fresh, words: tuple[str, str, str], said: str
+) -> None:
+    with pytest.raises(PipelineError) as error:
+        amend(project(0), *words, by="Cy")
+    assert said in str(error.value)
+
+
+def test_without_an_open_round_a_correction_says_what_to_do(project: Fresh) -> None:
+    one = project(0)
+    answer(one, only=3)
+    closed(one, partial=True)
+    one.last_round().closed_early.write_text("{}")
+    with pytest.raises(PipelineError, match=r"no round is open, .*; run `rounds close`, which issues the next batch"):
+        amend(one, "row-0101", "a", "x", "Cy")
+
+
+def test_a_bad_correction_row_is_named_by_file_and_line(project: Fresh) -> None:
+    one = project(0)
+    answer(one)
+    one.last_round().corrections.write_text('\n{"id": "row-0101", "label": 1, "why": "x", "by": "y"}\n')
+    with pytest.raises(PipelineError, match=r"001/corrections.jsonl:2: a correction is"):
+        closed(one)
+
+
+def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh) -> None:
+    one = project(2)
+    told = rows(one)
+    assert [row["round"] for row in told] == [0, 1, 2]
+    assert told[0]["labels"] == 12
+    assert told[2]["labels"] == read_json(one.root / "metrics" / "gate.json")["accepted"]
+    assert all(row["active"]["then"] == row["active"]["now"] for row in told)
+    assert told[2]["commit"] == git(one.root, "rev-parse", "HEAD").strip()
+    moved = {**told[1], "active": {"labels": 1, "then": 0.5, "now": 0.75}}
+    assert "0.500   0.750" in line_of(moved)
+    done = rounds_command(one, "log", "--json")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == told
+
+
+def test_labels_as_csv_are_safe_for_spreadsheets() -> None:
+    row = dict.fromkeys(COLUMNS) | {
+        "id": "=1+1",
+        "label": "@x",
+        "arms": ["active", "control"],
+        "annotators": [],
+        "round": 3,
+    }
+    told = next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))
+    assert (told["id"], told["label"], told["arms"], told["round"]) == ("'=1+1", "'@x", "active; control", "3")
+    assert next(csv.DictReader(io.StringIO(as_csv([row], raw=True).decode())))["id"] == "=1+1"
+    assert as_parquet([row]).startswith(b"PAR1")
+
+
+def fabricate(folder: Path, rounds: int, size: int) -> Project:
+    """A repository with many rounds, written by git fast-import: no pipeline ran."""
+    folder.mkdir()
+    root = Path(__file__).parents[2]
+    params = (root / "params.yaml").read_text().replace("data/demo/seed.csv", "data/none.csv")
+    options = [{"id": label, "text": label} for label in "0123456789"]
+    stream: list[bytes] = []
+
+    def commit(number: int, files: dict[str, bytes]) -> None:
+        stream.append(b"commit refs/heads/main\ncommitter Ann <a@b.c> %d +0000\ndata 0\n" % (1_700_000_000 + number))
+        for name, data in files.items():
+            stream.append(b"M 644 inline %s\ndata %d\n%s\n" % (name.encode(), len(data), data))
+
+    base = {
+        name: (root / name).read_bytes()
+        for name in ("dvc.yaml", "data/none.csv", "stages/query.py", "rounds/__main__.py")
+    }
+    commit(0, base | {"params.yaml": params.encode()})
+    answers: dict[str, bytes] = {}
+    for number in range(1, rounds + 1):
+        ids = [f"n{number:03d}-{place:04d}" for place in range(size)]
+        facts = {"arms": ["active"], "round": number, "score": 0.5, "strategy": "auto", "reason": "far from all labels"}
+        batch = [{**facts, "id": item, "sha": sha256(item), "rank": place} for place, item in enumerate(ids, 1)]
+        name = batch_id(batch)
+        asked = [
+            {"al_id": item, "al_batch": name, "text": f"Some text of {item}, as long as texts are", "options": options}
+            for item in ids
+        ]
+        here = f"data/rounds/{number:03d}"
+        frozen = {"asked.jsonl": jsonl(asked), "batch.jsonl": jsonl(batch), "verdicts.jsonl": b""}
+        manifest = {"batch_id": name, "rows": size, "sha256": {file: sha256(data) for file, data in frozen.items()}}
+        files = {f"{here}/{file}": data for file, data in frozen.items()} | {
+            f"{here}/manifest.json": dumps(manifest).encode()
+        }
+        commit(number, files | answers | {"dvc.lock": b"n: %d\n" % number})
+        said = {"al_batch": name, "accept": ["7"], "options": [], "answer": "accept", "_annotator_id": "x-ann"}
+        told = [{**said, "al_id": item, "_timestamp": place} for place, item in enumerate(ids)]
+        answers = {f"{here}/answers/ann.jsonl": jsonl(told)}
+    commit(rounds + 1, answers)
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=folder, input=b"".join(stream), check=True)
+    subprocess.run(["git", "reset", "-q", "--hard"], cwd=folder, check=True)
+    return Project(folder)
+
+
+def test_the_life_of_one_of_10_000_labels_in_100_rounds_is_told_at_once(tmp_path: Path) -> None:
+    project = fabricate(tmp_path / "long", 100, 100)
+    started = time.process_time()
+    facts = life(project, "n050-0050")
+    used = time.process_time() - started
+    assert facts["label"] == "7"
+    assert facts["answers"][0]["line"] == 51
+    assert facts["asked"][0]["rank"] == 51
+    assert len(facts["trained"]) == 50
+    assert used < 1.0

@@ -1,0 +1,97 @@
+"""A small labelling history over two blobs per class, made in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages._identity import order_keys
+from stages._params import Params
+from stages._store import Index
+from stages.validate import History, Proof, prove
+
+CLASSES = 3
+UNKNOWN = {"verdict": "unknown", "trusted": False, "fitted": True, "why": "too few"}
+
+
+@dataclass(frozen=True)
+class World:
+    """Examples with known classes: pool, seed and test, and the params that describe them."""
+
+    index: Index
+    matrix: Any
+    truth: Any
+    params: Params
+
+    def label(self, item: str) -> str:
+        return self.params.labels[self.truth[self.index.row_of[item]]]
+
+    def prove(self, history: History, *, test: bool = True, answers: int = 0) -> Proof:
+        truth = self.truth[self.index.rows("test")] if test else np.empty(0, dtype=np.intp)
+        geometry = self.matrix / np.sqrt((self.matrix**2).sum(axis=1).mean())
+        shipped = np.eye(CLASSES)[np.zeros(len(truth), dtype=np.intp)]
+        space = geometry.astype(np.float32)
+        return prove(history, self.index, self.matrix, space, truth, shipped, UNKNOWN, answers, self.params)
+
+
+def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:
+    rng = np.random.default_rng(seed)
+    sizes = {"pool": pool, "seed": 12, "test": test}
+    split = [name for name, count in sizes.items() for _ in range(count)]
+    ids = [f"{name}-{number:04d}" for name, count in sizes.items() for number in range(count)]
+    truth = rng.integers(0, CLASSES, len(ids)).astype(np.intp)
+    centres = rng.normal(size=(CLASSES, 8))
+    matrix = (centres[truth] + rng.normal(size=(len(ids), 8))).astype(np.float32)
+    index = Index(ids, [f"sha-{item}" for item in ids], split, list(range(len(ids))))
+    params = Params.model_validate(
+        {
+            "seed": seed,
+            "labels": ["a", "b", "c"],
+            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
+            "features": {"kind": "numeric", "vectors": "v"},
+            "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
+            "validate": {"bootstrap": 100},
+            "query": {"batch_size": 20},
+        }
+    )
+    return World(index, matrix, truth, params)
+
+
+def make_history(world: World, rounds: int, active: int = 16, control: int = 4) -> History:
+    """Rounds in which `active` rows were asked in the order of their ids, and `control` rows along the permutation."""
+    pool = world.index.ids[world.index.rows("pool")]
+    seeds = world.index.ids[world.index.rows("seed")]
+    walk = [pool[place] for place in np.argsort(order_keys(world.params.seed, pool))]
+    chosen, drawn = iter(pool), iter(walk)
+    asked: dict[str, dict[str, Any]] = {}
+    for number in range(1, rounds + 1):
+        for arm, source, count in (("active", chosen, active), ("control", drawn, control)):
+            taken = 0
+            while taken < count:
+                item = next(source)
+                if item not in asked:
+                    asked[item] = {
+                        "round": number,
+                        "rank": taken + 1 + 100 * (arm == "control"),
+                        "id": item,
+                        "arms": [arm],
+                    }
+                    taken += 1
+    known = [{"id": item, "from_round": 0, "to_round": None, "label": world.label(item)} for item in seeds]
+    known += [
+        {"id": item, "from_round": row["round"], "to_round": None, "label": world.label(item)}
+        for item, row in asked.items()
+    ]
+    events = [
+        {"id": item, "round": row["round"], "annotator": "ann", "at": 3.0 * place}
+        for place, (item, row) in enumerate(asked.items())
+    ]
+    return History(list(asked.values()), known, events, [0] * (rounds + 1), frozenset(seeds), rounds)
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    return make_world()

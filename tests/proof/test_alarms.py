@@ -1,0 +1,116 @@
+"""Each alarm once ringing and once silent, and never silent for want of evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stages._alarms import CHECKS, Evidence, alarms, held
+
+
+def arm(name: str, accuracy: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"arm": name, "round": number, "labels": 50 + 40 * number, "accuracy": value, "high": value + 0.02}
+        for number, value in enumerate(accuracy)
+    ]
+
+
+def recall(label: str, values: list[float], support: int = 30) -> list[dict[str, Any]]:
+    return [
+        {"arm": "active", "round": number, "class": label, "recall": value, "high": value + 0.1, "support": support}
+        for number, value in enumerate(values)
+    ]
+
+
+GOOD = Evidence(
+    rounds=3,
+    gap={"labels": 90, "active_minus_random": 0.05, "low": 0.02, "high": 0.08},
+    saving={"labels": 90, "saved": 30.0, "low": 10.0, "high": 40.0},
+    control=40,
+    curve=arm("active", [0.7, 0.8, 0.85, 0.9]),
+    recall=recall("a", [0.9, 0.9, 0.9, 0.9]) + recall("b", [0.2, 0.4, 0.6, 0.8], support=5),
+    redundancy=[{"round": 3, "asked": 40, "near_duplicates": 1, "share": 0.025}],
+    doubts=[3, 2, 2, 1],
+    calibration={"verdict": "trusted", "why": "the gap is small"},
+    labels_of={"a": 50, "b": 10},
+    leaked=0.0,
+    recall_floor=0.6,
+)
+BAD = {
+    "V001": {"gap": {"labels": 90, "active_minus_random": 0.0, "low": -0.03, "high": 0.03},
+             "saving": {"labels": 90, "saved": 0.0, "low": -20.0, "high": 20.0}},
+    "V002": {"curve": arm("active", [0.7, 0.86, 0.85, 0.85]), "doubts": [1, 2, 6, 9]},
+    "V003": {"redundancy": [{"round": 3, "asked": 40, "near_duplicates": 20, "share": 0.5}]},
+    "V004": {"recall": recall("b", [0.1, 0.1, 0.12, 0.1], support=5)},
+    "V005": {"calibration": {"verdict": "lying", "why": "the gap is .3"}},
+    "V007": {"leaked": 0.04},
+    "V008": {"labels_of": {"a": 50, "b": 0}},
+    "V009": {"control": 12},
+}  # fmt: skip
+
+
+def codes(evidence: Evidence) -> list[str]:
+    return [row["code"] for row in alarms(evidence)[0]]
+
+
+def test_a_healthy_project_raises_nothing_and_leaves_nothing_open() -> None:
+    assert alarms(GOOD) == ([], [])
+
+
+@pytest.mark.parametrize("code", sorted(CHECKS))
+def test_each_alarm_rings_for_its_failure_alone(code: str) -> None:
+    assert codes(replace(GOOD, **BAD[code])) == [code]
+
+
+@pytest.mark.parametrize("code", sorted(CHECKS))
+def test_an_alarm_names_what_was_seen_and_what_to_do(code: str) -> None:
+    (row,) = alarms(replace(GOOD, **BAD[code]))[0]
+    assert row["title"]
+    assert any(letter.isdigit() for letter in row["seen"])
+    assert row["do"]
+
+
+def test_a_gap_that_covers_zero_is_no_alarm_while_labels_are_surely_saved() -> None:
+    evidence = replace(GOOD, gap=BAD["V001"]["gap"])
+    assert codes(evidence) == []
+
+
+def test_a_small_control_arm_is_told_instead_of_a_verdict_on_the_strategy() -> None:
+    evidence = replace(GOOD, **BAD["V001"], control=12)
+    raised, open_ = alarms(evidence)
+    assert [row["code"] for row in raised] == ["V009"]
+    assert [(row["code"], row["why"]) for row in open_] == [("V001", "the control arm is too small to tell")]
+
+
+def test_a_wide_gap_that_covers_zero_means_a_small_control_arm() -> None:
+    wide = {"labels": 90, "active_minus_random": 0.0, "low": -0.08, "high": 0.08}
+    assert codes(replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])) == ["V009"]
+
+
+def test_flags_that_rise_with_accuracy_and_stalls_without_flags_are_no_alarm() -> None:
+    assert codes(replace(GOOD, doubts=[1, 2, 6, 9])) == []
+    assert codes(replace(GOOD, curve=arm("active", [0.7, 0.86, 0.85, 0.85]))) == []
+
+
+def test_a_rare_class_is_no_alarm_while_accuracy_does_not_rise() -> None:
+    assert codes(replace(GOOD, **BAD["V004"], curve=arm("active", [0.9, 0.9, 0.9, 0.91]))) == []
+
+
+def test_checks_that_cannot_be_judged_say_so() -> None:
+    unknown = {"verdict": "unknown", "why": "49 labels, 100 are needed to judge"}
+    none = {"labels": 50, "active_minus_random": None, "low": None, "high": None}
+    evidence = replace(
+        GOOD, rounds=0, gap=none, curve=GOOD.curve[:1], redundancy=[], doubts=[3], calibration=unknown, leaked=None
+    )
+    raised, open_ = alarms(evidence)
+    assert raised == []
+    assert {row["code"] for row in open_} == set(CHECKS)
+
+
+def test_a_held_round_is_an_alarm_and_an_accepted_one_is_not() -> None:
+    found = held({"held": "held, 3 of 40 answered"})
+    assert found is not None
+    assert found["code"] == "V006"
+    assert held({"held": None}) is None

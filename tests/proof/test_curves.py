@@ -1,0 +1,106 @@
+"""Estimates from learning curves: hand-computed cases and laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages._curves import Arms, gap_and_saving, labels_to_reach, next_labels, seconds_per_id, spread_of_draws
+
+LABELS = np.array([50.0, 100.0, 200.0])
+
+
+@pytest.mark.parametrize(
+    ("target", "labels"), [(0.4, 50.0), (0.5, 50.0), (0.6, 75.0), (0.75, 150.0), (0.8, 200.0), (0.81, np.inf)]
+)
+def test_labels_to_reach_an_accuracy_are_read_off_the_curve(target: float, labels: float) -> None:
+    assert labels_to_reach(LABELS, np.array([0.5, 0.7, 0.8]), target) == pytest.approx(labels)
+
+
+def test_a_dip_in_the_curve_is_smoothed_before_reading() -> None:
+    # .9 and .7 become .8, .8: reached where the rise to .8 ends
+    assert labels_to_reach(LABELS, np.array([0.5, 0.9, 0.7]), 0.8) == pytest.approx(100)
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(0, 0.2))
+def test_a_higher_accuracy_never_needs_fewer_labels(curve: list[float], target: float, more: float) -> None:
+    accuracy = np.array(curve)
+    assert labels_to_reach(LABELS, accuracy, target) <= labels_to_reach(LABELS, accuracy, target + more)
+
+
+def test_the_inverse_power_law_is_found_again_and_its_gain_foretold() -> None:
+    labels = np.array([50.0, 100, 150, 200, 250, 300])
+    told = next_labels(labels, 0.95 - 2 * labels**-0.6, 100)
+    truth = 2 * (300**-0.6 - 400**-0.6)
+    assert told is not None
+    assert told["gain"] == pytest.approx(truth, rel=0.05)
+    assert told["low"] <= truth <= told["high"]
+
+
+def test_extrapolation_needs_four_points_and_never_promises_more_than_perfection() -> None:
+    assert next_labels(LABELS, np.array([0.5, 0.6, 0.7]), 100) is None
+    told = next_labels(np.array([10.0, 20, 30, 40]), np.array([0.7, 0.8, 0.9, 0.99]), 1000)
+    assert told is not None
+    assert told["high"] <= 0.01 + 1e-9
+
+
+def test_the_spread_of_draws_is_that_of_means_less_what_rows_explain() -> None:
+    # means .5 and -.5, no residual: variance .5
+    assert spread_of_draws(np.array([[0.5, 0.5], [-0.5, -0.5]])) == pytest.approx(np.sqrt(0.5))
+    # both means 0, all of it residual
+    assert spread_of_draws(np.array([[1.0, -1.0], [-1.0, 1.0]])) == 0.0
+
+
+def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> Arms:
+    """Two arms with such accuracies; the active curve rises from .5 at 50 labels to `active` at 100 and 200."""
+    right = [np.arange(rows) < share * rows for share in (0.5, active, active)]
+    halves = np.tile([[spread], [-spread]], (5, rows)) + 0.0
+    return Arms(LABELS, np.array(right), np.arange(rows) < random * rows, right[1], 100, halves)
+
+
+def test_equal_arms_have_no_gap_and_save_nothing() -> None:
+    gap, saving = gap_and_saving(arms(0.8, 0.8), 200, 0)
+    assert gap == {"active_minus_random": 0.0, "low": 0.0, "high": 0.0}
+    assert saving["saved"] == pytest.approx(0)
+
+
+def test_a_better_active_arm_saves_labels_within_an_interval() -> None:
+    gap, saving = gap_and_saving(arms(0.8, 0.65), 500, 0)
+    assert gap["active_minus_random"] == pytest.approx(0.15)
+    assert 0 < gap["low"] < 0.15 < gap["high"]
+    assert saving["saved"] == pytest.approx(25)
+    assert saving["low"] < 25 < saving["high"]
+
+
+def test_a_saving_that_the_curve_cannot_show_is_not_a_number() -> None:
+    _, saving = gap_and_saving(arms(0.7, 0.8), 200, 0)
+    assert not np.isfinite(saving["saved"])
+    assert not np.isfinite(saving["low"])
+
+
+def test_chance_in_the_labels_widens_the_interval() -> None:
+    narrow, wide = (gap_and_saving(arms(0.8, 0.7, spread=spread), 500, 0)[0] for spread in (0.0, 0.05))
+    assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
+
+
+def event(item: str, at: float | None, annotator: str = "ann", number: int = 1) -> dict[str, object]:
+    return {"id": item, "at": at, "annotator": annotator, "round": number}
+
+
+def test_an_answer_costs_the_time_since_the_last_and_pauses_count_as_usual() -> None:
+    events = [
+        event("a", 0),
+        event("b", 4),
+        event("c", 10),
+        event("d", 5000),
+        event("a", 7000, "bo"),
+        event("b", 7008, "bo"),
+    ]
+    # known gaps 4, 6, 8: usual 6; a first answer and a pause cost that
+    assert seconds_per_id(events) == {"a": 12, "b": 12, "c": 6, "d": 6}
+
+
+def test_without_timestamps_there_is_no_cost() -> None:
+    assert seconds_per_id([event("a", None), event("b", None)]) == {}

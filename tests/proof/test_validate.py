@@ -1,0 +1,170 @@
+"""validate as a whole: both arms, the same labels learnt once, old points that never move."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages._canonical import dumps
+from stages.validate import Refits, half, judge_on_control, points, stop_set
+from tests.proof.conftest import World, make_history
+
+
+@pytest.mark.parametrize(("rounds", "most", "expected"), [(0, 20, [0]), (3, 20, [0, 1, 2, 3]), (1, 2, [0, 1])])
+def test_every_round_is_a_point_while_they_are_few(rounds: int, most: int, expected: list[int]) -> None:
+    assert points(rounds, most) == expected
+
+
+@pytest.mark.parametrize("most", [2, 6, 20])
+@pytest.mark.parametrize("rounds", [25, 100])
+def test_many_rounds_are_thinned_but_the_first_and_the_last_ones_stay(rounds: int, most: int) -> None:
+    found = points(rounds, most)
+    assert len(found) <= most
+    assert found[0] == 0
+    assert found[-min(5, most - 1) :] == list(range(rounds + 1 - min(5, most - 1), rounds + 1))
+
+
+def test_the_curve_has_a_point_per_arm_and_round_with_intervals_and_minutes(world: World) -> None:
+    proof = world.prove(make_history(world, 2))
+    assert [(row["arm"], row["round"], row["labels"]) for row in proof.curve] == [
+        ("active", 0, 12), ("random", 0, 12), ("active", 1, 28), ("random", 1, 16),
+        ("active", 2, 44), ("random", 2, 20),
+    ]  # fmt: skip
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in proof.curve)
+    assert all(0 <= row["ece"] <= 1 and row["log_loss"] >= 0 for row in proof.curve)
+    assert proof.curve[2]["minutes"] == pytest.approx(16 * 3 / 60)
+    assert proof.facts["judged_on"] == "test set"
+    assert {row["class"] for row in proof.recall} == {"a", "b", "c"}
+    assert all("precision" in row and "recall" in row for row in proof.recall)
+
+
+def test_twice_gives_the_same_bytes_and_the_order_of_rows_does_not_matter(world: World) -> None:
+    history = make_history(world, 2)
+    turned = replace(history, asked=history.asked[::-1], known=history.known[::-1])
+    first, second, third = (dumps(vars(world.prove(one))) for one in (history, history, turned))
+    assert first == second == third
+
+
+def test_old_points_never_move_when_rounds_are_added_or_labels_corrected(world: World) -> None:
+    history = make_history(world, 3)
+    wrong = [
+        {**history.known[-1], "to_round": 3, "label": "a"},
+        {**history.known[-1], "from_round": 3, "label": world.label(history.known[-1]["id"])},
+    ]
+    later = world.prove(replace(history, known=history.known[:-1] + wrong))
+    earlier = world.prove(make_history(world, 2))
+    keep = [row for row in later.curve if row["round"] <= 2]
+    assert keep == earlier.curve
+    assert [row for row in later.stopping if row["round"] <= 2] == earlier.stopping
+
+
+def test_the_same_labels_are_learnt_once_whatever_their_order(world: World) -> None:
+    refits = Refits(world.index, world.matrix, np.arange(len(world.index.ids)), world.params)
+    labelled = {item: int(world.truth[world.index.row_of[item]]) for item in world.index.ids[:30]}
+    first = refits(labelled, np.array([200, 3]))
+    second = refits(dict(reversed(labelled.items())), np.array([200, 3]))
+    assert refits.fits == 1
+    assert np.array_equal(first, second)
+    assert first.sum(axis=1) == pytest.approx([1, 1])
+
+
+def test_arms_that_hold_the_same_labels_share_their_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt: list[Any] = []
+    import stages.validate as stage
+
+    honest = stage.fit
+    monkeypatch.setattr(stage, "fit", lambda *given: (learnt.append(given[1].tobytes()), honest(*given))[1])
+    world.prove(make_history(world, 3))
+    assert len(learnt) == len(set(learnt))
+
+
+def test_without_a_test_set_both_arms_are_judged_on_the_control_arm_and_it_says_so(world: World) -> None:
+    proof = world.prove(make_history(world, 3, control=12), test=False)
+    assert proof.facts["judged_on"] == "control arm, cross-validated"
+    assert {row["round"] for row in proof.curve} == {2, 3}
+    assert proof.facts["difference"]["active_minus_random"] is not None
+
+
+def test_no_label_of_the_control_arm_is_predicted_by_a_model_that_learnt_it(world: World) -> None:
+    history = make_history(world, 3, control=12)
+    seen: list[tuple[set[str], set[int]]] = []
+
+    class Watched(Refits):
+        def __call__(self, labelled: dict[str, int], rows: Any) -> Any:
+            seen.append((set(labelled), set(rows.tolist())))
+            return super().__call__(labelled, rows)
+
+    refits = Watched(world.index, world.matrix, np.arange(len(world.index.ids)), world.params)
+    judge = judge_on_control(refits, history)
+    for name in ("active", "random"):
+        assert judge(history.arm(name, 3, world.params.labels, world.params.seed), 3) is not None
+    assert seen
+    for learnt, rows in seen:
+        assert not {world.index.row_of[item] for item in learnt} & rows
+
+
+def test_cross_validated_arms_learn_from_equally_many_labels(world: World) -> None:
+    history = make_history(world, 3, control=12)
+    sizes: dict[str, list[int]] = {"active": [], "random": []}
+    for name, found in sizes.items():
+
+        class Watched(Refits):
+            def __call__(self, labelled: dict[str, int], rows: Any, found: list[int] = found) -> Any:
+                found.append(len(labelled))
+                return super().__call__(labelled, rows)
+
+        judge = judge_on_control(
+            Watched(world.index, world.matrix, np.arange(len(world.index.ids)), world.params), history
+        )
+        arm = history.arm(name, 3, world.params.labels, world.params.seed)
+        judge(dict(list(arm.items())[:40]), 3)
+    assert max(abs(a - b) for a, b in zip(sorted(sizes["active"]), sorted(sizes["random"]), strict=True)) <= 2
+
+
+def test_before_the_first_round_there_is_a_point_and_no_verdict(world: World) -> None:
+    facts = world.prove(make_history(world, 0)).facts
+    assert facts["difference"] == {"labels": 12, "active_minus_random": None, "low": None, "high": None}
+    assert facts["saving"]["saved"] is None
+    assert facts["next_100"] is None
+    assert facts["stopping"]["advice"] == "not yet known"
+    assert facts["alarms"] == []
+
+
+def test_a_project_without_labels_is_judged_not_at_all(world: World) -> None:
+    history = replace(make_history(world, 0), known=[])
+    facts = world.prove(history).facts
+    assert facts["active"] is None
+    assert facts["random"] is None
+
+
+def test_the_stop_set_is_pool_rows_that_the_control_arm_reaches_last(world: World) -> None:
+    sample = stop_set(world.index, 0)
+    assert set(sample.tolist()) == set(range(240))
+    first = make_history(world, 1, control=5).control(1, 0)
+    assert not {world.index.row_of[item] for item in first} & set(sample[-100:].tolist())
+
+
+def test_halves_keep_the_seed_and_treat_shared_labels_alike() -> None:
+    left, right = ({"s": 0, **{f"{name}{n}": 0 for n in range(10)}} for name in ("x", "x"))
+    assert half(left, frozenset("s"), 1) == half(right, frozenset("s"), 1)
+    assert len(half(left, frozenset("s"), 1)) == 6
+    assert "s" in half(left, frozenset("s"), 1)
+    assert half(left, frozenset("s"), 1) != half(left, frozenset("s"), 2)
+
+
+def test_the_budget_of_the_params_reaches_the_panel(world: World) -> None:
+    query = world.params.query.model_copy(update={"budget": 40})
+    tight = replace(world, params=world.params.model_copy(update={"query": query}))
+    assert tight.prove(make_history(world, 2), answers=40).facts["stopping"]["why"] == "the budget is spent"
+
+
+def test_the_shipped_model_is_judged_and_its_confusions_are_counted(world: World) -> None:
+    proof = world.prove(make_history(world, 1))  # the stand-in model says "a" to everything
+    truth = world.truth[world.index.rows("test")]
+    assert proof.facts["shipped"]["accuracy"] == pytest.approx((truth == 0).mean())
+    assert [(row["actual"], row["predicted"], row["count"]) for row in proof.confusion] == [
+        (label, "a", int((truth == place).sum())) for place, label in enumerate("abc")
+    ]

@@ -1,0 +1,286 @@
+"""The error model and the other findings, on data whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages._params import Params
+from stages._quality import (
+    cleanlab_issues,
+    doubt,
+    doubts,
+    duplicate_groups,
+    forest_view,
+    judge,
+    nearest_similarity,
+    neighbour_view,
+    neighbours,
+    order_p_value,
+    outliers,
+    pooled,
+    relabel_or_new,
+    reviewed_shift,
+    shifted,
+    with_annotators,
+)
+
+
+def params(classes: int = 2, **gate: object) -> Params:
+    return Params.model_validate({
+        "seed": 7, "labels": [f"c{number}" for number in range(classes)],
+        "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
+        "features": {"kind": "numeric", "vectors": "v"},
+        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
+        "gate": gate,
+    })  # fmt: skip
+
+
+def blobs(n: int, classes: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (n, 2) around well-parted centres, their classes, and labels of which a share is wrong, evenly."""
+    draw = np.random.default_rng(seed)
+    truth = np.arange(n) % classes
+    angle = 2 * np.pi * truth / classes
+    points = np.column_stack([np.cos(angle), np.sin(angle)]) + draw.normal(0, 0.15, (n, 2))
+    labels = truth.copy()
+    wrong = draw.permutation(n)[: int(noise * n)]
+    labels[wrong] = (truth[wrong] + draw.integers(1, classes, len(wrong))) % classes
+    return points.astype(np.float32), truth, labels.astype(np.intp)
+
+
+def judged(points: np.ndarray, labels: np.ndarray, classes: int, **gate: object):
+    ids = [f"r{row}" for row in range(len(labels))]
+    return judge(points, points, labels, ids, ids, params(classes, **gate))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.4])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_planted_mistakes_between_well_parted_classes_are_found_and_their_share_estimated(
+    noise: float, classes: int
+) -> None:
+    points, truth, labels = blobs(400, classes, noise)
+    found = judged(points, labels, classes).doubts
+    bad = labels != truth
+    flagged = found.error >= 0.4
+    assert (flagged & bad).sum() >= 0.93 * bad.sum()
+    assert (flagged & ~bad).sum() <= 0.05 * bad.sum()
+    assert found.noise == pytest.approx(noise, abs=0.05)
+    assert (found.suggested == truth)[bad].mean() > 0.95
+
+
+def test_clean_labels_are_left_alone() -> None:
+    points, _, labels = blobs(400, 4, 0.0)
+    assert (judged(points, labels, 4).doubts.error >= 0.4).sum() == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_that_no_model_can_explain_are_not_judged(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    points, labels = draw.normal(size=(300, 2)).astype(np.float32), draw.integers(0, 2, 300).astype(np.intp)
+    assert not judged(points, labels, 2).doubts.judged.any()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 10, 19])
+def test_too_few_labels_are_not_judged(n: int) -> None:
+    points, _, labels = blobs(n, 2, 0.0)
+    found = judged(points, labels, 2).doubts
+    assert not found.judged.any()
+    assert not found.error.any()
+    assert np.array_equal(found.suggested, labels)
+
+
+def test_a_class_with_one_example_is_not_judged_and_does_not_disturb_the_others() -> None:
+    points, _, labels = blobs(100, 2, 0.0)
+    labels[3] = 2
+    found = judged(points, labels, 3).doubts
+    assert not found.judged[3]
+    assert found.judged.sum() == 99
+
+
+def test_one_class_alone_is_not_judged() -> None:
+    points, _, _ = blobs(50, 2, 0.0)
+    assert not judged(points, np.zeros(50, dtype=np.intp), 2).doubts.judged.any()
+
+
+def test_a_hundred_and_fifty_classes_are_judged() -> None:
+    draw = np.random.default_rng(0)
+    truth = np.arange(1500) % 150
+    points = (draw.normal(size=(150, 20))[truth] * 3 + draw.normal(size=(1500, 20))).astype(np.float32)
+    scores = -((points[:, None, :] - (np.array([points[truth == c].mean(axis=0) for c in range(150)]))[None]) ** 2).sum(
+        2
+    )
+    labels = truth.copy()
+    labels[:75] = (labels[:75] + 1) % 150
+    found = doubts(pooled([scores.astype(np.float64)], labels), labels, 5)
+    assert (found.error[:75] >= 0.4).mean() > 0.9
+    assert (found.error[75:] >= 0.4).mean() < 0.02
+
+
+def test_copies_with_different_labels_are_doubted_by_the_share_that_contradicts_them() -> None:
+    points, _, labels = blobs(60, 2, 0.0)
+    points[1], points[3] = points[0], points[0]
+    labels[:4] = [0, 0, 1, 1]  # rows 0, 1 and 3 are one example; row 3 says otherwise
+    ids = [f"r{row}" for row in range(60)]
+    sha = ["x", "x", "r2", "x", *ids[4:]]
+    found = judge(points, points, labels, ids, sha, params(2))
+    assert found.conflict.tolist()[:4] == [True, True, False, True]
+    assert found.doubts.error[3] >= 2 / 3
+    assert len({int(found.duplicates[row]) for row in (0, 1, 3)}) == 1
+    assert found.duplicates[0] >= 0
+
+
+def test_a_copied_mistake_does_not_vouch_for_itself() -> None:
+    points, _, labels = blobs(100, 2, 0.0)
+    points[:10] = points[0]
+    labels[:10] = 1  # ten copies of one example of class 0
+    ids = [f"r{row}" for row in range(100)]
+    found = judge(points, points, labels, ids, ["x"] * 10 + ids[10:], params(2))
+    assert (found.doubts.error[:10] >= 0.4).all()
+
+
+def test_neighbours_are_exact_and_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+    squared = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    expected = np.argsort(squared, axis=1)[:, :7]
+    assert np.array_equal(neighbours(points, 7).rows, expected)
+    monkeypatch.setattr("stages._quality.BLOCK", 200 * 16)
+    assert np.array_equal(neighbours(points, 7).rows, expected)
+    assert neighbours(points[:3], 7).rows.shape == (3, 2)
+    assert neighbours(points[:0], 7).rows.shape == (0, 0)
+
+
+def test_a_far_row_is_an_outlier_and_near_rows_share_a_group() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    points[0] = 40
+    points[1] = points[2] + 1e-4
+    near = neighbours(points)
+    assert outliers(near).argmax() == 0
+    assert outliers(near)[0] > 3
+    group = duplicate_groups(near, 0.999)
+    assert group[1] == group[2]
+    assert np.bincount(group).max() == 2
+
+
+def test_views_never_look_at_the_label_they_are_about() -> None:
+    points, _, labels = blobs(80, 2, 0.0)
+    other = labels.copy()
+    other[5] = 1 - other[5]
+    near = neighbours(points)
+    mine = [neighbour_view(near, each, 2)[5] - np.log(np.bincount(each) / 80 + 1e-9) for each in (labels, other)]
+    assert np.allclose(mine[0], mine[1], atol=0.5)
+    assert neighbour_view(near, other, 2)[5].argmax() == labels[5]
+    assert forest_view(points, other, 2, 0)[5].argmax() == labels[5]
+
+
+def test_rows_in_an_order_that_matters_are_told_from_shuffled_ones() -> None:
+    points, truth, _ = blobs(200, 4, 0.0)
+    in_order = points[np.argsort(truth, kind="stable")]
+    assert order_p_value(neighbours(in_order), 0) == pytest.approx(0.01)
+    assert order_p_value(neighbours(points[np.random.default_rng(5).permutation(200)]), 0) > 0.05
+    assert order_p_value(neighbours(points[:10]), 0) is None
+
+
+def test_nearest_similarity_is_one_for_a_copy_and_minus_infinity_without_others() -> None:
+    points = np.eye(4, dtype=np.float32)
+    assert nearest_similarity(points[:2], points[1:]) == pytest.approx([0.0, 1.0])
+    assert np.isneginf(nearest_similarity(points, points[:0])).all()
+
+
+@given(st.lists(st.tuples(st.floats(0.02, 0.98), st.booleans()), max_size=30))
+@settings(deadline=None)
+def test_confirmations_never_raise_and_contradictions_never_lower_the_correction(
+    ends: list[tuple[float, bool]],
+) -> None:
+    scores, wrong = np.array([s for s, _ in ends]), np.array([w for _, w in ends], dtype=bool)
+    now = reviewed_shift(scores, wrong)
+    assert reviewed_shift(np.append(scores, 0.7), np.append(wrong, True)) >= now - 1e-6
+    assert reviewed_shift(np.append(scores, 0.7), np.append(wrong, False)) <= now + 1e-6
+
+
+def test_a_correction_keeps_the_ranking_and_the_ends() -> None:
+    assert reviewed_shift(np.zeros(0), np.zeros(0, dtype=bool)) == 0
+    moved = shifted(np.array([0.0, 0.2, 0.8, 1.0]), -1.0)
+    assert moved[0] == 0
+    assert moved[3] == 1
+    assert 0 < moved[1] < 0.2 < moved[2] < 0.8
+
+
+@pytest.mark.parametrize(("policy", "count"), [("threshold", 20), ("budget", 4), ("cleanlab", 20)])
+def test_each_policy_sets_aside_the_most_doubtful_labels(policy: str, count: int) -> None:
+    points, truth, labels = blobs(200, 2, 0.1)
+    rules = params(2, policy=policy)
+    ids = [f"r{row}" for row in range(200)]
+    found = judge(points, points, labels, ids, ids, rules)
+    chosen = doubt(found, found.doubts.error, labels, ids, np.ones(200, dtype=bool), 0.3, rules)
+    assert chosen.sum() == pytest.approx(count, abs=2)
+    assert (labels != truth)[chosen].mean() > 0.9
+
+
+def test_never_more_than_the_allowed_share_nor_half_of_a_class_is_set_aside() -> None:
+    points, _, labels = blobs(200, 2, 0.0)
+    error = np.where(labels == 0, 0.99, 0.0)
+    found = judged(points, labels, 2)
+    found = replace(found, doubts=replace(found.doubts, error=error))
+    ids = [f"r{row}" for row in range(200)]
+    able = np.ones(200, dtype=bool)
+    assert doubt(found, error, labels, ids, able, 1.0, params(2)).sum() == 50
+    assert doubt(found, error, labels, ids, able, 0.1, params(2)).sum() == 20
+
+
+def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_wrong() -> None:
+    points, _, labels = blobs(200, 2, 0.0)
+    error = np.where(np.arange(200) < 60, 0.45, 0.0)
+    error[100:103] = 0.7
+    found = judged(points, labels, 2)
+    found = replace(found, doubts=replace(found.doubts, error=error))
+    ids = [f"r{row}" for row in range(200)]
+    chosen = doubt(found, error, labels, ids, np.ones(200, dtype=bool), 1.0, params(2))
+    assert chosen[100:103].all()
+    assert chosen.sum() == 8
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40))
+def test_reviews_move_the_doubt_by_a_bounded_step_in_the_direction_of_what_they_found(ends) -> None:
+    scores, wrong = np.array([score for score, _ in ends]), np.array([end for _, end in ends], dtype=bool)
+    shift = reviewed_shift(scores, wrong)
+    assert -3 <= shift <= 1
+    if len(ends) and wrong.all():
+        assert shift >= 0
+    if len(ends) and not wrong.any():
+        assert shift <= 0
+
+
+def test_cleanlab_is_asked_with_classes_that_may_be_missing() -> None:
+    points, truth, labels = blobs(200, 2, 0.1)
+    scores = np.full((200, 4), -np.inf)
+    scores[:, [0, 3]] = judged(points, labels, 2).scores
+    issues = cleanlab_issues(scores, np.where(labels == 1, 3, 0))
+    assert issues[labels != truth].mean() > 0.8
+
+
+def test_several_annotators_outweigh_one_and_the_careless_one_is_named() -> None:
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 3, 300)
+    probabilities = np.full((300, 3), 0.15)
+    probabilities[np.arange(300), truth] = 0.7
+    rates = {"ann": 0.02, "bob": 0.05, "careless": 0.5}
+    given_ = [{n: int(c if draw.random() > e else (c + 1) % 3) for n, e in rates.items()} for c in truth]
+    labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
+    error, quality = with_annotators(np.zeros(300), given_, labels, probabilities)
+    assert min(quality, key=quality.__getitem__) == "careless"
+    assert (error >= 0.4)[labels != truth].mean() > 0.95
+    assert (error >= 0.4)[labels == truth].mean() < 0.05
+    assert with_annotators(np.ones(2), [{"a": 0}, {"a": 1}], labels[:2], probabilities[:2])[1] == {}
+
+
+def test_a_row_its_annotators_agree_on_is_asked_after_a_new_one() -> None:
+    votes = np.array([[0, 0], [1, 1], [0, 1], [1, -1]] * 5)
+    labelled = np.tile([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.4, 0.6]], (5, 1))
+    old, new = relabel_or_new(votes, labelled, np.array([[0.5, 0.5]]))
+    assert old[2] < old[0]
+    assert new[0] < old[0]
