@@ -1,31 +1,37 @@
 """Label efficiency: area under the accuracy curve of query strategies, paired by seed with random.
 
-    python -m benchmarks.labels --sets banking77,digits --strategies margin,auto --seeds 3 --out results.jsonl
+    python -m benchmarks.labels --sets banking77,digits --strategies random,margin,auto --seeds 3 --out results.jsonl
 
-Every strategy sees the same seed labels, the same features and the same model. One line per set, strategy and
-seed is appended to --out; what is there already is not run again. The table gives the mean paired difference to
-random in area under the curve x 1000, and its standard error.
+Every loop is a replay of the product's own stages (rounds/_replay.py), without gate and control arm, so that all
+answers go to the strategy. All strategies see the same seed labels, features and model. A strategy is a word as in
+`rounds backtest --strategy`, its engine `own` where none is given. One line per set, strategy and seed is appended to
+--out; what is there already is not run again. The tables give the mean paired difference to random in area under the
+curve x 1000 with its standard error, and the labels to 90 % of the accuracy that all labels give.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from stages._identity import order_keys, stratified_folds
-from stages.strategies import Candidates
-from stages.strategies.registry import find, resolve
-
-UNSEEN = -30.0  # the logit of a class that no training row shows
+from rounds._replay import Setting, replay
+from rounds._verdict import area, labels_to, mean_curve
+from rounds.backtest import applied, filled
+from stages._canonical import sha256
+from stages._identity import order_keys
+from stages._learning import fit
+from stages._params import Params
+from stages._store import SPLITS, Index
+from stages.gate import Features
 
 
 @dataclass(frozen=True)
@@ -127,110 +133,53 @@ def load(name: str, folder: Path) -> Data:
     return numeric_set(name, frame.iloc[:, :-1].to_numpy(), frame.iloc[:, -1].to_numpy(), batch=10, seed_size=20)
 
 
-@dataclass(frozen=True)
-class Point:
-    """One point of a learning curve."""
-
-    n_labels: int
-    accuracy: float
-    macro_f1: float
-    seconds: float
-
-
-def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
-    """The T in [1/8, 8] that makes softmax(scores / T) likeliest, with the weight of one label for T = 1.
-
-    Source: Guo et al., "On calibration of modern neural networks" (2017).
-    """
-    from scipy.special import log_softmax
-
-    grid = np.exp2(np.linspace(-3, 3, 25))
-    known = scores[np.arange(len(labels)), labels] > UNSEEN  # a class that the fold's model never saw says nothing
-    scores, labels = scores[known], labels[known]
-    rows = np.arange(len(labels))
-    loss = [-log_softmax(scores / t, axis=1)[rows, labels].sum() + np.log2(t) ** 2 for t in grid]
-    return float(grid[int(np.argmin(loss))])
+def params_of(data: Data, strategy: str, seed: int) -> Params:
+    """The product's defaults with the benchmark's model, all answers spent on the strategy: no gate, no control arm."""
+    changes: dict[tuple[str, ...], Any] = {
+        ("seed",): seed, ("labels",): [str(label) for label in range(data.classes)],
+        ("model", "params"): {"C": 10.0, "max_iter": 1000, "tol": 0.001}, ("quality", "folds"): 3,
+        ("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0,
+        ("query", "engine"): "own", ("query", "batch_size"): data.batch, ("query", "control_fraction"): 0.0,
+        ("query", "review_fraction"): 0.0,
+    }  # fmt: skip
+    choice = {"strategy": strategy, "model": "", "calibration": "", "control": ""}
+    return applied(choice, filled(Path("params.yaml"), changes)[1])
 
 
-def fitted(
-    data: Data, rows: NDArray[np.intp], seed: int
-) -> tuple[Callable[[Any], NDArray[np.float64]], NDArray[np.float64]]:
-    """A function from features to the fitted model's probabilities, and the labelled rows' out-of-fold probabilities.
-
-    Both are calibrated by the temperature of the out-of-fold scores.
-    """
-    from scipy.special import softmax
-    from sklearn.linear_model import LogisticRegression
-
-    def trained(known: NDArray[np.intp]) -> Callable[[Any], NDArray[np.float64]]:
-        seen = np.unique(data.labels[known])
-        model = LogisticRegression(C=10, max_iter=1000, tol=1e-3) if len(seen) > 1 else None
-        if model is not None:
-            model.fit(data.pool[known], data.labels[known])
-
-        def scores(x: Any) -> NDArray[np.float64]:
-            full = np.full((x.shape[0], data.classes), UNSEEN)
-            full[:, seen] = 0 if model is None else np.log(np.maximum(model.predict_proba(x), 1e-12))
-            return full
-
-        return scores
-
-    fold = stratified_folds(data.labels[rows], [str(row) for row in rows], 3, seed)
-    held = np.zeros((len(rows), data.classes))
-    for part in range(3):
-        if (fold == part).any() and (fold != part).any():
-            held[fold == part] = trained(rows[fold != part])(data.pool[rows[fold == part]])
-    heat = temperature(held, data.labels[rows])
-    scores = trained(rows)
-    return lambda x: np.asarray(softmax(scores(x) / heat, axis=1)), softmax(held / heat, axis=1)
+def setting_of(data: Data, seed: int) -> Setting:
+    """The set as a replay wants it: the seed's rows drawn by key, rows with equal features as copies of each other."""
+    n, tests = len(data.labels), len(data.test_labels)
+    names = [f"{row:07d}" for row in range(n + tests)]
+    first, rest = np.split(np.argsort(order_keys(seed, names[:n])), [data.seed_size])
+    rows = np.concatenate([np.sort(rest), np.sort(first), np.arange(n, n + tests)])
+    matrix = np.vstack([data.pool, data.test])[rows]
+    space = np.vstack([data.geometry, np.zeros((tests, data.geometry.shape[1]), np.float32)])[rows]
+    splits = [split for split, size in zip(SPLITS, (len(rest), len(first), tests), strict=True) for _ in range(size)]
+    index = Index([names[row] for row in rows], [sha256(row.tobytes()) for row in matrix], splits, rows.tolist())
+    truth = dict(zip(names, map(str, np.concatenate([data.labels, data.test_labels])), strict=True))
+    labels = [{"id": item, "label": truth[item], "line": 0} for item in index.ids[index.rows("seed")]]
+    return Setting(Features(index, matrix, space), truth, labels, [], data.test_labels)
 
 
-def replay(data: Data, strategy: str, engine: str, seed: int, params: dict[str, Any]) -> list[Point]:
-    """The learning curve of one whole loop: seed labels drawn by key, then batches of the strategy's picks."""
-    from sklearn.metrics import f1_score
-
-    n = len(data.labels)
-    ids = [str(row) for row in range(n)]
-    keys = order_keys(seed, ids)
-    rank, blind = resolve(strategy, engine), resolve("random")
-    needs_model = "probabilities" in find(strategy, engine).needs
-    labelled = np.argsort(keys)[: data.seed_size]
-    points: list[Point] = []
-    asking = 0.0
-    for turn in range(data.rounds + 1):
-        model, held_out = fitted(data, labelled, seed)
-        free = np.setdiff1d(np.arange(n), labelled)
-        guess = model(data.test).argmax(axis=1)
-        f1 = f1_score(data.test_labels, guess, average="macro", zero_division=0)
-        points.append(Point(len(labelled), float((guess == data.test_labels).mean()), float(f1), asking))
-        if turn == data.rounds or not len(free):
-            break
-        candidates = Candidates(
-            ids=[ids[row] for row in free], keys=keys[free], geometry=data.geometry[free],
-            labelled=data.geometry[labelled], labelled_class=data.labels[labelled],
-            probabilities=model(data.pool[free]) if len(np.unique(data.labels[labelled])) > 1 else None,
-            class_weights=np.ones(data.classes), trusted=True, seed=seed, held_out=held_out,
-        )  # fmt: skip
-        start = time.perf_counter()
-        if candidates.probabilities is None and needs_model:
-            picks = blind(candidates, data.batch).positions
-        else:
-            picks = rank(candidates, data.batch, **params).positions
-        asking = time.perf_counter() - start
-        labelled = np.concatenate([labelled, free[picks]])
-    return points
+def full_accuracy(data: Data) -> float:
+    """The accuracy of the benchmark's model once every pool row is labelled."""
+    model = fit(params_of(data, "random", 0).model, data.pool, data.labels, data.classes, 0)
+    return float((model.scores(data.test).argmax(axis=1) == data.test_labels).mean())
 
 
-def area(values: list[float]) -> float:
-    """Mean height of a curve of evenly spaced points, by trapezoids."""
-    return float((np.sum(values) - (values[0] + values[-1]) / 2) / (len(values) - 1))
+def loop(data: Data, strategy: str, seed: int) -> list[dict[str, float]]:
+    """The learning curve of one whole loop: the product's own, replayed."""
+    keys = ("n_labels", "accuracy", "macro_f1", "seconds")
+    points = [point for point, _ in replay(setting_of(data, seed), params_of(data, strategy, seed), data.rounds)]
+    return [{key: getattr(point, key) for key in keys} for point in points]
 
 
 def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
     """Rows of strategies, columns of sets: mean paired difference to random x 1000 +- its standard error."""
     areas: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for record in records:
-        areas[record["set"], record["strategy"]][record["seed"]] = area([point[measure] for point in record["points"]])
+        points = record["points"]
+        areas[record["set"], record["strategy"]][record["seed"]] = area(points, measure, points[-1]["n_labels"])
     sets = list(dict.fromkeys(record["set"] for record in records))
     strategies = list(dict.fromkeys(record["strategy"] for record in records))
     gains: dict[tuple[str, str], tuple[float, float, int]] = {}
@@ -252,11 +201,18 @@ def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
         yield line
 
 
-def parse(word: str) -> tuple[str, str, dict[str, Any]]:
-    """`engine:name?key=value&…` as engine, name and params; the engine is `own` where none is given."""
-    head, _, tail = word.partition("?")
-    engine, _, name = head.rpartition(":")
-    return engine or "own", name, {k: json.loads(v) for k, v in (pair.split("=") for pair in tail.split("&") if pair)}
+def labels_needed(records: list[dict[str, Any]], full: dict[str, float]) -> Iterator[str]:
+    """Rows of strategies, columns of sets: labels at which the mean curve reaches 90 % of the full-data accuracy."""
+    sets = list(dict.fromkeys(record["set"] for record in records))
+    strategies = list(dict.fromkeys(record["strategy"] for record in records))
+    width = max(len(name) for name in [*strategies, "labels to 90 %"])
+    yield f"{'labels to 90 %':<{width}} " + " ".join(f"{name[:12]:>13}" for name in sets)
+    for strategy in strategies:
+        cells = []
+        for name in sets:
+            curves = [r["points"] for r in records if (r["set"], r["strategy"]) == (name, strategy)]
+            cells.append(f"{labels_to(mean_curve(curves), 0.9 * full[name]) if curves else np.nan:13.0f}")
+        yield f"{strategy:<{width}} " + " ".join(cells)
 
 
 def main() -> None:
@@ -270,15 +226,16 @@ def main() -> None:
     options = parser.parse_args()
     records = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     have = {(record["set"], record["strategy"], record["seed"]) for record in records}
+    full: dict[str, float] = {}
     for name in options.sets.split(","):
-        data = None
+        data = load(name, options.data)
+        full[name] = full_accuracy(data)
         for word in options.strategies.split(","):
-            engine, strategy, params = parse(word)
             for seed in range(options.seeds):
                 if (name, word, seed) in have:
                     continue
-                data = data or load(name, options.data)
-                points = [vars(point) for point in replay(data, strategy, engine, seed, params)]
+                with threadpool_limits(1):
+                    points = loop(data, word, seed)
                 records.append({"set": name, "strategy": word, "seed": seed, "points": points})
                 with options.out.open("a") as file:
                     file.write(json.dumps(records[-1]) + "\n")
@@ -287,6 +244,7 @@ def main() -> None:
     asked.sort(key=lambda record: options.sets.split(",").index(record["set"]))
     for measure in ("accuracy", "macro_f1"):
         print("\n".join(table(asked, measure)), end="\n\n")
+    print("\n".join(labels_needed(asked, full)))
 
 
 if __name__ == "__main__":

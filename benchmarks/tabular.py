@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.labels import parse, temperature
 from stages._identity import order_keys, stratified_folds
 from stages.strategies import Candidates
 from stages.strategies.registry import resolve
@@ -26,6 +25,29 @@ from stages.strategies.registry import resolve
 SETS = "haberman,heart,sonar,ionosphere,ex8b,wdbc,diabetes,german,mammographic,splice,checkerboard,spambase,banana"
 
 HALF_DIGIT = 5.001e-6  # the published figures have five decimals
+UNSEEN = -30.0  # the logit of a class that no training row shows
+
+
+def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
+    """The T in [1/8, 8] that makes softmax(scores / T) likeliest, with the weight of one label for T = 1.
+
+    Source: Guo et al., "On calibration of modern neural networks" (2017).
+    """
+    from scipy.special import log_softmax
+
+    grid = np.exp2(np.linspace(-3, 3, 25))
+    known = scores[np.arange(len(labels)), labels] > UNSEEN  # a class that the fold's model never saw says nothing
+    scores, labels = scores[known], labels[known]
+    rows = np.arange(len(labels))
+    loss = [-log_softmax(scores / t, axis=1)[rows, labels].sum() + np.log2(t) ** 2 for t in grid]
+    return float(grid[int(np.argmin(loss))])
+
+
+def parse(word: str) -> tuple[str, str, dict[str, Any]]:
+    """`engine:name?key=value&…` as engine, name and params; the engine is `own` where none is given."""
+    head, _, tail = word.partition("?")
+    engine, _, name = head.rpartition(":")
+    return engine or "own", name, {k: json.loads(v) for k, v in (pair.split("=") for pair in tail.split("&") if pair)}
 
 
 def read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -123,12 +123,27 @@ def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], 
         facts = saving(own, curves[baseline[name]], goal, seed=0)
         arms.append({
             "strategy": name, "baseline": baseline[name],
+            "areas": areas[name]["accuracy"].tolist(),
             "area": {m: float(values.mean()) for m, values in areas[name].items()},
             "gain": {m: paired(gap) for m, gap in gains.items()} if name != baseline[name] else None,
             "final": mean_curve(own)[-1], **facts,
         })  # fmt: skip
     order = sorted(arms, key=lambda arm: -arm["area"]["accuracy"])
     return {"repeats": len(ends), "target": goal, "strategies": arms, "decision": _decision(order, areas)}
+
+
+def control_costs(found: Row, arms: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What each fraction of the control arm costs against the smallest one that was tried, in words."""
+    areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
+    least: dict[tuple[str, ...], str] = {}
+    told = []
+    for name in sorted((name for name in arms if arms[name]["control"]), key=lambda name: float(arms[name]["control"])):
+        kind = (arms[name]["strategy"], arms[name]["model"], arms[name]["calibration"])
+        if least.setdefault(kind, name) != name:
+            cost = paired(np.array(areas[least[kind]]) - np.array(areas[name]))
+            error = f" ± {cost['standard_error']:.4f}" if cost["standard_error"] is not None else ""
+            told.append(f"{name} costs {cost['mean']:+.4f}{error} of mean accuracy against {least[kind]}.")
+    return told
 
 
 def _decision(order: list[Row], areas: Mapping[str, Mapping[str, Floats]]) -> Row:

@@ -17,9 +17,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -32,15 +33,22 @@ import stages
 from rounds import _verdict
 from rounds._replay import Examples, examples, replay, setting, split
 from rounds.init import fill_in, labels_in, refuse_unless_empty, settings, source
-from stages._canonical import Row, plain, read_json, sha256, write_bytes, write_json
+from rounds.project import Project
+from stages._canonical import Row, jsonl, numbered_rows, plain, read_json, sha256, write_bytes, write_json
 from stages._errors import PipelineError
 from stages._imports import build
+from stages._ledger import read_labels
 from stages._params import Options, Params, load
+from stages._prodigy import NotAnAnswer, read_answer
 from stages._shell import one_line_errors
+from stages._store import SPLITS, read_index
 from stages._tables import read_table
+from stages.calibrate import drawn_at_random
 from stages.strategies.registry import resolve
 
 Choice = dict[str, str]
+Changes = dict[tuple[str, ...], Any]
+BREAK, FEW = 300.0, 10  # seconds after which a person was away; times needed to tell how long an answer takes
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,7 @@ def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) ->
         raise PipelineError("rounds backtest", "a process died, perhaps for want of memory", "lower --jobs") from error
 
 
-def filled(base: Path, changes: dict[tuple[str, ...], Any]) -> tuple[bytes, Params]:
+def filled(base: Path, changes: Changes) -> tuple[bytes, Params]:
     """The text of a params.yaml with some values changed, and the params it holds."""
     load(base)
     with TemporaryDirectory() as folder:
@@ -187,7 +195,8 @@ def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
     }  # fmt: skip
     file = plan.out / "plan.json"
     if not file.is_file():
-        refuse_unless_empty(plan.out)
+        if plan.out.exists() and set(plan.out.iterdir()) - {plan.data}:
+            refuse_unless_empty(plan.out)
         write_bytes(plan.out / "params.yaml", params)
         write_json(file, facts)
     known = read_json(file)
@@ -196,7 +205,48 @@ def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
         raise PipelineError(plan.out, f"holds another backtest, with other {differs}", "name another --out")
 
 
-def report(plan: Plan, arms: dict[str, Choice], repeats: int, target: float | None, notes: list[str]) -> Row:
+def seconds_per_answer(path: Path) -> float:
+    """The median time between two answers of one person, breaks left out. Raises PipelineError with too few to tell."""
+    times: dict[str, list[float]] = {}
+    for number, row in numbered_rows(path):
+        try:
+            answer = read_answer(row)
+        except NotAnAnswer as reason:
+            raise PipelineError(f"{path}:{number}", str(reason), "repair or remove the row") from reason
+        if answer.at is not None:
+            times.setdefault(answer.annotator, []).append(answer.at)
+    gaps = [after - before for own in times.values() for before, after in pairwise(sorted(own))]
+    worked = [gap for gap in gaps if 0 < gap <= BREAK]
+    if len(worked) < FEW:
+        raise PipelineError(path, f"only {len(worked)} answers with a time", f"give {FEW} or more, or leave it out")
+    return median(worked)
+
+
+def own_rows(project: Project) -> tuple[bytes, int, str]:
+    """A project's labelled rows as JSONL, how many of them are its seed, and what a backtest on them can tell."""
+    params, build = project.params(), project.root / "build"
+    index = read_index(build / "features")
+    accepted = read_labels(build / "gate" / "accepted.jsonl", params.labels)
+    key = read_json(build / "gate" / "state.json")["control_key"]
+    chance, from_seed = drawn_at_random(accepted, key, params.seed), sum(row["round"] == 0 for row in accepted.rows)
+    paths = {str(split): project.root / getattr(params.data, split) for split in SPLITS}
+    tables = {name: read_table(path, may_be_empty=True) for name, path in paths.items()}
+    rows = []
+    for item, row in zip(accepted.ids, accepted.rows, strict=True):
+        table, place = tables[index.split[index.row_of[item]]], index.row[index.row_of[item]]
+        cells = {name: column[place] for name, column in table.columns.items()}
+        rows.append({**cells, params.data.label: row["label"]})
+    told = (
+        f"Effective sample: {len(rows)} labelled rows of {len(tables['pool']) + len(tables['seed'])}; strategies "
+        f"choose among these alone. {chance.sum()} were drawn at random, the others by {params.query.strategy}, so "
+        "gains are smaller than on the whole pool and lean to what it likes."
+    )
+    return jsonl(rows), from_seed, told
+
+
+def report(
+    plan: Plan, arms: dict[str, Choice], repeats: int, target: float | None, notes: list[str], pace: float | None
+) -> Row:
     """Write curves.csv, summary.json, the pages and the picture from the finished loops."""
     params = load(plan.out / "params.yaml")
     curves = {name: [read_json(loop_file(plan.out, n, name))["points"] for n in range(repeats)] for name in arms}
@@ -213,10 +263,15 @@ def report(plan: Plan, arms: dict[str, Choice], repeats: int, target: float | No
                 rows.writerow([name, number, *values])
     found = _verdict.summary(curves, baseline, target)
     told = f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
-    notes = [*notes, told]
+    notes = [*notes, told, *_verdict.control_costs(found, arms)]
+    for arm in found["strategies"] if pace else []:
+        if arm["labels_to_target"] is not None:
+            arm["minutes_to_target"] = (arm["labels_to_target"] - plan.seed_size) * pace / 60
+            notes.append(f"{arm['strategy']}: {arm['minutes_to_target']:.0f} minutes of answers to the target.")
     picture = _verdict.svg(curves)
     write_bytes(plan.out / "curves.csv", text.getvalue().encode())
-    write_json(plan.out / "summary.json", {**found, "notes": notes})
+    found["notes"] = notes
+    write_json(plan.out / "summary.json", found)
     write_bytes(plan.out / "curves.svg", picture.encode())
     write_bytes(plan.out / "backtest.md", _verdict.markdown(found, notes).encode())
     write_bytes(plan.out / "backtest.html", _verdict.html(found, notes, picture).encode())
@@ -227,8 +282,9 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("data", type=_PATH)
-@click.option("--label", required=True, help="Column of labels.")
+@click.argument("data", type=_PATH, required=False)
+@click.option("--project", is_flag=True, help="Instead of DATA: the answered rounds of the project you are in.")
+@click.option("--label", default="", help="Column of labels.")
 @click.option("--text", default="", help="Column of text.")
 @click.option("--features", default="", help="Columns of numbers, separated by commas; all: every other column.")
 @click.option("--image", default="", help="Column of images: data URIs, or files beside DATA.")
@@ -246,40 +302,67 @@ _PATH = click.Path(path_type=Path)
 @click.option("--no-gate", is_flag=True, help="Doubt no label: faster, and no answer goes into reviews.")
 @click.option("--params", type=_PATH, help="params.yaml to start from; default: what `rounds init` would set.")
 @click.option("--target", type=click.FloatRange(0, 1), help="Accuracy to reach; default: where random ends.")
+@click.option("--minutes", type=_PATH, help="A file of real answers: tells minutes by their times, too.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--out", type=_PATH, required=True, help="Folder for the results.")
 @one_line_errors
 def command(
-    data: Path, label: str, text: str, features: str, image: str, item: str, test: Path | None, strategy: str,
-    model: str, calibration: str, control: str, seed_size: int, batch: int, rounds: int, repeats: int, noise: float,
-    no_gate: bool, params: Path | None, target: float | None, jobs: int, out: Path,
+    data: Path | None, project: bool, label: str, text: str, features: str, image: str, item: str, test: Path | None,
+    strategy: str, model: str, calibration: str, control: str, seed_size: int, batch: int, rounds: int, repeats: int,
+    noise: float, no_gate: bool, params: Path | None, target: float | None, minutes: Path | None, jobs: int, out: Path,
 ) -> str:  # fmt: skip
     """Replay whole loops on labelled DATA, before anyone spends: which strategy to use, and how sure that is."""
-    if sum(map(bool, (text, features, image))) != 1:
-        what = "what to learn from is not clear"
-        raise PipelineError("rounds backtest", what, "give one of --text, --features and --image")
+    if project == bool(data) or project == bool(label):
+        raise PipelineError("rounds backtest", "what to replay is not clear", "give DATA and --label, or --project")
     if seed_size == 1:
         raise PipelineError("--seed-size 1", "one label teaches nothing", "0 starts without labels; else 2 or more")
-    kind, given = "text" if text else "image" if image else "numeric", [data, *([test] if test else [])]
-    for name, option in ((text, "--text"), (image, "--image"), (item, "--id")):
-        for path in given if name else []:
-            read_table(path).column(name, option)
-    columns = [] if features in {"", "all"} else [name.strip() for name in features.split(",")]
-    names = {"id": item, "label": label, "text": text, "image": image}
-    changes = settings(kind, names, columns, labels_in(given, label))
+    notes, changes, base = list[str](), Changes(), params or source() / "params.yaml"
+    if data is None:
+        root = Project.find(Path())
+        rows, from_seed, told = own_rows(root)
+        data, base, count = out / "labelled.jsonl", root.root / "params.yaml", rows.count(b"\n")
+        seed_size = min(from_seed, count // 4) if min(from_seed, count // 4) > 1 else 0
+        rounds = max(1, min(rounds, (3 * count // 4 - seed_size) // (2 * batch)))
+        test = root.root / root.params().data.test
+        test = test if len(read_table(test, may_be_empty=True)) else None
+        if (out / "plan.json").is_file() and data.read_bytes() != rows:
+            raise PipelineError(out, "holds a backtest of other labels", "name another --out")
+        if not (out / "plan.json").is_file():
+            refuse_unless_empty(out)
+            write_bytes(data, rows)
+        notes.append(told)
+    else:
+        changes = _about_data(data, test, {"id": item, "label": label, "text": text, "image": image}, features)
     if params is not None:  # what is not about the data is the user's choice then
         changes = {keys: value for keys, value in changes.items() if keys[0] != "model" and "size" not in keys}
-    changes |= {("query", "batch_size"): batch, ("data", "images"): str(data.parent)}
+    changes |= {("query", "batch_size"): batch}
     if no_gate:
         changes |= {("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0}
     plan, arms = Plan(data, test, out, seed_size, rounds, noise), choices(strategy, model, calibration, control)
-    written, known = filled(params or source() / "params.yaml", changes)
+    written, known = filled(base, changes)
     split(examples(read_table(data), read_table(test) if test else None, known), known, seed_size)
     for choice in arms.values():
         applied(choice, known)
+    pace = seconds_per_answer(minutes) if minutes else None
     claim(plan, arms, written)
-    notes = [] if test else ["No test table: a quarter of the rows, stratified, was held out, anew in each repeat."]
+    if test is None:
+        notes.append("No test table: a quarter of the rows, stratified, was held out, anew in each repeat.")
     run_missing(plan, arms, repeats, jobs)
-    found = report(plan, arms, repeats, target, notes)
-    click.echo("\n".join([_verdict.table(found), *notes]))
+    found = report(plan, arms, repeats, target, notes, pace)
+    click.echo("\n".join([_verdict.table(found), *found["notes"]]))
     return f"backtest: {found['decision']['said']}\nwritten: {out / 'backtest.html'}"
+
+
+def _about_data(data: Path, test: Path | None, names: dict[str, str], features: str) -> Changes:
+    """The params that the options about the data mean. names: columns of id, label, text and image."""
+    if sum(map(bool, (names["text"], features, names["image"]))) != 1:
+        what = "what to learn from is not clear"
+        raise PipelineError("rounds backtest", what, "give one of --text, --features and --image")
+    given = [data, *([test] if test else [])]
+    for option, name in names.items():
+        for path in given if name else []:
+            read_table(path).column(name, f"--{option}")
+    columns = [] if features in {"", "all"} else [name.strip() for name in features.split(",")]
+    kind = "text" if names["text"] else "image" if names["image"] else "numeric"
+    changes = settings(kind, names, columns, labels_in(given, names["label"]))
+    return {**changes, ("data", "images"): str(data.parent)}

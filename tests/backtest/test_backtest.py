@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rounds import backtest as module
-from stages._canonical import read_json
-from tests.conftest import blobs, write_csv
+from stages._canonical import jsonl, read_json
+from stages._tables import read_table
+from tests.backtest.test_replay import driven
+from tests.conftest import Small, blobs, write_csv
 
 HEADER = ["id", "x", "y", "label"]
 FEW = ["--seed-size", "6", "--batch", "6", "--rounds", "2", "--repeats", "2", "--no-gate", "--jobs", "1"]
@@ -204,3 +206,39 @@ def test_a_round_that_the_gate_would_hold_is_named(data: Path) -> None:
     told = refused(CliRunner().invoke(module.command, given))
     assert "round 1 is held, G006" in told
     assert "--no-gate" in told
+
+
+def test_the_control_arm_is_priced_and_answer_times_become_minutes(data: Path) -> None:
+    from stages._prodigy import answer_row
+
+    task = {"text": "a", "al_id": "a", "al_batch": "b"}
+    times = [100.0 + 6 * n for n in range(12)] + [9000.0 + 6 * n for n in range(3)]
+    rows = [answer_row(task, label="red", answer="accept", annotator="ann", dataset="d", at=at) for at in times]
+    (data.parent / "answers.jsonl").write_bytes(jsonl(rows))
+    words = ("--strategy", "margin", "--control", "0,0.5", "--minutes", str(data.parent / "answers.jsonl"))
+    done = backtest(data, *words, "--target", "0.5")
+    assert done.exit_code == 0, done.output
+    assert "margin control 0.5 costs " in done.stdout
+    found = {arm["strategy"]: arm for arm in read_json(data.parent / "out" / "summary.json")["strategies"]}
+    arm = found["margin control 0"]
+    assert arm["minutes_to_target"] == pytest.approx((arm["labels_to_target"] - 6) * 6.0 / 60, abs=1e-6)
+    (data.parent / "answers.jsonl").write_bytes(jsonl(rows[:5]))
+    assert "only 4 answers with a time" in refused(backtest(data, *words, out=data.parent / "b"))
+
+
+def test_a_project_is_backtested_on_its_own_answers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = driven(small, 0.0)
+    monkeypatch.chdir(small.root)
+    words = ["--project", "--strategy", "margin", "--batch", "4", "--repeats", "2", "--jobs", "1", "--out", "own"]
+    done = CliRunner().invoke(module.command, words)
+    assert done.exit_code == 0, done.output
+    labelled = 18 + len({row["id"] for batch in asked for row in batch})
+    known = read_table(small.root / "own" / "labelled.jsonl")
+    assert len(known) <= labelled
+    assert f"Effective sample: {len(known)} labelled rows of 138; strategies choose among these alone." in done.stdout
+    ids = set(known.columns["id"])
+    loops = [read_json(file) for file in (small.root / "own" / "loops").iterdir()]
+    assert loops
+    assert all(item in ids for loop in loops for batch in loop["asked"] for item in batch)
+    assert "held out" not in done.stdout
+    assert "give DATA and --label, or --project" in refused(CliRunner().invoke(module.command, ["--out", "x"]))
