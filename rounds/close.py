@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import Dvc, Say, changed_paths, git, is_committed
-from rounds.decision import decide, require_open
+from rounds.decision import decide, require_open, stopped
 from rounds.issue import issue
 from rounds.lock import exclusive
 from rounds.past import only_appended
@@ -260,11 +260,13 @@ def message(project: Project, number: int) -> tuple[str, str]:
     labels, flagged = facts["gate"]["accepted"], facts["gate"]["review"]
     subject = f"Round {number}: {labels} labels; {', '.join(accuracy) or 'not judged yet'}; {flagged} doubted"
     rows = facts["query"]["batch"]["rows"]
-    asks = (
-        f"Asks round {number + 1}: {rows} rows, batch {facts['query']['batch_id']}"
-        if rows
-        else (f"Asks nothing more: {facts['query']['state']}")
-    )
+    decision = stopped(project)
+    if decision:
+        asks = f"Asks nothing more: stopped, {decision['why']}"
+    elif rows:
+        asks = f"Asks round {number + 1}: {rows} rows, batch {facts['query']['batch_id']}"
+    else:
+        asks = f"Asks nothing more: {facts['query']['state']}"
     alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in facts["validate"]["alarms"]]
     return subject, "\n".join([asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms])
 

@@ -57,6 +57,14 @@ def test_temperature_recovers_the_scale_that_was_put_in(scale: float) -> None:
     assert fitted(scores) == pytest.approx(softmax(scores, scale), abs=0.02)
 
 
+def test_rows_of_a_class_that_no_training_row_showed_do_not_move_the_temperature() -> None:
+    scores, truth = honest(600, 2.0)
+    unseen = np.column_stack([scores[:200, :2], np.full(200, -np.inf)])
+    both = np.vstack([scores, unseen])
+    fitted = temperature(both, np.concatenate([truth, np.full(200, 2)]))
+    assert fitted(scores) == pytest.approx(temperature(scores, truth)(scores), abs=1e-4)
+
+
 @pytest.mark.parametrize("fitter", [temperature, sigmoid, isotonic])
 def test_every_map_gives_probabilities_and_repairs_overconfidence(fitter) -> None:
     scores, truth = honest(3000, 4.0)
