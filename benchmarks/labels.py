@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from rounds._replay import Setting, replay
-from rounds._verdict import area, labels_to, mean_curve
+from rounds._verdict import accuracies, area, labels_to
 from rounds.backtest import applied, filled
 from stages._canonical import sha256
 from stages._identity import order_keys
@@ -211,7 +211,8 @@ def labels_needed(records: list[dict[str, Any]], full: dict[str, float]) -> Iter
         cells = []
         for name in sets:
             curves = [r["points"] for r in records if (r["set"], r["strategy"]) == (name, strategy)]
-            cells.append(f"{labels_to(mean_curve(curves), 0.9 * full[name]) if curves else np.nan:13.0f}")
+            x, heights = accuracies(curves)
+            cells.append(f"{labels_to(x, heights.mean(axis=0, keepdims=True), 0.9 * full[name])[0]:13.0f}")
         yield f"{strategy:<{width}} " + " ".join(cells)
 
 

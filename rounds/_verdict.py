@@ -31,25 +31,24 @@ def area(curve: Curve, measure: str, until: float) -> float:
     return float(np.trapezoid(heights, grid) / (until - grid[0])) if len(grid) > 1 else float(heights[0])
 
 
-def labels_to(curve: Curve, target: float) -> float:
-    """The labels at which accuracy first reaches `target`, between points in proportion; infinity if it never does."""
-    before: Mapping[str, float] | None = None
-    for point in curve:
-        if point["accuracy"] >= target:
-            if before is None:
-                return point["n_labels"]
-            step = (target - before["accuracy"]) / (point["accuracy"] - before["accuracy"])
-            return before["n_labels"] + step * (point["n_labels"] - before["n_labels"])
-        before = point
-    return math.inf
+def accuracies(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
+    """Labels (p,), the mean over repeats, and accuracies (n, p) at the p points that all n repeats have."""
+    points = list(zip(*curves, strict=False))
+    x = np.array([np.mean([point["n_labels"] for point in same]) for same in points])
+    return x, np.array([[point["accuracy"] for point in same] for same in points]).T
 
 
-def mean_curve(curves: Sequence[Curve]) -> list[dict[str, float]]:
-    """The mean over repeats at the points that all of them have."""
-    return [
-        {key: float(np.mean([point[key] for point in points])) for key in ("n_labels", "accuracy", "macro_f1")}
-        for points in zip(*curves, strict=False)
-    ]
+def labels_to(x: Floats, heights: Floats, target: float) -> Floats:
+    """The labels at which each of d curves, heights (d, p) at x (p,), first reaches `target`; infinity where none does.
+
+    Between two points in proportion.
+    """
+    rows, reached = np.arange(len(heights)), heights >= target
+    after = reached.argmax(axis=1)
+    before = np.maximum(after - 1, 0)
+    rise = heights[rows, after] - heights[rows, before]
+    share = np.where(after > 0, (target - heights[rows, before]) / np.where(rise > 0, rise, 1), 0)
+    return np.where(reached.any(axis=1), x[before] + share * (x[after] - x[before]), np.inf)
 
 
 def paired(gaps: Floats) -> Row:
@@ -86,21 +85,24 @@ def more_repeats(gaps: Floats) -> int | None:
 def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: int) -> Row:
     """Labels that the mean curves need to a target accuracy; labels of random over own, with a bootstrap interval.
 
-    A value is None where the target is not reached. Source: Efron, Tibshirani (1993), percentiles over repeats.
+    A value is None where the target is not reached; where random does not get there, it is counted at its last point,
+    so that the saving is at least what is said. Source: Efron, Tibshirani (1993), percentiles over repeats.
     """
+    n = len(own)
+    rows = np.vstack([np.arange(n), np.random.default_rng(seed).integers(0, n, (DRAWS if n > 1 else 0, n))])
 
-    def factor(rows: NDArray[np.intp]) -> float:
-        needs = labels_to(mean_curve([own[row] for row in rows]), target)
-        return labels_to(mean_curve([random[row] for row in rows]), target) / needs if needs < math.inf else math.nan
+    def needed(curves: Sequence[Curve]) -> Floats:
+        x, heights = accuracies(curves)
+        return labels_to(x, heights[rows].mean(axis=1), target)
 
-    rng, n = np.random.default_rng(seed), len(own)
-    draws = [factor(rng.integers(0, n, n)) for _ in range(DRAWS if n > 1 else 0)]
-    known = np.array([draw for draw in draws if math.isfinite(draw)])
-    low, high = np.quantile(known, [0.025, 0.975]) if draws and len(known) > 0.9 * len(draws) else (None, None)
-    needs, value = labels_to(mean_curve(own), target), factor(np.arange(n))
+    needs = needed(own)
+    factors = np.where(np.isfinite(needs), np.minimum(needed(random), accuracies(random)[0][-1]) / needs, np.nan)
+    known = factors[1:][np.isfinite(factors[1:])]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) > 0.9 * DRAWS else (None, None)
+    value = factors[0]
     return {
-        "labels_to_target": needs if math.isfinite(needs) else None,
-        "saving_factor": value if math.isfinite(value) else None, "saving_low": low, "saving_high": high,
+        "labels_to_target": float(needs[0]) if math.isfinite(needs[0]) else None,
+        "saving_factor": float(value) if math.isfinite(value) else None, "saving_low": low, "saving_high": high,
     }  # fmt: skip
 
 
@@ -110,7 +112,7 @@ def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], 
     target: an accuracy; None: what the first baseline has in the end.
     """
     first = next(iter(baseline.values()))
-    goal = mean_curve(curves[first])[-1]["accuracy"] if target is None else target
+    goal = float(accuracies(curves[first])[1][:, -1].mean()) if target is None else target
     areas: dict[str, dict[str, Floats]] = {name: {} for name in curves}
     ends = [min(curves[name][place][-1]["n_labels"] for name in curves) for place in range(len(curves[first]))]
     arms: list[Row] = []
@@ -126,7 +128,7 @@ def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], 
             "areas": areas[name]["accuracy"].tolist(),
             "area": {m: float(values.mean()) for m, values in areas[name].items()},
             "gain": {m: paired(gap) for m, gap in gains.items()} if name != baseline[name] else None,
-            "final": mean_curve(own)[-1], **facts,
+            "final_accuracy": float(accuracies(own)[1][:, -1].mean()), **facts,
         })  # fmt: skip
     order = sorted(arms, key=lambda arm: -arm["area"]["accuracy"])
     return {"repeats": len(ends), "target": goal, "strategies": arms, "decision": _decision(order, areas)}
@@ -206,31 +208,25 @@ def markdown(found: Row, notes: Sequence[str]) -> str:
 
 def svg(curves: Mapping[str, Sequence[Curve]]) -> str:
     """Mean accuracy against labels, one line a strategy, with a band of one standard error."""
-    means = {name: mean_curve(own) for name, own in curves.items()}
-    x = [point["n_labels"] for mean in means.values() for point in mean]
-    y = [point["accuracy"] for mean in means.values() for point in mean]
-    low, high, wide = min(y), max(*y, min(y) + 1e-3), max(max(x) - min(x), 1)
+    drawn = {name: accuracies(own) for name, own in curves.items()}
+    x = np.concatenate([labels for labels, _ in drawn.values()])
+    y = np.concatenate([heights.mean(axis=0) for _, heights in drawn.values()])
+    left, wide, low, high = x.min(), max(np.ptp(x), 1), y.min(), max(y.max(), y.min() + 1e-3)
 
-    def at(labels: float, accuracy: float) -> str:
-        return f"{60 + 500 * (labels - min(x)) / wide:.1f},{340 - 310 * (accuracy - low) / (high - low):.1f}"
+    def path(labels: Floats, heights: Floats) -> str:
+        across, up = 60 + 500 * (labels - left) / wide, 340 - 310 * (heights - low) / (high - low)
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True))
 
     parts = []
-    for place, (name, mean) in enumerate(means.items()):
-        colour = COLOURS[place % len(COLOURS)]
-        points = list(zip(*curves[name], strict=False))
-        errors = [
-            float(np.std([p["accuracy"] for p in ps], ddof=1) / len(ps) ** 0.5) if len(ps) > 1 else 0.0 for ps in points
-        ]
-        upper = [at(p["n_labels"], p["accuracy"] + e) for p, e in zip(mean, errors, strict=True)]
-        lower = [at(p["n_labels"], p["accuracy"] - e) for p, e in zip(mean, errors, strict=True)]
-        line = " ".join(at(p["n_labels"], p["accuracy"]) for p in mean)
-        parts.append(f'<polygon points="{" ".join(upper + lower[::-1])}" fill="{colour}" opacity="0.15"/>')
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    for place, (name, (labels, heights)) in enumerate(drawn.items()):
+        colour, mean = COLOURS[place % len(COLOURS)], heights.mean(axis=0)
+        error = heights.std(axis=0, ddof=1) / math.sqrt(len(heights)) if len(heights) > 1 else 0 * mean
+        band = path(np.append(labels, labels[::-1]), np.append(mean + error, (mean - error)[::-1]))
+        parts.append(f'<polygon points="{band}" fill="{colour}" opacity="0.15"/>')
+        parts.append(f'<polyline points="{path(labels, mean)}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="580" y="{40 + 20 * place}" fill="{colour}">{escape(name)}</text>')
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(
-            f'<text x="{60 + 500 * share:.0f}" y="362" text-anchor="middle">{min(x) + wide * share:.0f}</text>'
-        )
+        parts.append(f'<text x="{60 + 500 * share:.0f}" y="362" text-anchor="middle">{left + wide * share:.0f}</text>')
         parts.append(
             f'<text x="52" y="{344 - 310 * share:.0f}" text-anchor="end">{low + (high - low) * share:.3f}</text>'
         )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rounds._verdict import area, labels_to, more_repeats, paired, saving, summary
+from rounds._verdict import accuracies, area, labels_to, more_repeats, paired, saving, summary
 
 
 def curve(*heights: float, step: int = 10) -> list[dict[str, float]]:
@@ -22,9 +22,8 @@ def test_the_area_is_the_mean_height_by_trapezoids_up_to_a_point() -> None:
 
 
 def test_labels_to_a_target_lie_between_points_in_proportion() -> None:
-    assert labels_to(curve(0.2, 0.6, 0.5, 0.9), 0.5) == pytest.approx(17.5)
-    assert labels_to(curve(0.2, 0.6), 0.1) == 10
-    assert labels_to(curve(0.2, 0.6), 0.7) == math.inf
+    x, heights = accuracies([curve(0.2, 0.6, 0.5, 0.9), curve(0.6, 0.6, 0.6, 0.6), curve(0.2, 0.3, 0.4, 0.4)])
+    assert labels_to(x, heights, 0.5).tolist() == [pytest.approx(17.5), 10, math.inf]
 
 
 def test_paired_differences_have_students_interval_and_chance() -> None:
