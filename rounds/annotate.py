@@ -25,7 +25,7 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     tasks = newest.tasks()
     rows = oracle.answer(
         tasks,
-        oracle.known_labels(file, tasks, params),
+        oracle.known_labels(file, tasks, params, project.root),
         params.labels,
         noise=noise,
         skip=skip,

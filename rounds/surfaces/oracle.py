@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from stages import _prodigy
-from stages._canonical import Row
+from stages._canonical import Row, sha256
+from stages._content import exact_bytes
 from stages._errors import PipelineError, closest
 from stages._identity import order_key
 from stages._params import Params
-from stages._tables import as_text, read_table
+from stages._tables import Table, as_text, read_table
 
+HEAD = 16  # hex digits of a content hash in an id
 FIRST_ANSWER = 1_700_000_000.0
 _SECONDS_PER_ANSWER = 4.0
 
@@ -66,38 +68,43 @@ def _draw(seed: int, item: str) -> float:
     return order_key(seed, item) / 2**64
 
 
-def known_labels(path: Path, tasks: Sequence[Row], params: Params) -> dict[str, str]:
+def known_labels(path: Path, tasks: Sequence[Row], params: Params, root: Path = Path()) -> dict[str, str]:
     """The true label of every task, by id; by exact content when params.data.id is empty.
 
-    Raises PipelineError for a missing column, a label that is not in params.labels, two labels of one item, and
-    tasks that the file does not know (naming them).
+    A seed row that is asked again and that the file does not have keeps the label it has in the seed. root: the
+    project's folder. Raises PipelineError for a missing column, a label that is not in params.labels, two labels of one
+    item, and tasks that the file does not know (naming them).
     """
-    table = read_table(path)
-    names = (params.data.id, "data.id"), (params.data.text, "data.text"), (params.data.image, "data.image")
-    column, param = next((pair for pair in names if pair[0]), ("", ""))
-    if not column:
-        raise PipelineError(path, "rows cannot be told apart", "set data.id, data.text or data.image in params.yaml")
-    truth: dict[str, str] = {}
-    cells = zip(table.column(column, param), table.column(params.data.label, "data.label"), strict=True)
-    for row, (key, label) in enumerate((as_text(key), as_text(label)) for key, label in cells):
-        if label not in params.labels:
-            what = f"label {label!r} is not in labels{closest(label, params.labels)}"
-            raise PipelineError(table.where(row), what, "correct the label, or add it to params.yaml")
-        if truth.setdefault(key, label) != label:
-            what = f"{key[:60]!r} is {truth[key]!r} above and {label!r} here"
-            raise PipelineError(table.where(row), what, "keep one of them")
-    known = {str(row["al_id"]): _key(row, truth, param) for row in tasks}
-    missing = [item for item, key in known.items() if key not in truth]
+    truth = _truth(read_table(path), params)
+    names = {str(row["al_id"]): _name(str(row["al_id"]), params) for row in tasks}
+    seed = root / params.data.seed
+    if any(name not in truth for name in names.values()) and seed.is_file():
+        truth = _truth(read_table(seed, may_be_empty=True), params) | truth
+    missing = [item for item, name in names.items() if name not in truth]
     if missing:
         shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         raise PipelineError(path, f"no label for {len(missing)} of {len(tasks)} asked items: {shown}", "add their rows")
-    return {item: truth[key] for item, key in known.items()}
+    return {item: truth[name] for item, name in names.items()}
 
 
-def _key(row: Row, truth: Mapping[str, str], param: str) -> str:
-    """What names the task in the oracle's file."""
-    if param == "data.id":
-        return str(row["al_id"])
-    if param == "data.text":
-        return str(row.get("text", ""))
-    return next((str(row[key]) for key in ("image", "path") if str(row.get(key)) in truth), "")
+def _truth(table: Table, params: Params) -> dict[str, str]:
+    """The label of each row, by its id; where there are no ids, by the head of its content's hash."""
+    labels = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
+    if params.data.id:
+        names = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
+    else:
+        names = [sha256(content)[:HEAD] for content in exact_bytes(table, params)] if len(table) else []
+    truth: dict[str, str] = {}
+    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
+        if label not in params.labels:
+            what = f"label {label!r} is not in labels{closest(label, params.labels)}"
+            raise PipelineError(table.where(row), what, "correct the label, or add it to params.yaml")
+        if truth.setdefault(name, label) != label:
+            what = f"{name!r} is {truth[name]!r} above and {label!r} here"
+            raise PipelineError(table.where(row), what, "keep one of them")
+    return truth
+
+
+def _name(item: str, params: Params) -> str:
+    """What names an asked item in a table: its id, without the `seed-` and `-2` that tell equal contents apart."""
+    return item if params.data.id else item.removeprefix("seed-").removeprefix("test-")[:HEAD]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from rounds import annotate
 from rounds.surfaces import oracle
 from stages import _prodigy
-from stages._canonical import read_jsonl
+from stages._canonical import read_jsonl, sha256
 from stages._errors import PipelineError
 from tests.surfaces.conftest import LABELS, MakeProject, text_tasks
 
@@ -56,12 +56,22 @@ def test_the_command_writes_the_same_bytes_twice(make_project: MakeProject) -> N
     assert len(read_jsonl(target)) == 3
 
 
-def test_without_an_id_column_items_are_known_by_their_exact_text(make_project: MakeProject) -> None:
-    project = make_project(["007", " good ", "bad"], data_id="")
+def test_without_an_id_column_items_are_known_by_their_exact_content(make_project: MakeProject) -> None:
+    project = make_project(data_id="")
     file = project.root / "truth.csv"
     file.write_text('text,label\n007,neutral\n" good ",positive\nbad,negative\n')
-    known = oracle.known_labels(file, project.last_round().tasks(), project.params())
-    assert known == {"p-0": "neutral", "p-1": "positive", "p-2": "negative"}
+    ids = [sha256("007")[:16], f"seed-{sha256(' good ')[:16]}", f"{sha256('bad')[:16]}-2"]
+    known = oracle.known_labels(file, [{"al_id": item} for item in ids], project.params())
+    assert known == dict(zip(ids, ["neutral", "positive", "negative"], strict=True))
+
+
+def test_a_seed_row_asked_again_that_the_file_does_not_have_keeps_its_label(make_project: MakeProject) -> None:
+    project = make_project()
+    (project.root / "truth.csv").write_text("id,label\np-0,positive\n")
+    (project.root / "seed.csv").write_text("id,label\ns-1,neutral\np-0,negative\n")
+    tasks = [{"al_id": "p-0"}, {"al_id": "s-1"}]
+    known = oracle.known_labels(project.root / "truth.csv", tasks, project.params(), project.root)
+    assert known == {"p-0": "positive", "s-1": "neutral"}
 
 
 @pytest.mark.parametrize(
