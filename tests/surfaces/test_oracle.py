@@ -68,7 +68,7 @@ def test_without_an_id_column_items_are_known_by_their_exact_content(make_projec
 def test_a_seed_row_asked_again_that_the_file_does_not_have_keeps_its_label(make_project: MakeProject) -> None:
     project = make_project()
     (project.root / "truth.csv").write_text("id,label\np-0,positive\n")
-    (project.root / "seed.csv").write_text("id,label\ns-1,neutral\np-0,negative\n")
+    (project.root / project.params().data.seed).write_text("id,label\ns-1,neutral\np-0,negative\n")
     tasks = [{"al_id": "p-0"}, {"al_id": "s-1"}]
     known = oracle.known_labels(project.root / "truth.csv", tasks, project.params(), project.root)
     assert known == {"p-0": "positive", "s-1": "neutral"}
