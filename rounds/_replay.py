@@ -155,7 +155,7 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> Gate:
             raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
         outcome = gated.outcome
     accepted = labels_of(plain(outcome.accepted), params.labels, "replay")
-    return Gate(accepted, plain(outcome.review), plain(outcome.unlabelled), outcome.state)
+    return Gate(accepted, plain(outcome.review), plain(outcome.unlabelled), outcome.state, plain(outcome.repeats))
 
 
 def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:

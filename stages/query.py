@@ -10,7 +10,7 @@ next ids of a fixed random permutation (the unbiased baseline), `review` the lab
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -31,17 +31,23 @@ from stages.strategies.registry import resolve
 
 Floats = NDArray[np.float64]
 NEVER_AGAIN = ("reject", "unresolved")
+PLANTED = {"score": 0.0, "reasons": ["planted repeat"]}
 RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate says of the pool: accepted labels, doubted labels (worst first), ids that got no label, state."""
+    """What the gate says of the pool.
+
+    Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant again: asked once
+    more, blind, to see whether people agree with themselves.
+    """
 
     accepted: Labels
     review: list[Row]
     unlabelled: list[Row]
     state: Row
+    repeats: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,15 @@ def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, ga
     """
     free = unasked(index, gate, params.query.skip_cooldown)
     size, active, control, review = sizes(params, gate.state["answers"], len(free), len(gate.review))
+    planted = gate.repeats[:active]
+    active -= len(planted)
     candidates = candidates_of(free, index, geometry, model, gate, params)
     ranking, passed = pick(candidates, active, params)
     doubts = np.zeros(len(free)) if candidates.probabilities is None else doubt(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
-    rows = _with_control(rows, candidates, doubts, size - review, control, index)
+    rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
     asked_again = [_review_row(row, index, model) for row in gate.review[:review]]
+    asked_again += [_review_row({**row, **PLANTED}, index, model) for row in planted]
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
     rows = [{**row, "rank": place, "round": number} for place, row in enumerate(mixed, start=1)]
@@ -249,6 +258,7 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
         read_jsonl(folder / "review.jsonl"),
         read_jsonl(folder / "unlabelled.jsonl"),
         read_json(folder / "state.json"),
+        read_jsonl(folder / "repeats.jsonl"),
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,6 +153,17 @@ def test_with_nothing_to_ask_the_batch_is_empty_and_says_why(query, state, said)
 def test_a_batch_larger_than_the_pool_is_the_whole_pool() -> None:
     rows = compose(pool_index(), geometry(), model(), gate(), params(batch_size=500)).rows
     assert sorted(row["id"] for row in rows) == [f"p-{row:02d}" for row in range(N)]
+
+
+def test_planted_repeats_are_asked_again_within_the_batch() -> None:
+    planted = [{"id": "p-00", "label": "a"}, {"id": "p-01", "label": "b"}]
+    state = replace(gate(["p-00", "p-01"]), repeats=planted)
+    known = replace(model(), held_out=np.full((2, 2), 0.5))
+    rows = compose(pool_index(), geometry(), known, state, params()).rows
+    assert len(rows) == 10
+    again = [row for row in rows if row["reason"] == "planted repeat"]
+    assert sorted(row["id"] for row in again) == ["p-00", "p-01"]
+    assert {tuple(row["arms"]) for row in again} == {("review",)}
 
 
 def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
