@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Small, dvc, rounds, shell
+from tests.conftest import ROOT, Small, blobs, dvc, rounds, shell, write_csv
 
 ROUNDS = 2
 IDENTITY = {
@@ -187,3 +188,19 @@ def test_the_clone_itself_is_a_project_that_dvc_can_run(tmp_path: Path) -> None:
     shell(clone, "git", "init", "--quiet")
     dvc(clone, "repro", "export_prodigy")
     assert len((clone / "build/export/asked.jsonl").read_text().splitlines()) == 40
+
+
+def test_readmes_round_in_five_commands_runs_as_it_stands(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"## A round in five commands\n\n```sh\n(.*?)```", readme, re.DOTALL)
+    assert block
+    lines = [line.partition("#")[0].strip() for line in block[1].splitlines()]
+    assert len(lines) == 5
+    rows = [(f"the {label} one, {word} number {n}", label) for n, (_, word, _, label) in enumerate(blobs(150))]
+    for name, part in {"seed": rows[:20], "test": rows[20:50], "oracle": rows}.items():
+        write_csv(tmp_path / f"{name}.csv", ["question", "intent"], part)
+    write_csv(tmp_path / "pool.csv", ["question"], [row[:1] for row in rows[50:]])
+    script = "\n".join(lines).replace("rounds annotate", "rounds annotate --oracle ../oracle.csv")
+    told = shell(tmp_path, "bash", "-euc", script, **IDENTITY)
+    assert "Round 1: " in told
+    assert "index.html" in told
