@@ -6,6 +6,7 @@ score -inf and probability 0; its column is never left out.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +73,10 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         what = f"{spec.path} has neither predict_proba nor decision_function"
         raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
-    fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
-    return Classifier(fitted or estimator.fit(rows, labels), seen, n_classes)
+    with warnings.catch_warnings():  # many classes on few labels is how every project starts, not a regression
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+        fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
+        return Classifier(fitted or estimator.fit(rows, labels), seen, n_classes)
 
 
 def _has_short_cut(estimator: Any, rows: Matrix) -> bool:

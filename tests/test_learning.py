@@ -69,3 +69,8 @@ class Broken:
 
     def predict_proba(self, rows: np.ndarray) -> np.ndarray:
         return np.full((len(rows), 2), np.nan)
+
+
+def test_nearly_as_many_classes_as_labels_is_no_reason_to_warn() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 3))
+    assert fit(LOGISTIC, rows, np.arange(30) % 20, 20, 0).scores(rows).shape == (30, 20)
