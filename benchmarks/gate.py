@@ -26,9 +26,9 @@ from stages._identity import order_key
 from stages._learning import fit, out_of_fold, softmax
 from stages._params import Params, TextFeatures
 from stages._quality import doubts, forest_view, judge, neighbour_view, neighbours, pooled
-from stages._store import Index
+from stages._store import Features, Index
 from stages.featurize import geometry_of, text_features
-from stages.gate import Features, Ledger, decide
+from stages.gate import Ledger, decide
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
 KINDS = ("uniform", "class", "boundary")

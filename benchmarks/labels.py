@@ -30,8 +30,7 @@ from stages._canonical import sha256
 from stages._identity import order_keys
 from stages._learning import fit
 from stages._params import Params
-from stages._store import SPLITS, Index
-from stages.gate import Features
+from stages._store import SPLITS, Features, Index
 
 
 @dataclass(frozen=True)

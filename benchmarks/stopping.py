@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 
 from benchmarks.labels import Data, load
 from stages._canonical import Row, dumps
+from stages._gated import Gate
 from stages._learning import out_of_fold, softmax
 from stages._ledger import Labels
 from stages._params import Params
 from stages._stopping import PRIMARY, SIGNS, Means, agreement, readings
 from stages._store import Index
-from stages.query import Gate, Model, compose
+from stages.query import Model, compose
 from stages.validate import History, Refits, judge_on_test, learning_curve, next_batch, stop_set, stopping_points
 
 SETS = {"digits": 30, "spambase": 60, "sms_spam": 80, "banking77": 100, "langid": 100}

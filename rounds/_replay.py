@@ -18,19 +18,20 @@ from rounds.surfaces.oracle import reply, round_seed
 from stages._canonical import Row, plain, sha256
 from stages._content import exact_bytes
 from stages._errors import PipelineError
+from stages._gated import Gate
 from stages._identity import order_keys, stratified_folds
 from stages._learning import Ints, fit
 from stages._ledger import Labels, check_label, labels_of
 from stages._params import Params
 from stages._rounds import batch_id
 from stages._scoring import macro_f1, per_class
-from stages._store import Split
+from stages._store import Features, Split
 from stages._tables import Table, as_text
 from stages.calibrate import Rows, calibration_of
 from stages.clean_seed import clean, seed_labels
 from stages.featurize import featurize
-from stages.gate import Features, Ledger, decide, gate
-from stages.query import Gate, Model, compose, model_of
+from stages.gate import Ledger, decide, gate
+from stages.query import Model, compose, model_of
 from stages.train import train
 
 HELD_OUT = 4  # without a test table one row in so many is held out, anew in every repeat
@@ -110,9 +111,11 @@ def setting(tables: dict[Split, Table], params: Params) -> Setting:
     """Features and labels of the tables, and what clean_seed doubts."""
     features = Features(*featurize(tables, params))
     index, names = features.index, params.labels
-    cells = {split: [as_text(cell) for cell in table.columns[params.data.label]] for split, table in tables.items()}
+    cells: dict[str, list[str]] = {
+        split: [as_text(cell) for cell in table.columns[params.data.label]] for split, table in tables.items()
+    }
     places = zip(index.ids, index.split, index.row, strict=True)
-    truth = {item: cells[split][row] for item, split, row in places}  # type: ignore[index]  # one of SPLITS
+    truth = {item: cells[split][row] for item, split, row in places}
     seed = seed_labels(tables["seed"], index, params)
     suspects = (
         clean(seed, index, features.matrix, features.geometry, params)[2] if params.clean_seed.max_suspects else []

@@ -39,10 +39,11 @@ from stages._errors import PipelineError
 from stages._imports import build
 from stages._ledger import read_labels
 from stages._params import Options, Params, load
+from stages._parts import open_pool, read_rows
 from stages._prodigy import NotAnAnswer, read_answer
 from stages._shell import one_line_errors
-from stages._store import SPLITS, read_index
-from stages._tables import read_table
+from stages._store import SPLITS, read_features
+from stages._tables import Table, read_table
 from stages.calibrate import drawn_at_random
 from stages.strategies.registry import resolve
 
@@ -225,19 +226,22 @@ def seconds_per_answer(path: Path) -> float:
 def own_rows(project: Project) -> tuple[bytes, int, str]:
     """A project's labelled rows as JSONL, how many of them are its seed, and what a backtest on them can tell."""
     params, build = project.params(), project.root / "build"
-    index = read_index(build / "features")
     accepted = read_labels(build / "gate" / "accepted.jsonl", params.labels)
     key = read_json(build / "gate" / "state.json")["control_key"]
     chance, from_seed = drawn_at_random(accepted, key, params.seed), sum(row["round"] == 0 for row in accepted.rows)
-    paths = {str(split): project.root / getattr(params.data, split) for split in SPLITS}
-    tables = {name: read_table(path, may_be_empty=True) for name, path in paths.items()}
-    rows = []
-    for item, row in zip(accepted.ids, accepted.rows, strict=True):
-        table, place = tables[index.split[index.row_of[item]]], index.row[index.row_of[item]]
-        cells = {name: column[place] for name, column in table.columns.items()}
-        rows.append({**cells, params.data.label: row["label"]})
+    store, pool = read_features(build / "features", accepted.ids).index, open_pool(build / "features")
+    tables = {str(split): getattr(params.data, split) for split in SPLITS}
+    tables = {split: path if "://" in path else str(project.root / path) for split, path in tables.items()}
+    whole = store.split.count("seed") + (store.split.count("pool") if pool is None else pool.rows)
+
+    def cells(table: Table, place: int) -> Row:
+        return {name: table.column(name, "data")[place] for name in table.columns}
+
+    found = read_rows(accepted.ids, store, tables, build / "features", cells)
+    pairs = zip(accepted.ids, accepted.rows, strict=True)
+    rows = [{**found[item], params.data.label: row["label"]} for item, row in pairs]
     told = (
-        f"Effective sample: {len(rows)} labelled rows of {len(tables['pool']) + len(tables['seed'])}; strategies "
+        f"Effective sample: {len(rows)} labelled rows of {whole}; strategies "
         f"choose among these alone. {chance.sum()} were drawn at random, the others by {params.query.strategy}, so "
         "gains are smaller than on the whole pool and lean to what it likes."
     )

@@ -12,9 +12,10 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from rounds.commands import git
+from rounds.commands import dvc, git
 from stages._errors import PipelineError
 from stages._params import read_yaml
+from stages._parts import list_parts
 from stages._shell import one_line_errors
 from stages._tables import as_text, read_table
 
@@ -24,6 +25,7 @@ CARRIED = (
     "data/rounds/README.md", ".github/workflows/labels.yml",
 )  # fmt: skip
 REGULARISATION = {"text": 100.0, "numeric": 1.0, "image": 10.0}  # C by kind; docs/benchmarks.md has the numbers
+USUAL_HASHING = 1 << 16  # columns of each kind of n-gram, for a pool in parts
 USUAL_IMAGE_SIZE = 32  # the demo's digits have 8 x 8 pixels; other images have more
 NOT_CARRIED = shutil.ignore_patterns("__pycache__", "*.pyc", "_project")
 
@@ -63,6 +65,8 @@ def start(target: Path, subject: str) -> None:
         known = subprocess.run(["git", "config", key], cwd=target, capture_output=True, check=False)
         if known.returncode:
             git(target, "config", key, value)
+    if (target / "data" / "pool").is_dir():  # parts are large: DVC keeps them, git their hashes
+        dvc(target, ["add", "--quiet", "data/pool"], lambda _line: None)
     git(target, "add", "--all")
     git(target, "commit", "--quiet", "-m", subject)
 
@@ -118,8 +122,9 @@ def init(
     """Make the project, with the tables copied in and the params filled in as far as they are known."""
     refuse_unless_empty(target)
     given = {name: path for name, path in tables.items() if path is not None}
-    for table in given.values():
-        read_table(table)
+    for name, table in given.items():
+        for part in list_parts(str(table)) if name == "pool" and table.is_dir() else [table]:
+            read_table(Path(part))
     labelled = [table for name, table in given.items() if name != "pool"]
     known = labels or (labels_in(labelled, columns["label"]) if labelled else [])
     target.mkdir(parents=True, exist_ok=True)
@@ -127,10 +132,13 @@ def init(
     changes = settings(kind, columns, numbers, known)
     for name in ("pool", "seed", "test"):
         path = given.get(name)
-        here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{path.suffix if path else '.csv'}"
+        suffix = ".csv" if path is None else "" if path.is_dir() else path.suffix
+        here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{suffix}"
         changes["data", name] = here
         if path is not None:
-            shutil.copyfile(path, target / here)
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / here)
+    if (target / "data" / "pool").is_dir() and kind == "text":
+        changes["features", "text", "hashing"] = USUAL_HASHING
     fill_in(target / "params.yaml", changes)
     start(target, "A new labelling project")
     if "pool" in given and len(known) > 1:
@@ -141,7 +149,9 @@ def init(
 
 @click.command()
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--pool", type=click.Path(path_type=Path), help="Table of unlabelled examples to copy in.")
+@click.option(
+    "--pool", type=click.Path(path_type=Path), help="Table of unlabelled examples, or folder of such parts, to copy in."
+)
 @click.option("--seed", type=click.Path(path_type=Path), help="Table of labelled examples to start from.")
 @click.option("--test", type=click.Path(path_type=Path), help="Table of held-out labelled examples.")
 @click.option("--id", "id_column", default="", help="Column of unique ids; without it the content is the id.")

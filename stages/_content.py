@@ -90,6 +90,10 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
     """The columns as numbers, (n, len(columns)). Raises PipelineError for a cell that is none, or not finite."""
     values = np.empty((len(table), len(columns)))
     for position, name in enumerate(columns):
+        whole = table.array(name)
+        if whole is not None and whole.ndim == 1 and np.isfinite(whole).all():
+            values[:, position] = whole
+            continue
         for row, cell in enumerate(table.column(name, "features.columns")):
             try:
                 number = float(cell)
@@ -105,6 +109,9 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
 
 def vectors(table: Table, column: str) -> NDArray[np.float32]:
     """A column of equally long vectors, (n, d). Raises PipelineError for a missing, ragged or non-finite one."""
+    whole = table.array(column)
+    if whole is not None and whole.ndim == 2 and np.isfinite(whole).all():
+        return np.asarray(whole, dtype=np.float32)
     cells = table.column(column, "features.columns")
     width = len(cells[0]) if cells and isinstance(cells[0], list) else 0
     for row, cell in enumerate(cells):

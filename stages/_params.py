@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -43,6 +43,7 @@ class TextFeatures(Section):
     char_ngrams: tuple[int, int] = (2, 5)
     min_df: int = Field(default=2, ge=1)
     max_features: int = Field(default=100_000, ge=1)
+    hashing: int | None = Field(default=None, ge=256, le=1 << 22)
 
     @model_validator(mode="before")
     @classmethod
@@ -59,6 +60,11 @@ class ImageFeatures(Section):
     mode: Literal["L", "RGB"] = "L"
 
 
+class Embedding(Section):
+    library: Literal["model2vec", "sentence-transformers"] = "model2vec"
+    model: str = ""
+
+
 class Import(Section):
     """Any class by import path, with its keyword arguments. Naming one runs its code: treat params.yaml as code."""
 
@@ -67,9 +73,10 @@ class Import(Section):
 
 
 class Features(Section):
-    kind: Literal["text", "numeric", "image", "precomputed", "custom"]
+    kind: Literal["text", "embedding", "numeric", "image", "precomputed", "custom"]
     columns: list[str] = []
     text: TextFeatures = TextFeatures()
+    embedding: Embedding = Embedding()
     image: ImageFeatures = ImageFeatures()
     vectors: str = Field(min_length=1)
     custom: Import | None = None
@@ -135,6 +142,7 @@ class Query(Section):
     control_fraction: Fraction = 0.2
     review_fraction: Fraction = 0.1
     budget: int | None = Field(default=None, ge=0)
+    candidates: int | None = Field(default=None, ge=1000)
     skip_cooldown: int = Field(default=2, ge=0)
 
     @model_validator(mode="after")
@@ -150,6 +158,12 @@ class Validate(Section):
     max_points: int = Field(default=20, ge=2)
     recall_floor: Fraction = 0.6
     point_worth: float | None = Field(default=None, gt=0)
+
+
+class Compute(Section):
+    backend: Literal["loky", "dask", "ray", "spark"] = "loky"
+    n_jobs: Literal[-1] | PositiveInt = -1
+    address: str = ""
 
 
 class Surface(Section):
@@ -170,6 +184,7 @@ class Params(Section):
     query: Query = Query()
     validate_: Validate = Field(default=Validate(), alias="validate")
     surface: Surface = Surface()
+    compute: Compute = Compute()
 
     @model_validator(mode="after")
     def labels_are_distinct(self) -> Params:

@@ -11,6 +11,7 @@ Because rows are sorted by id, nothing downstream depends on the order of the us
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,15 +71,22 @@ class Index:
         return np.fromiter((item in first for item in self.ids[pool]), dtype=np.bool_)
 
 
-def write_features(folder: Path, index: Index, model: Matrix, geometry: NDArray[np.float32]) -> None:
-    """Write the store."""
+def write_index(folder: Path, index: Index) -> None:
+    """Write the table of examples."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import scipy.sparse as sp
 
     folder.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"id": index.ids, "sha": index.sha, "split": index.split, "row": index.row})
-    pq.write_table(table, folder / "index.parquet")
+    columns = {"id": pa.string(), "sha": pa.string(), "split": pa.string(), "row": pa.int64()}
+    rows = {"id": index.ids, "sha": index.sha, "split": index.split, "row": index.row}
+    pq.write_table(pa.table(rows, schema=pa.schema(columns.items())), folder / "index.parquet")
+
+
+def write_features(folder: Path, index: Index, model: Matrix, geometry: NDArray[np.float32]) -> None:
+    """Write the store."""
+    import scipy.sparse as sp
+
+    write_index(folder, index)
     if sp.issparse(model):
         sp.save_npz(folder / "model.npz", model, compressed=False)
     else:
@@ -86,8 +94,32 @@ def write_features(folder: Path, index: Index, model: Matrix, geometry: NDArray[
     write_array(folder / "geometry.npy", geometry)
 
 
+@dataclass(frozen=True)
+class Features:
+    """Index, model features and geometry of all examples, or of those that a stage asked for."""
+
+    index: Index
+    matrix: Matrix
+    geometry: NDArray[np.float32]
+
+
+def read_features(folder: Path, wanted: Iterable[str], last: int = 0) -> Features:
+    """The features of all examples; of a pool in parts only the wanted ids, their copies, and seed and test.
+
+    last: how many rows from the end of the random permutation are wanted besides.
+    """
+    if not (folder / "parts.json").is_file():
+        return Features(read_index(folder), read_model_matrix(folder), read_geometry(folder))
+    from stages._parts import gathered, open_pool
+
+    pool = open_pool(folder)
+    assert pool is not None
+    rows = pool.locate(wanted)
+    return gathered(pool, np.union1d(rows, pool.last(last)).astype(np.intp) if last else rows)
+
+
 def read_index(folder: Path) -> Index:
-    """The index of the store."""
+    """The index of the store; of a pool in parts, that of seed and test."""
     import pyarrow.parquet as pq
 
     if not (folder / "index.parquet").is_file():

@@ -9,9 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stages._canonical import numbered_rows
 from stages._errors import PipelineError, closest
@@ -24,8 +29,8 @@ class Table:
     """Columns by name, each a list of n cells, and the file's line (Parquet: row) number of each row."""
 
     path: Path
-    columns: dict[str, list[Any]]
-    lines: list[int]
+    columns: Mapping[str, list[Any]]
+    lines: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -39,13 +44,73 @@ class Table:
         what = f"no column {name!r}{closest(name, self.columns)}, found {', '.join(map(repr, self.columns))}"
         raise PipelineError(f"{self.path}:1", what, f"correct {param} in params.yaml or the file's header")
 
+    def array(self, name: str) -> NDArray[Any] | None:
+        """A Parquet column of numbers (n,) or of equally long vectors (n, d) without gaps, uncopied; else None."""
+        return self.columns.array(name) if isinstance(self.columns, ArrowColumns) and name in self.columns else None
+
     def where(self, row: int) -> str:
         """`file:line` of a row."""
         return f"{self.path}:{self.lines[row]}"
 
 
+class ArrowColumns(Mapping[str, list[Any]]):
+    """The columns of a Parquet file, each read when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header. Raises PipelineError for a file that is not Parquet."""
+        import pyarrow.parquet as pq
+
+        self._path, self._lists = path, dict[str, list[Any]]()
+        with self._faults():
+            head = pq.read_metadata(path)
+            self._names, self.rows = pq.read_schema(path).names, int(head.num_rows)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._lists:
+            self._lists[name] = self._read(name).to_pylist()
+        return self._lists[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """See `Table.array`."""
+        import pyarrow.types as kinds
+
+        column = self._read(name)
+        if column.null_count:
+            return None
+        if kinds.is_integer(column.type) or kinds.is_floating(column.type):
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        if not (kinds.is_fixed_size_list(column.type) and kinds.is_floating(column.type.value_type)):
+            return None
+        values = column.flatten()
+        return None if values.null_count else values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+
+    def _read(self, name: str) -> Any:
+        import pyarrow.parquet as pq
+
+        if name not in self._names:
+            raise KeyError(name)
+        with self._faults():
+            return pq.read_table(self._path, columns=[name]).column(name).combine_chunks()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            what = f"not a readable Parquet file ({str(error).splitlines()[0]})"
+            raise PipelineError(self._path, what, "write the file again") from error
+
+
 def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
-    """The table at `path`, its format told by the suffix (.csv, .jsonl, .parquet).
+    """The table at `path`, its format told by the suffix (.csv, .jsonl, .parquet; of Parquet, columns as asked for).
 
     Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any unreadable row.
     """
@@ -102,16 +167,8 @@ def _jsonl(path: Path) -> Table:
 
 
 def _parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        data = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        what = f"not a readable Parquet file ({str(error).splitlines()[0]})"
-        raise PipelineError(path, what, "write the file again") from error
-    columns = {name: data.column(name).to_pylist() for name in data.column_names}
-    return Table(path, columns, list(range(1, data.num_rows + 1)))
+    columns = ArrowColumns(path)
+    return Table(path, columns, range(1, columns.rows + 1))
 
 
 def as_text(cell: Any) -> str:

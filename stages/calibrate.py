@@ -2,7 +2,7 @@
 
 reads   scores (train), accepted labels (gate)
 writes  build/probabilities: pool.npy, test.npy, labelled.npy (out of fold), committee.npy where train made one,
-        calibration.json; metrics and the reliability data; next: query, validate
+        calibration.json, kept.parquet of a pool in parts; metrics and the reliability data; next: query, validate
 
 The map from scores to probabilities is chosen and judged on labels drawn at random (seed and control arm) where
 there are enough of them: labels that active learning chose are a biased sample, full of hard cases.
@@ -18,7 +18,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._canonical import Row, read_json, write_array, write_json
+from stages._canonical import Row, read_json, write_array, write_bytes, write_json
 from stages._identity import order_keys, stratified_folds
 from stages._learning import Floats, Ints, softmax
 from stages._ledger import Labels, read_labels
@@ -280,7 +280,8 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     """Read scores and labels, write probabilities and how far to trust them."""
     params = load()
     labels = read_labels(gate / "accepted.jsonl", params.labels)
-    fitted = bool(read_json(model / "model.json")["fitted"])
+    trained = read_json(model / "model.json")
+    fitted = bool(trained["fitted"])
     committee = np.load(model / "committee.npy") if (model / "committee.npy").is_file() else None
     pool, test, labelled = (np.load(model / f"{name}.npy") for name in ("pool", "test", "labelled"))
     scores = Rows(pool, test, labelled, committee)
@@ -289,7 +290,9 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     for name in ("pool", "test", "labelled", "committee"):
         if getattr(rows, name) is not None:
             write_array(out / f"{name}.npy", getattr(rows, name))
-    write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted})
+    if (model / "kept.parquet").is_file():  # a pool in parts: which rows these are
+        write_bytes(out / "kept.parquet", (model / "kept.parquet").read_bytes())
+    write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted, "scan": trained.get("scan")})
     write_json(metrics, calibration.facts)
     write_json(plot, calibration.reliability)
     return f"calibrate: {calibration.facts['method']}; {calibration.facts['why']}"

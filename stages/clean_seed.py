@@ -19,7 +19,7 @@ from stages._ledger import check_label
 from stages._params import Params, load
 from stages._quality import OUTLIER, Judgement, doubt, issue_rows, judge
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
+from stages._store import Index, Matrix, read_features
 from stages._tables import Table, as_text, read_table
 
 
@@ -79,9 +79,9 @@ def clean(
 def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     """Read the seed, judge it, write labels, suspects and counts."""
     params = load()
-    index = read_index(features)
-    seed = seed_labels(read_table(table, may_be_empty=True), index, params)
-    classes, found, doubted = clean(seed, index, read_model_matrix(features), read_geometry(features), params)
+    store = read_features(features, [])
+    seed = seed_labels(read_table(table, may_be_empty=True), store.index, params)
+    classes, found, doubted = clean(seed, store.index, store.matrix, store.geometry, params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)
     write_jsonl(out / "issues.jsonl", issue_rows([row["id"] for row in seed], classes, found, params.labels))

@@ -14,41 +14,46 @@ import click
 from stages._canonical import Row, jsonl, read_jsonl, sha256, write_bytes, write_json
 from stages._content import shown
 from stages._params import Params, load
+from stages._parts import read_rows
 from stages._prodigy import task
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, read_index
-from stages._tables import Table, read_table
+from stages._store import read_features
 
 
-def export(batch: list[Row], tables: dict[str, Table], index: Index, params: Params) -> list[Row]:
-    """One task per row of the batch, in its order. The score is the model's doubt, the same measure for every arm."""
+def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
+    """One task per row of the batch, in its order. The score is the model's doubt, the same measure for every arm.
+
+    contents: what a person sees of each id.
+    """
     identity = batch_id(batch)
-    tasks = []
-    for row in batch:
-        place = index.row_of[row["id"]]
-        content = shown(tables[index.split[place]], index.row[place], params)
-        tasks.append(
-            task(content, params.labels, al_id=row["id"], batch_id=identity, rank=row["rank"], score=row["doubt"])
+    return [
+        task(
+            contents[row["id"]], params.labels,
+            al_id=row["id"], batch_id=identity, rank=row["rank"], score=row["doubt"],
         )
-    return tasks
+        for row in batch
+    ]  # fmt: skip
 
 
 @click.command(help=__doc__)
 @click.option("--batch", type=PATH, required=True, help="Folder of the batch.")
 @click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
 @click.option("--features", type=PATH, required=True, help="The feature store.")
-@click.option("--pool", type=PATH, required=True, help="The pool's table.")
+@click.option("--pool", required=True, help="The pool's table, or the folder or URL of its parts.")
 @click.option("--seed", type=PATH, required=True, help="The seed's table: a doubted seed label is asked again.")
 @click.option("--out", type=PATH, required=True, help="Folder for the export.")
 @one_line_errors
-def main(batch: Path, gate: Path, features: Path, pool: Path, seed: Path, out: Path) -> str:
+def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Path) -> str:
     """Read batch and contents, write the export."""
     params = load()
     rows = read_jsonl(batch / "batch.jsonl")
-    tables = {"pool": read_table(pool), "seed": read_table(seed, may_be_empty=True)}
+    ids = [row["id"] for row in rows]
+    tables = {"pool": pool, "seed": str(seed)}
+    index = read_features(features, ids).index
+    contents = read_rows(ids, index, tables, features, lambda table, row: shown(table, row, params))
     files = {
-        "asked.jsonl": jsonl(export(rows, tables, read_index(features), params)),
+        "asked.jsonl": jsonl(export(rows, contents, params)),
         "batch.jsonl": jsonl(rows),
         "verdicts.jsonl": jsonl(read_jsonl(gate / "review.jsonl")),
     }

@@ -6,6 +6,7 @@ writes  build/features (see stages/_store.py); next: clean_seed, gate, train, qu
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 
 from stages._canonical import sha256
 from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
+from stages._embedding import embedded
 from stages._errors import PipelineError
+from stages._hashing import hashed, rarity, weighted
 from stages._imports import build
 from stages._params import Params, TextFeatures, load
+from stages._parts import in_parts
 from stages._shell import PATH, one_line_errors
+from stages._space import fit_space
 from stages._store import SPLITS, Index, Matrix, Split, write_features
 from stages._tables import Table, as_text, read_table
 
@@ -70,9 +75,9 @@ def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inp
     """What the featurizer sees, one entry per row of the index: texts, or an (n, p) array of numbers."""
     kind, data = params.features.kind, params.data
     per_split: dict[Split, Inputs]
-    if kind == "text" or (kind == "custom" and data.text):
+    if kind in {"text", "embedding"} or (kind == "custom" and data.text):
         if not data.text:
-            raise PipelineError("params.yaml data.text", "features.kind is text, and no column is named", "name it")
+            raise PipelineError("params.yaml data.text", f"features.kind is {kind}, and no column is named", "name it")
         per_split = {split: texts(tables[split], data.text) for split in SPLITS}
     elif kind == "image":
         if not data.image:
@@ -131,6 +136,8 @@ def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
     kind = params.features.kind
     if kind == "text":
         return text_features(inputs, fitted_on, params.features.text)  # type: ignore[arg-type]  # texts by kind
+    if kind == "embedding":
+        return embedded(inputs, params.features.embedding)  # type: ignore[arg-type]  # texts by kind
     if kind == "custom":
         if params.features.custom is None:
             raise PipelineError(
@@ -147,11 +154,14 @@ def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
 
 
 def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) -> Matrix:
-    """Word and character n-gram TF-IDF side by side, (n, p) CSR float32, rows of unit length."""
+    """Word and character n-gram TF-IDF side by side, (n, p) CSR float32, rows of unit length; hashed where asked."""
     import scipy.sparse as sp
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
+    if options.hashing is not None:
+        raw = hashed(inputs, options)
+        return weighted(raw, rarity(raw[fitted_on]))
     known = inputs[fitted_on]
     parts = []
     for analyzer, ngrams in (("word", options.word_ngrams), ("char_wb", options.char_ngrams)):
@@ -173,32 +183,8 @@ def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) ->
 
 
 def geometry_of(matrix: Matrix, fitted_on: slice, dims: int, seed: int, unit_rows: bool) -> NDArray[np.float32]:
-    """A dense space for distances, (n, d <= dims): truncated SVD of sparse features, PCA of wide dense ones.
-
-    Rows are unit vectors for text (`unit_rows`), else centred and scaled to a mean squared norm of 1 over the rows
-    it is fitted on. Signs of the components are fixed by scikit-learn, so the result is deterministic.
-    Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
-    """
-    import scipy.sparse as sp
-    from sklearn.decomposition import PCA, TruncatedSVD
-
-    known = matrix[fitted_on]
-    limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
-    if sp.issparse(matrix):
-        if limit < 2:
-            space = np.asarray(matrix.toarray(), dtype=np.float32)
-        else:
-            space = TruncatedSVD(limit, random_state=seed).fit(known).transform(matrix)
-    else:
-        space = np.asarray(matrix, dtype=np.float64)
-        if space.shape[1] > dims and limit >= 2:
-            space = PCA(limit, svd_solver="covariance_eigh").fit(known).transform(space)
-        space = space - space[fitted_on].mean(axis=0)
-    if unit_rows:
-        scale = np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
-    else:
-        scale = max(float(np.sqrt((space[fitted_on] ** 2).sum(axis=1).mean())), 1e-12)
-    return np.asarray(space / scale, dtype=np.float32)
+    """The geometry of all rows, (n, d <= dims), learnt from those that `fitted_on` names; see stages/_space.py."""
+    return fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows)(matrix)
 
 
 def read_tables(params: Params) -> dict[Split, Table]:
@@ -221,7 +207,7 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))
     model = model_features(inputs, fitted_on, params)
-    unit_rows = params.features.kind == "text"
+    unit_rows = params.features.kind in {"text", "embedding"}
     return index, model, geometry_of(model, fitted_on, params.features.geometry_dims, params.seed, unit_rows)
 
 
@@ -231,10 +217,19 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix
 def main(out: Path) -> str:
     """Read the tables that params name, write the feature store."""
     params = load()
-    index, model, geometry = featurize(read_tables(params), params)
-    write_features(out, index, model, geometry)
-    counts = ", ".join(f"{index.split.count(split)} {split}" for split in SPLITS)
-    return f"featurize: {counts} rows; {model.shape[1]} features, geometry of {geometry.shape[1]} dimensions"
+    if in_parts(params.data.pool):
+        from stages._featurize_parts import featurize_parts
+
+        pool, index, width = featurize_parts(out, params)
+        counts = f"{pool.rows} pool rows in {len(pool.parts)} parts"
+    else:
+        tables = read_tables(params)
+        index, model, geometry = featurize(tables, params)
+        shutil.rmtree(out, ignore_errors=True)
+        write_features(out, index, model, geometry)
+        counts, width = f"{index.split.count('pool')} pool", model.shape[1]
+    counts += "".join(f", {index.split.count(split)} {split}" for split in ("seed", "test"))
+    return f"featurize: {counts} rows; {width} features"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from stages._quality import (
 )
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
-from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
+from stages._store import Features, Index, read_features
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,15 +59,6 @@ class Ledger:
         """The same tables as if no round after `last` had been answered."""
         tables = (self.rounds, self.asked, self.events, self.verdicts)
         return Ledger(self.seed, self.suspects, *([row for row in rows if row["round"] <= last] for rows in tables))
-
-
-@dataclass(frozen=True)
-class Features:
-    """The feature store: index, model features and geometry of all examples."""
-
-    index: Index
-    matrix: Matrix
-    geometry: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -369,8 +360,8 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     paths = [seed / "labels.jsonl", seed / "suspects.jsonl"]
     paths += [labels / f"{name}.jsonl" for name in ("rounds", "asked", "events", "verdicts")]
     ledger = Ledger(*(read_jsonl(path) for path in paths))
-    features_ = Features(read_index(features), read_model_matrix(features), read_geometry(features))
-    gated = gate(ledger, features_, params)
+    named = {row["id"] for rows in (ledger.seed, ledger.suspects, ledger.asked, ledger.events) for row in rows}
+    gated = gate(ledger, read_features(features, named), params)
     for name in TABLES:
         write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
     write_json(out / "state.json", gated.outcome.state)

@@ -10,44 +10,29 @@ next ids of a fixed random permutation (the unbiased baseline), `review` the lab
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._canonical import Row, read_json, read_jsonl, write_json, write_jsonl
+from stages._canonical import Row, read_json, write_json, write_jsonl
+from stages._gated import Gate, read_gate, settled
 from stages._identity import order_keys
-from stages._ledger import Labels, check_label, read_labels
+from stages._ledger import check_label
 from stages._params import Params, load
+from stages._parts import read_kept
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, read_geometry, read_index
+from stages._store import Index, read_features
 from stages.strategies import Candidates, Ranking
 from stages.strategies.auto import floor_weights
 from stages.strategies.redundancy import PassedOver, guarded
 from stages.strategies.registry import resolve
 
 Floats = NDArray[np.float64]
-NEVER_AGAIN = ("reject", "unresolved")
 PLANTED = {"score": 0.0, "reasons": ["planted repeat"]}
-RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What the gate says of the pool.
-
-    Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant again: asked once
-    more, blind, to see whether people agree with themselves.
-    """
-
-    accepted: Labels
-    review: list[Row]
-    unlabelled: list[Row]
-    state: Row
-    repeats: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,19 +60,9 @@ def doubt(probabilities: Floats) -> Floats:
 
 
 def unasked(index: Index, gate: Gate, cooldown: int) -> NDArray[np.intp]:
-    """Pool rows that may be asked now: not labelled or doubted (nor a copy of such), not rejected, not cooling down.
-
-    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one, and one
-    that nobody answered before its round was closed, at once.
-    """
-    pool = index.rows("pool")
-    settled = set(gate.accepted.ids) | {row["id"] for row in gate.review}
-    next_round = gate.state["rounds"] + 1
-    for row in gate.unlabelled:
-        resting = row["times"] > 0 and next_round - row["round"] <= cooldown
-        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and (row["times"] >= RETRIES or resting)):
-            settled.add(row["id"])
-    free = index.askable() & np.fromiter((item not in settled for item in index.ids[pool]), dtype=np.bool_)
+    """Pool rows that may be asked now: not settled (nor a copy of such), not in seed or test by content."""
+    pool, out = index.rows("pool"), settled(gate, cooldown)
+    free = index.askable() & np.fromiter((item not in out for item in index.ids[pool]), dtype=np.bool_)
     return np.flatnonzero(free)
 
 
@@ -105,17 +80,23 @@ def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, 
     return new + review, new - control, control, review
 
 
-def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params) -> Batch:
+def compose(
+    index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params,
+    stands_for: Floats | None = None,
+) -> Batch:  # fmt: skip
     """The next batch.
 
-    geometry: (n, d) of all rows; model: None while there is none. An id picked by both arms is asked once and counts
-    for both; the control walk then goes on, so that the batch is full.
+    geometry: (n, d) of all rows; model: None while there is none; stands_for: (n_pool,) of a pool in parts, how many of
+    its rows each row here stands for, 0 for a row that is here for another reason. An id picked by both arms is asked
+    once and counts for both; the control walk then goes on, so that the batch is full.
     """
     free = unasked(index, gate, params.query.skip_cooldown)
+    free = free if stands_for is None else free[stands_for[free] > 0]
+    shares = None if stands_for is None else stands_for[free]
     size, active, control, review = sizes(params, gate.state["answers"], len(free), len(gate.review))
     planted = gate.repeats[:active]
     active -= len(planted)
-    candidates = candidates_of(free, index, geometry, model, gate, params)
+    candidates = replace(candidates_of(free, index, geometry, model, gate, params), stands_for=shares)
     ranking, passed = pick(candidates, active, params)
     doubts = np.zeros(len(free)) if candidates.probabilities is None else doubt(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
@@ -125,7 +106,7 @@ def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, ga
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
     rows = [{**row, "rank": place, "round": number} for place, row in enumerate(mixed, start=1)]
-    return Batch(rows, _metrics(rows, ranking, passed, doubts, gate, params))
+    return Batch(rows, _metrics(rows, ranking, passed, doubts, candidates.mass(), gate, params))
 
 
 def candidates_of(
@@ -226,8 +207,9 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
 
 
 def _metrics(
-    rows: list[Row], ranking: Ranking, passed: list[PassedOver], doubts: Floats, gate: Gate, params: Params
-) -> Row:
+    rows: list[Row], ranking: Ranking, passed: list[PassedOver], doubts: Floats, mass: Floats, gate: Gate,
+    params: Params,
+) -> Row:  # fmt: skip
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
@@ -244,22 +226,11 @@ def _metrics(
         "strategy": params.query.strategy,
         "regime": ranking.regime,
         "near_duplicates_passed_over": len(passed),
-        "unasked": len(doubts),
+        "unasked": round(float(mass.sum())),
         "answers_spent": spent,
         "budget_left": None if budget is None else max(0, budget - spent),
-        "mean_doubt": float(doubts.mean()) if len(doubts) else None,
+        "mean_doubt": float(np.average(doubts, weights=mass)) if len(doubts) else None,
     }
-
-
-def read_gate(folder: Path, labels: list[str]) -> Gate:
-    """The gate's tables."""
-    return Gate(
-        read_labels(folder / "accepted.jsonl", labels),
-        read_jsonl(folder / "review.jsonl"),
-        read_jsonl(folder / "unlabelled.jsonl"),
-        read_json(folder / "state.json"),
-        read_jsonl(folder / "repeats.jsonl"),
-    )
 
 
 def read_model(folder: Path) -> Model | None:
@@ -293,10 +264,13 @@ def model_of(
 def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Path) -> str:
     """Read what is known, write the batch."""
     params = load()
-    index, geometry = read_index(features), read_geometry(features)
-    batch = compose(index, geometry, read_model(probabilities), read_gate(gate, params.labels), params)
+    kept, known = read_kept(probabilities / "kept.parquet"), read_gate(gate, params.labels)
+    ids, stands_for = kept or ([], None)
+    store = read_features(features, ids)
+    batch = compose(store.index, store.geometry, read_model(probabilities), known, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
-    write_json(metrics, {**batch.metrics, "batch_id": batch_id(batch.rows)})
+    scan = read_json(probabilities / "calibration.json").get("scan")
+    write_json(metrics, {**batch.metrics, **({"scan": scan} if scan else {}), "batch_id": batch_id(batch.rows)})
     if not batch.rows:
         return f"query: an empty batch: {batch.metrics['state']}"
     arms = ", ".join(f"{count} {arm}" for arm, count in batch.metrics["batch"].items() if arm != "rows")

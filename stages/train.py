@@ -3,7 +3,8 @@
 reads   accepted labels (gate), features (featurize)
 writes  build/model: model.skops, pool.npy, test.npy and labelled.npy (logits; labelled rows out of fold, in the
         order of accepted.jsonl), committee.npy where the strategy asks a committee, model.json (was a model
-        fitted, on what); next: calibrate
+        fitted, on what); of a pool in parts only the rows that a batch may come from, and kept.parquet (id,
+        stands_for: how many rows of the pool each stands for); next: calibrate
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._canonical import Row, write_array, write_json
+from stages._gated import read_gate
 from stages._identity import order_keys
 from stages._learning import Classifier, Floats, fit, out_of_fold
-from stages._ledger import Labels, read_labels
+from stages._ledger import Labels
 from stages._params import Params, load
+from stages._parts import gathered, open_pool, write_kept
 from stages._shell import PATH, one_line_errors
 from stages._skops import write_model
-from stages._store import Index, Matrix, read_index, read_model_matrix
+from stages._store import Index, Matrix, read_features
 from stages.strategies.registry import find
 
 Logits = NDArray[np.float32]
@@ -39,18 +42,30 @@ class Trained:
     committee: Logits | None
 
 
+def learn(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Classifier | None:
+    """The classifier fitted on all accepted labels; None for labels of fewer than two classes."""
+    if len(np.unique(labels.classes)) < 2:
+        return None
+    rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
+    return fit(params.model, rows, labels.classes, len(params.labels), params.seed)
+
+
 def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
     """Fit on all accepted labels; score pool and test with that model, labelled rows by cross-validation.
 
     With labels of fewer than two classes there is no model, and all scores are zero.
     """
+    return scored(learn(labels, index, matrix, params), labels, index, matrix, params)
+
+
+def scored(classifier: Classifier | None, labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
+    """What `learn` gave, with the logits of pool, test and labelled rows."""
     n_classes = len(params.labels)
     pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
-    if len(np.unique(labels.classes)) < 2:
+    if classifier is None:
         none = [np.zeros((count, n_classes), np.float32) for count in (pool.shape[0], test.shape[0], len(labels.ids))]
         return Trained(None, none[0], none[1], none[2], None)
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
-    classifier = fit(params.model, rows, labels.classes, n_classes, params.seed)
     held_out = out_of_fold(params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed)
     asked = "committee" in find(params.query.strategy, params.query.engine).needs
     members = committee(labels, index, matrix, params).astype(np.float32) if asked else None
@@ -91,16 +106,35 @@ def described(trained: Trained, labels: Labels, params: Params) -> Row:
 def main(gate: Path, features: Path, out: Path) -> str:
     """Read accepted labels and features, write the model and its scores."""
     params = load()
-    labels = read_labels(gate / "accepted.jsonl", params.labels)
-    index, matrix = read_index(features), read_model_matrix(features)
-    trained = train(labels, index, matrix, params)
+    known = read_gate(gate, params.labels)
+    labels = known.accepted
+    store = read_features(features, known.known())
+    classifier = learn(labels, store.index, store.matrix, params)
+    model = None
+    if classifier is not None:
+        model = out / "model.skops"
+        write_model(model, classifier.estimator)
+    kept = None
+    pool = open_pool(features)
+    if pool is not None:
+        from stages._scan import scan
+
+        kept = scan(pool, model, known, params)
+        store = gathered(pool, np.union1d(kept.rows, pool.locate(known.known())).astype(np.intp))
+        write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)
+    trained = scored(classifier, labels, store.index, store.matrix, params)
     for name in ("pool", "test", "labelled"):
         write_array(out / f"{name}.npy", getattr(trained, name))
-    if trained.classifier is not None:
-        write_model(out / "model.skops", trained.classifier.estimator)
     if trained.committee is not None:
         write_array(out / "committee.npy", trained.committee)
     facts = described(trained, labels, params)
+    if kept is not None:
+        facts["scan"] = {
+            "unasked": kept.unasked,
+            "scored": kept.scored,
+            "kept": len(kept.rows),
+            "doubt": kept.histogram,
+        }
     write_json(out / "model.json", facts)
     if not facts["fitted"]:
         return f"train: no model yet, {len(labels.ids)} labels of fewer than two classes"

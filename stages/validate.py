@@ -33,7 +33,7 @@ from stages._params import Params, load
 from stages._scoring import expected_calibration_error, macro_f1, negative_log_likelihood, per_class, wilson
 from stages._shell import PATH, one_line_errors
 from stages._stopping import Means, kappa, panel, predicted_change_of_f
-from stages._store import Index, Matrix, read_geometry, read_index, read_model_matrix
+from stages._store import Index, Matrix, read_features
 from stages._tables import Table, as_text, read_table
 
 ARMS = ("active", "random")
@@ -461,18 +461,20 @@ def main(
 ) -> str:  # fmt: skip
     """Read history and truth, write curves, metrics, alarms and the stopping panel."""
     params = load()
-    index = read_index(features)
     state = read_json(gate / "state.json")
+    tables = (labels / "asked.jsonl", gate / "known.jsonl", gate / "accepted.jsonl")
+    store = read_features(features, {row["id"] for table in tables for row in read_jsonl(table)}, last=STOP_SET)
+    index = store.index
     table = read_table(test, may_be_empty=True)
     truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)
     proof = prove(
-        read_history(gate, labels, index, state["rounds"]), index, read_model_matrix(features),
-        read_geometry(features), truth, np.load(probabilities / "test.npy").astype(np.float64),
+        read_history(gate, labels, index, state["rounds"]), index, store.matrix,
+        store.geometry, truth, np.load(probabilities / "test.npy").astype(np.float64),
         read_json(probabilities / "calibration.json"), state["answers"], params,
     )  # fmt: skip
     write_json(metrics, proof.facts)
-    tables = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
-    for path, rows in zip(plots, tables, strict=True):
+    plotted = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
+    for path, rows in zip(plots, plotted, strict=True):
         write_json(path, rows)
     return _sentence(proof.facts)
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages._gated import Gate
 from stages._identity import order_key
 from stages._ledger import Labels
 from stages._params import Params
 from stages._rounds import batch_id
 from stages._store import Index
-from stages.query import Gate, Model, compose, doubt, interleave, sizes, unasked
+from stages.query import Model, compose, doubt, interleave, sizes, unasked
 
 N = 60
 

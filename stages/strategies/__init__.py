@@ -36,6 +36,7 @@ class Candidates:
     class_weights  (k,) >= 0, mean 1: how much each class matters
     trusted        False when calibrate found that the confidence lies
     seed           for seeded randomness
+    stands_for     (n,) > 0, how many rows of a pool in parts each stands for; None: each for itself
     """
 
     ids: list[str]
@@ -49,6 +50,7 @@ class Candidates:
     seed: int
     committee: Floats | None = None
     held_out: Floats | None = None
+    stands_for: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,6 +68,10 @@ class Candidates:
             what = f"strategy {strategy!r} needs a committee, and none was trained"
             raise PipelineError(PARAM, what, "use `auto`, or label more rows so that a committee can be trained")
         return self.committee
+
+    def mass(self) -> Floats:
+        """(n,) how many rows of the pool each stands for."""
+        return np.ones(len(self)) if self.stands_for is None else self.stands_for
 
     def importance(self) -> Floats:
         """(n,) how much each row's likely class matters: its expected class weight, 1 where all weigh the same."""

@@ -27,7 +27,7 @@ def max_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ran
 
     Source: Bae, Noh, Sutherland, "Generalized coverage for more robust low-budget active learning" (2024).
     """
-    positions, scores = cover(candidates, np.ones(len(candidates)), count, sample)
+    positions, scores = cover(candidates, candidates.mass(), count, sample)
     reasons = [f"typical of a region without a label, covers {score:.2%} of the pool" for score in scores]
     return Ranking(positions, scores, reasons, "typical")
 
@@ -39,7 +39,7 @@ def uncertainty_herding(candidates: Candidates, count: int, sample: int = SAMPLE
     the radius here is that of each row's own neighbourhood, there one for all, from the labelled rows.
     """
     doubt = margin_of(candidates.require_probabilities("uncertainty_herding")) * candidates.importance()
-    positions, scores = cover(candidates, doubt, count, sample)
+    positions, scores = cover(candidates, doubt * candidates.mass(), count, sample)
     reasons = [
         f"1 - margin {doubt[row]:.3f}, stands for {score:.2%} of the doubt that no label covers"
         for row, score in zip(positions, scores, strict=True)
@@ -51,7 +51,7 @@ def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tup
     """Greedy picks, and the share of all doubt that each newly covers; see the module's text."""
     rows, mass = drawn(doubt, max(sample, count))
     mass = (mass / max(float(mass.sum()), 1e-300)).astype(np.float32)
-    covers, covered = coverage(candidates.geometry[rows], candidates.labelled, len(candidates), count)
+    covers, covered = coverage(candidates.geometry[rows], candidates.labelled, float(candidates.mass().sum()), count)
     gain = np.zeros(len(rows))
     for block in blocks(len(rows), len(rows)):
         gain += mass[block] @ np.maximum(covers[block] - covered[block, None], 0)
@@ -88,7 +88,7 @@ def drawn(doubt: Floats, sample: int) -> tuple[NDArray[np.intp], Floats]:
     return rows, hits[rows] * total[-1] / sample
 
 
-def coverage(points: Points, labelled: Points, n: int, count: int) -> tuple[Points, Points]:
+def coverage(points: Points, labelled: Points, n: float, count: int) -> tuple[Points, Points]:
     """How well row j of the points covers row i, (s, s), and how well the nearest label covers i, (s,)."""
     size, m = len(points), len(labelled)
     share = (n + m) / (m + count) * size / n  # rows of the sample that one label has to stand for

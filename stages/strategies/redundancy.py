@@ -104,4 +104,5 @@ def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) 
         held_out=None if held_out is None else np.concatenate([held_out, np.full((len(kept), k), 1 / max(k, 1))]),
         probabilities=None if probabilities is None else probabilities[rows],
         committee=None if committee is None else committee[:, rows],
+        stands_for=None if candidates.stands_for is None else candidates.stands_for[rows],
     )

@@ -173,7 +173,7 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     )
     if (order[1:] > order[:-1]).all():
         return labelled
-    rows, committee = labelled.probabilities, labelled.committee
+    rows, committee, shares = labelled.probabilities, labelled.committee, labelled.stands_for
     return replace(
         labelled,
         ids=[labelled.ids[row] for row in order],
@@ -181,6 +181,7 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
         geometry=labelled.geometry[order],
         probabilities=None if rows is None else rows[order],
         committee=None if committee is None else committee[:, order],
+        stands_for=None if shares is None else shares[order],
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 from stages._canonical import Row, jsonl
 from stages._ledger import labels_known_at
 from stages._params import Params
-from stages._store import Index
-from stages.gate import TABLES, Features, Gated, Ledger, Outcome, complete, decide, gate
+from stages._store import Features, Index
+from stages.gate import TABLES, Gated, Ledger, Outcome, complete, decide, gate
 
 N = 40
 

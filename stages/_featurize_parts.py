@@ -1,0 +1,361 @@
+"""featurize for a pool in parts: every part alone and in parallel, then the little that takes all of them.
+
+What depends on a row alone is computed per part and kept under a hash of all that it was made from, so a finished
+part is never computed again: not after Ctrl-C, and not when another part is new. What must be learnt (scales, how
+rare an n-gram is, directions of the geometry) is learnt from the first rows of the random permutation, and applied
+when rows are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from stages._canonical import dumps, sha256
+from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
+from stages._embedding import embedded
+from stages._errors import PipelineError
+from stages._hashing import hashed, rarity
+from stages._identity import order_keys
+from stages._imports import build
+from stages._parallel import mapped
+from stages._params import Params
+from stages._parts import (
+    Fitted,
+    Keys,
+    Part,
+    Pool,
+    Rows,
+    list_parts,
+    local,
+    repeated,
+    stacked,
+    write_listing,
+    write_raw,
+)
+from stages._space import Space, fit_space
+from stages._store import Index, Matrix, Split, write_index
+from stages._tables import Table, as_text, read_table
+
+SAMPLE = 20_000  # rows that scales, n-gram weights and directions are learnt from, besides the seed
+BLOCK = 16_384  # rows whose features are made at a time
+CODE = ("_featurize_parts", "_content", "_hashing", "_embedding", "_identity", "_canonical", "_tables", "_parts")
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "pillow", "pyarrow", "model2vec", "sentence-transformers")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A part to be featurized: where it is, and where its features go."""
+
+    place: str
+    name: str
+    folder: Path
+    params: Params
+
+
+def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
+    """Write the store of a pool in parts (see stages/_parts.py): the pool, the index of seed and test, the width."""
+    check_kind(params)
+    places = list_parts(params.data.pool)
+    work = [Work(place, _name(place), out / "parts" / _key(place, params), params) for place in places]
+    _forget(out, {item.folder.name for item in work})
+    for _ in mapped(write_part, [item for item in work if not item.folder.is_dir()], params.compute, "featurize"):
+        pass
+    parts: list[Part] = []
+    for item in work:
+        start = parts[-1].start + parts[-1].rows if parts else 0
+        parts.append(Part(item.folder, item.name, start, len(np.load(item.folder / "keys.npy", mmap_mode="r"))))
+    pool = Pool(out, parts, params.seed)
+    rest: dict[Split, Table] = {
+        "seed": read_table(Path(params.data.seed), may_be_empty=True),
+        "test": read_table(Path(params.data.test), may_be_empty=True),
+    }
+    index, raw = _core(rest, params, pool)
+    _check_ids(pool, index)
+    write_index(out, index)
+    write_raw(out, [raw], raw.shape[0])
+    _write_copies(pool, index)
+    fit(pool, raw[index.rows("seed")], params).write(out / "fitted.npz")
+    write_listing(out, params.seed, parts)
+    return pool, index, raw.shape[1]
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]
+
+
+def _key(place: str, params: Params) -> str:
+    """A hash of all that a part's features are made from: its bytes, the params, the code, the libraries."""
+    with local(place) as path, path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    here = Path(__file__).parent
+    code = [sha256((here / f"{name}.py").read_bytes()) for name in CODE]
+    versions = []
+    for name in LIBRARIES:
+        try:
+            versions.append(metadata.version(name))
+        except metadata.PackageNotFoundError:
+            versions.append("")
+    facts = [content, params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
+    facts += [params.features.model_dump(exclude={"geometry_dims"}), code, versions, _media(place, params)]
+    return sha256(dumps(facts))[:32]
+
+
+def _media(place: str, params: Params) -> list[object]:
+    """What a part's features are made from besides the part: its vectors, or its images by name, size and time."""
+    beside = [_vectors_beside(place, params)] if _in_place(params) else []
+    if params.data.image and Path(params.data.images).is_dir():
+        beside += sorted(path for path in Path(params.data.images).rglob("*") if path.is_file())
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in beside]
+
+
+def _forget(out: Path, kept: set[str]) -> None:
+    """Remove everything from the store but finished parts that are still wanted."""
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    for path in [*(path for path in out.iterdir() if path.name != "parts"), *(out / "parts").iterdir()]:
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def write_part(work: Work) -> None:
+    """Featurize one part: whole, or not at all."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    work.folder.parent.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(dir=work.folder.parent, prefix=".part-"))
+    try:
+        with local(work.place) as path:
+            table = read_table(path)
+            if str(path) != work.place:
+                table = replace(table, path=Path(work.place))
+            ids, shas = identities(table, work.params)
+            columns = {"id": ids, "sha": pa.array([bytes.fromhex(sha) for sha in shas], pa.binary(32))}
+            feather.write_feather(pa.table(columns), target / "rows.arrow", compression="uncompressed")
+            keys = order_keys(work.params.seed, ids)
+            order = np.argsort(keys, kind="stable")
+            np.save(target / "keys.npy", keys[order])
+            np.save(target / "order.npy", order.astype(np.int32))
+            if _in_place(work.params):
+                (target / "raw.link").write_text(str(_vectors_beside(work.place, work.params).resolve()))
+                _check_vectors(_vectors_beside(work.place, work.params), len(table))
+            else:
+                write_raw(target, raw_features(table, work.params), len(table))
+        target.chmod(0o755)
+        target.rename(work.folder)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def identities(table: Table, params: Params, prefix: str = "") -> tuple[list[str], list[str]]:
+    """Ids and content hashes of a table's rows. Raises PipelineError for a blank id."""
+    shas = [sha256(data) for data in exact_bytes(table, params)]
+    if not params.data.id:
+        return [prefix + sha[:16] for sha in shas], shas
+    ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
+    for row, item in enumerate(ids):
+        if not item.strip() or "\0" in item or not item.isprintable():
+            raise PipelineError(table.where(row), f"id {item!r} is blank or not printable", "give the row a plain id")
+    return ids, shas
+
+
+def raw_features(table: Table, params: Params) -> Iterator[Matrix]:
+    """Features that depend on each row alone, block by block."""
+    maker = _maker(table, params)
+    for start in range(0, len(table), BLOCK):
+        yield maker(slice(start, start + BLOCK))
+
+
+def _maker(table: Table, params: Params) -> Callable[[slice], Matrix]:
+    """The function that gives the raw features of a block of the table's rows."""
+    kind, options = params.features.kind, params.features
+    if kind == "image":
+        files, size, mode = images(table, params), options.image.size, options.image.mode
+        every = range(len(files))
+        return lambda rows: np.array([pixels(files[row], size, mode, table.where(row)) for row in every[rows]])
+    if kind == "precomputed":
+        given = vectors(table, options.columns[0])
+        return lambda rows: given[rows]
+    if kind in {"text", "embedding"} or (kind == "custom" and params.data.text):
+        words = texts(table, params.data.text)
+        if kind == "custom":
+            return lambda rows: _transformed(words[rows], params)
+        if kind == "embedding":
+            return lambda rows: embedded(words[rows], options.embedding)
+        return lambda rows: hashed(words[rows], options.text)
+    values = numbers(table, number_columns(table, params))
+    return (lambda rows: _transformed(values[rows], params)) if kind == "custom" else (lambda rows: values[rows])
+
+
+def _transformed(block: Matrix, params: Params) -> Matrix:
+    """What a transformer that learns nothing makes of some rows. Raises PipelineError for one that must be fitted."""
+    import scipy.sparse as sp
+    from sklearn.utils import get_tags
+
+    if params.features.custom is None:
+        raise PipelineError("params.yaml features.custom", "features.kind is custom, and no path is named", "set it")
+    transformer = build(params.features.custom, params.seed, "features.custom")
+    if get_tags(transformer).requires_fit:
+        what = f"{params.features.custom.path} must be fitted, and parts of a pool are featurized alone"
+        remedy = "use one that learns nothing, or precompute the vectors (features.kind: precomputed)"
+        raise PipelineError("params.yaml features.custom", what, remedy)
+    matrix = transformer.transform(block)
+    return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
+
+
+def check_kind(params: Params) -> None:
+    """Raises PipelineError where the params do not say how to featurize a row alone."""
+    kind, columns = params.features.kind, params.features.columns
+    if kind in {"text", "embedding"} and not params.data.text:
+        raise PipelineError("params.yaml data.text", f"features.kind is {kind}, and no column is named", "name it")
+    if kind == "text" and params.features.text.hashing is None:
+        what = "a pool in parts has no vocabulary, and the columns of hashed n-grams are not set"
+        raise PipelineError("params.yaml features.text.hashing", what, "set it, 65536 suits most")
+    if kind == "image" and not params.data.image:
+        raise PipelineError("params.yaml data.image", "features.kind is image, and no column is named", "name it")
+    if kind == "precomputed" and not _in_place(params) and len(columns) != 1:
+        what = "features.kind is precomputed, and neither one vector column nor a folder of .npy files is named"
+        raise PipelineError("params.yaml features.columns", what, "name one of them")
+
+
+def _in_place(params: Params) -> bool:
+    """Whether vectors are a folder of .npy files named as the parts are, with seed.npy and test.npy."""
+    return params.features.kind == "precomputed" and Path(params.features.vectors).is_dir()
+
+
+def _vectors_beside(place: str, params: Params) -> Path:
+    path = Path(params.features.vectors) / f"{_name(place).rpartition('.')[0]}.npy"
+    if not path.is_file():
+        raise PipelineError(path, f"no vectors for {_name(place)}", "write them with numpy.save, one row per row")
+    return path
+
+
+def _check_vectors(path: Path, rows: int) -> Matrix:
+    """The array at `path`. Raises PipelineError unless it is finite and has a row per row."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise PipelineError(path, f"not a readable .npy array ({error})", "write it with numpy.save") from error
+    if array.ndim != 2 or len(array) != rows:
+        raise PipelineError(path, f"shape ({rows}, d) was expected, found {array.shape}", "compute the vectors again")
+    for start in range(0, rows, BLOCK):
+        if not np.isfinite(array[start : start + BLOCK]).all():
+            raise PipelineError(path, "NaN or infinity among the vectors", "compute the vectors again")
+    return array
+
+
+def _core(rest: dict[Split, Table], params: Params, pool: Pool) -> tuple[Index, Matrix]:
+    """Index and raw features of seed and test, each sorted by id."""
+    index = Index([], [], [], [])
+    blocks: list[Matrix] = []
+    for split in ("seed", "test"):
+        table = rest[split]
+        if not len(table):
+            continue
+        ids, shas = identities(table, params, f"{split}-")
+        by_id = sorted(range(len(ids)), key=ids.__getitem__)
+        if _in_place(params):
+            raw = np.asarray(_check_vectors(Path(params.features.vectors) / f"{split}.npy", len(table)))
+        else:
+            raw = stacked(list(raw_features(table, params)))
+        blocks.append(raw[by_id])
+        index.ids.extend(ids[row] for row in by_id)
+        index.sha.extend(shas[row] for row in by_id)
+        index.split.extend([split] * len(ids))
+        index.row.extend(by_id)
+    blocks = blocks or [pool.parts[0].raw[:0]]
+    widths = {block.shape[1] for block in blocks} | {part.raw.shape[1] for part in pool.parts}
+    if len(widths) > 1:
+        what = f"rows of {sorted(widths)} features in the parts of one pool, its seed and its test set"
+        raise PipelineError(params.data.pool, what, "give all tables the same columns")
+    return index, stacked(blocks)
+
+
+def _check_ids(pool: Pool, index: Index) -> None:
+    """Raises PipelineError for an id that stands twice."""
+    keys: list[Keys] = [np.asarray(part.keys) for part in pool.parts]
+    keys.append(order_keys(pool.seed, index.ids))
+    starts = np.cumsum([0, *(len(column) for column in keys)])
+    for group in repeated(keys):
+        names = []
+        for place in group[:2]:
+            number = int(np.searchsorted(starts, place, side="right")) - 1
+            if number == len(pool.parts):
+                row = int(place - starts[-2])
+                names.append((index.ids[row], index.split[row]))
+            else:
+                row = int(pool.parts[number].order[place - starts[number]])
+                names.append(
+                    (pool.parts[number].cells("id", np.array([row]))[0], f"{pool.parts[number].name} row {row + 1}")
+                )
+        (item, there), (other, here) = names
+        what = f"id {item!r} stands twice, in {there} and in {here}"
+        if item != other:
+            what = f"ids {item!r} and {other!r} have the same order key"
+        raise PipelineError("the pool", what, "ids must be unique over pool, seed and test: rename or remove one")
+
+
+def _write_copies(pool: Pool, index: Index) -> None:
+    """Write which rows repeat the content of others, and which may never be asked."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    prefixes = [part.prefixes() for part in pool.parts]
+    known = np.unique(np.array([int(sha[:16], 16) for sha in index.sha], dtype=np.uint64))
+    suspects = [
+        part.start + np.flatnonzero(np.isin(column, known)) for part, column in zip(pool.parts, prefixes, strict=True)
+    ]
+    core = set(index.sha)
+    rows = np.sort(np.concatenate(suspects)).astype(np.intp)
+    blocked = {int(row) for row, sha in zip(rows, pool.described(rows)[1], strict=True) if sha in core}
+    copies: list[tuple[str, str, int]] = []
+    for group in repeated(prefixes):
+        ids, shas = pool.described(np.sort(group))
+        same: dict[str, list[tuple[str, int]]] = {}
+        for item, sha, row in zip(ids, shas, np.sort(group), strict=True):
+            same.setdefault(sha, []).append((item, int(row)))
+        for sha, members in same.items():
+            if len(members) > 1:
+                copies += [(sha, item, row) for item, row in members]
+                blocked.update(row for _, row in sorted(members)[1:])
+    copies.sort()
+    columns = {name: [row[place] for row in copies] for place, name in enumerate(("sha", "id", "row"))}
+    kinds = pa.schema([("sha", pa.string()), ("id", pa.string()), ("row", pa.int64())])
+    pq.write_table(pa.table(columns, schema=kinds), pool.folder / "copies.parquet")
+    np.save(pool.folder / "blocked.npy", np.array(sorted(blocked), dtype=np.intp))
+
+
+def first_rows(pool: Pool, count: int) -> Rows:
+    """The rows that stand first in the permutation, in its order."""
+    keys = np.concatenate([part.keys[:count] for part in pool.parts])
+    rows = np.concatenate([part.start + part.order[:count].astype(np.intp) for part in pool.parts])
+    return np.asarray(rows[np.argsort(keys, kind="stable")[:count]], dtype=np.intp)
+
+
+def fit(pool: Pool, seed_rows: Matrix, params: Params) -> Fitted:
+    """What the first rows of the permutation and the seed teach."""
+    rows = first_rows(pool, SAMPLE)
+    places = np.argsort(rows, kind="stable")
+    inverse = np.empty_like(places)
+    inverse[places] = np.arange(len(places))
+    sample = stacked([pool.raw(rows[places])[inverse], seed_rows])
+    nothing = np.empty(0)
+    taught = Fitted(nothing, nothing, np.empty(0, np.float32), Space(nothing, nothing, 1.0))
+    if params.features.kind == "text":
+        taught = replace(taught, rarity=rarity(sample))
+    elif params.features.kind == "numeric":
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(sample)
+        taught = replace(taught, shift=scaler.mean_, scale=scaler.scale_)
+    unit_rows = params.features.kind in {"text", "embedding"}
+    known = taught.model(sample)
+    return replace(taught, space=fit_space(known, params.features.geometry_dims, params.seed, unit_rows=unit_rows))

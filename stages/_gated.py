@@ -1,0 +1,57 @@
+"""What the gate hands to train and query, and which pool rows are settled by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stages._canonical import Row, read_json, read_jsonl
+from stages._ledger import Labels, read_labels
+
+NEVER_AGAIN = ("reject", "unresolved")
+RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate says of the pool.
+
+    Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant again: asked once
+    more, blind, to see whether people agree with themselves.
+    """
+
+    accepted: Labels
+    review: list[Row]
+    unlabelled: list[Row]
+    state: Row
+    repeats: list[Row] = field(default_factory=list)
+
+    def known(self) -> list[str]:
+        """The ids that have, had or may get a label again: accepted, doubted, planted."""
+        return [*self.accepted.ids, *(row["id"] for row in (*self.review, *self.repeats))]
+
+
+def settled(gate: Gate, cooldown: int) -> set[str]:
+    """Ids that may not be asked now: labelled or doubted, rejected, or skipped and cooling down.
+
+    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one, and one
+    that nobody answered before its round was closed, at once.
+    """
+    ids = set(gate.accepted.ids) | {row["id"] for row in gate.review}
+    next_round = gate.state["rounds"] + 1
+    for row in gate.unlabelled:
+        resting = row["times"] > 0 and next_round - row["round"] <= cooldown
+        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and (row["times"] >= RETRIES or resting)):
+            ids.add(row["id"])
+    return ids
+
+
+def read_gate(folder: Path, labels: list[str]) -> Gate:
+    """The gate's tables."""
+    return Gate(
+        read_labels(folder / "accepted.jsonl", labels),
+        read_jsonl(folder / "review.jsonl"),
+        read_jsonl(folder / "unlabelled.jsonl"),
+        read_json(folder / "state.json"),
+        read_jsonl(folder / "repeats.jsonl"),
+    )

@@ -1,0 +1,74 @@
+"""The one parallel layer: a function mapped over the parts of a pool, by joblib, here or on an existing cluster.
+
+What is mapped is a pure function of paths and small values, so the backend changes nothing but the time: workers
+read parts and write results themselves, and what comes back is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from stages._errors import PipelineError
+from stages._params import Compute
+
+T = TypeVar("T")
+R = TypeVar("R")
+EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
+
+
+def mapped(function: Callable[[T], R], items: Sequence[T], compute: Compute, doing: str) -> Iterator[R]:
+    """The results in the order of the items, with progress on stderr (rate and time left) after two seconds.
+
+    `function` must stand in a module, so that workers can import it. One item, or n_jobs 1, runs in this process.
+    Raises PipelineError where the backend is not installed or its address does not answer.
+    """
+    from tqdm import tqdm
+
+    with ExitStack() as stack:
+        here = compute.backend == "loky" and (compute.n_jobs == 1 or len(items) < 2)
+        results = map(function, items) if here else _remote(function, items, compute, stack)
+        yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=1, leave=False)
+
+
+def _remote(function: Callable[[T], R], items: Sequence[T], compute: Compute, stack: ExitStack) -> Iterator[R]:
+    import joblib
+
+    options: dict[str, Any] = {"n_jobs": compute.n_jobs}
+    if compute.backend != "loky":
+        try:
+            options |= _connected(compute, stack)
+        except ImportError as error:
+            what = f"{EXTRAS[compute.backend]} is not installed ({error})"
+            raise PipelineError("params.yaml compute.backend", what, "install it, or use loky") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            what = f"no {compute.backend} cluster at {compute.address!r} ({error})"
+            raise PipelineError("params.yaml compute.address", what, "start it, or correct the address") from error
+    stack.enter_context(joblib.parallel_config(backend=compute.backend, **options))
+    streams = compute.backend in {"loky", "dask"}
+    run = joblib.Parallel(return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all")
+    results: Iterator[R] = iter(run(joblib.delayed(function)(item) for item in items))
+    return results
+
+
+def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
+    """What joblib needs to find the cluster; a cluster on this machine is started where no address is given."""
+    if compute.backend == "dask":
+        from dask.distributed import Client
+
+        cluster: Any = Client
+        return {"client": stack.enter_context(cluster(compute.address or None, timeout="10s"))}
+    if compute.backend == "ray":
+        import ray
+        from ray.util.joblib import register_ray
+
+        register: Any = register_ray
+        register()
+        ray.init(address=compute.address or None, ignore_reinit_error=True, log_to_driver=False)
+        stack.callback(ray.shutdown)
+        return {}
+    from joblibspark import register_spark
+
+    register_spark()
+    return {}

@@ -1,0 +1,63 @@
+"""The geometry: a dense space of few dimensions that distances between examples are measured in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages._store import Matrix
+
+
+@dataclass(frozen=True)
+class Space:
+    """The map from model features (n, p) to the geometry (n, d).
+
+    basis: (p, d) directions, or empty where features are taken as they are; centre: (d,) what is subtracted, or empty;
+    length: what all rows are divided by, 0 for each by its own length.
+    """
+
+    basis: NDArray[np.floating]
+    centre: NDArray[np.floating]
+    length: float
+
+    def __call__(self, matrix: Matrix) -> NDArray[np.float32]:
+        """The geometry of some rows, (n, d) float32."""
+        space = self.projected(matrix)
+        length = self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+        return np.asarray(space / length, dtype=np.float32)
+
+    def projected(self, matrix: Matrix) -> NDArray[np.floating]:
+        """The rows before they are scaled."""
+        if isinstance(matrix, np.ndarray):
+            matrix = matrix.astype(np.float64)
+        space = matrix @ self.basis if self.basis.size else matrix
+        space = space if isinstance(space, np.ndarray) else space.toarray().astype(np.float32)
+        return space - self.centre if self.centre.size else space
+
+
+def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool) -> Space:
+    """Truncated SVD of sparse features, PCA of dense ones of more than `dims` columns, else the features themselves.
+
+    Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean squared norm of 1 over
+    the `known` rows. Signs of the components are fixed by scikit-learn, so the result is deterministic.
+    Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
+    """
+    import scipy.sparse as sp
+    from sklearn.decomposition import PCA, TruncatedSVD
+
+    none = np.empty(0)
+    basis = none
+    limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
+    if sp.issparse(known):
+        if limit >= 2:
+            basis = TruncatedSVD(limit, random_state=seed).fit(known).components_.T
+    elif known.shape[1] > dims and limit >= 2:
+        basis = PCA(limit, svd_solver="covariance_eigh").fit(known).components_.T
+    if unit_rows:
+        return Space(basis, none, 0.0)
+    space = Space(basis, none, 1.0).projected(known)
+    centre = none if sp.issparse(known) else space.mean(axis=0)
+    squares = ((space - centre if centre.size else space) ** 2).sum(axis=1).mean()
+    return Space(basis, centre, max(float(np.sqrt(squares)), 1e-12))
