@@ -7,6 +7,7 @@ read parts and write results themselves, and what comes back is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
@@ -29,7 +30,11 @@ def mapped(function: Callable[[T], R], items: Sequence[T], compute: Compute, doi
     with ExitStack() as stack:
         here = compute.backend == "loky" and (compute.n_jobs == 1 or len(items) < 2)
         results = map(function, items) if here else _remote(function, items, compute, stack)
-        yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=1, leave=False)
+        try:
+            yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=1, leave=False)
+        except (BrokenExecutor, ConnectionError) as error:
+            remedy = "run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
+            raise PipelineError(f"{doing}: a worker", f"died ({str(error).partition('.')[0]})", remedy) from error
 
 
 def _remote(function: Callable[[T], R], items: Sequence[T], compute: Compute, stack: ExitStack) -> Iterator[R]:

@@ -1,0 +1,347 @@
+"""A pool in parts: any split, any number of workers and any format give the same batch; finished parts are kept."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rounds.annotate import simulate
+from rounds.issue import issue
+from rounds.project import Project
+from stages import _featurize_parts, _scan
+from stages._canonical import read_json, read_jsonl
+from stages._errors import PipelineError
+from stages._identity import order_keys
+from stages._parts import list_parts, open_pool, repeated
+from stages._scan import Found, merged, round_share
+from stages._store import read_features
+from stages.featurize import main as featurize_stage
+from tests.conftest import Small, write_csv
+
+RESULTS = ("build/export", "build/gate", "metrics", "plots")
+HEADER = ["id", "x", "y"]
+
+
+def pool_rows(small: Small) -> list[tuple[str, ...]]:
+    return [row[:3] for row in small.rows[78:]]
+
+
+def in_parts(small: Small, *parts: list[tuple[str, ...]], jobs: int = 1) -> Small:
+    """The small project with its pool as CSV parts."""
+    for number, rows in enumerate(parts):
+        write_csv(small.root / "data" / "pool" / f"part-{number}.csv", HEADER, rows)
+    small.set({("data", "pool"): "data/pool", ("compute", "n_jobs"): jobs})
+    return small
+
+
+def play(small: Small, count: int) -> None:
+    project = Project(small.root)
+    small.run()
+    for _ in range(count):
+        issue(project)
+        simulate(project, small.root / "oracle.csv", noise=0.1, skip=0.1, seed=0)
+        small.run()
+
+
+def split(rows: list[tuple[str, ...]], count: int, draw: int) -> list[list[tuple[str, ...]]]:
+    """The rows dealt at random into `count` uneven parts."""
+    rng = random.Random(draw)
+    parts: list[list[tuple[str, ...]]] = [[] for _ in range(count)]
+    for place, row in enumerate(rng.sample(rows, len(rows))):
+        parts[place if place < count else rng.randrange(count)].append(row)
+    return parts
+
+
+def batch(small: Small) -> list[str]:
+    return [row["al_id"] for row in read_jsonl(small.root / "build/export/asked.jsonl")]
+
+
+@pytest.mark.parametrize("kept", [_scan.KEPT, 12])
+def test_any_split_into_parts_gives_the_same_bytes(
+    make_small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(_scan, "KEPT", kept)
+    one = in_parts(make_small("one"), pool_rows(make_small("rows")))
+    two = make_small("two")
+    in_parts(two, *split(pool_rows(two), 5, draw=1))
+    for small in (one, two):
+        play(small, 2)
+    assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
+    assert read_json(one.root / "metrics/query.json")["scan"]["kept"] <= 2 * kept
+
+
+def test_two_workers_give_the_same_bytes_as_one(make_small: Callable[[str], Small]) -> None:
+    one, two = make_small("one"), make_small("two")
+    parts = split(pool_rows(one), 3, draw=2)
+    for small, jobs in ((one, 1), (two, 2)):
+        play(in_parts(small, *parts, jobs=jobs), 1)
+    assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
+
+
+def test_a_pool_in_parts_is_asked_what_the_same_pool_in_one_file_is_asked(make_small: Callable[[str], Small]) -> None:
+    one, two = make_small("one"), make_small("two")
+    in_parts(two, *split(pool_rows(two), 4, draw=3))
+    for small in (one, two):
+        play(small, 2)
+    assert batch(one) == batch(two)
+    assert (
+        read_json(one.root / "metrics/query.json")["unasked"] == read_json(two.root / "metrics/query.json")["unasked"]
+    )
+
+
+def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(make_small: Callable[[str], Small]) -> None:
+    words = ["red apple", "green pear", "blue plum", "red cherry", "green lime", "blue berry"]
+    texts = [(f"t-{n:02d}", f"{words[n % 6]} number {n}") for n in range(60)]
+    seed = [(f"s-{n}", f"{words[n % 6]} seed {n}", words[n % 6].split()[0]) for n in range(12)]
+    projects = []
+    for name in ("one", "mixed"):
+        small = make_small(name)
+        folder = small.root / "data" / "pool"
+        cut = [60] if name == "one" else [20, 45, 60]
+        for number, (low, high) in enumerate(zip([0, *cut], cut, strict=False)):
+            rows = texts[low:high]
+            if number == 1:
+                lines = [json.dumps({"id": item, "text": text}) for item, text in rows]
+                (folder / "part-1.jsonl").write_text("\n".join(lines) + "\n")
+            elif number == 2:
+                table = pa.table({"text": [text for _, text in rows], "id": [item for item, _ in rows]})
+                pq.write_table(table, folder / "part-2.parquet")
+            else:
+                write_csv(folder / "part-0.csv", ["id", "text"], rows)
+        write_csv(small.root / "data" / "seed.csv", ["id", "text", "label"], seed)
+        small.set({
+            ("data", "pool"): "data/pool", ("data", "test"): "data/none.csv", ("data", "text"): "text",
+            ("features", "kind"): "text", ("features", "text", "hashing"): 512, ("compute", "n_jobs"): 1,
+        })  # fmt: skip
+        small.run()
+        projects.append(small)
+    one, mixed = projects
+    assert one.bytes_of(*RESULTS) == mixed.bytes_of(*RESULTS)
+    asked = read_jsonl(mixed.root / "build/export/asked.jsonl")
+    assert {row["al_id"]: row["text"] for row in asked if row["al_id"].startswith("t-")}.items() <= dict(texts).items()
+
+
+def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
+    parts = split(pool_rows(small), 3, draw=4)
+    in_parts(small, *parts)
+    folder = small.root / "vectors"
+    folder.mkdir()
+    for number, rows in enumerate(parts):
+        np.save(folder / f"part-{number}.npy", np.array([row[1:] for row in rows], np.float32))
+    np.save(folder / "seed.npy", np.array([row[1:3] for row in small.rows[:18]], np.float32))
+    np.save(folder / "test.npy", np.array([row[1:3] for row in small.rows[18:78]], np.float32))
+    small.set({("features", "kind"): "precomputed", ("features", "vectors"): "vectors"})
+    small.run()
+    assert not list((small.root / "build/features/parts").rglob("raw.npy"))
+    store = read_features(small.root / "build/features", [parts[1][0][0]])
+    row = store.index.row_of[parts[1][0][0]]
+    assert store.matrix[row].tolist() == pytest.approx([float(cell) for cell in parts[1][0][1:]], abs=1e-6)
+    assert len(batch(small)) == 10
+
+
+def test_copies_in_different_parts_are_asked_once_and_test_rows_never(small: Small) -> None:
+    rows = pool_rows(small)
+    twins = [(f"twin-{row[0]}", *row[1:]) for row in rows]
+    tests = [(f"test-{row[0]}", *row[1:3]) for row in small.rows[18:78]]
+    in_parts(small, rows[:50] + tests[:30], rows[50:], tests[30:] + twins)
+    small.set({("query", "batch_size"): 500})
+    small.run()
+    assert sorted(batch(small)) == sorted(row[0] for row in rows)
+    project = Project(small.root)
+    issue(project)
+    simulate(project, small.root / "oracle.csv", noise=0, skip=0, seed=0)
+    small.run()
+    accepted = [row for row in read_jsonl(small.root / "build/gate/accepted.jsonl") if row["round"]]
+    assert accepted
+    assert all(row["copies"] == [f"twin-{row['id']}"] for row in accepted)
+    assert read_json(small.root / "metrics/query.json")["unasked"] == 0
+
+
+def test_a_new_part_is_featurized_alone_and_a_changed_one_again(small: Small) -> None:
+    parts = split(pool_rows(small), 3, draw=5)
+    in_parts(small, *parts[:2])
+    small.run("featurize")
+    store = small.root / "build/features/parts"
+    before = {path.name: path.stat().st_ino for path in store.iterdir()}
+    in_parts(small, *parts)
+    small.run("featurize")
+    after = {path.name: path.stat().st_ino for path in store.iterdir()}
+    assert before.items() <= after.items()
+    assert len(after) == 3
+    in_parts(small, parts[0][1:])
+    small.run("featurize")
+    last = {path.name: path.stat().st_ino for path in store.iterdir()}
+    assert len(last) == 3
+    assert len(last.items() & after.items()) == 2
+
+
+def test_parts_that_were_finished_before_an_interrupt_are_kept(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_parts(small, *split(pool_rows(small), 3, draw=6))
+    write = _featurize_parts.write_part
+    done: list[str] = []
+
+    def interrupted(work: _featurize_parts.Work) -> None:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(work.folder.name)
+        write(work)
+
+    monkeypatch.setattr(_featurize_parts, "write_part", interrupted)
+    with pytest.raises(BaseException):  # noqa: B017  # click turns Ctrl-C into its own Abort
+        small.run("featurize")
+    store = small.root / "build/features/parts"
+    kept = {path.name: path.stat().st_ino for path in store.iterdir()}
+    assert set(kept) == set(done)
+    monkeypatch.setattr(_featurize_parts, "write_part", write)
+    small.run("featurize")
+    assert kept.items() <= {path.name: path.stat().st_ino for path in store.iterdir()}.items()
+
+
+def test_with_candidates_only_about_so_many_rows_are_scored_the_same_for_any_split(
+    make_small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_scan, "KEPT", 10)
+    one, two = make_small("one"), make_small("two")
+    rows = [(f"n-{n:04d}", f"{np.sin(n):.5f}", f"{np.cos(3 * n):.5f}") for n in range(3000)]
+    in_parts(one, rows)
+    in_parts(two, *split(rows, 4, draw=7))
+    for small in (one, two):
+        small.set({("query", "candidates"): 1000})
+        small.run()
+    scan = read_json(one.root / "metrics/query.json")["scan"]
+    assert scan["unasked"] == 3000
+    assert abs(scan["scored"] - 1000) < 150
+    assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
+
+
+def test_a_pool_at_a_url_is_the_same_pool(make_small: Callable[[str], Small]) -> None:
+    one, two = make_small("one"), make_small("two")
+    parts = split(pool_rows(one), 2, draw=8)
+    for small in (one, two):
+        in_parts(small, *parts)
+    two.set({("data", "pool"): f"local://{two.root / 'data' / 'pool'}"})
+    for small in (one, two):
+        small.run()
+    assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
+
+
+@given(st.lists(st.lists(st.integers(0, 20), max_size=30), min_size=1, max_size=4))
+def test_repeated_finds_every_value_that_stands_twice(columns: list[list[int]]) -> None:
+    flat = [value for column in columns for value in column]
+    arrays = [np.array(column, np.uint64) for column in columns]
+    groups = {tuple(sorted(group.tolist())) for group in repeated(arrays)}
+    expected = {tuple(place for place, v in enumerate(flat) if v == value) for value in flat if flat.count(value) > 1}
+    assert groups == expected
+
+
+def found(rows: list[int], doubts: list[float], kept: int) -> Found:
+    """What a part of these rows has, all of them scored; keys are the rows' numbers times seven modulo 101."""
+    row, doubt = np.array(rows), np.array(doubts)
+    keys = (row * 7 % 101).astype(np.uint64)
+    best = np.lexsort((keys, -doubt))[:kept]
+    first = np.argsort(keys)[:kept]
+    return Found(
+        row[best], keys[best], doubt[best], row[first], keys[first], doubt[first], len(rows), np.zeros(2, np.intp)
+    )
+
+
+def test_kept_rows_stand_for_the_whole_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_scan, "KEPT", 2)
+    doubts = [0.9, 0.1, 0.2, 0.8, 0.3, 0.4]  # keys 0 7 14 21 28 35: rows 0 and 1 are first, rows 0 and 3 most doubtful
+    kept = merged([found([0, 1, 2], doubts[:3], 2), found([3, 4, 5], doubts[3:], 2)], 6)
+    assert kept.rows.tolist() == [0, 1, 3]
+    assert kept.stands_for.tolist() == [1, 4, 1]  # 0 and 3 stand for themselves, 1 for the four less doubtful rows
+
+
+def test_a_scored_draw_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_scan, "KEPT", 2)
+    kept = merged([found([0, 1, 2, 3], [0.9, 0.1, 0.2, 0.8], 2)], 40)  # 4 of 40 rows were scored
+    assert kept.rows.tolist() == [0, 1, 3]
+    assert kept.stands_for.tolist() == [10, 20, 10]
+
+
+def test_the_draw_of_a_round_is_uniform_and_unlike_that_of_the_next() -> None:
+    keys = order_keys(0, [f"row {n}" for n in range(20_000)])
+    first, second = round_share(keys, 1), round_share(keys, 2)
+    assert np.abs(np.histogram(first, 10, (0, 1))[0] - 2000).max() < 200
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
+    assert abs(np.corrcoef(first, keys.astype(float))[0, 1]) < 0.03
+
+
+REFUSED = [
+    ({}, [["a", "1", "2"], ["b", "1", "3"]], [["b", "4", "5"]],
+     "the pool: id 'b' stands twice, in part-0.csv row 2 and in part-1.csv row 1; ids must be unique over pool, seed "
+     "and test: rename or remove one"),
+    ({("features", "kind"): "text", ("data", "text"): "x"}, [["a", "1", "2"]], [["b", "4", "5"]],
+     "params.yaml features.text.hashing: a pool in parts has no vocabulary, and the columns of hashed n-grams are not "
+     "set; set it, 65536 suits most"),
+    ({("features", "custom"): {"path": "sklearn.decomposition.PCA", "params": {}}, ("features", "kind"): "custom"},
+     [["a", "1", "2"]], [["b", "4", "5"]],
+     "params.yaml features.custom: sklearn.decomposition.PCA must be fitted, and parts of a pool are featurized alone; "
+     "use one that learns nothing, or precompute the vectors (features.kind: precomputed)"),
+    ({}, [["a", "1", "two"]], [["b", "4", "5"]],
+     "data/pool/part-0.csv:2: column 'y' holds 'two' where a number was expected; fill it, or leave the column out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "first", "second", "said"), REFUSED)
+def test_faults_of_parts_are_told_in_one_line(
+    small: Small, changes: dict[tuple[str, ...], object], first: list[list[str]], second: list[list[str]], said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    in_parts(small, [tuple(row) for row in first], [tuple(row) for row in second])
+    small.set({("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv", **changes})
+    monkeypatch.chdir(small.root)
+    with pytest.raises(SystemExit):
+        featurize_stage.main(["--out", "build/features"], standalone_mode=False)
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {said}"
+
+
+def test_a_folder_without_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"no \.csv, \.jsonl or \.parquet parts in it"):
+        list_parts(str(tmp_path))
+
+
+def test_a_lost_part_is_told(small: Small) -> None:
+    in_parts(small, pool_rows(small))
+    small.run("featurize")
+    folder = small.root / "build/features"
+    next((folder / "parts").iterdir()).rename(small.root / "gone")
+    with pytest.raises(PipelineError, match=r"the features of part-0\.csv are gone; run `dvc pull` or `dvc repro`"):
+        open_pool(folder)
+
+
+def test_embeddings_of_a_local_model_are_features_and_nothing_is_downloaded(small: Small) -> None:
+    model2vec = pytest.importorskip("model2vec")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["[UNK]", "[PAD]", "red", "green", "blue", "apple", "pear", "plum"]
+    vocabulary = {word: place for place, word in enumerate(words)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    vectors = np.random.default_rng(0).normal(size=(len(words), 4)).astype(np.float32)
+    model2vec.StaticModel(vectors, tokenizer).save_pretrained(str(small.root / "model"))
+    texts = [(f"t-{n}", f"{words[2 + n % 3]} {words[5 + n % 2]}") for n in range(30)]
+    for number in (0, 1):
+        write_csv(small.root / "data" / "pool" / f"part-{number}.csv", ["id", "text"], texts[number::2])
+    seed = [(f"s-{n}", f"{words[2 + n % 3]} plum", words[2 + n % 3]) for n in range(6)]
+    write_csv(small.root / "data" / "seed.csv", ["id", "text", "label"], seed)
+    small.set({
+        ("data", "pool"): "data/pool", ("data", "test"): "data/none.csv", ("data", "text"): "text",
+        ("features", "kind"): "embedding", ("features", "embedding", "model"): "model", ("compute", "n_jobs"): 1,
+    })  # fmt: skip
+    small.run()
+    store = read_features(small.root / "build/features", ["t-0", "t-3"])
+    assert store.matrix.shape[1] == 4
+    assert batch(small)
+    small.set({("features", "embedding", "model"): "no/model"})
+    with pytest.raises(SystemExit):
+        small.run("featurize")
