@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -64,7 +65,8 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     """Write the store of a pool in parts (see stages/_parts.py): the pool, the index of seed and test, the width."""
     check_kind(params)
     places = list_parts(params.data.pool)
-    work = [Work(place, _name(place), out / "parts" / _key(place, params), params) for place in places]
+    store = out.resolve() / "parts"  # workers may stand in another folder
+    work = [Work(place, _name(place), store / _key(place, params), params) for place in places]
     _forget(out, {item.folder.name for item in work})
     for _ in mapped(write_part, [item for item in work if not item.folder.is_dir()], params.compute, "featurize"):
         pass
@@ -125,10 +127,12 @@ def _forget(out: Path, kept: set[str]) -> None:
 
 
 def write_part(work: Work) -> None:
-    """Featurize one part: whole, or not at all."""
+    """Featurize one part: whole, or not at all; nothing if it is there (a cluster may give a part out twice)."""
     import pyarrow as pa
     from pyarrow import feather
 
+    if work.folder.is_dir():
+        return
     work.folder.parent.mkdir(parents=True, exist_ok=True)
     target = Path(tempfile.mkdtemp(dir=work.folder.parent, prefix=".part-"))
     try:
@@ -149,10 +153,12 @@ def write_part(work: Work) -> None:
             else:
                 write_raw(target, raw_features(table, work.params), len(table))
         target.chmod(0o755)
-        target.rename(work.folder)
-    except BaseException:
+        with suppress(OSError):  # the same part, finished elsewhere in the meantime
+            target.rename(work.folder)
+        if not work.folder.is_dir():
+            raise PipelineError(work.folder, "cannot be written", "see to the disk, and run the same command again")
+    finally:
         shutil.rmtree(target, ignore_errors=True)
-        raise
 
 
 def identities(table: Table, params: Params, prefix: str = "") -> tuple[list[str], list[str]]:
