@@ -47,6 +47,7 @@ from stages._tables import Table, as_text, read_table
 
 SAMPLE = 20_000  # rows that scales, n-gram weights and directions are learnt from, besides the seed
 BLOCK = 16_384  # rows whose features are made at a time
+LITTLE = 1_000_000  # bytes of parts that are featurized sooner than workers start
 CODE = ("_featurize_parts", "_content", "_hashing", "_embedding", "_identity", "_canonical", "_tables", "_parts")
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "pillow", "pyarrow", "model2vec", "sentence-transformers")
 
@@ -68,7 +69,9 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     store = out.resolve() / "parts"  # workers may stand in another folder
     work = [Work(place, _name(place), store / _key(place, params), params) for place in places]
     _forget(out, {item.folder.name for item in work})
-    for _ in mapped(write_part, [item for item in work if not item.folder.is_dir()], params.compute, "featurize"):
+    missing = [item for item in work if not item.folder.is_dir()]
+    little = sum(Path(item.place).stat().st_size if "://" not in item.place else LITTLE for item in missing) < LITTLE
+    for _ in mapped(write_part, missing, params.compute, "featurize", little=little):
         pass
     parts: list[Part] = []
     for item in work:

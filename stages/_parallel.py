@@ -19,16 +19,20 @@ R = TypeVar("R")
 EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
 
-def mapped(function: Callable[[T], R], items: Sequence[T], compute: Compute, doing: str) -> Iterator[R]:
+def mapped(
+    function: Callable[[T], R], items: Sequence[T], compute: Compute, doing: str, *, little: bool = False
+) -> Iterator[R]:
     """The results in the order of the items, with progress on stderr (rate and time left) after two seconds.
 
-    `function` must stand in a module, so that workers can import it. One item, or n_jobs 1, runs in this process.
-    Raises PipelineError where the backend is not installed or its address does not answer.
+    `function` must stand in a module, so that workers can import it. One item, n_jobs 1, or n_jobs -1 where there is
+    so `little` to do that starting workers takes longer, runs in this process. Raises PipelineError where the backend
+    is not installed, its address does not answer, or a worker dies.
     """
     from tqdm import tqdm
 
     with ExitStack() as stack:
-        here = compute.backend == "loky" and (compute.n_jobs == 1 or len(items) < 2)
+        alone = compute.n_jobs == 1 or len(items) < 2 or (little and compute.n_jobs == -1)
+        here = compute.backend == "loky" and alone
         results = map(function, items) if here else _remote(function, items, compute, stack)
         try:
             yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=1, leave=False)

@@ -27,6 +27,7 @@ from stages.strategies.uncertainty import margin_of
 
 KEPT = 20_000  # rows of each list
 BLOCK = 16_384  # rows scored at a time
+LITTLE = 50_000  # rows that are scored sooner than workers start
 BINS = 20  # of the histogram of doubt
 
 
@@ -96,7 +97,7 @@ def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
         Task(part.elsewhere(), model and model.resolve(), fitted, stamp, part.within(out), drawn, number, weights)
         for part in pool.parts
     ]
-    return merged(list(mapped(scan_part, tasks, params.compute, "score")), unasked)
+    return merged(list(mapped(scan_part, tasks, params.compute, "score", little=pool.rows < LITTLE)), unasked)
 
 
 def scan_part(task: Task) -> Found:

@@ -37,6 +37,8 @@ def params_table() -> list[str]:
         if not found:
             continue
         indent, key, value, meaning = len(found[1]), found[2], found[3], found[4]
+        if value.startswith("# "):  # the comment of a section
+            value, meaning = "", None
         if indent == 0:
             section, inner = key, ""
         elif indent == 2:

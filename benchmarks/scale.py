@@ -1,0 +1,342 @@
+"""A million rows and more: a round's time and memory by the size of the pool, beside what a user would do today.
+
+    python -m benchmarks.scale rounds --sizes 10000,100000,1000000 [--dask 2]
+    python -m benchmarks.scale peers --sizes 10000,100000,1000000 [--limit 120]
+    python -m benchmarks.scale synthetic --rows 10000000 --parts 20
+    python -m benchmarks.scale loss --rows 50000 --candidates 2000,10000 --seeds 3
+    python -m benchmarks.scale links
+
+`rounds` takes sentences of 83 languages from langid/pool_1m.parquet, features cached: the figure is one `dvc repro`
+after 40 new answers. Memory is the resident memory of a stage's processes together, shared pages counted in each.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import click
+import numpy as np
+import psutil
+
+from benchmarks.round import ENV, rounds, run
+from rounds.init import fill_in
+from stages._canonical import read_json
+
+SHARED = Path(os.environ.get("LABELROUNDS_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+PARTS = 8
+
+
+class Watch:
+    """The peak resident memory of each stage among the processes below this one, looked at every 0.1 s."""
+
+    def __init__(self) -> None:
+        self.peak: dict[str, float] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            held: dict[str, float] = {}
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    words = process.cmdline()
+                    if "-m" not in words or not words[words.index("-m") + 1].startswith("stages."):
+                        continue
+                    stage = words[words.index("-m") + 1].removeprefix("stages.")
+                    family = [process, *process.children(recursive=True)]
+                    held[stage] = max(held.get(stage, 0), sum(one.memory_info().rss for one in family) / 2**30)
+                except (psutil.Error, IndexError):
+                    continue
+            for stage, size in held.items():
+                self.peak[stage] = max(self.peak.get(stage, 0), size)
+
+
+def langid_project(folder: Path, rows: int) -> Path:
+    """A project on the first `rows` sentences in parts, 1,000 labelled, batch 1 answered; features are made."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(SHARED / "langid/pool_1m.parquet").slice(0, rows)
+    (folder / "pool").mkdir(parents=True)
+    for part in range(PARTS):
+        low, high = rows * part // PARTS, rows * (part + 1) // PARTS
+        pq.write_table(table.select(["id", "text"]).slice(low, high - low), folder / "pool" / f"part-{part}.parquet")
+    table.select(["id", "label"]).to_pandas().to_csv(folder / "oracle.csv", index=False)
+    for name, count in (("train", 1000), ("test", 5000)):
+        sentences = pd.read_csv(SHARED / f"langid/{name}.csv", dtype=str, keep_default_na=False)[:count]
+        sentences.insert(0, "id", [f"{name}{row}" for row in range(len(sentences))])
+        sentences.to_csv(folder / f"{name}.csv", index=False)
+    root = folder / "project"
+    tables = ["--pool", "pool", "--seed", "train.csv", "--test", "test.csv"]
+    rounds(folder, "init", "project", *tables, "--id", "id", "--text", "text", "--label", "label")
+    return root
+
+
+@contextmanager
+def dask(root: Path, workers: int) -> Iterator[None]:
+    """A Dask cluster of some workers with one thread each, named in the project's params."""
+    words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    env = {**ENV, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    with subprocess.Popen([*words, "--no-dashboard"], cwd=root, env=env, stderr=subprocess.PIPE, text=True) as hub:
+        assert hub.stderr is not None
+        address = next(line.rsplit(maxsplit=1)[-1] for line in hub.stderr if "Scheduler at:" in line)
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
+        running = [subprocess.Popen(words, cwd=root, env=env, stderr=subprocess.DEVNULL) for _ in range(workers)]
+        fill_in(root / "params.yaml", {("compute", "backend"): "dask", ("compute", "address"): address})
+        try:
+            yield
+        finally:
+            for process in (*running, hub):
+                process.kill()
+                process.wait()
+
+
+def measured_round(root: Path, folder: Path) -> tuple[float, dict[str, float]]:
+    """Seconds and memory by stage of `dvc repro` after a round was answered."""
+    rounds(root, "annotate", "--oracle", str(folder / "oracle.csv"))
+    with Watch() as watch:
+        seconds = run(root, "dvc", "repro")
+    return seconds, watch.peak
+
+
+def size_of(folder: Path) -> float:
+    """Gigabytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """All benchmarks of this file."""
+
+
+@main.command("rounds")
+@click.option("--sizes", default="10000,100000,1000000")
+@click.option("--dask", "workers", default=0, help="Measure the last size again on so many Dask workers.")
+def rounds_command(sizes: str, workers: int) -> None:
+    """One round by the size of the pool, and scoring beside the bare product."""
+    seconds: dict[int, float] = {}
+    for rows in map(int, sizes.split(",")):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            root = langid_project(folder, rows)
+            with Watch() as watch:
+                featurize = run(root, sys.executable, "-m", "stages.featurize", "--out", "build/features")
+            print(f"{rows} rows: featurize {rows / featurize:,.0f} rows/s, {watch.peak['featurize']:.2f} GB held, "
+                  f"{size_of(root / 'build/features'):.2f} GB on disk", flush=True)  # fmt: skip
+            rounds(root, "close")
+            seconds[rows], peak = measured_round(root, folder)
+            shown = ", ".join(f"{stage} {held:.2f}" for stage, held in peak.items())
+            print(f"  a round: {seconds[rows]:.1f} s; GB held: {shown}", flush=True)
+            score(root)
+            if workers and rows == int(sizes.rsplit(",", maxsplit=1)[-1]):
+                before = (root / "build/export/batch.jsonl").read_bytes()
+                with dask(root, workers):
+                    for stage in ("train", "calibrate", "query"):
+                        took = run(root, "dvc", "repro", "-f", "-s", stage)
+                        print(f"  on dask, {workers} workers: {stage} {took:.1f} s", flush=True)
+                run(root, "dvc", "repro", "-s", "-f", "export_prodigy")
+                print(f"  the same batch: {before == (root / 'build/export/batch.jsonl').read_bytes()}", flush=True)
+    known = list(seconds)
+    for low, high in pairwise(known):
+        growth = np.log(seconds[high] / seconds[low]) / np.log(high / low)
+        print(f"growth from {low} to {high} rows: exponent {growth:.2f}")
+
+
+def score(root: Path) -> None:
+    """Scoring one part as `train` does it beside the bare product of the same matrices, one thread, best of 3."""
+    from stages._parts import open_pool
+    from stages._scan import Task, scan_part
+    from stages._skops import read_own_model
+
+    pool = open_pool(root / "build/features")
+    assert pool is not None
+    part, model = pool.parts[0], root / "build/model/model.skops"
+    task = Task(part, model, pool.folder / "fitted.npz", "", np.empty(0, np.intp), 1.0, 1, np.ones(83))
+    matrix, weights = pool.fitted.model(part.raw[:]), np.ascontiguousarray(read_own_model(model).coef_.T)
+    scan_part(task)
+    ours, bare = best_of(lambda: scan_part(task)), best_of(lambda: matrix @ weights)
+    print(f"  scoring {part.rows} rows: {ours:.2f} s, bare product {bare:.2f} s, ratio {ours / bare:.2f}", flush=True)
+
+
+def best_of(function: Callable[[], object], count: int = 3) -> float:
+    """The least of some wall times."""
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+PEERS = {
+    "modAL margin": "from modAL.uncertainty import multi_argmax\n"
+    "ranked = np.sort(p, axis=1)\nmulti_argmax(1 - (ranked[:, -1] - ranked[:, -2]), 40)",
+    "modAL ranked batch": "from modAL.batch import ranked_batch\n"
+    "class C: X_training = labelled\nranked_batch(C(), x, 1 - p.max(axis=1), 40, 'euclidean', 1)",
+    "scikit-activeml BADGE": "from stages.strategies.registry import resolve\n"
+    "resolve('badge', 'skactiveml')(c, 40, sample=len(p))",
+    "scikit-activeml TypiClust": "from stages.strategies.registry import resolve\n"
+    "resolve('typiclust', 'skactiveml')(c, 40, sample=len(p))",
+    "small-text breaking ties": "from small_text import BreakingTies\nBreakingTies()",
+    "ours: auto, whole pool": "from stages.strategies.registry import resolve\nresolve('auto')(c, 40)",
+}
+SET_UP = """
+import sys, time, numpy as np
+from stages._identity import order_keys
+from stages.strategies import Candidates
+n = int(sys.argv[1])
+rng = np.random.default_rng(0)
+x = rng.normal(size=(n, 128)).astype(np.float32); x /= np.linalg.norm(x, axis=1, keepdims=True)
+p = rng.dirichlet(np.full(83, .05), size=n); labelled = x[:1000].copy()
+ids = [str(i) for i in range(n)]
+c = Candidates(ids, order_keys(0, ids), x, labelled, np.zeros(1000, np.intp) + np.arange(1000) % 83, p, np.ones(83),
+               True, 0)
+start = time.perf_counter()
+"""
+
+
+@main.command()
+@click.option("--sizes", default="10000,100000,1000000")
+@click.option("--limit", default=120.0, help="Seconds after which a peer is stopped.")
+def peers(sizes: str, limit: float) -> None:
+    """What a user would do today with the probabilities of 83 classes and vectors of 128 numbers, 40 picks."""
+    for name, code in PEERS.items():
+        told = []
+        for rows in sizes.split(","):
+            words = [sys.executable, "-c", SET_UP + code + "\nprint(time.perf_counter() - start)", rows]
+            try:
+                done = subprocess.run(words, env=ENV, capture_output=True, text=True, timeout=limit, check=False)
+            except subprocess.TimeoutExpired:
+                told.append(f"over {limit:.0f} s")
+                break
+            fault = (done.stderr.strip().splitlines() or [f"killed ({done.returncode})"])[-1]
+            told.append(f"{float(done.stdout.split()[-1]):.1f} s" if not done.returncode else fault[:80])
+            if done.returncode:
+                break
+        print(f"{name}: {', '.join(told)}", flush=True)
+
+
+@main.command()
+@click.option("--rows", default=10_000_000)
+@click.option("--parts", default=20)
+def synthetic(rows: int, parts: int) -> None:
+    """A pool of vectors of 64 numbers in .npy parts, used in place; two classes."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=64)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "pool").mkdir()
+        (folder / "vectors").mkdir()
+        answers = []
+        for part in range(parts):
+            count = rows * (part + 1) // parts - rows * part // parts
+            vectors = rng.normal(size=(count, 64)).astype(np.float32)
+            ids = [f"p{part:03d}-{row:07d}" for row in range(count)]
+            np.save(folder / "vectors" / f"part-{part:03d}.npy", vectors)
+            pd.DataFrame({"id": ids, "file": ids}).to_parquet(folder / "pool" / f"part-{part:03d}.parquet")
+            answers.append(pd.DataFrame({"id": ids, "label": (vectors @ direction > 0).astype(int)}))
+        pd.concat(answers).to_csv(folder / "oracle.csv", index=False)
+        for split, count in (("seed", 200), ("test", 2000)):
+            vectors = rng.normal(size=(count, 64)).astype(np.float32)
+            np.save(folder / "vectors" / f"{split}.npy", vectors)
+            ids = [f"{split}{row}" for row in range(count)]
+            labels = (vectors @ direction > 0).astype(int)
+            pd.DataFrame({"id": ids, "file": ids, "label": labels}).to_csv(folder / f"{split}.csv", index=False)
+        tables = ["--pool", "pool", "--seed", "seed.csv", "--test", "test.csv"]
+        rounds(folder, "init", "project", *tables, "--id", "id", "--text", "file", "--label", "label")
+        root = folder / "project"
+        changes = {("features", "kind"): "precomputed", ("features", "vectors"): str(folder / "vectors")}
+        fill_in(root / "params.yaml", changes)
+        run(root, "git", "commit", "-qam", "Vectors in place")
+        with Watch() as watch:
+            first = run(root, sys.executable, "-m", "rounds", "close")
+            shown = ", ".join(f"{stage} {held:.2f}" for stage, held in watch.peak.items())
+            print(f"{rows} rows: first close {first:.0f} s; GB held: {shown}", flush=True)
+        seconds, peak = measured_round(root, folder)
+        shown = ", ".join(f"{stage} {held:.2f}" for stage, held in peak.items())
+        print(f"  a round: {seconds:.1f} s; GB held: {shown}", flush=True)
+
+
+@main.command()
+@click.option("--rows", default=50_000)
+@click.option("--candidates", default="2000,10000")
+@click.option("--seeds", default=3)
+@click.option("--count", default=8, help="Rounds of 40 answers.")
+def loss(rows: int, candidates: str, seeds: int, count: int) -> None:
+    """What `query.candidates` costs in accuracy: loops from 1,000 labels, test accuracy after each round."""
+    from rounds.annotate import simulate
+    from rounds.issue import issue
+    from rounds.project import Project
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = langid_project(folder, rows)
+        run(root, "dvc", "repro", "validate")
+        means: dict[str, list[float]] = {}
+        for wanted in ["null", *candidates.split(",")]:
+            for seed in range(seeds):
+                there = folder / f"{wanted}-{seed}"
+                subprocess.run(["cp", "-al", str(root), str(there)], check=True)
+                path = there / "params.yaml"
+                path.unlink()
+                path.write_bytes((root / "params.yaml").read_bytes())
+                value = None if wanted == "null" else int(wanted)
+                fill_in(path, {("query", "candidates"): value, ("seed",): seed, ("compute", "n_jobs"): 1})
+                run(there, "dvc", "repro")
+                for _ in range(count):
+                    issue(Project(there))
+                    simulate(Project(there), folder / "oracle.csv", noise=0, skip=0, seed=seed)
+                    run(there, "dvc", "repro")
+                curve = [row for row in read_json(there / "plots/learning_curve.json") if row["arm"] == "active"]
+                means.setdefault(wanted, []).append(float(np.mean([row["accuracy"] for row in curve])))
+                print(f"candidates {wanted}, seed {seed}: {means[wanted][-1]:.4f}", flush=True)
+        for wanted, values in means.items():
+            gap = np.array(values) - np.array(means["null"])
+            error = gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else float("nan")
+            print(f"candidates {wanted}: mean accuracy {np.mean(values):.4f}, to all {gap.mean():+.4f} ± {error:.4f}")
+
+
+@main.command()
+@click.option("--gigabytes", default=1.2)
+def links(gigabytes: float) -> None:
+    """DVC's own cost of a folder of that size, by link type: the first `dvc add`, a second one, a checkout."""
+    for kind in ("reflink,copy", "hardlink", "symlink"):
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            run(root, "git", "init", "-q")
+            run(root, "dvc", "init", "-q")
+            run(root, "dvc", "config", "cache.type", kind)
+            (root / "features").mkdir()
+            rng = np.random.default_rng(0)
+            for part in range(PARTS):
+                np.save(root / "features" / f"{part}.npy", rng.random(int(gigabytes * 1e9 / PARTS / 8)))
+            first = run(root, "dvc", "add", "-q", "features")
+            again = run(root, "dvc", "add", "-q", "features")
+            subprocess.run(["rm", "-rf", str(root / "features")], check=True)
+            out = run(root, "dvc", "checkout", "-q")
+            extra = sum(p.stat().st_blocks * 512 for p in (root / "features").rglob("*") if not p.is_symlink()) / 1e9
+            print(f"{kind}: add {first:.1f} s, again {again:.1f} s, checkout {out:.1f} s, folder holds {extra:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()
