@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +52,9 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     return done.stdout
 
 
+BAR = re.compile(r"\s*(\w+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+),")  # tqdm's, of a pool in parts
+
+
 class Dvc:
     """One DVC process that runs several commands in turn: loading DVC costs as much as most of its commands."""
 
@@ -91,6 +95,8 @@ class Dvc:
             told.append(line.rstrip())
             if line.startswith("Running stage "):
                 self.say(line.split("'")[1])
+            elif bar := BAR.match(line):
+                self.say("{0} {1} of {2} parts, {3} left".format(*bar.groups()))
         if code:
             raise _failure(words, told)
 

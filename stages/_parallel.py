@@ -6,6 +6,7 @@ read parts and write results themselves, and what comes back is bounded.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
@@ -35,7 +36,8 @@ def mapped(
         here = compute.backend == "loky" and alone
         results = map(function, items) if here else _remote(function, items, compute, stack)
         try:
-            yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=1, leave=False)
+            seen = 1 if sys.stderr.isatty() else 10  # seconds between two signs of life
+            yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=seen, leave=False)
         except (BrokenExecutor, ConnectionError) as error:
             remedy = "run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
             raise PipelineError(f"{doing}: a worker", f"died ({str(error).partition('.')[0]})", remedy) from error
