@@ -96,7 +96,7 @@ class Dvc:
             if line.startswith("Running stage "):
                 self.say(line.split("'")[1])
             elif bar := BAR.match(line):
-                self.say("{0} {1} of {2} parts, {3} left".format(*bar.groups()))
+                self.say("{} {} of {} parts, {} left".format(*bar.groups()))
         if code:
             raise _failure(words, told)
 
