@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 import stages
 from rounds import _verdict
-from rounds._replay import Examples, examples, replay, setting, split
+from rounds._replay import Examples, examples, replay, setting, split, told
 from rounds.init import fill_in, labels_in, refuse_unless_empty, settings, source
 from rounds.project import Project
 from stages._canonical import Row, jsonl, numbered_rows, plain, read_json, sha256, write_bytes, write_json
@@ -133,10 +133,14 @@ def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, 
         params = params.model_copy(update={"seed": params.seed + number})
         here = setting(split(given, params, plan.seed_size), params)
         for name, choice in todo.items():
-            loop = replay(here, applied(choice, params), plan.rounds, plan.noise)
-            turns = [(vars(point), [row["id"] for row in batch]) for point, batch in loop]
-            points, asked = zip(*turns, strict=True)
-            write_json(loop_file(plan.out, number, name), {"points": points, "asked": asked})
+            own = applied(choice, params)
+            loop = list(replay(here, own, plan.rounds, plan.noise))
+            facts: Row = {"points": [vars(turn.point) for turn in loop]}
+            facts["asked"] = [[row["id"] for row in turn.batch] for turn in loop]
+            if own.query.control_fraction and own.query.strategy != "random":
+                gap, saving = told(here, loop, own)
+                facts["told"] = {"fraction": own.query.control_fraction, "gap": gap, "saving": saving}
+            write_json(loop_file(plan.out, number, name), facts)
             total, before, begun = goal
             done, took = sum(1 for _ in (plan.out / "loops").glob("*.json")) - before, (time.time() - begun) / 60
             left = f"{done / took:.1f} loops a minute, {took / max(done, 1) * (total - before - done):.1f} minutes left"
@@ -249,7 +253,8 @@ def report(
 ) -> Row:
     """Write curves.csv, summary.json, the pages and the picture from the finished loops."""
     params = load(plan.out / "params.yaml")
-    curves = {name: [read_json(loop_file(plan.out, n, name))["points"] for n in range(repeats)] for name in arms}
+    loops = {name: [read_json(loop_file(plan.out, n, name)) for n in range(repeats)] for name in arms}
+    curves = {name: [loop["points"] for loop in own] for name, own in loops.items()}
     random = {choice["model"]: name for name, choice in arms.items() if choice["strategy"] == "random"}
     baseline = {name: random[choice["model"]] for name, choice in arms.items()}
     text = io.StringIO()
@@ -262,8 +267,16 @@ def report(
                 values = [*(point[key] for key in measured), *point["recall"], round(point["seconds"], 3)]
                 rows.writerow([name, number, *values])
     found = _verdict.summary(curves, baseline, target)
-    told = f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
-    notes = [*notes, told, *_verdict.control_costs(found, arms)]
+    areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
+    proofs = {
+        name: [loop["told"] for loop in own if "told" in loop]
+        for name, own in loops.items()
+        if arms[name]["strategy"] != "random"
+    }
+    found["control"] = _verdict.control(arms, proofs, areas)
+    notes.append(
+        f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
+    )
     for arm in found["strategies"] if pace else []:
         if arm["labels_to_target"] is not None:
             arm["minutes_to_target"] = (arm["labels_to_target"] - plan.seed_size) * pace / 60
@@ -273,8 +286,8 @@ def report(
     found["notes"] = notes
     write_json(plan.out / "summary.json", found)
     write_bytes(plan.out / "curves.svg", picture.encode())
-    write_bytes(plan.out / "backtest.md", _verdict.markdown(found, notes).encode())
-    write_bytes(plan.out / "backtest.html", _verdict.html(found, notes, picture).encode())
+    write_bytes(plan.out / "backtest.md", _verdict.markdown(found).encode())
+    write_bytes(plan.out / "backtest.html", _verdict.html(found, picture).encode())
     return found
 
 
@@ -349,7 +362,7 @@ def command(
         notes.append("No test table: a quarter of the rows, stratified, was held out, anew in each repeat.")
     run_missing(plan, arms, repeats, jobs)
     found = report(plan, arms, repeats, target, notes, pace)
-    click.echo("\n".join([_verdict.table(found), *found["notes"]]))
+    click.echo(_verdict.told(found))
     return f"backtest: {found['decision']['said']}\nwritten: {out / 'backtest.html'}"
 
 

@@ -208,7 +208,22 @@ def test_a_round_that_the_gate_would_hold_is_named(data: Path) -> None:
     assert "--no-gate" in told
 
 
-def test_the_control_arm_is_priced_and_answer_times_become_minutes(data: Path) -> None:
+def test_what_the_control_arm_costs_and_tells_stands_in_all_three_tables(data: Path) -> None:
+    done = backtest(data, "--strategy", "margin", "--control", "0,0.3,0.5")
+    assert done.exit_code == 0, done.output
+    out = data.parent / "out"
+    rows = read_json(out / "summary.json")["control"]
+    assert [row["strategy"] for row in rows] == ["margin control 0.3", "margin control 0.5"]  # none tells nothing
+    assert all(row["costs"]["mean"] is not None for row in rows)  # against none
+    assert rows[0]["labels"] < rows[1]["labels"]
+    assert all(row["gap_known_to"] > 0 for row in rows)
+    for page in (done.stdout, (out / "backtest.md").read_text()):
+        assert "## What the control arm tells" in page
+        assert "| margin control 0.5 | 0.5" in page
+    assert "<td>margin control 0.5<td>0.5<td>" in (out / "backtest.html").read_text()
+
+
+def test_answer_times_become_minutes(data: Path) -> None:
     from stages._prodigy import answer_row
 
     task = {"text": "a", "al_id": "a", "al_batch": "b"}
@@ -218,7 +233,6 @@ def test_the_control_arm_is_priced_and_answer_times_become_minutes(data: Path) -
     words = ("--strategy", "margin", "--control", "0,0.5", "--minutes", str(data.parent / "answers.jsonl"))
     done = backtest(data, *words, "--target", "0.5")
     assert done.exit_code == 0, done.output
-    assert "margin control 0.5 costs " in done.stdout
     found = {arm["strategy"]: arm for arm in read_json(data.parent / "out" / "summary.json")["strategies"]}
     arm = found["margin control 0"]
     assert arm["minutes_to_target"] == pytest.approx((arm["labels_to_target"] - 6) * 6.0 / 60, abs=1e-6)
