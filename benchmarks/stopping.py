@@ -7,8 +7,8 @@ arm), a perfect annotator answers, `stages.validate` draws the curves and the pa
 appended to --out; what is there already is not run again. For each criterion the table gives its correlation with
 test accuracy along the run, in how many runs it stops (all, if nothing is said), the share of the labels saved, and in
 points (1 = .01) the accuracy lost against the best stop (mean, worst run) and against the model of all labels. One
-half of the test rows chooses the best stop and the other half judges it, both ways: the best of many noisy points on the
-rows that judge it is the luckiest one, which nobody can stop at.
+half of the test rows chooses the best stop and the other half judges it, both ways: the best of many noisy points on
+the rows that judge it is the luckiest one, which nobody can stop at.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ CONTROL_HEAD = (
 )  # fmt: skip
 CONTROL_NOTE = (
     "What `validate` would say where these loops end, by the held-out rows (medians; a project without a test set "
-    "knows less). costs: mean accuracy, against the smallest fraction. gap known to: half of the 95 % interval of active - "
-    "random. least to show: a smaller saving would not be surely above 0. shown: repeats in which it was."
+    "knows less). costs: mean accuracy, against the smallest fraction. gap known to: half of the 95 % interval of "
+    "active - random. least to show: a smaller saving would not be surely above 0. shown: repeats in which it was."
 )
 
 

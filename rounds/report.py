@@ -20,7 +20,6 @@ import click
 from rounds.commands import git
 from rounds.decision import FILE, stopped
 from rounds.project import Project
-from stages._alarms import held
 from stages._canonical import Row, dumps, read_json, read_jsonl, sha256, write_bytes
 from stages._errors import PipelineError
 from stages._params import read_yaml
@@ -84,8 +83,7 @@ class Findings:
     @property
     def alarms(self) -> list[Row]:
         """Every alarm that rings, the gate's included."""
-        gate = held(self.metrics["gate"])
-        return ([gate] if gate else []) + list(self.proof.get("alarms", []))
+        return [*self.metrics["gate"].get("alarms", []), *self.proof["alarms"]]
 
 
 def find(project: Project, against: str | None = None) -> Findings:

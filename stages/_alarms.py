@@ -53,12 +53,14 @@ def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
     return raised, open_
 
 
-def held(gate: Row) -> Row | None:
-    """V006 from metrics/gate.json, while the gate holds a round. Not validate's: it changes as answers come in."""
-    if not gate.get("held"):
-        return None
-    remedy = "finish the round, or close it with what is there: `rounds close --partial`"
-    return {"code": "V006", "title": "the gate holds the round", "seen": str(gate["held"]), "do": remedy}
+def held_round(reason: str | None, failed: list[Row]) -> list[Row]:
+    """V006 while the gate holds a round, by these failed checks or, without any, for answers that are missing.
+
+    It is among the gate's metrics: what validate reads does not move while a round is held.
+    """
+    remedy = "; ".join(row["do"] for row in failed)
+    remedy = remedy or "finish the round, or close it with what is there: `rounds close --partial`"
+    return [{"code": "V006", "title": "the gate holds the round", "seen": reason, "do": remedy}] if reason else []
 
 
 Found = tuple[str, str] | str | None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages._alarms import CHECKS, Evidence, alarms, held
+from stages._alarms import CHECKS, Evidence, alarms, held_round
 
 
 def arm(name: str, accuracy: list[float]) -> list[dict[str, Any]]:
@@ -109,8 +109,10 @@ def test_checks_that_cannot_be_judged_say_so() -> None:
     assert {row["code"] for row in open_} == set(CHECKS)
 
 
-def test_a_held_round_is_an_alarm_and_an_accepted_one_is_not() -> None:
-    found = held({"held": "held, 3 of 40 answered"})
-    assert found is not None
-    assert found["code"] == "V006"
-    assert held({"held": None}) is None
+def test_a_held_round_is_an_alarm_that_says_what_holds_it_and_an_accepted_one_is_not() -> None:
+    (open_,) = held_round("held, 3 of 40 answered", [])
+    assert (open_["code"], open_["seen"]) == ("V006", "held, 3 of 40 answered")
+    assert "rounds close --partial" in open_["do"]
+    (failed,) = held_round("held, G003 alpha: 0.1", [{"do": "rewrite the guideline"}])
+    assert failed["do"] == "rewrite the guideline"
+    assert held_round(None, []) == []
