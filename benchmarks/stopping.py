@@ -82,7 +82,7 @@ def simulate(data: Data, params: Params, rounds: int) -> Simulated:
     space = np.concatenate([data.geometry[own], np.zeros((len(data.test), data.geometry.shape[1]), np.float32)])
     truth = np.concatenate([data.labels[own], data.test_labels]).astype(np.intp)
     pool, seeds = index.rows("pool"), ids[index.rows("seed")]
-    refits = Refits(index, matrix, np.arange(len(ids)), params)
+    refits = Refits(index, matrix, params)
     known = {item: int(truth[index.row_of[item]]) for item in seeds}
     since = dict.fromkeys(seeds, 0)
     asked: list[Row] = []

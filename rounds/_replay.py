@@ -156,11 +156,10 @@ def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> I
 
 def told(given: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row]:
     """What `validate` says when a loop has ended, judged on the test rows: the gap between the arms, and the saving."""
-    index, matrix = given.features.index, given.features.matrix
+    index = given.features.index
     asked = [row for turn in loop for row in turn.batch]
     history = History(asked, loop[-1].known, [], [], frozenset(index.ids[index.rows("seed")]), len(loop) - 1)
-    refits = Refits(index, matrix, np.arange(len(index.ids))[index.rows("test")], params)
-    return compare(history, judge_on_test(refits, given.test), params)
+    return compare(history, judge_on_test(Refits(index, given.features.matrix, params), given.test), params)
 
 
 def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[Row]]:
