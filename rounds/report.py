@@ -31,8 +31,7 @@ STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6470; --line: #d8dde3; --paper: #fff; --bad: #b42318; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa4b0; --line: #39424d; --paper: #14181d;
   --bad: #ff8f82; } }
-@media print { :root { --ink: #000; --dim: #444; --line: #bbb; --paper: #fff; --bad: #900; color-scheme: light; }
-  section, tr, .chart { break-inside: avoid; } }
+@media print { :root { --ink: #000; --dim: #444; --line: #ccc; --paper: #fff; --bad: #900; color-scheme: light; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; } .dim { color: var(--dim); }
@@ -43,6 +42,9 @@ th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px soli
 .chart b { display: block; }
 .chart svg text { fill: var(--ink) !important; } .chart svg .role-axis-grid line { stroke: var(--line) !important; }
 .chart svg .role-axis-domain line, .chart svg .role-axis-tick line { stroke: var(--dim) !important; }
+@media print { body { margin: 0; max-width: none; font-size: 11px; } h2 { break-after: avoid; }
+  tr, .chart, .alarm { break-inside: avoid; } table { display: table; }
+  .charts { display: grid; grid-template-columns: 1fr 1fr; } .chart svg { max-width: 100%; height: auto; } }
 """
 DRAW = """
 const config = {background: null, view: {stroke: null}};
