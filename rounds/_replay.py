@@ -172,8 +172,8 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, li
             what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
             raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
         outcome = gated.outcome
-    accepted = labels_of(plain(outcome.accepted), params.labels, "replay")
-    handed = Gate(accepted, plain(outcome.review), plain(outcome.unlabelled), outcome.state, plain(outcome.repeats))
+    accepted = labels_of(outcome.accepted, params.labels, "replay")
+    handed = Gate(accepted, plain(outcome.review), outcome.unlabelled, outcome.state, plain(outcome.repeats))
     return handed, outcome.known
 
 

@@ -153,7 +153,10 @@ def loop_file(out: Path, number: int, name: str) -> Path:
 
 
 def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) -> None:
-    """Run every loop that has no file yet, one process per repeat. Raises PipelineError when stopped."""
+    """Run every loop that has no file yet, a repeat at a time in each of `jobs` processes, of which this one is one.
+
+    Raises PipelineError when stopped.
+    """
     left = {n: {a: c for a, c in arms.items() if not loop_file(plan.out, n, a).is_file()} for n in range(repeats)}
     here = sum(1 for _ in (plan.out / "loops").glob("*.json"))
     goal = here + sum(map(len, left.values())), here, time.time()
@@ -164,9 +167,13 @@ def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) ->
             for task in tasks:
                 run(*task)
             return
-        with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), **quiet) as pool:
+        with ProcessPoolExecutor(min(jobs, len(tasks)) - 1, mp_context=get_context("spawn"), **quiet) as pool:
             try:
-                for future in as_completed([pool.submit(run, *task) for task in tasks]):
+                futures = [pool.submit(run, *task) for task in tasks]
+                for future, task in reversed(list(zip(futures, tasks, strict=True))):
+                    if future.cancel():  # no other process has begun with it
+                        run(*task)
+                for future in as_completed(one for one in futures if not one.cancelled()):
                     future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
