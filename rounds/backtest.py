@@ -13,11 +13,11 @@ import shutil
 import signal
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import median
@@ -48,6 +48,7 @@ from stages.strategies.registry import resolve
 
 Choice = dict[str, str]
 Changes = dict[tuple[str, ...], Any]
+Task = tuple["Plan", int, dict[str, Choice], tuple[int, int, float]]  # what `run` is given
 BREAK, FEW = 300.0, 10  # seconds after which a person was away; times needed to tell how long an answer takes
 
 
@@ -153,37 +154,44 @@ def loop_file(out: Path, number: int, name: str) -> Path:
 
 
 def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) -> None:
-    """Run every loop that has no file yet, a repeat at a time in each of `jobs` processes, of which this one is one.
-
-    Raises PipelineError when stopped.
-    """
+    """Run every loop that has no file yet. Raises PipelineError when stopped."""
     left = {n: {a: c for a, c in arms.items() if not loop_file(plan.out, n, a).is_file()} for n in range(repeats)}
     here = sum(1 for _ in (plan.out / "loops").glob("*.json"))
     goal = here + sum(map(len, left.values())), here, time.time()
     tasks = [(plan, number, todo, goal) for number, todo in left.items() if todo]
-    quiet: Any = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
     try:
-        if jobs == 1 or len(tasks) < 2:
-            for task in tasks:
-                run(*task)
-            return
-        with ProcessPoolExecutor(min(jobs, len(tasks)) - 1, mp_context=get_context("spawn"), **quiet) as pool:
-            try:
-                futures = [pool.submit(run, *task) for task in tasks]
-                for future, task in reversed(list(zip(futures, tasks, strict=True))):
-                    if future.cancel():  # no other process has begun with it
-                        run(*task)
-                for future in as_completed(one for one in futures if not one.cancelled()):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for child in active_children():
-                    child.terminate()
-                raise
+        run_all(tasks, min(jobs, len(tasks)))
     except KeyboardInterrupt:
         raise PipelineError("rounds backtest", "stopped", "the same command goes on: finished loops are kept") from None
     except BrokenProcessPool as error:
         raise PipelineError("rounds backtest", "a process died, perhaps for want of memory", "lower --jobs") from error
+
+
+def run_all(tasks: list[Task], jobs: int) -> None:
+    """Run all tasks in so many processes, of which this one is one; starting another costs as much as many a loop."""
+    left, futures = iter(tasks), list[Future[None]]()
+    quiet: Any = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
+    with ProcessPoolExecutor(max(1, jobs - 1), mp_context=get_context("spawn"), **quiet) as pool:
+
+        def feed(_done: Future[None] | None = None) -> None:
+            for task in islice(left, 1):
+                future = pool.submit(run, *task)
+                futures.append(future)
+                future.add_done_callback(feed)
+
+        try:
+            for _ in range(jobs - 1):
+                feed()
+            for task in left:
+                run(*task)
+            for future in futures:
+                future.result()
+        except BaseException:
+            list(left)  # nobody begins with these
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 def filled(base: Path, changes: Changes) -> tuple[bytes, Params]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +89,24 @@ def test_after_a_stop_the_same_command_runs_only_what_is_left(data: Path, monkey
     assert backtest(data).exit_code == 0
     assert len(ran) == 3 + 2
     assert curves(out) == curves(whole)
+
+
+def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_on(data: Path) -> None:
+    out = data.parent / "out"
+    words = [sys.executable, "-m", "rounds", "backtest", str(data), "--label", "label", "--features", "x,y"]
+    words += ["--out", str(out), *FEW, "--rounds", "8", "--repeats", "20", "--jobs", "2"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert "1 of 40 loops" in process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes of the command
+        told = process.stderr.read().splitlines()  # ends when the last of them has ended
+    assert process.returncode == 1
+    assert told[-1] == "error: rounds backtest: stopped; the same command goes on: finished loops are kept"
+    assert all(line.startswith("backtest: ") for line in told[:-1])
+    kept = len(list((out / "loops").iterdir()))
+    assert 1 <= kept < 40
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"{kept + 1} of 40 loops" in done.stderr.splitlines()[0]
 
 
 def test_more_repeats_go_on_from_those_that_are_there(data: Path) -> None:
