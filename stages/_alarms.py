@@ -13,6 +13,7 @@ from stages._canonical import Row
 ROUNDS_TO_TELL = 3
 REDUNDANT = 0.2
 LEAKED = 0.01
+RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
 TELLING_WIDTH = 0.1
 TELLING_LABELS = 30
 EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
@@ -76,6 +77,8 @@ def _tracks_random(e: Evidence) -> Found:
         return None
     value, low, high = (e.gap[key] for key in ("active_minus_random", "low", "high"))
     seen = f"active - random = {value:+.3f} [{low:+.3f}, {high:+.3f}] at {e.gap['labels']} labels"
+    if value > 0 and high > RELEVANT:
+        return f"{seen}: ahead, not yet surely"
     return seen, "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)"
 
 

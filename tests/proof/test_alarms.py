@@ -77,6 +77,19 @@ def test_a_gap_that_covers_zero_is_no_alarm_while_labels_are_surely_saved() -> N
     assert codes(evidence) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "high", "rings"), [(0.03, 0.07, False), (0.01, 0.02, True), (0.01, 0.021, False), (-0.01, 0.05, True)]
+)
+def test_a_gap_that_may_be_worth_it_is_not_yet_sure_and_a_small_or_missing_one_rings(
+    value: float, high: float, rings: bool
+) -> None:
+    gap = {"labels": 90, "active_minus_random": value, "low": -0.02, "high": high}
+    raised, open_ = alarms(replace(GOOD, gap=gap, saving=BAD["V001"]["saving"]))
+    assert [row["code"] for row in raised] == (["V001"] if rings else [])
+    assert [row["code"] for row in open_] == ([] if rings else ["V001"])
+    assert rings or "ahead, not yet surely" in open_[0]["why"]
+
+
 def test_a_small_control_arm_is_told_instead_of_a_verdict_on_the_strategy() -> None:
     evidence = replace(GOOD, **BAD["V001"], control=12)
     raised, open_ = alarms(evidence)
