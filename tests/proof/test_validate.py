@@ -38,7 +38,11 @@ def test_the_curve_has_a_point_per_arm_and_round_with_intervals_and_minutes(worl
     assert proof.curve[2]["minutes"] == pytest.approx(16 * 3 / 60)
     assert proof.facts["judged_on"] == "test set"
     assert {row["class"] for row in proof.recall} == {"a", "b", "c"}
-    assert all("precision" in row and "recall" in row for row in proof.recall)
+    sure = 1e-9
+    assert all(row["low"] - sure <= row["recall"] <= row["high"] + sure for row in proof.recall)
+    known = [row for row in proof.recall if row["predicted"]]
+    assert known
+    assert all(row["precision_low"] - sure <= row["precision"] <= row["precision_high"] + sure for row in known)
 
 
 def test_twice_gives_the_same_bytes_and_the_order_of_rows_does_not_matter(world: World) -> None:
