@@ -6,7 +6,7 @@ Everything is paired: strategies of one repeat share seed labels, test rows and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -115,10 +115,23 @@ def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: i
     }  # fmt: skip
 
 
-def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], target: float | None) -> Row:
+def smallest_control(arms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """For each name, the one of the same strategy, model and calibration with the smallest fraction of control."""
+    least: dict[tuple[str, ...], str] = {}
+    kinds = {name: tuple(arm[key] for key in ("strategy", "model", "calibration")) for name, arm in arms.items()}
+    for name in sorted(arms, key=lambda name: float(arms[name]["control"] or 0)):
+        least.setdefault(kinds[name], name)
+    return {name: least[kind] for name, kind in kinds.items()}
+
+
+def summary(
+    curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], target: float | None,
+    priced: Collection[str] = (),
+) -> Row:  # fmt: skip
     """Each strategy against its baseline, and the decision. curves: by name, one per repeat, in the same order.
 
-    target: an accuracy; None: what the first baseline has in the end.
+    target: an accuracy; None: what the first baseline has in the end. priced: names that are no choice between
+    strategies (the same with a larger control arm, which costs and tells), left out of the decision.
     """
     first = next(iter(baseline.values()))
     goal = float(accuracies(curves[first])[1][:, -1].mean()) if target is None else target
@@ -139,31 +152,27 @@ def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], 
             "gain": {m: paired(gap) for m, gap in gains.items()} if name != baseline[name] else None,
             "final_accuracy": float(accuracies(own)[1][:, -1].mean()), **facts,
         })  # fmt: skip
-    order = sorted(arms, key=lambda arm: -arm["area"]["accuracy"])
+    order = sorted((arm for arm in arms if arm["strategy"] not in priced), key=lambda arm: -arm["area"]["accuracy"])
     return {"repeats": len(ends), "target": goal, "strategies": arms, "decision": _decision(order, areas)}
 
 
 def control(
-    arms: Mapping[str, Mapping[str, str]], proofs: Mapping[str, Sequence[Row]], areas: Mapping[str, Sequence[float]]
+    least: Mapping[str, str], proofs: Mapping[str, Sequence[Row]], areas: Mapping[str, Sequence[float]]
 ) -> list[Row]:
     """What each fraction of the control arm costs, and what a project that ends like these loops would know by it.
 
-    proofs: by name, one per repeat, none without a control arm: fraction, gap and saving as `validate` tells them. A
-    value is the median of the repeats, shown: the share of them whose interval lies above 0. costs: mean accuracy along
-    the curve against the smallest fraction that was tried of the same strategy, model and calibration, None for itself.
+    proofs: by name, one per repeat: fraction, gap and saving as `validate` tells them. A value is the median of the
+    repeats, shown: the share of them whose interval lies above 0. costs: mean accuracy along the curve against the
+    smallest fraction that was tried (`smallest_control`), None for that one itself.
     detects: the saving (labels) that reaches as far above 0 as the interval reaches below its middle.
     """
-    least: dict[tuple[str, ...], str] = {}
     rows: list[Row] = []
-    fractions = {name: float(proofs[name][0]["fraction"]) if proofs[name] else 0.0 for name in proofs}
-    for name in sorted(proofs, key=fractions.__getitem__):
-        known = least.setdefault(tuple(arms[name][key] for key in ("strategy", "model", "calibration")), name)
-        if not proofs[name]:
-            continue
+    for name in sorted(proofs, key=lambda name: float(proofs[name][0]["fraction"])):
         gaps, savings = ([proof[key] for proof in proofs[name]] for key in ("gap", "saving"))
+        costs = None if least[name] == name else paired(np.array(areas[least[name]]) - np.array(areas[name]))
         rows.append({
-            "strategy": name, "fraction": fractions[name], "labels": _median([gap["labels"] for gap in gaps]),
-            "costs": None if known == name else paired(np.array(areas[known]) - np.array(areas[name])),
+            "strategy": name, "fraction": proofs[name][0]["fraction"], "labels": _median([gap["labels"] for gap in gaps]),
+            "costs": costs,
             "gap_known_to": _median([_half_width(gap) for gap in gaps]), "gap_shown": _shown(gaps),
             "saved": _median([saving["saved"] for saving in savings]),
             "detects": _median([_below(saving) for saving in savings]), "saving_shown": _shown(savings),

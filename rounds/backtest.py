@@ -281,14 +281,15 @@ def report(
             for point in curve:
                 values = [*(point[key] for key in measured), *point["recall"], round(point["seconds"], 3)]
                 rows.writerow([name, number, *values])
-    found = _verdict.summary(curves, baseline, target)
+    least = _verdict.smallest_control(arms)
+    found = _verdict.summary(curves, baseline, target, [name for name in arms if least[name] != name])
     areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
     proofs = {
         name: [loop["told"] for loop in own if "told" in loop]
         for name, own in loops.items()
         if arms[name]["strategy"] != "random"
     }
-    found["control"] = _verdict.control(arms, proofs, areas)
+    found["control"] = _verdict.control(least, {name: rows for name, rows in proofs.items() if rows}, areas)
     notes.append(
         f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
     )
