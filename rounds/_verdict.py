@@ -171,8 +171,8 @@ def control(
         gaps, savings = ([proof[key] for proof in proofs[name]] for key in ("gap", "saving"))
         costs = None if least[name] == name else paired(np.array(areas[least[name]]) - np.array(areas[name]))
         rows.append({
-            "strategy": name, "fraction": proofs[name][0]["fraction"], "labels": _median([gap["labels"] for gap in gaps]),
-            "costs": costs,
+            "strategy": name, "fraction": proofs[name][0]["fraction"], "costs": costs,
+            "labels": _median([gap["labels"] for gap in gaps]),
             "gap_known_to": _median([_half_width(gap) for gap in gaps]), "gap_shown": _shown(gaps),
             "saved": _median([saving["saved"] for saving in savings]),
             "detects": _median([_below(saving) for saving in savings]), "saving_shown": _shown(savings),
