@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,15 @@ def test_after_a_stop_the_same_command_runs_only_what_is_left(data: Path, monkey
     assert curves(out) == curves(whole)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children that Ctrl-C reaches: tests that run in the background ignore it, and what they start would, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_on(data: Path) -> None:
     out = data.parent / "out"
     words = [sys.executable, "-m", "rounds", "backtest", str(data), "--label", "label", "--features", "x,y"]
