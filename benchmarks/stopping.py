@@ -70,9 +70,12 @@ def params_of(data: Data, strategy: str, seed: int, batch: int, control: float) 
     )  # fmt: skip
 
 
-def simulate(data: Data, params: Params, rounds: int) -> Simulated:
-    """Label `rounds` rounds, or until the pool is empty, with a perfect annotator; seed labels are drawn at random."""
-    drawn = np.random.default_rng(params.seed).permutation(len(data.labels))
+def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -> Simulated:
+    """Label `rounds` rounds, or until the pool is empty, with a perfect annotator; seed labels are drawn at random.
+
+    most: rows of pool and seed, drawn at random; None for all.
+    """
+    drawn = np.random.default_rng(params.seed).permutation(len(data.labels))[:most]
     parts = {"pool": drawn[data.seed_size :], "seed": drawn[: data.seed_size]}
     split = [name for name, rows in parts.items() for _ in rows] + ["test"] * len(data.test_labels)
     ids = [f"{name}-{place:05d}" for place, name in enumerate(split)]
@@ -108,10 +111,10 @@ def simulate(data: Data, params: Params, rounds: int) -> Simulated:
     return Simulated(history, index, refits, space, truth, params)
 
 
-def run(data: Data, seed: int, batch: int) -> Row:
+def run(data: Data, seed: int, batch: int, most: int | None) -> Row:
     """One project to exhaustion: the curve, every sign at every point, and where the panel advises to stop."""
     params = params_of(data, "auto", seed, batch, 0.2)
-    done = simulate(data, params, 10_000)
+    done = simulate(data, params, 10_000, most)
     judge = judge_on_test(done.refits, done.truth[done.index.rows("test")])
     curve, _ = learning_curve(done.history, judge, params)
     points = stopping_points(done.history, done.refits, stop_set(done.index, seed), curve, params)
@@ -193,6 +196,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rows", type=int, help="Most rows of pool and seed; default: all of a set.")
     parser.add_argument("--out", type=Path, default=Path("build/stopping.jsonl"))
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +208,7 @@ def main() -> None:
             if (name, seed) in done:
                 continue
             start = time.perf_counter()
-            runs.append(json.loads(dumps(run(data, seed, SETS[name]))))
+            runs.append(json.loads(dumps(run(data, seed, SETS[name], args.rows))))
             with args.out.open("a") as file:
                 file.write(dumps(runs[-1]) + "\n")
             print(

@@ -67,7 +67,7 @@ def report(project: Project) -> list[str]:
     decision = stopped(project)
     if decision:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
-    raised = [alarm for told in (gate, proof) if told for alarm in told["alarms"]]
+    raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
     alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
     return [*lines, *alarms, f"next     {next_command(project)}"]
 
