@@ -169,8 +169,8 @@ def full_accuracy(data: Data) -> float:
 def loop(data: Data, strategy: str, seed: int) -> list[dict[str, float]]:
     """The learning curve of one whole loop: the product's own, replayed."""
     keys = ("n_labels", "accuracy", "macro_f1", "seconds")
-    points = [point for point, _ in replay(setting_of(data, seed), params_of(data, strategy, seed), data.rounds)]
-    return [{key: getattr(point, key) for key in keys} for point in points]
+    turns = replay(setting_of(data, seed), params_of(data, strategy, seed), data.rounds)
+    return [{key: getattr(turn.point, key) for key in keys} for turn in turns]
 
 
 def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:

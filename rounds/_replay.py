@@ -7,7 +7,7 @@ stages write and read again (scores in single precision, rows rounded to nine di
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from stages.featurize import featurize
 from stages.gate import Ledger, decide, gate
 from stages.query import Model, compose, model_of
 from stages.train import train
+from stages.validate import History, Refits, compare, judge_on_test
 
 HELD_OUT = 4  # without a test table one row in so many is held out, anew in every repeat
 
@@ -97,6 +98,15 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A round of a replay: the curve's point, the batch that was asked then, and when which label was known."""
+
+    point: Point
+    batch: list[Row]
+    known: list[Row]
+
+
+@dataclass(frozen=True)
 class Setting:
     """What all strategies of a repeat share: features, the truth of every id, seed labels and the doubts about them."""
 
@@ -124,15 +134,15 @@ def setting(tables: dict[Split, Table], params: Params) -> Setting:
     return Setting(features, truth, seed, plain(suspects), test)
 
 
-def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[tuple[Point, list[Row]]]:
-    """The points of one loop, each with the batch that was asked then: `rounds` batches, and a last, empty one.
+def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[Turn]:
+    """One loop, round by round: `rounds` turns with a batch, and a last one without.
 
     Ends early when the pool is exhausted. Raises PipelineError when the gate would hold a round.
     """
     ledger = Ledger(given.seed, given.suspects, [], [], [], [])
     for number in range(1, rounds + 2):
         start = time.perf_counter()
-        known = _gated(ledger, given.features, params)
+        known, history = _gated(ledger, given.features, params)
         predicted, model = _model(known, given.features, params)
         batch: list[Row] = []
         if number <= rounds:
@@ -141,14 +151,22 @@ def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> I
         paid = len(given.seed) + known.state["answers"]
         rows = per_class(given.test, predicted, len(params.labels))
         scores = float((predicted == given.test).mean()), macro_f1(given.test, predicted, len(params.labels))
-        yield Point(paid, *scores, [row["recall"] for row in rows], seconds), batch
+        yield Turn(Point(paid, *scores, [row["recall"] for row in rows], seconds), batch, history)
         if not batch:
             return
         _answer(ledger, batch, known.review, given.truth, params, noise)
 
 
-def _gated(ledger: Ledger, features: Features, params: Params) -> Gate:
-    """What the gate hands to train and query. Where nothing can be doubted or held, no label is judged."""
+def told(given: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row]:
+    """What `validate` says when a loop has ended, judged on the test rows: the gap between the arms, and the saving."""
+    index = given.features.index
+    asked = [row for turn in loop for row in turn.batch]
+    history = History(asked, loop[-1].known, [], [], frozenset(index.ids[index.rows("seed")]), len(loop) - 1)
+    return compare(history, judge_on_test(Refits(index, given.features.matrix, params), given.test), params)
+
+
+def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[Row]]:
+    """What the gate hands to train and query, and to validate. Where nothing can be doubted, no label is judged."""
     if not params.gate.max_quarantine and not params.gate.hold:
         outcome = decide(ledger, features, params, judging=False)
     else:
@@ -157,8 +175,9 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> Gate:
             what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
             raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
         outcome = gated.outcome
-    accepted = labels_of(plain(outcome.accepted), params.labels, "replay")
-    return Gate(accepted, plain(outcome.review), plain(outcome.unlabelled), outcome.state, plain(outcome.repeats))
+    accepted = labels_of(outcome.accepted, params.labels, "replay")
+    handed = Gate(accepted, plain(outcome.review), outcome.unlabelled, outcome.state, plain(outcome.repeats))
+    return handed, outcome.known
 
 
 def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:

@@ -6,7 +6,7 @@ Everything is paired: strategies of one repeat share seed labels, test rows and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -20,6 +20,15 @@ DRAWS = 2000  # resamples of repeats behind the interval of the saving
 ENOUGH = 10_000  # repeats; more than that will not be run
 COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a000")
 HEAD = ("strategy", "area", "gain over random", "win/tie/loss", "P(better)", "labels to target", "saving")
+CONTROL = "What the control arm tells"
+CONTROL_HEAD = (
+    "strategy", "control", "costs", "its labels", "gap known to", "gap shown", "labels saved", "least to show", "shown",
+)  # fmt: skip
+CONTROL_NOTE = (
+    "What `validate` would say where these loops end, by the held-out rows (medians; a project without a test set "
+    "knows less). costs: mean accuracy, against the smallest fraction. gap known to: half of the 95 % interval of "
+    "active - random. least to show: a smaller saving would not be surely above 0. shown: repeats in which it was."
+)
 
 
 def area(curve: Curve, measure: str, until: float) -> float:
@@ -106,10 +115,23 @@ def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: i
     }  # fmt: skip
 
 
-def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], target: float | None) -> Row:
+def smallest_control(arms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """For each name, the one of the same strategy, model and calibration with the smallest fraction of control."""
+    least: dict[tuple[str, ...], str] = {}
+    kinds = {name: tuple(arm[key] for key in ("strategy", "model", "calibration")) for name, arm in arms.items()}
+    for name in sorted(arms, key=lambda name: float(arms[name]["control"] or 0)):
+        least.setdefault(kinds[name], name)
+    return {name: least[kind] for name, kind in kinds.items()}
+
+
+def summary(
+    curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], target: float | None,
+    priced: Collection[str] = (),
+) -> Row:  # fmt: skip
     """Each strategy against its baseline, and the decision. curves: by name, one per repeat, in the same order.
 
-    target: an accuracy; None: what the first baseline has in the end.
+    target: an accuracy; None: what the first baseline has in the end. priced: names that are no choice between
+    strategies (the same with a larger control arm, which costs and tells), left out of the decision.
     """
     first = next(iter(baseline.values()))
     goal = float(accuracies(curves[first])[1][:, -1].mean()) if target is None else target
@@ -130,22 +152,50 @@ def summary(curves: Mapping[str, Sequence[Curve]], baseline: Mapping[str, str], 
             "gain": {m: paired(gap) for m, gap in gains.items()} if name != baseline[name] else None,
             "final_accuracy": float(accuracies(own)[1][:, -1].mean()), **facts,
         })  # fmt: skip
-    order = sorted(arms, key=lambda arm: -arm["area"]["accuracy"])
+    order = sorted((arm for arm in arms if arm["strategy"] not in priced), key=lambda arm: -arm["area"]["accuracy"])
     return {"repeats": len(ends), "target": goal, "strategies": arms, "decision": _decision(order, areas)}
 
 
-def control_costs(found: Row, arms: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What each fraction of the control arm costs against the smallest one that was tried, in words."""
-    areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
-    least: dict[tuple[str, ...], str] = {}
-    told = []
-    for name in sorted((name for name in arms if arms[name]["control"]), key=lambda name: float(arms[name]["control"])):
-        kind = (arms[name]["strategy"], arms[name]["model"], arms[name]["calibration"])
-        if least.setdefault(kind, name) != name:
-            cost = paired(np.array(areas[least[kind]]) - np.array(areas[name]))
-            error = f" ± {cost['standard_error']:.4f}" if cost["standard_error"] is not None else ""
-            told.append(f"{name} costs {cost['mean']:+.4f}{error} of mean accuracy against {least[kind]}.")
-    return told
+def control(
+    least: Mapping[str, str], proofs: Mapping[str, Sequence[Row]], areas: Mapping[str, Sequence[float]]
+) -> list[Row]:
+    """What each fraction of the control arm costs, and what a project that ends like these loops would know by it.
+
+    proofs: by name, one per repeat: fraction, gap and saving as `validate` tells them. A value is the median of the
+    repeats, shown: the share of them whose interval lies above 0. costs: mean accuracy along the curve against the
+    smallest fraction that was tried (`smallest_control`), None for that one itself.
+    detects: the saving (labels) that reaches as far above 0 as the interval reaches below its middle.
+    """
+    rows: list[Row] = []
+    for name in sorted(proofs, key=lambda name: float(proofs[name][0]["fraction"])):
+        gaps, savings = ([proof[key] for proof in proofs[name]] for key in ("gap", "saving"))
+        costs = None if least[name] == name else paired(np.array(areas[least[name]]) - np.array(areas[name]))
+        rows.append({
+            "strategy": name, "fraction": proofs[name][0]["fraction"], "costs": costs,
+            "labels": _median([gap["labels"] for gap in gaps]),
+            "gap_known_to": _median([_half_width(gap) for gap in gaps]), "gap_shown": _shown(gaps),
+            "saved": _median([saving["saved"] for saving in savings]),
+            "detects": _median([_below(saving) for saving in savings]), "saving_shown": _shown(savings),
+        })  # fmt: skip
+    return rows
+
+
+def _half_width(gap: Row) -> float | None:
+    return None if gap["low"] is None else (gap["high"] - gap["low"]) / 2
+
+
+def _below(saving: Row) -> float | None:
+    return None if saving["low"] is None or saving["saved"] is None else saving["saved"] - saving["low"]
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """The median, what is not known counting as more than anything known; None where that is the median."""
+    middle = float(np.median([math.inf if value is None else value for value in values]))
+    return middle if math.isfinite(middle) else None
+
+
+def _shown(rows: Sequence[Row]) -> float:
+    return float(np.mean([row["low"] is not None and row["low"] > 0 for row in rows]))
 
 
 def _decision(order: list[Row], areas: Mapping[str, Mapping[str, Floats]]) -> Row:
@@ -180,30 +230,56 @@ def cells(found: Row) -> list[tuple[str, ...]]:
     for arm in sorted(found["strategies"], key=lambda arm: -arm["area"]["accuracy"]):
         gain, needs, factor = arm["gain"] and arm["gain"]["accuracy"], arm["labels_to_target"], arm["saving_factor"]
         known = gain and gain["standard_error"] is not None
-        told = f"{gain['mean']:+.4f}" + (f" ± {gain['standard_error']:.4f}" if known else "") if gain else "-"
         counts = f"{gain['wins']}/{gain['ties']}/{gain['losses']}" if gain else "-"
         interval = f" [{arm['saving_low']:.2f}, {arm['saving_high']:.2f}]" if arm["saving_low"] is not None else ""
         times = f"{factor:.2f}x{interval}" if factor is not None and gain else "-"
         chance = f"{gain['superior']:.3f}" if known else "-"
         reached = "not reached" if needs is None else f"{needs:.0f}"
-        rows.append((arm["strategy"], f"{arm['area']['accuracy']:.4f}", told, counts, chance, reached, times))
+        rows.append(
+            (arm["strategy"], f"{arm['area']['accuracy']:.4f}", _difference(gain), counts, chance, reached, times)
+        )
     return rows
 
 
-def table(found: Row) -> str:
-    """The same as a Markdown table, aligned to be read as it stands."""
-    rows = [HEAD, *cells(found)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEAD))]
-    lines = ["| " + " | ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+def control_cells(found: Row) -> list[tuple[str, ...]]:
+    """The rows of the control arm's table as text."""
+    rows: list[tuple[str, ...]] = []
+    for row in found["control"]:
+        gap = "not known" if row["gap_known_to"] is None else f"± {row['gap_known_to']:.3f}"
+        saved, least = ("not known" if row[key] is None else f"{row[key]:.0f}" for key in ("saved", "detects"))
+        shown = f"{row['gap_shown']:.0%}", f"{row['saving_shown']:.0%}"
+        known = f"{row['fraction']:g}", _difference(row["costs"]), f"{row['labels']:.0f}", gap
+        rows.append((row["strategy"], *known, shown[0], saved, least, shown[1]))
+    return rows
+
+
+def _difference(gap: Row | None) -> str:
+    """A paired difference with its standard error, `-` for none."""
+    if gap is None:
+        return "-"
+    return f"{gap['mean']:+.4f}" + (f" ± {gap['standard_error']:.4f}" if gap["standard_error"] is not None else "")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, aligned to be read as it stands."""
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    lines = [
+        "| " + " | ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) + " |" for row in [head, *rows]
+    ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def markdown(found: Row, notes: Sequence[str]) -> str:
-    """The decision, the table and the curves as Markdown."""
-    told = "\n".join(f"- {note}" for note in notes)
-    return (
-        f"# Backtest\n\n**{found['decision']['said']}**\n\n{table(found)}\n\n![Learning curves](curves.svg)\n\n{told}\n"
-    )
+def told(found: Row, picture: str = "") -> str:
+    """The tables and the notes as Markdown that can be read as it stands; picture: Markdown between them."""
+    parts = [table(HEAD, cells(found)), picture]
+    if found["control"]:
+        parts += [f"## {CONTROL}", table(CONTROL_HEAD, control_cells(found)), CONTROL_NOTE]
+    return "\n\n".join(part for part in [*parts, "\n".join(f"- {note}" for note in found["notes"])] if part)
+
+
+def markdown(found: Row) -> str:
+    """The decision, the tables and the curves as Markdown."""
+    return f"# Backtest\n\n**{found['decision']['said']}**\n\n{told(found, '![Learning curves](curves.svg)')}\n"
 
 
 def svg(curves: Mapping[str, Sequence[Curve]]) -> str:
@@ -239,15 +315,19 @@ def svg(curves: Mapping[str, Sequence[Curve]]) -> str:
     return f'<svg {style} role="img" aria-label="accuracy against labels">{axes}{"".join(parts)}</svg>\n'
 
 
-def html(found: Row, notes: Sequence[str], picture: str) -> str:
+def html(found: Row, picture: str) -> str:
     """The same as one page that needs nothing else, in light or dark."""
-    head = "".join(f"<th>{escape(cell)}" for cell in HEAD)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in cells(found))
-    told = "".join(f"<li>{escape(note)}" for note in notes)
+
+    def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+        top = "".join(f"<th>{escape(cell)}" for cell in head)
+        return f"<table><tr>{top}{''.join('<tr>' + ''.join(f'<td>{escape(c)}' for c in row) for row in body)}</table>"
+
+    control = f"<h2>{CONTROL}</h2>{rows(CONTROL_HEAD, control_cells(found))}<p>{escape(CONTROL_NOTE)}</p>"
+    notes = "".join(f"<li>{escape(note)}" for note in found["notes"])
     looks = ":root{color-scheme:light dark}body{font:16px sans-serif;max-width:60em;margin:2em auto}"
     style = looks + "td,th{padding:.2em .8em;text-align:left}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Backtest</title><style>{style}</style>'
-        f"<h1>Backtest</h1><p><b>{escape(found['decision']['said'])}</b></p><table><tr>{head}{body}</table>"
-        f"{picture}<ul>{told}</ul></html>\n"
+        f"<h1>Backtest</h1><p><b>{escape(found['decision']['said'])}</b></p>{rows(HEAD, cells(found))}"
+        f"{picture}{control if found['control'] else ''}<ul>{notes}</ul></html>\n"
     )

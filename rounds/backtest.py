@@ -13,11 +13,11 @@ import shutil
 import signal
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import median
@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 import stages
 from rounds import _verdict
-from rounds._replay import Examples, examples, replay, setting, split
+from rounds._replay import Examples, examples, replay, setting, split, told
 from rounds.init import fill_in, labels_in, refuse_unless_empty, settings, source
 from rounds.project import Project
 from stages._canonical import Row, jsonl, numbered_rows, plain, read_json, sha256, write_bytes, write_json
@@ -49,6 +49,7 @@ from stages.strategies.registry import resolve
 
 Choice = dict[str, str]
 Changes = dict[tuple[str, ...], Any]
+Task = tuple["Plan", int, dict[str, Choice], tuple[int, int, float]]  # what `run` is given
 BREAK, FEW = 300.0, 10  # seconds after which a person was away; times needed to tell how long an answer takes
 
 
@@ -134,10 +135,14 @@ def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, 
         params = params.model_copy(update={"seed": params.seed + number})
         here = setting(split(given, params, plan.seed_size), params)
         for name, choice in todo.items():
-            loop = replay(here, applied(choice, params), plan.rounds, plan.noise)
-            turns = [(vars(point), [row["id"] for row in batch]) for point, batch in loop]
-            points, asked = zip(*turns, strict=True)
-            write_json(loop_file(plan.out, number, name), {"points": points, "asked": asked})
+            own = applied(choice, params)
+            loop = list(replay(here, own, plan.rounds, plan.noise))
+            facts: Row = {"points": [vars(turn.point) for turn in loop]}
+            facts["asked"] = [[row["id"] for row in turn.batch] for turn in loop]
+            if own.query.control_fraction and own.query.strategy != "random":
+                gap, saving = told(here, loop, own)
+                facts["told"] = {"fraction": own.query.control_fraction, "gap": gap, "saving": saving}
+            write_json(loop_file(plan.out, number, name), facts)
             total, before, begun = goal
             done, took = sum(1 for _ in (plan.out / "loops").glob("*.json")) - before, (time.time() - begun) / 60
             left = f"{done / took:.1f} loops a minute, {took / max(done, 1) * (total - before - done):.1f} minutes left"
@@ -150,30 +155,44 @@ def loop_file(out: Path, number: int, name: str) -> Path:
 
 
 def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) -> None:
-    """Run every loop that has no file yet, one process per repeat. Raises PipelineError when stopped."""
+    """Run every loop that has no file yet. Raises PipelineError when stopped."""
     left = {n: {a: c for a, c in arms.items() if not loop_file(plan.out, n, a).is_file()} for n in range(repeats)}
     here = sum(1 for _ in (plan.out / "loops").glob("*.json"))
     goal = here + sum(map(len, left.values())), here, time.time()
     tasks = [(plan, number, todo, goal) for number, todo in left.items() if todo]
-    quiet: Any = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
     try:
-        if jobs == 1 or len(tasks) < 2:
-            for task in tasks:
-                run(*task)
-            return
-        with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), **quiet) as pool:
-            try:
-                for future in as_completed([pool.submit(run, *task) for task in tasks]):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for child in active_children():
-                    child.terminate()
-                raise
+        run_all(tasks, min(jobs, len(tasks)))
     except KeyboardInterrupt:
         raise PipelineError("rounds backtest", "stopped", "the same command goes on: finished loops are kept") from None
     except BrokenProcessPool as error:
         raise PipelineError("rounds backtest", "a process died, perhaps for want of memory", "lower --jobs") from error
+
+
+def run_all(tasks: list[Task], jobs: int) -> None:
+    """Run all tasks in so many processes, of which this one is one; starting another costs as much as many a loop."""
+    left, futures = iter(tasks), list[Future[None]]()
+    quiet: Any = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
+    with ProcessPoolExecutor(max(1, jobs - 1), mp_context=get_context("spawn"), **quiet) as pool:
+
+        def feed(_done: Future[None] | None = None) -> None:
+            for task in islice(left, 1):
+                future = pool.submit(run, *task)
+                futures.append(future)
+                future.add_done_callback(feed)
+
+        try:
+            for _ in range(jobs - 1):
+                feed()
+            for task in left:
+                run(*task)
+            for future in futures:
+                future.result()
+        except BaseException:
+            list(left)  # nobody begins with these
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 def filled(base: Path, changes: Changes) -> tuple[bytes, Params]:
@@ -253,7 +272,8 @@ def report(
 ) -> Row:
     """Write curves.csv, summary.json, the pages and the picture from the finished loops."""
     params = load(plan.out / "params.yaml")
-    curves = {name: [read_json(loop_file(plan.out, n, name))["points"] for n in range(repeats)] for name in arms}
+    loops = {name: [read_json(loop_file(plan.out, n, name)) for n in range(repeats)] for name in arms}
+    curves = {name: [loop["points"] for loop in own] for name, own in loops.items()}
     random = {choice["model"]: name for name, choice in arms.items() if choice["strategy"] == "random"}
     baseline = {name: random[choice["model"]] for name, choice in arms.items()}
     text = io.StringIO()
@@ -265,9 +285,18 @@ def report(
             for point in curve:
                 values = [*(point[key] for key in measured), *point["recall"], round(point["seconds"], 3)]
                 rows.writerow([name, number, *values])
-    found = _verdict.summary(curves, baseline, target)
-    told = f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
-    notes = [*notes, told, *_verdict.control_costs(found, arms)]
+    least = _verdict.smallest_control(arms)
+    found = _verdict.summary(curves, baseline, target, [name for name in arms if least[name] != name])
+    areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
+    proofs = {
+        name: [loop["told"] for loop in own if "told" in loop]
+        for name, own in loops.items()
+        if arms[name]["strategy"] != "random"
+    }
+    found["control"] = _verdict.control(least, {name: rows for name, rows in proofs.items() if rows}, areas)
+    notes.append(
+        f"Target accuracy {found['target']:.4f}; area: the mean accuracy along the curve; ±: one standard error."
+    )
     for arm in found["strategies"] if pace else []:
         if arm["labels_to_target"] is not None:
             arm["minutes_to_target"] = (arm["labels_to_target"] - plan.seed_size) * pace / 60
@@ -277,8 +306,8 @@ def report(
     found["notes"] = notes
     write_json(plan.out / "summary.json", found)
     write_bytes(plan.out / "curves.svg", picture.encode())
-    write_bytes(plan.out / "backtest.md", _verdict.markdown(found, notes).encode())
-    write_bytes(plan.out / "backtest.html", _verdict.html(found, notes, picture).encode())
+    write_bytes(plan.out / "backtest.md", _verdict.markdown(found).encode())
+    write_bytes(plan.out / "backtest.html", _verdict.html(found, picture).encode())
     return found
 
 
@@ -353,7 +382,7 @@ def command(
         notes.append("No test table: a quarter of the rows, stratified, was held out, anew in each repeat.")
     run_missing(plan, arms, repeats, jobs)
     found = report(plan, arms, repeats, target, notes, pace)
-    click.echo("\n".join([_verdict.table(found), *found["notes"]]))
+    click.echo(_verdict.told(found))
     return f"backtest: {found['decision']['said']}\nwritten: {out / 'backtest.html'}"
 
 

@@ -20,7 +20,6 @@ import click
 from rounds.commands import git
 from rounds.decision import FILE, stopped
 from rounds.project import Project
-from stages._alarms import held
 from stages._canonical import Row, dumps, read_json, read_jsonl, sha256, write_bytes
 from stages._errors import PipelineError
 from stages._params import read_yaml
@@ -32,8 +31,7 @@ STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6470; --line: #d8dde3; --paper: #fff; --bad: #b42318; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa4b0; --line: #39424d; --paper: #14181d;
   --bad: #ff8f82; } }
-@media print { :root { --ink: #000; --dim: #444; --line: #bbb; --paper: #fff; --bad: #900; color-scheme: light; }
-  section, tr, .chart { break-inside: avoid; } }
+@media print { :root { --ink: #000; --dim: #444; --line: #ccc; --paper: #fff; --bad: #900; color-scheme: light; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; } .dim { color: var(--dim); }
@@ -44,6 +42,9 @@ th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px soli
 .chart b { display: block; }
 .chart svg text { fill: var(--ink) !important; } .chart svg .role-axis-grid line { stroke: var(--line) !important; }
 .chart svg .role-axis-domain line, .chart svg .role-axis-tick line { stroke: var(--dim) !important; }
+@media print { body { margin: 0; max-width: none; font-size: 11px; } h2 { break-after: avoid; }
+  tr, .chart, .alarm { break-inside: avoid; } table { display: table; }
+  .charts { display: grid; grid-template-columns: 1fr 1fr; } .chart svg { max-width: 100%; height: auto; } }
 """
 DRAW = """
 const config = {background: null, view: {stroke: null}};
@@ -84,8 +85,7 @@ class Findings:
     @property
     def alarms(self) -> list[Row]:
         """Every alarm that rings, the gate's included."""
-        gate = held(self.metrics["gate"])
-        return ([gate] if gate else []) + list(self.proof.get("alarms", []))
+        return [*self.metrics["gate"].get("alarms", []), *self.proof["alarms"]]
 
 
 def find(project: Project, against: str | None = None) -> Findings:

@@ -10,7 +10,6 @@ from rounds.close import answered
 from rounds.decision import stopped
 from rounds.project import Project
 from rounds.report import saved
-from stages._alarms import held
 from stages._canonical import Row, read_json
 from stages._shell import one_line_errors
 
@@ -68,8 +67,8 @@ def report(project: Project) -> list[str]:
     decision = stopped(project)
     if decision:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
-    raised = [held(gate or {}), *(proof["alarms"] if proof else [])]
-    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised if alarm]
+    raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
+    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
     return [*lines, *alarms, f"next     {next_command(project)}"]
 
 

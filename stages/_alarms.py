@@ -13,6 +13,7 @@ from stages._canonical import Row
 ROUNDS_TO_TELL = 3
 REDUNDANT = 0.2
 LEAKED = 0.01
+RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
 TELLING_WIDTH = 0.1
 TELLING_LABELS = 30
 EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
@@ -53,12 +54,14 @@ def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
     return raised, open_
 
 
-def held(gate: Row) -> Row | None:
-    """V006 from metrics/gate.json, while the gate holds a round. Not validate's: it changes as answers come in."""
-    if not gate.get("held"):
-        return None
-    remedy = "finish the round, or close it with what is there: `rounds close --partial`"
-    return {"code": "V006", "title": "the gate holds the round", "seen": str(gate["held"]), "do": remedy}
+def held_round(reason: str | None, failed: list[Row]) -> list[Row]:
+    """V006 while the gate holds a round, by these failed checks or, without any, for answers that are missing.
+
+    It is among the gate's metrics: what validate reads does not move while a round is held.
+    """
+    remedy = "; ".join(row["do"] for row in failed)
+    remedy = remedy or "finish the round, or close it with what is there: `rounds close --partial`"
+    return [{"code": "V006", "title": "the gate holds the round", "seen": reason, "do": remedy}] if reason else []
 
 
 Found = tuple[str, str] | str | None
@@ -74,6 +77,8 @@ def _tracks_random(e: Evidence) -> Found:
         return None
     value, low, high = (e.gap[key] for key in ("active_minus_random", "low", "high"))
     seen = f"active - random = {value:+.3f} [{low:+.3f}, {high:+.3f}] at {e.gap['labels']} labels"
+    if value > 0 and high > RELEVANT:
+        return f"{seen}: ahead, not yet surely"
     return seen, "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import _label_report as told
+from stages._alarms import held_round
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
@@ -343,7 +344,7 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
         now = ledger.until(last - 1)
         outcome = decide(now, features, params)
     plot = told.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
-    return Gated(outcome, report(outcome, checks, held, params), plot, failed)
+    return Gated(outcome, {**report(outcome, checks, held, params), "alarms": held_round(held, holds)}, plot, failed)
 
 
 @click.command(help=__doc__)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -86,28 +87,29 @@ class History:
 
 
 class Refits:
-    """What the classifier says of rows when it has learnt a set of labels; a set is learnt once while remembered."""
+    """What the classifier says of rows after learning a set of labels; asked again for the same rows, it remembers."""
 
-    def __init__(self, index: Index, matrix: Matrix, rows: Ints, params: Params) -> None:
-        """rows: the positions of every example that will ever be asked about."""
+    def __init__(self, index: Index, matrix: Matrix, params: Params) -> None:
         self.index, self.matrix, self.params = index, matrix, params
-        self.rows = np.unique(rows)
         self.fits = 0
-        self._memory: OrderedDict[tuple[tuple[str, int], ...], NDArray[np.float32]] = OrderedDict()
+        self._memory: OrderedDict[tuple[object, ...], NDArray[np.float32]] = OrderedDict()
+        self._size = 0
 
     def __call__(self, labelled: Labelled, rows: Ints) -> Floats:
         """Probabilities of the rows, (n, k), after learning one label or more; rows sum to 1."""
-        key = tuple(sorted(labelled.items()))
+        items = sorted(labelled.items())
+        key = rows.tobytes(), *items
         if key not in self._memory:
             self.fits += 1
-            places = self.index.locate([item for item, _ in key], "build/gate/known.jsonl")
-            classes = np.array([label for _, label in key], dtype=np.intp)
+            places = self.index.locate([item for item, _ in items], "build/gate/known.jsonl")
+            classes = np.array([label for _, label in items], dtype=np.intp)
             model = fit(self.params.model, self.matrix[places], classes, len(self.params.labels), self.params.seed)
-            self._memory[key] = softmax(model.scores(self.matrix[self.rows])).astype(np.float32)
-            if len(self._memory) > 8 and len(self._memory) * self._memory[key].size > REMEMBERED:
-                self._memory.popitem(last=False)
+            self._memory[key] = softmax(model.scores(self.matrix[rows])).astype(np.float32)
+            self._size += self._memory[key].size
+            while self._size > REMEMBERED and len(self._memory) > 1:
+                self._size -= self._memory.popitem(last=False)[1].size
         self._memory.move_to_end(key)
-        found = self._memory[key][np.searchsorted(self.rows, rows)].astype(np.float64)
+        found = self._memory[key].astype(np.float64)
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
@@ -283,31 +285,30 @@ def stopping_points(history: History, refits: Refits, sample: Ints, curve: list[
     accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
     rows: list[Row] = []
     before: Ints | None = None
-    learnt: Labelled = {}
+    right: float | None = None
     n_classes = len(params.labels)
-    for upto in points(history.rounds, params.validate_.max_points):
+    chosen = points(history.rounds, params.validate_.max_points)
+    for upto, following in pairwise([*chosen, history.rounds + 1]):
         labelled = history.arm("all", upto, params.labels, params.seed)
         if not labelled or not len(sample):
             continue
         row: Row = {"round": upto, "labels": len(labelled), "kappa": None, "change_of_f": None, "changed": None}
-        row["selected_accuracy"] = None
-        row |= {f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS}
-        if before is not None:
-            active = history.arm("active", upto, params.labels, params.seed)
-            new = {item: label for item, label in active.items() if item not in learnt}
-            if new:
-                asked = refits.index.locate(list(new), "build/labels/asked.jsonl")
-                guessed = refits(learnt, asked).argmax(axis=1)
-                row["selected_accuracy"] = float((guessed == np.array(list(new.values()))).mean())
-        probabilities = refits(labelled, sample)
-        now = np.asarray(probabilities.argmax(axis=1), dtype=np.intp)
-        row["expected_accuracy"] = float(probabilities.max(axis=1).mean())
+        row |= {"selected_accuracy": right, **{f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS}}
+        active = history.arm("active", following, params.labels, params.seed) if following <= history.rounds else {}
+        new = {item: label for item, label in active.items() if item not in labelled}
+        asked = refits.index.locate(list(new), "build/labels/asked.jsonl")
+        probabilities = refits(labelled, np.concatenate([sample, asked]))
+        guessed = np.asarray(probabilities.argmax(axis=1), dtype=np.intp)
+        now, right = guessed[: len(sample)], None
+        if new:
+            right = float((guessed[len(sample) :] == np.array(list(new.values()))).mean())
+        row["expected_accuracy"] = float(probabilities[: len(sample)].max(axis=1).mean())
         if before is not None:
             row["kappa"] = kappa(before, now, n_classes)
             row["change_of_f"] = predicted_change_of_f(before, now, n_classes)
             row["changed"] = float((before != now).mean())
         rows.append(row)
-        before, learnt = now, labelled
+        before = now
     return rows
 
 
@@ -376,10 +377,8 @@ def prove(
     truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what the model of all
     accepted labels says of them, calibrated; calibration: calibrate's facts; answers: how many were spent.
     """
-    everything = np.arange(len(index.ids))
     sample = stop_set(index, params.seed)
-    asked = index.locate(sorted({row["id"] for row in history.asked}), "build/labels/asked.jsonl")
-    refits = Refits(index, matrix, np.concatenate([everything[index.rows("test")], sample, asked]), params)
+    refits = Refits(index, matrix, params)
     judge = judge_on_test(refits, truth) if len(truth) else judge_on_control(refits, history)
     curve, recall = learning_curve(history, judge, params)
     gap, saving = compare(history, judge, params)

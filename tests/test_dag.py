@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rounds import status
 from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
@@ -110,6 +111,7 @@ def test_a_half_answered_round_is_held_and_moves_no_byte_that_training_reads(sma
     small.run("import_labels", "gate")
     assert small.bytes_of("build/gate") == before
     assert "4 of 10" in read_json(small.root / "metrics/gate.json")["held"]
+    assert any(line.startswith("alarm    V006") and "4 of 10" in line for line in status.report(project))
 
 
 def test_old_points_of_the_curve_never_move(small: Small) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, Small, blobs, dvc, rounds, shell, write_csv
 
@@ -67,6 +68,28 @@ def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(demo: Pat
     for hash_seed in ("1", "2"):
         dvc(clone, "repro", "--force", "--no-run-cache", PYTHONHASHSEED=hash_seed)
         assert shell(clone, "git", "status", "--porcelain") == ""
+
+
+def test_the_workflow_for_users_runs_on_a_pull_request_that_brings_answers(demo: Path, tmp_path: Path) -> None:
+    """Its own commands in their order, in a clone as a runner has it; installing and commenting need a network."""
+    origin, clone, summary = tmp_path / "origin", tmp_path / "clone", tmp_path / "summary"
+    shell(tmp_path, "git", "clone", "--quiet", "--bare", str(demo), str(origin))
+    shell(origin, "git", "branch", "answers", "main")
+    shell(origin, "git", "update-ref", "refs/heads/main", "main~1")
+    shell(tmp_path, "git", "clone", "--quiet", "--branch", "answers", str(origin), str(clone))
+    dvc(clone, "remote", "modify", "--local", "store", "url", str(tmp_path / "out of reach"))
+    workflow = YAML(typ="safe").load(clone / ".github/workflows/labels.yml")
+    assert "data/rounds/**" in workflow["on"]["pull_request"]["paths"]
+    commands = [step["run"] for step in workflow["jobs"]["round"]["steps"] if "run" in step]
+    assert "pip install" in commands[0]
+    assert "gh pr comment" in commands[-1]
+    for command in commands[1:-1]:
+        words = command.replace("${{ github.base_ref }}", "main")
+        shell(clone, "bash", "-e", "-o", "pipefail", "-c", words, GITHUB_STEP_SUMMARY=str(summary))
+    assert shell(clone, "git", "status", "--porcelain").split() == ["??", "report.html", "??", "summary.md"]
+    assert "round 2" in summary.read_text()
+    assert "| active accuracy |" in (clone / "summary.md").read_text()
+    assert "<html" in (clone / "report.html").read_text()
 
 
 def test_dvc_shows_metrics_and_plots_between_commits(demo: Path, tmp_path: Path) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +90,33 @@ def test_after_a_stop_the_same_command_runs_only_what_is_left(data: Path, monkey
     assert backtest(data).exit_code == 0
     assert len(ran) == 3 + 2
     assert curves(out) == curves(whole)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children that Ctrl-C reaches: tests that run in the background ignore it, and what they start would, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_on(data: Path) -> None:
+    out = data.parent / "out"
+    words = [sys.executable, "-m", "rounds", "backtest", str(data), "--label", "label", "--features", "x,y"]
+    words += ["--out", str(out), *FEW, "--rounds", "8", "--repeats", "20", "--jobs", "2"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert "1 of 40 loops" in process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes of the command
+        told = process.stderr.read().splitlines()  # ends when the last of them has ended
+    assert process.returncode == 1
+    assert told[-1] == "error: rounds backtest: stopped; the same command goes on: finished loops are kept"
+    assert all(line.startswith("backtest: ") for line in told[:-1])
+    kept = len(list((out / "loops").iterdir()))
+    assert 1 <= kept < 40
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"{kept + 1} of 40 loops" in done.stderr.splitlines()[0]
 
 
 def test_more_repeats_go_on_from_those_that_are_there(data: Path) -> None:
@@ -208,7 +240,22 @@ def test_a_round_that_the_gate_would_hold_is_named(data: Path) -> None:
     assert "--no-gate" in told
 
 
-def test_the_control_arm_is_priced_and_answer_times_become_minutes(data: Path) -> None:
+def test_what_the_control_arm_costs_and_tells_stands_in_all_three_tables(data: Path) -> None:
+    done = backtest(data, "--strategy", "margin", "--control", "0,0.3,0.5")
+    assert done.exit_code == 0, done.output
+    out = data.parent / "out"
+    rows = read_json(out / "summary.json")["control"]
+    assert [row["strategy"] for row in rows] == ["margin control 0.3", "margin control 0.5"]  # none tells nothing
+    assert all(row["costs"]["mean"] is not None for row in rows)  # against none
+    assert rows[0]["labels"] < rows[1]["labels"]
+    assert all(row["gap_known_to"] > 0 for row in rows)
+    for page in (done.stdout, (out / "backtest.md").read_text()):
+        assert "## What the control arm tells" in page
+        assert "| margin control 0.5 | 0.5" in page
+    assert "<td>margin control 0.5<td>0.5<td>" in (out / "backtest.html").read_text()
+
+
+def test_answer_times_become_minutes(data: Path) -> None:
     from stages._prodigy import answer_row
 
     task = {"text": "a", "al_id": "a", "al_batch": "b"}
@@ -218,7 +265,6 @@ def test_the_control_arm_is_priced_and_answer_times_become_minutes(data: Path) -
     words = ("--strategy", "margin", "--control", "0,0.5", "--minutes", str(data.parent / "answers.jsonl"))
     done = backtest(data, *words, "--target", "0.5")
     assert done.exit_code == 0, done.output
-    assert "margin control 0.5 costs " in done.stdout
     found = {arm["strategy"]: arm for arm in read_json(data.parent / "out" / "summary.json")["strategies"]}
     arm = found["margin control 0"]
     assert arm["minutes_to_target"] == pytest.approx((arm["labels_to_target"] - 6) * 6.0 / 60, abs=1e-6)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from rounds._replay import Setting, replay, setting
+from rounds._replay import Setting, replay, setting, told
 from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
-from stages._canonical import Row, read_jsonl
+from stages._canonical import Row, plain, read_json, read_jsonl
 from stages._store import SPLITS
 from stages._tables import as_text, read_table
 from tests.conftest import ORDER, Small, write_csv
@@ -44,7 +44,7 @@ def given(small: Small) -> Setting:
 
 
 def replayed(small: Small, noise: float) -> list[list[Row]]:
-    return [batch for _, batch in replay(given(small), Project(small.root).params(), ROUNDS, noise)][:-1]
+    return [turn.batch for turn in replay(given(small), Project(small.root).params(), ROUNDS, noise)][:-1]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,18 @@ def test_a_replay_asks_what_the_stages_ask(small: Small, changes: dict[tuple[str
         assert any("review" in row["arms"] for batch in asked for row in batch)
 
 
+@pytest.mark.parametrize("gate", [{}, NO_GATE], ids=["gate", "no_gate"])
+def test_the_end_of_a_replay_tells_what_validate_tells(small: Small, gate: dict[tuple[str, ...], Any]) -> None:
+    small.set({**gate, ("query", "strategy"): "margin", ("query", "control_fraction"): 0.5})
+    driven(small, 0.1)
+    small.run("validate")
+    proof = read_json(small.root / "metrics" / "validate.json")
+    params, here = Project(small.root).params(), given(small)
+    found = plain(told(here, list(replay(here, params, ROUNDS, 0.1)), params))
+    assert found == [proof["difference"], proof["saving"]]
+    assert found[0]["low"] < found[0]["high"]
+
+
 def test_without_an_id_column_and_with_copies_in_the_texts_it_is_the_same(small: Small) -> None:
     words = {"red": "fire brick rose", "green": "leaf grass lime", "blue": "sea sky ink"}
     texts = [(f"{words[row[3]].split()[n % 3]} and then {n % 13}", row[3]) for n, row in enumerate(small.rows)]
@@ -81,6 +93,6 @@ def test_without_an_id_column_and_with_copies_in_the_texts_it_is_the_same(small:
     for split in SPLITS:
         tables[split] = read_table(small.root / getattr(params.data, split))
     asked = driven(small, 0.1)
-    found = [batch for _, batch in replay(setting(tables, params), params, ROUNDS, 0.1)][:-1]
+    found = [turn.batch for turn in replay(setting(tables, params), params, ROUNDS, 0.1)][:-1]
     assert len({row[0] for row in texts[60:]}) < len(texts[60:])
     assert found == asked

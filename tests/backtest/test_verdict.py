@@ -7,7 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from rounds._verdict import accuracies, area, labels_to, more_repeats, paired, saving, summary
+from rounds._verdict import (
+    accuracies,
+    area,
+    control,
+    control_cells,
+    labels_to,
+    more_repeats,
+    paired,
+    saving,
+    smallest_control,
+    summary,
+)
+from stages._canonical import Row
 
 
 def curve(*heights: float, step: int = 10) -> list[dict[str, float]]:
@@ -66,8 +78,39 @@ def test_the_decision_names_the_best_and_how_sure_it_is() -> None:
     assert found["strategies"][0]["gain"] is None
 
 
+def test_a_larger_control_arm_is_no_choice_between_strategies() -> None:
+    curves = {name: [curve(0.2, height)] for name, height in (("random", 0.6), ("none", 0.8), ("some", 0.7))}
+    found = summary(curves, dict.fromkeys(curves, "random"), None, ["some"])
+    assert (found["decision"]["use"], found["decision"]["second"]) == ("none", "random")
+    assert len(found["strategies"]) == 3
+
+
 def test_strategies_that_cannot_be_told_apart_are_said_to_be_so() -> None:
     same = [curve(0.2, 0.6), curve(0.3, 0.6)]
     found = summary({"random": same, "mine": same}, {"random": "random", "mine": "random"}, 0.5)
     assert "take the simpler one" in found["decision"]["said"]
     assert found["strategies"][1]["gain"]["accuracy"]["ties"] == 2
+
+
+def proof(fraction: float, low: float | None, high: float | None, saved: float | None, least: float | None) -> Row:
+    gap = {"labels": 100, "active_minus_random": 0.0, "low": low, "high": high}
+    return {"fraction": fraction, "gap": gap, "saving": {"labels": 100, "saved": saved, "low": least, "high": None}}
+
+
+def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_surely_shown() -> None:
+    arms = {f"c {part}": {"strategy": "mine", "model": "", "calibration": "", "control": part} for part in (".3", ".1")}
+    proofs = {
+        "c .3": [proof(0.3, 0.01, 0.05, 40, 10), proof(0.3, -0.02, 0.06, 30, -5), proof(0.3, 0.02, 0.04, 20, 2)],
+        "c .1": [proof(0.1, -0.1, 0.1, None, None), proof(0.1, None, None, None, None), proof(0.1, 0.1, 0.4, 9, -1)],
+    }
+    few, many = control(smallest_control(arms), proofs, {"c .1": [0.8, 0.8, 0.8], "c .3": [0.7, 0.8, 0.75]})
+    assert (few["strategy"], few["costs"], few["saved"], few["detects"]) == ("c .1", None, None, None)
+    assert few["gap_known_to"] == pytest.approx(0.15)  # of .1, .15 and nothing
+    assert (few["gap_shown"], few["saving_shown"]) == (pytest.approx(1 / 3), 0)
+    assert many["costs"]["mean"] == pytest.approx(0.05)
+    assert many["gap_known_to"] == pytest.approx(0.02)  # of .02, .04 and .01
+    assert (many["saved"], many["detects"]) == (30, 30)  # savings 40, 30, 20 reach 30, 35, 18 below themselves
+    assert (many["gap_shown"], many["saving_shown"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    cells = control_cells({"control": [few, many]})
+    assert cells[0] == ("c .1", "0.1", "-", "100", "± 0.150", "33%", "not known", "not known", "0%")
+    assert cells[1] == ("c .3", "0.3", "+0.0500 ± 0.0289", "100", "± 0.020", "67%", "30", "30", "67%")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages._alarms import CHECKS, Evidence, alarms, held
+from stages._alarms import CHECKS, Evidence, alarms, held_round
 
 
 def arm(name: str, accuracy: list[float]) -> list[dict[str, Any]]:
@@ -77,6 +77,19 @@ def test_a_gap_that_covers_zero_is_no_alarm_while_labels_are_surely_saved() -> N
     assert codes(evidence) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "high", "rings"), [(0.03, 0.07, False), (0.01, 0.02, True), (0.01, 0.021, False), (-0.01, 0.05, True)]
+)
+def test_a_gap_that_may_be_worth_it_is_not_yet_sure_and_a_small_or_missing_one_rings(
+    value: float, high: float, rings: bool
+) -> None:
+    gap = {"labels": 90, "active_minus_random": value, "low": -0.02, "high": high}
+    raised, open_ = alarms(replace(GOOD, gap=gap, saving=BAD["V001"]["saving"]))
+    assert [row["code"] for row in raised] == (["V001"] if rings else [])
+    assert [row["code"] for row in open_] == ([] if rings else ["V001"])
+    assert rings or "ahead, not yet surely" in open_[0]["why"]
+
+
 def test_a_small_control_arm_is_told_instead_of_a_verdict_on_the_strategy() -> None:
     evidence = replace(GOOD, **BAD["V001"], control=12)
     raised, open_ = alarms(evidence)
@@ -109,8 +122,10 @@ def test_checks_that_cannot_be_judged_say_so() -> None:
     assert {row["code"] for row in open_} == set(CHECKS)
 
 
-def test_a_held_round_is_an_alarm_and_an_accepted_one_is_not() -> None:
-    found = held({"held": "held, 3 of 40 answered"})
-    assert found is not None
-    assert found["code"] == "V006"
-    assert held({"held": None}) is None
+def test_a_held_round_is_an_alarm_that_says_what_holds_it_and_an_accepted_one_is_not() -> None:
+    (open_,) = held_round("held, 3 of 40 answered", [])
+    assert (open_["code"], open_["seen"]) == ("V006", "held, 3 of 40 answered")
+    assert "rounds close --partial" in open_["do"]
+    (failed,) = held_round("held, G003 alpha: 0.1", [{"do": "rewrite the guideline"}])
+    assert failed["do"] == "rewrite the guideline"
+    assert held_round(None, []) == []

@@ -16,7 +16,7 @@ def test_the_interval_of_two_random_arms_covers_zero_at_its_nominal_rate(judged_
     for seed in range(200):
         world = make_world(seed)  # rows are drawn alike, so the order of ids is a random one
         history = make_history(world, 3, active=20, control=20)
-        refits = Refits(world.index, world.matrix, np.arange(len(world.index.ids)), world.params)
+        refits = Refits(world.index, world.matrix, world.params)
         truth = world.truth[world.index.rows("test")]
         judge = judge_on_test(refits, truth) if judged_on == "test" else judge_on_control(refits, history)
         gap, _ = compare(history, judge, world.params)

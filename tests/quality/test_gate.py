@@ -259,6 +259,8 @@ def test_an_open_round_leaves_every_table_and_says_how_far_it_is() -> None:
     loop.answer(2, "ann0", {"p04": "A"})
     after = loop.gate()
     assert after.metrics["held"] == "held, 7 of 20 answered"
+    assert [row["code"] for row in after.metrics["alarms"]] == ["V006"]
+    assert before.metrics["alarms"] == []
     for name in TABLES:
         assert jsonl(getattr(after.outcome, name)) == jsonl(getattr(before.outcome, name))
     assert after.plot == before.plot
@@ -306,6 +308,7 @@ def test_g003_fails_and_holds_the_round_when_annotators_contradict_each_other() 
     assert gated.outcome.upto == 0
     assert gated.outcome.accepted == []
     assert gated.metrics["held"].startswith("held, G003 Krippendorff's alpha")
+    assert "rewrite the guideline" in gated.metrics["alarms"][0]["do"]
     free = Loop(hold=[])
     two_readers(free, wrong=14)
     assert free.gate().outcome.upto == 1
