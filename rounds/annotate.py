@@ -77,8 +77,9 @@ def command(
 ) -> str:
     """Label the newest batch: in the browser, in Prodigy, in Label Studio, or (--oracle) by simulation."""
     project = Project.find(Path())
-    if file is not None:
-        with exclusive(project.root, wait=True):
+    with exclusive(project.root, wait=True):
+        project.open_round()
+        if file is not None:
             return simulate(project, file, noise=noise, skip=skip, seed=seed)
     if tool == "prodigy":
         from rounds.surfaces import prodigy_commands

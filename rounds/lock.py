@@ -1,7 +1,8 @@
 """One writer at a time in a project, and what the next one tidies up after a writer that was killed.
 
 The lock is a file that the operating system releases with its holder, however that ends. It also is the journal: it
-holds the process id of a writer that has not finished its work.
+holds the process id of a writer that has not finished its work. The page does not take it, it may be served while a
+round is closed: each of its answers is taken in a `turn`, as is the end of the round.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -45,11 +47,12 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
             if not wait and path.read_text(encoding="utf-8").endswith(CLOSE):
                 what = "another `rounds close` is at work here"
                 raise PipelineError(path, what, "wait until it has ended") from error
+            click.echo("  waiting for another command that is at work in this project …", err=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         unfinished = file.read().partition(" ")[0]
         if unfinished:
-            tidy_up(root, unfinished, os.fstat(file.fileno()).st_mtime)
+            tidy_up(root, unfinished)
         file.truncate(0)
         file.write(str(os.getpid()) + ("" if wait else CLOSE))
         file.flush()
@@ -62,8 +65,22 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
         file.truncate(0)
 
 
-def tidy_up(root: Path, writer: str, since: float) -> None:
-    """Put a project in order whose last writer, a process id, did not finish the work it began at `since`.
+@contextlib.contextmanager
+def turn(asked: Path, *, last: bool) -> Iterator[None]:
+    """Take answers to a batch in turns that may overlap; the `last` turn, which ends the round, overlaps with none.
+
+    So an answer is on the disk before the round's end begins, or is refused after it. asked: the batch's frozen file.
+    """
+    handle = os.open(asked, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if last else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def tidy_up(root: Path, writer: str) -> None:
+    """Put a project in order whose last writer, a process id, did not finish its work.
 
     Ends the processes that it left behind; removes the locks of git and DVC that died with them, and half-written
     temporary files; restores a dvc.lock that is no YAML any more. Everything else is repeatable by itself.
@@ -75,8 +92,7 @@ def tidy_up(root: Path, writer: str, since: float) -> None:
             names.append(git(root, "symbolic-ref", "--quiet", "HEAD").strip() + ".lock")
         for name in names:
             lock = root / git(root, "rev-parse", "--git-path", name).strip()
-            if lock.is_file() and lock.stat().st_mtime >= since - 1:
-                lock.unlink()
+            lock.unlink(missing_ok=True)
     (root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
     for folder in ("data", "metrics", "plots"):
         for left in list((root / folder).rglob(".*.tmp")):

@@ -323,8 +323,6 @@ def serve(project: Project, *, host: str, port: int, idle: float, open_browser: 
         raise PipelineError(
             "params.yaml surface.instructions", f"no file {guide}", "correct the path, or leave it empty"
         )
-    if newest.closed_early.exists():
-        raise PipelineError(newest.folder, "this round is closed", "`rounds close` issues the next")
     loopback = host in LOOPBACK
     token = "" if loopback else secrets.token_urlsafe(24)
     with sole_writer(newest), listen(host, port) as listener:

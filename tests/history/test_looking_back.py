@@ -128,7 +128,7 @@ def test_without_an_open_round_a_correction_says_what_to_do(project: Fresh) -> N
     answer(one, only=3)
     closed(one, partial=True)
     one.last_round().closed_early.write_text("{}")
-    with pytest.raises(PipelineError, match=r"no round is open, .*; run `rounds close`, which issues the next batch"):
+    with pytest.raises(PipelineError, match=r"round 2 is closed, and no other is open; run `rounds close`"):
         amend(one, "row-0101", "a", "x", "Cy")
 
 
