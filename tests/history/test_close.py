@@ -223,7 +223,7 @@ def test_an_answer_that_came_after_a_partial_close_counts_from_the_open_round_on
     votes = read_jsonl(one.root / "build" / "gate" / "votes.jsonl")
     assert {row["id"] for row in votes if row["annotator"] == "bo"} == {task["al_id"] for task in tasks[2:6]}
     assert {row["round"] for row in votes if row["annotator"] == "bo"} == {3}
-    told = life(one, tasks[5]["al_id"])["answers"][0]
+    told = life(one, tasks[5]["al_id"])["answers"][-1]
     assert (told["round"], told["file"], told["line"]) == (3, "data/rounds/003/answers/late.jsonl", 4)
     before = (one.rounds_folder / "002").rglob("*")
     assert not [path for path in before if path.name == "late.jsonl"]
