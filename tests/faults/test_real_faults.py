@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import subprocess
@@ -9,10 +10,25 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.faults.lives import ENVIRONMENT, Report, command, compare, live, make_project, outcome, run
+from tests.conftest import ORDER
+from tests.faults.lives import (
+    ENVIRONMENT,
+    Report,
+    answers,
+    command,
+    compare,
+    from_tomorrow,
+    life,
+    live,
+    make_project,
+    outcome,
+    run,
+)
 
+RETRACT = ("retract", "row-0101", "--why", "two things in one")
 pytestmark = pytest.mark.xdist_group("faults")  # one worker makes the calm life for all
 
 
@@ -109,6 +125,84 @@ def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(calm: Path
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
     assert run(project, command(("close",))).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_refuses_answers_and_corrections_in_one_line_and_takes_them_when_there_is_room(
+    calm: Path, small_disk: Path
+) -> None:
+    project = answered(calm, small_disk)
+    said = next((project / "data/rounds/002/answers").iterdir()).read_text()
+    (small_disk / "late.jsonl").write_text(said.replace("oracle-oracle", "oracle-bo"))
+    before = answers(project)
+    commands = (("annotate", "--oracle", "../oracle.csv"), ("collect", "../late.jsonl"), RETRACT)
+    (small_disk / "filler").write_bytes(b"\0" * shutil.disk_usage(small_disk).free)
+    for words in commands:
+        done = run(project, command(words))
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
+    assert answers(project) == before
+    (small_disk / "filler").unlink()
+    for words in commands:
+        assert run(project, command(words)).returncode == 0
+    assert len(answers(project)) == 2 * len(before) - len(answers(calm))
+    assert run(project, command(("close",))).returncode == 0
+    assert outcome(project)["verify"] == 0
+
+
+@pytest.mark.slow
+def test_when_the_clock_goes_back_a_day_before_every_command_the_commits_are_the_same(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "yesterday") / "project"
+    for day, words in enumerate(life(1)):
+        from_tomorrow(project)
+        date = f"2024-01-{20 - day}T00:00:00Z"
+        dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        done = subprocess.run(command(words), cwd=project, env={**ENVIRONMENT, **dates}, check=False)
+        assert done.returncode == 0
+    assert outcome(project) == outcome(calm)
+    log, calm_log = (run(one, command(("log", "--json"))).stdout.splitlines() for one in (project, calm))
+    assert [line.partition('"decision"')[2] for line in log] == [line.partition('"decision"')[2] for line in calm_log]
+
+
+@pytest.mark.slow
+def test_every_stage_of_a_plain_repro_that_is_killed_on_its_own_runs_again(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "killed") / "project"
+    rng, killed = random.Random(0), []
+    for stage in ORDER:
+        process = subprocess.Popen(
+            command(("dvc", "repro")), cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"Running stage '{stage}'".encode()):
+                killed.append(kill_stage(process.pid, stage, rng.uniform(0, 0.5)))
+        process.communicate()
+    assert sum(killed) >= len(ORDER) - 2  # one that was quicker than its murderer is no failure
+    assert run(project, command(("dvc", "repro"))).returncode == 0
+    assert run(project, command(("close",))).returncode == 0
+    commits = [
+        run(one, ("git", "log", "--format=%T %s %b", *at)).stdout for one, at in ((project, ()), (calm, ("HEAD~1",)))
+    ]
+    assert commits[0] == commits[1]
+
+
+def kill_stage(dvc: int, stage: str, after: float) -> bool:
+    """Kill a stage's process some seconds after it began; False when it had ended by then."""
+    while not (found := [child for child in psutil.Process(dvc).children(recursive=True) if runs(child, stage)]):
+        if psutil.Process(dvc).status() == psutil.STATUS_ZOMBIE:
+            return False
+    psutil.wait_procs(found, timeout=after)
+    alive = [child for child in found if child.is_running()]
+    for child in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    return bool(alive)
+
+
+def runs(process: psutil.Process, stage: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return f"stages.{stage}" in process.cmdline()
+    return False
 
 
 @pytest.mark.slow
