@@ -306,8 +306,8 @@ def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -
 def replay(project: Project) -> tuple[list[Violation], list[str]]:
     """Run every issuing commit again from its own sources, code and params, and compare the batch, byte for byte.
 
-    The code and params are the commit's own; only the environment can be another. A round is comparable when its
-    commit has the requirements.lock of today.
+    Code and params are always the commit's own; only the environment is today's. So a round is comparable when its
+    commit has the requirements.lock of today; code and params that are not today's are named.
     """
     found: list[Violation] = []
     told: list[str] = []
@@ -315,15 +315,29 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
     for number, change in issued.items():
         commit = change.commit.id
         name = f"data/rounds/{number:03d}/batch.jsonl"
-        blobs = read_blobs(project, [f"{commit}:./{name}", f"{commit}:./requirements.lock", "HEAD:./requirements.lock"])
-        comparable = blobs.get(f"{commit}:./requirements.lock") == blobs.get("HEAD:./requirements.lock")
-        again = run_again(project, commit)
-        same = again == blobs[f"{commit}:./{name}"]
-        if comparable and not same:
+        others = not_todays(project, commit)
+        same = run_again(project, commit) == read_blobs(project, [f"{commit}:./{name}"])[f"{commit}:./{name}"]
+        if not same and "environment" not in others:
             found.append(Violation("replay", commit, name, "another batch comes out when this commit is run again"))
-        kind = "" if comparable else " (not comparable: made under another requirements.lock)"
-        told.append(f"replay: round {number}: {'the same batch' if same else 'another batch'}{kind}")
+        note = f" (its own {' and '.join(others)}, not today's)" if others else ""
+        if "environment" in others:
+            note = f" (not comparable: {' and '.join(others)} are not today's)"
+        told.append(f"replay: round {number}: {'the same batch' if same else 'another batch'}{note}")
     return found, told
+
+
+def not_todays(project: Project, commit: str) -> list[str]:
+    """Which of code, params and environment differ between a commit and HEAD."""
+    kinds = {
+        "code": ("*.py", "dvc.yaml", ":!rounds"),
+        "params": ("params.yaml",),
+        "environment": ("requirements.lock",),
+    }
+    return [
+        kind
+        for kind, paths in kinds.items()
+        if git(project.root, "diff", "--name-only", "--relative", commit, "HEAD", "--", *paths)
+    ]
 
 
 def run_again(project: Project, commit: str) -> bytes:

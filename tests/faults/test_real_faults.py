@@ -222,8 +222,12 @@ def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: P
 
 
 @pytest.mark.slow
-def test_replay_gives_every_batch_again(calm: Path) -> None:
-    done = run(calm, command(("verify", "--replay")))
+def test_replay_gives_every_batch_again_with_the_params_of_then(calm: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(calm, tmp_path / "project", symlinks=True)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("batch_size: 8", "batch_size: 6"))
+    run(project, ("git", "commit", "-qam", "Smaller batches"))
+    done = run(project, command(("verify", "--replay")))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count("the same batch") == 2
-    assert run(calm, ("git", "worktree", "list")).stdout.count("\n") == 1
+    assert done.stderr.count("the same batch (its own params, not today's)") == 2
+    assert run(project, ("git", "worktree", "list")).stdout.count("\n") == 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rounds.commands import git
 from rounds.past import Fault, faults, lost
 from rounds.project import Project
-from rounds.verify import folder_md5, md5, verify
+from rounds.verify import folder_md5, md5, not_todays, verify
 from stages._canonical import dumps, jsonl, read_jsonl, sha256
 from stages._rounds import batch_id
 from tests.history.inprocess import answer, closed, committed, new_project, rounds_command
@@ -187,6 +187,19 @@ def test_an_honest_history_of_renames_late_rows_corrections_and_notes_is_accepte
     answer(one)
     closed(one)
     assert verify(one) == ([], [])
+
+
+def test_replay_names_what_is_not_as_it_was_when_a_round_was_made(project: Fresh) -> None:
+    one = project(0)
+    then = git(one.root, "rev-parse", "HEAD").strip()
+    seen = [not_todays(one, then)]
+    for name in ("rounds/close.py", "stages/strategies/margin.py", "params.yaml", "requirements.lock"):
+        (one.root / name).parent.mkdir(exist_ok=True)
+        with (one.root / name).open("a") as file:
+            file.write("\n")
+        committed(one, name)
+        seen.append(not_todays(one, then))
+    assert seen == [[], [], ["code"], ["code", "params"], ["code", "params", "environment"]]
 
 
 def test_folders_are_hashed_as_dvc_hashes_them() -> None:
