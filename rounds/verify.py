@@ -41,6 +41,7 @@ from rounds.past import (
     manifests,
     place,
     read_blobs,
+    rounds_over,
     uncommitted_faults,
 )  # fmt: skip
 from rounds.project import Project
@@ -90,7 +91,8 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
 def ledger(project: Project, history: list[Change]) -> list[Violation]:
     """Rows and files that a commit, or the working tree, changed or removed."""
     history = [change for change in history if place(change.path)[0]]
-    edits = {change.side for change in history if change.old}
+    late = rounds_over(project, history)
+    edits = {change.side for change in history if change.old} | {side for side, _ in late}
     blobs = read_blobs(
         project, [name for step in history if step.side in edits for name in (step.old, step.new) if name]
     )
@@ -110,7 +112,11 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
 
         before = {step.path: blobs[step.old] if step.old else None for step in steps}
         after = {step.path: blobs[step.new] if step.new else None for step in steps}
-        for fault in faults(before, after, answered):
+
+        def over(path: str, side: int = side) -> bool:
+            return (side, path) in late
+
+        for fault in faults(before, after, answered, over):
             where = f"{fault.path}:{fault.line}" if fault.line else fault.path
             found.append(Violation("ledger", commit.id, where, fault.what))
     found += [
