@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -63,10 +67,28 @@ def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Pat
         run(project, (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)).returncode
         == 0
     )
+    assert known_at(project, "HEAD~1") == known_at(calm, "HEAD~1")  # from the remote, for want of a cache
     assert run(project, (sys.executable, "-m", "dvc", "pull")).returncode == 0
     assert run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip() == "Data and pipelines are up to date."
     assert run(project, command(("verify",))).returncode == 0
     assert run(project, ("git", "status", "--porcelain")).stdout == ""
+
+
+def known_at(project: Path, commit: str) -> list[str]:
+    """What `rounds labels` prints as known at a commit, checked against what that commit says of itself."""
+    told = run(project, command(("labels", "--as-of", commit, "--format", "jsonl"))).stdout.splitlines()
+    said = json.loads(run(project, ("git", "show", f"{commit}:metrics/gate.json")).stdout)
+    assert len(told) == said["accepted"]
+    return told
+
+
+def test_labels_are_told_as_they_were_known_at_any_commit(calm: Path) -> None:
+    then, now = known_at(calm, "HEAD~1"), known_at(calm, "HEAD")
+    accepted = (calm / "build" / "gate" / "accepted.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in now] == [json.loads(line)["id"] for line in accepted]
+    assert {json.loads(line)["round"] for line in then} == {0}
+    assert {json.loads(line)["round"] for line in now} == {0, 1}
+    assert "'nonsense' is no commit" in run(calm, command(("labels", "--as-of", "nonsense"))).stderr
 
 
 @pytest.fixture
@@ -219,6 +241,69 @@ def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: P
     assert late.returncode == 0
     found = outcome(project)
     assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+
+
+@pytest.mark.slow
+def test_answers_changed_on_the_page_during_a_close_are_in_its_commit_and_later_ones_are_refused(
+    calm: Path, tmp_path: Path
+) -> None:
+    project = answered(calm, tmp_path)
+    page, closing = (
+        subprocess.Popen(command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        for words in (("annotate", "--port", "0"), ("close",))
+    )
+    assert page.stderr is not None
+    assert closing.stderr is not None
+    url = re.search(r"http://127\.0\.0\.1:\d+/", page.stderr.readline())[0]  # type: ignore[index]
+    state = httpx.get(f"{url}api/state?session=oracle").json()
+    saved: list[str] = []
+
+    def change(label: str) -> int:
+        item = httpx.get(f"{url}api/item", params={"session": "oracle", "batch": state["batch"], "position": 0}).json()
+        key = f"change-{len(saved)}"
+        sent = {"session": "oracle", "batch": state["batch"], "position": 0, "answer": "accept", "label": label}
+        done = httpx.post(f"{url}api/answer", json={**sent, "flagged": False, "key": key, "replaces": item["key"]})
+        saved.extend([key] if done.status_code == 200 else [])
+        return done.status_code
+
+    for number, line in enumerate(closing.stderr):
+        assert line.startswith("  ") or "Round 2" in line or "next: " in line
+        if number < 4:
+            assert change("ab"[number % 2]) == 200
+    closing.communicate()
+    assert closing.returncode == 0
+    assert change("a") == 410
+    page.send_signal(signal.SIGINT)
+    page.communicate()
+    held = run(project, ("git", "show", "HEAD:data/rounds/002/answers/session-oracle.jsonl")).stdout.splitlines()
+    assert [json.loads(line)["al_key"] for line in held] == saved
+    found = outcome(project)
+    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+
+
+@pytest.mark.slow
+def test_a_close_works_in_a_linked_worktree_detached_signed_with_a_hook_and_without_autostage(
+    calm: Path, tmp_path: Path
+) -> None:
+    project, linked = shutil.copytree(calm, tmp_path / "project", symlinks=True), tmp_path / "linked"
+    shutil.copyfile(calm.parent / "oracle.csv", tmp_path / "oracle.csv")
+    run(project, ("git", "worktree", "add", "--quiet", "--detach", str(linked)))
+    config, hook = linked / ".dvc" / "config", project / ".git" / "hooks" / "pre-commit"
+    config.write_text(config.read_text().replace("autostage = true", "autostage = false"))
+    run(linked, ("git", "commit", "--quiet", "--all", "-m", "By hand"))
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hooked\n")
+    hook.chmod(0o755)
+    run(linked, ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")))
+    for key, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "key")), ("commit.gpgsign", "true")):
+        run(linked, ("git", "config", key, value))
+    assert run(linked, command(("annotate", "--oracle", "../oracle.csv"))).returncode == 0
+    done = run(linked, command(("close",)))
+    assert done.returncode == 0, done.stderr
+    assert "BEGIN SSH SIGNATURE" in run(linked, ("git", "cat-file", "commit", "HEAD")).stdout
+    assert (tmp_path / "hooked").exists()
+    found = outcome(linked)
+    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+    assert outcome(project)["commits"] == outcome(calm)["commits"]
 
 
 @pytest.mark.slow
