@@ -356,7 +356,10 @@ def run_again(project: Project, commit: str) -> bytes:
         try:
             config = f"[cache]\n    dir = {project.root / '.dvc' / 'cache'}\n[core]\n    autostage = false\n"
             write_bytes(root / ".dvc" / "config.local", config.encode())
+            tables = git(root, "ls-files", "*.dvc").splitlines()
             with Dvc(root, lambda _: None) as dvc:
+                if tables:
+                    dvc("checkout", *tables)
                 dvc("repro", "--force", "--no-run-cache", "export_prodigy")
             return (root / "build" / "export" / "batch.jsonl").read_bytes()
         finally:

@@ -316,3 +316,19 @@ def test_replay_gives_every_batch_again_with_the_params_of_then(calm: Path, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.count("the same batch (its own params, not today's)") == 2
     assert run(project, ("git", "worktree", "list")).stdout.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_replay_takes_tables_that_dvc_keeps_from_its_cache(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "large") / "project"
+    for words in (
+        ("git", "rm", "--quiet", "--cached", "data/pool.csv"),
+        (sys.executable, "-m", "dvc", "add", "data/pool.csv"),
+        ("git", "add", "--all"),
+        ("git", "commit", "--quiet", "-m", "A large pool"),
+        command(("close",)),
+    ):
+        assert run(project, words).returncode == 0
+    (project / "data" / "pool.csv").unlink()
+    done = run(project, command(("verify", "--replay")))
+    assert (done.returncode, "replay: round 1: the same batch\n" in done.stderr) == (0, True), done.stderr
