@@ -113,8 +113,8 @@ def repair_dvc(root: Path) -> None:
     runs again. Nothing is touched while a DVC is at work.
     """
     running = root / ".dvc" / "tmp" / "rwlock"
-    locks = [root / "dvc.lock", *(root / "data").rglob("dvc.lock")]
-    broken = [lock for lock in locks if not is_lock(lock)]
+    locks = {"dvc.lock", *git(root, "ls-files", "--", "dvc.lock", "*/dvc.lock").splitlines()}
+    broken = [root / name for name in sorted(locks) if not is_lock(root / name)]
     busy = running if running.is_file() and not is_json(running) else None
     if (broken or busy) and not at_work("dvc", root):
         running.unlink(missing_ok=True)
