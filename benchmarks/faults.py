@@ -42,7 +42,8 @@ def main() -> None:
     told |= {
         "faults": dict(sorted(report.faults.items())), "in": dict(sorted(report.commands.items())),
         "tried": report.faults.total(), "answers_lost": report.answers_lost,
-        "needed_a_person": report.needed_a_person, "differences": report.differences,
+        "needed_a_person": report.needed_a_person, "dvc_repaired": report.dvc_repaired,
+        "differences": report.differences,
     }  # fmt: skip
     print(json.dumps(told, indent=1))
     if options.out:

@@ -130,6 +130,9 @@ def make_project(root: Path, items: int) -> None:
     ]
     write_bytes(root / "data/rounds/001/asked.jsonl", jsonl(tasks))
     write_json(root / "data/rounds/001/manifest.json", {"batch_id": "load", "rows": items})
+    who = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
+    for words in (("init", "-q"), ("add", "--all"), (*who, "commit", "-qm", "Round 0")):
+        subprocess.run(["git", *words], cwd=root, check=True)  # people may answer only what is committed
 
 
 @contextmanager

@@ -77,8 +77,9 @@ def command(
 ) -> str:
     """Label the newest batch: in the browser, in Prodigy, in Label Studio, or (--oracle) by simulation."""
     project = Project.find(Path())
-    if file is not None:
-        with exclusive(project.root, wait=True):
+    with exclusive(project.root, wait=True):
+        newest = project.open_round()
+        if file is not None:
             return simulate(project, file, noise=noise, skip=skip, seed=seed)
     if tool == "prodigy":
         from rounds.surfaces import prodigy_commands
@@ -92,4 +93,4 @@ def command(
         return label_studio.send(project, url, label_studio.read_token(token_file))
     from rounds.surfaces import page
 
-    return page.serve(project, host=host, port=port, idle=idle * 60, open_browser=open_browser)
+    return page.serve(project, newest, host=host, port=port, idle=idle * 60, open_browser=open_browser)

@@ -20,7 +20,7 @@ import click
 from rounds.commands import Dvc, Say, changed_paths, git, is_committed
 from rounds.decision import decide, require_open, stopped
 from rounds.issue import issue
-from rounds.lock import exclusive
+from rounds.lock import exclusive, turn
 from rounds.past import only_appended
 from rounds.project import Project, Round
 from stages._canonical import Row, read_json, sha256, write_bytes, write_json
@@ -223,7 +223,9 @@ def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: b
         what = f"round {last.number}: {done} of {asked} rows are answered"
         raise PipelineError(last.folder, what, "go on with `rounds annotate`, or close it so: `rounds close --partial`")
     if not dry_run:
-        write_json(last.closed_early, {"answered": done, "asked": asked, "partial": True})
+        with turn(last.asked, last=True):
+            done, asked = answered(project, last)
+            write_json(last.closed_early, {"answered": done, "asked": asked, "partial": True})
 
 
 def _require_accepted(project: Project, number: int) -> None:

@@ -1,13 +1,14 @@
 """`rounds collect`: bring answers home, into data/rounds/NNN/answers/, checked row by row.
 
 Collecting twice, in any order, or in pieces gives the same state: rows are added to what is there, never
-twice, and never taken away. Rows that cannot be used are kept aside, beside their source, with the reason.
+twice, and never taken away. Rows that cannot be used are kept aside, beside their source, with the reason. Rows that
+come after their round was closed go into the open round, and count from its closing on.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from rounds.project import Project, Round
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
 from stages import _prodigy
-from stages._canonical import Row, dumps, numbered_rows, write_bytes, write_jsonl
+from stages._canonical import Row, dumps, write_bytes, write_jsonl
 from stages._errors import PipelineError, closest
-from stages._prodigy import Answer, NotAnAnswer
+from stages._prodigy import Answer, NotAnAnswer, keep_last
 from stages._shell import one_line_errors
+from stages.import_labels import answers_of
 
 _KINDS = {
     "label": "answered",
@@ -47,8 +49,9 @@ class Sorted:
 
     good        (line, db-out row with its id and batch, the answer)
     bad         (item, fault, reason)
-    earlier     rows of rounds that are over: a dataset that serves several rounds brings them along
+    earlier     rows of earlier rounds that are held already: a dataset that serves several rounds brings them along
     unanswered  rows that nobody answered
+    late        good rows of earlier rounds
     changed     good rows whose text is not the text that was asked
     """
 
@@ -56,6 +59,7 @@ class Sorted:
     bad: list[tuple[Item, str, str]] = field(default_factory=list)
     earlier: int = 0
     unanswered: int = 0
+    late: int = 0
     changed: int = 0
 
     def counts(self) -> dict[str, int]:
@@ -64,32 +68,43 @@ class Sorted:
         counts["flagged"] = sum(answer.flagged for _, _, answer in self.good)
         counts["superseded"] = len(self.good) - len({(answer.id, answer.annotator) for _, _, answer in self.good})
         counts.update(fault for _, fault, _ in self.bad)
-        counts |= Counter({"unanswered": self.unanswered, "of earlier rounds": self.earlier})
+        counts |= Counter({"unanswered": self.unanswered, "of earlier rounds": self.earlier, "late": self.late})
         counts["with another text than asked"] = self.changed
         return {name: count for name, count in counts.items() if count}
 
 
-def sort_out(
-    items: Iterable[Item], tasks: Sequence[Row], labels: Sequence[str], batch: str, earlier: frozenset[str]
-) -> Sorted:
-    """Which items answer this batch, and what is wrong with the others. Every item is in exactly one heap.
+Said = tuple[str | None, str | None, str, str, str | None, float | None]
 
-    earlier: ids of the batches before this one.
+
+def said(answer: Answer, batch: str) -> Said:
+    """By what an answer is known again, however it was exported."""
+    return batch, answer.id, answer.annotator, answer.kind, answer.label, answer.at
+
+
+def sort_out(
+    items: Iterable[Item],
+    tasks: Mapping[str, Sequence[Row]],
+    labels: Sequence[str],
+    batch: str,
+    held: Container[Said] = (),
+) -> Sorted:
+    """Which items answer this batch or an earlier one, and what is wrong with the others. Each is in exactly one heap.
+
+    tasks: what was asked, by batch, in this batch and earlier ones. held: the answers to earlier ones that are known.
     """
-    found, find = Sorted(), _prodigy.finder(tasks)
-    texts = {row["al_id"]: row.get("text") for row in tasks}
+    found = Sorted()
+    finders = {name: _prodigy.finder(rows) for name, rows in tasks.items()}
+    texts = {name: {row["al_id"]: row.get("text") for row in rows} for name, rows in tasks.items()}
     for item in items:
         if item.row is None and not item.why:
             found.unanswered += 1
             continue
         try:
             answer = _understood(item, labels)
-            if answer.batch in earlier:
-                found.earlier += 1
-                continue
-            if answer.batch not in (None, batch):
+            asked = batch if answer.batch is None else answer.batch
+            if asked not in tasks:
                 raise _Bad("wrong batch", f"batch {answer.batch!r} is not the one that was asked")
-            known = find(answer)
+            known = finders[asked](answer)
             if known is None:
                 what = f"id {answer.id!r} was not asked" if answer.id is not None else "no asked item has this content"
                 raise _Bad("unknown ids", what)
@@ -99,10 +114,13 @@ def sort_out(
         except _Bad as bad:
             found.bad.append((item, bad.fault, str(bad)))
             continue
-        found.changed += answer.text not in (None, texts[known])
-        found.good.append(
-            (item.line, {**(item.row or {}), "al_id": known, "al_batch": batch}, replace(answer, id=known))
-        )
+        answer = replace(answer, id=known)
+        if asked != batch and said(answer, asked) in held:
+            found.earlier += 1
+            continue
+        found.late += asked != batch
+        found.changed += answer.text not in (None, texts[asked][known])
+        found.good.append((item.line, {**(item.row or {}), "al_id": known, "al_batch": asked}, answer))
     return found
 
 
@@ -134,10 +152,12 @@ def bring(
     Raises PipelineError for the first bad row when `strict`; then nothing is written.
     """
     newest, labels = project.last_round(), project.params().labels
-    if newest.closed_early.exists():
-        raise PipelineError(newest.folder, "this round is closed", "issue the next: `rounds issue`")
-    earlier = frozenset(str(done.manifest()["batch_id"]) for done in project.rounds()[:-1])
-    found = sort_out(items, newest.tasks(), labels, str(newest.manifest()["batch_id"]), earlier)
+    batch, named = newest.batch_id(), [item.row.get("al_batch") for item in items if item.row]
+    asked = [one for one in project.rounds() if one.number == newest.number or one.batch_id() in named]
+    tasks = {one.batch_id(): one.tasks() for one in asked}
+    since = [one for one in project.rounds() if one.number >= asked[0].number] if len(asked) > 1 else []
+    held = {said(answer, answer.batch or one.batch_id()) for one in since for answer, _ in answers_in(one, labels)}
+    found = sort_out(items, tasks, labels, batch, held)
     if found.bad and strict:
         item, _, why = found.bad[0]
         raise PipelineError(f"{name}:{item.line}", why, f"repair it ({len(found.bad)} such), or leave --strict out")
@@ -150,6 +170,8 @@ def bring(
         lines.append(f"  and {len(found.bad) - _SHOWN} more")
     if found.bad:
         lines.append(f"  the {len(found.bad)} rows that cannot be used are in {aside.name}")
+    if found.late:
+        lines.append(f"  {found.late} came after their round was closed: they count from round {newest.number} on")
     if not dry_run:
         if new:
             before = target.read_bytes() if target.is_file() else b""
@@ -161,33 +183,24 @@ def bring(
     return lines
 
 
-def standing(newest: Round, labels: Sequence[str]) -> list[Answer]:
-    """The last word of everybody on every item of a round, from all its answer files."""
-    find, said = _prodigy.finder(newest.tasks()), []
-    for path in newest.answer_files():
-        for line, row in numbered_rows(path):
-            try:
-                answer = _prodigy.read_answer(row, labels)
-            except NotAnAnswer as reason:
-                raise PipelineError(f"{path}:{line}", str(reason), "repair or remove the line") from reason
-            said.append((replace(answer, id=find(answer)), (path.name, line)))
-    return [answer for answer, _ in _prodigy.keep_last(said)]
+def answers_in(one: Round, labels: Sequence[str]) -> list[tuple[Answer, tuple[str, int]]]:
+    """Every answer in the files of a round. Raises PipelineError for one that import_labels refuses."""
+    return answers_of(one.folder, one.batch_id(), one.tasks(), list(labels))
 
 
 def state_of(newest: Round, answers: Sequence[Answer]) -> list[str]:
     """Where the round stands: answered, missing, and whom to talk to. The lines of the report."""
     asked = [str(row["al_id"]) for row in newest.tasks()]
-    said: Mapping[str, dict[str, str]] = defaultdict(dict)
+    voices: Mapping[str, dict[str, str]] = defaultdict(dict)
     for answer in answers:
-        if answer.id is not None:
-            said[answer.id][answer.annotator] = answer.label or answer.kind
-    missing = [item for item in asked if item not in said]
+        voices[str(answer.id)][answer.annotator] = answer.label or answer.kind
+    missing = [item for item in asked if item not in voices]
     lines = [f"round {newest.number}: {len(asked) - len(missing)} of {len(asked)} items are answered"]
     if missing:
         lines.append(f"  missing: {_some(missing)}")
-    labels = {item: {answer.label for answer in answers if answer.id == item and answer.label} for item in said}
+    labels = {item: {answer.label for answer in answers if answer.id == item and answer.label} for item in voices}
     split = [item for item in asked if len(labels.get(item, ())) > 1]
-    told = {item: ", ".join(f"{who} {what}" for who, what in said[item].items()) for item in split[:_SHOWN]}
+    told = {item: ", ".join(f"{who} {what}" for who, what in voices[item].items()) for item in split[:_SHOWN]}
     lines += [f"  annotators differ on {item}: {words}" for item, words in told.items()]
     if len(split) > _SHOWN:
         lines.append(f"  annotators differ on {len(split) - _SHOWN} more")
@@ -254,12 +267,13 @@ def command(
             raise PipelineError("rounds collect --from label-studio", "it needs --url and --token-file", "give both")
         items = label_studio.fetch(project, url, label_studio.read_token(token_file))
     with exclusive(project.root, wait=True):
+        newest = project.open_round()
         if server is not None:
             aside = project.root / "label-studio.bad.jsonl"
             lines = bring(project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run)
         else:
             lines = collect(project, files, forced=forced, strict=strict, dry_run=dry_run)
-        newest = project.last_round()
-        lines += state_of(newest, standing(newest, project.params().labels))
+        held = keep_last(answers_in(newest, project.params().labels))
+        lines += state_of(newest, [answer for answer, _ in held])
     click.echo("\n".join(lines))
     return "collect: nothing was written (--dry-run)" if dry_run else "collect: done; next: rounds close"

@@ -11,26 +11,15 @@ from pathlib import Path
 
 import click
 
-from rounds.commands import git, is_committed
+from rounds.commands import git
 from rounds.history import cases_of
 from rounds.lock import exclusive
-from rounds.project import Project, Round
+from rounds.project import Project
 from stages._canonical import Row, jsonl, write_bytes
 from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._shell import one_line_errors
 from stages._standing import standing
-
-
-def open_round(project: Project) -> Round:
-    """The committed round that waits for answers. Raises PipelineError when there is none."""
-    rounds = project.rounds()
-    if not rounds or rounds[-1].closed_early.is_file() or not is_committed(project.root, rounds[-1].asked):
-        what = "no round is open, and a correction belongs to one"
-        raise PipelineError(
-            project.rounds_folder, what, "run `rounds close`, which issues the next batch, then correct"
-        )
-    return rounds[-1]
 
 
 def amend(project: Project, item: str, label: str | None, why: str, by: str) -> Row:
@@ -43,7 +32,7 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
     if label is not None:
         check_label(label, project.params().labels, "LABEL")
     with exclusive(project.root, wait=True):
-        target = open_round(project)
+        target = project.open_round()
         cases = cases_of(project)
         if item not in cases:
             what = f"{item!r} has no label and was never asked{closest(item, cases)}"

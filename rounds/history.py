@@ -39,9 +39,9 @@ def seed_labels(project: Project, params: Params) -> list[Row]:
 
 
 def mentions(one: Round, item: str) -> bool:
-    """Whether a round asked, doubted or corrected an id (or may have: the text stands in one of its files)."""
+    """Whether a round asked, doubted, answered or corrected an id (or may have: it stands in one of its files)."""
     needle = dumps(item).encode()
-    files = [one.folder / "batch.jsonl", one.folder / "verdicts.jsonl", one.corrections]
+    files = [one.folder / "batch.jsonl", one.folder / "verdicts.jsonl", one.corrections, *one.answer_files()]
     return any(needle in file.read_bytes() for file in files if file.is_file())
 
 
@@ -99,7 +99,7 @@ def _asked(one: Round, item: str, commit: Commit | None, locks: dict[str, bytes]
     return {
         **{key: row[key] for key in ("rank", "arms", "strategy", "score", "reason")},
         "round": one.number,
-        "batch_id": one.manifest()["batch_id"],
+        "batch_id": one.batch_id(),
         "model": model[1] if model else None,
         **_by(commit),
     }
@@ -116,7 +116,7 @@ def _answers(project: Project, rounds: list[Round], item: str, params: Params, t
     found: list[Row] = []
     for one in rounds:
         tasks = one.tasks()
-        for answer, (file, line) in answers_of(one.folder, one.manifest()["batch_id"], tasks, params.labels):
+        for answer, (file, line) in answers_of(one.folder, one.batch_id(), tasks, params.labels):
             if answer.id == item:
                 raw = Path(file).read_bytes().split(b"\n")[line - 1].removeprefix(b"\xef\xbb\xbf")
                 found.append({

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from rounds.lock import exclusive
+from rounds.lock import exclusive, turn
 from rounds.project import Project, Round
 from stages._canonical import read_json, sha256, write_bytes
 from stages._errors import PipelineError
@@ -32,7 +33,7 @@ def issue(project: Project) -> Round | None:
     if not manifest["rows"]:
         return None
     rounds = project.rounds()
-    if rounds and rounds[-1].manifest()["batch_id"] == manifest["batch_id"]:
+    if rounds and rounds[-1].batch_id() == manifest["batch_id"]:
         what = f"round {rounds[-1].number} asks this batch already"
         raise PipelineError(rounds[-1].folder, what, "answer it (`rounds annotate`), then `rounds close`")
     number = len(rounds) + 1
@@ -45,7 +46,8 @@ def issue(project: Project) -> Round | None:
     for name in (*FROZEN, "manifest.json"):
         write_bytes(staged / name, (export / name).read_bytes())
     read_frozen(staged)
-    staged.rename(folder)
+    with turn(rounds[-1].asked, last=True) if rounds else nullcontext():
+        staged.rename(folder)
     return Round(number, folder)
 
 

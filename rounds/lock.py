@@ -1,19 +1,23 @@
 """One writer at a time in a project, and what the next one tidies up after a writer that was killed.
 
 The lock is a file that the operating system releases with its holder, however that ends. It also is the journal: it
-holds the process id of a writer that has not finished its work.
+holds the process id of a writer that has not finished its work. The page does not take it, it may be served while a
+round is closed: each of its answers is taken in a `turn`, as is the end of the round.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -45,11 +49,14 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
             if not wait and path.read_text(encoding="utf-8").endswith(CLOSE):
                 what = "another `rounds close` is at work here"
                 raise PipelineError(path, what, "wait until it has ended") from error
+            click.echo("  waiting for another command that is at work in this project …", err=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         unfinished = file.read().partition(" ")[0]
         if unfinished:
-            tidy_up(root, unfinished, os.fstat(file.fileno()).st_mtime)
+            tidy_up(root, unfinished)
+        if unfinished or not wait:
+            repair_dvc(root)
         file.truncate(0)
         file.write(str(os.getpid()) + ("" if wait else CLOSE))
         file.flush()
@@ -62,21 +69,34 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
         file.truncate(0)
 
 
-def tidy_up(root: Path, writer: str, since: float) -> None:
-    """Put a project in order whose last writer, a process id, did not finish the work it began at `since`.
+@contextlib.contextmanager
+def turn(asked: Path, *, last: bool) -> Iterator[None]:
+    """Take answers to a batch in turns that may overlap; the `last` turn, which ends the round, overlaps with none.
 
-    Ends the processes that it left behind; removes the locks of git and DVC that died with them, and half-written
-    temporary files; restores a dvc.lock that is no YAML any more. Everything else is repeatable by itself.
+    So an answer is on the disk before the round's end begins, or is refused after it. asked: the batch's frozen file.
+    """
+    handle = os.open(asked, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if last else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def tidy_up(root: Path, writer: str) -> None:
+    """Put a project in order whose last writer, a process id, did not finish its work.
+
+    Ends the processes that it left behind; removes the locks of git and DVC that died with them, whatever their date (a
+    clock may have been set back), and half-written temporary files. Everything else is repeatable by itself.
     """
     end_orphans(f"{root}:{writer}")
-    if not git_at_work(root):
+    if not at_work("git", root):
         names = ["index.lock", "HEAD.lock"]
         with contextlib.suppress(PipelineError):
             names.append(git(root, "symbolic-ref", "--quiet", "HEAD").strip() + ".lock")
         for name in names:
             lock = root / git(root, "rev-parse", "--git-path", name).strip()
-            if lock.is_file() and lock.stat().st_mtime >= since - 1:
-                lock.unlink()
+            lock.unlink(missing_ok=True)
     (root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
     for folder in ("data", "metrics", "plots"):
         for left in list((root / folder).rglob(".*.tmp")):
@@ -84,9 +104,22 @@ def tidy_up(root: Path, writer: str, since: float) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink(missing_ok=True)
-    for lock in [root / "dvc.lock", *(root / "data").rglob("dvc.lock")]:
-        if not is_yaml(lock):
-            lock.unlink(missing_ok=True)
+
+
+def repair_dvc(root: Path) -> None:
+    """Restore what a killed DVC, ours or a plain `dvc repro`, left half written and would never read again.
+
+    That is its list of who reads and writes what, and a dvc.lock, which is taken from git: what that does not know yet
+    runs again. Nothing is touched while a DVC is at work.
+    """
+    running = root / ".dvc" / "tmp" / "rwlock"
+    locks = {"dvc.lock", *git(root, "ls-files", "--", "dvc.lock", "*/dvc.lock").splitlines()}
+    broken = [root / name for name in sorted(locks) if not is_lock(root / name)]
+    busy = running if running.is_file() and not is_json(running) else None
+    if (broken or busy) and not at_work("dvc", root):
+        running.unlink(missing_ok=True)
+        for lock in broken:
+            lock.unlink()
             if is_committed(root, lock):
                 git(root, "checkout", "HEAD", "--", lock.relative_to(root).as_posix())
 
@@ -104,20 +137,38 @@ def end_orphans(mark: str) -> None:
     psutil.wait_procs(orphans, timeout=10)
 
 
-def git_at_work(root: Path) -> bool:
-    """Whether some git runs in the project's folder: then its locks are alive."""
+def at_work(name: str, root: Path) -> bool:
+    """Whether some git, or DVC, runs in the project's folder: then its locks are alive."""
     import psutil
 
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.name() == "git" and Path(process.cwd()).is_relative_to(root):
+            names = [Path(word).name for word in process.cmdline()[:3]]
+            if name in names and Path(process.cwd()).is_relative_to(root):
                 return True
     return False
 
 
-def is_yaml(path: Path) -> bool:
-    """Whether a file is absent, or is a YAML mapping."""
+def is_json(path: Path) -> bool:
+    """Whether a file is JSON."""
     try:
-        return not path.is_file() or isinstance(YAML(typ="safe").load(path), dict)
-    except (YAMLError, UnicodeDecodeError):
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is absent, or a dvc.lock that DVC can read; not one that it was killed in the midst of writing."""
+    if not path.is_file():
+        return True
+    try:
+        stages = YAML(typ="safe", pure=True).load(path.read_bytes())["stages"].values()
+        files = [file for stage in stages for kind in ("deps", "outs") for file in stage.get(kind, [])]
+        params = [values for stage in stages for values in stage.get("params", {}).values()]
+        whole = [isinstance(stage["cmd"], str) for stage in stages] + [isinstance(values, dict) for values in params]
+        whole += [bool(re.match("[0-9a-f]{32}", file.get("md5", "0" * 32))) for file in files]
+        whole += ["path" in file and None not in file.values() for file in files]
+        return all(whole)
+    except (YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         return False

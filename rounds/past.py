@@ -6,6 +6,7 @@ changed it against one of its parents, so a merge is looked at from every side.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -127,14 +128,23 @@ def place(path: str) -> tuple[int, str]:
     return int(parts[2]), "/".join(parts[3:])
 
 
+def is_rows(path: str) -> bool:
+    """Whether a path is a file of answers or corrections."""
+    rest = place(path)[1]
+    return rest == "corrections.jsonl" or rest.startswith("answers/")
+
+
 def faults(
-    before: Mapping[str, bytes | None], after: Mapping[str, bytes | None], answered: Callable[[str], bool]
+    before: Mapping[str, bytes | None],
+    after: Mapping[str, bytes | None],
+    answered: Callable[[str], bool],
+    over: Callable[[str], bool],
 ) -> list[Fault]:
     """What a step from `before` to `after` (the changed paths only) did to the ledger that it may not do.
 
     Answers and corrections: the old rows must still stand, in their order, in the same file; or, if the file is gone,
-    in one that is new (a rename). Frozen files of an answered round and notes of a closing must be what they were.
-    answered: whether the round of a path had answers before the step.
+    in one that is new (a rename). A round that is over gets no new rows. Frozen files of an answered round and notes of
+    a closing must be what they were. answered, over: whether the round of a path was so before the step.
     """
     found: list[Fault] = []
     for path, old in before.items():
@@ -146,7 +156,7 @@ def faults(
         if rest in FIXED:
             if answered(path):
                 found.append(Fault(path, 0, f"{gone} after round {number} was answered"))
-        elif rest == "corrections.jsonl" or rest.startswith("answers/"):
+        elif is_rows(path):
             moved = [
                 data
                 for other, data in after.items()
@@ -157,7 +167,20 @@ def faults(
             line = lost(old, new or b"")
             if line:
                 found.append(Fault(path, line, f"the row that stood here was {gone}"))
-    return found
+    wrong = {fault.path for fault in found}
+    return found + [fault for fault in late_rows(before, after, over) if fault.path not in wrong]
+
+
+def late_rows(
+    before: Mapping[str, bytes | None], after: Mapping[str, bytes | None], over: Callable[[str], bool]
+) -> Iterator[Fault]:
+    """The first row of each file that a step added to a round that was over."""
+    for path, new in after.items():
+        if new and is_rows(path) and over(path):
+            number = place(path)[0]
+            line = added(new, [old for other, old in before.items() if old and place(other)[0] == number])
+            if line:
+                yield Fault(path, line, f"the row was added after round {number} was over")
 
 
 def lost(old: bytes, new: bytes) -> int:
@@ -171,14 +194,54 @@ def lost(old: bytes, new: bytes) -> int:
     return 0
 
 
+def added(new: bytes, olds: Iterable[bytes]) -> int:
+    """The first line of `new` that stands in none of `olds`, counted from 1; 0 when there is none."""
+    held = {line for old in olds for line in old.splitlines()}
+    lines = enumerate(new.splitlines(), start=1)
+    return next((number for number, line in lines if line.strip() and line not in held), 0)
+
+
+def signs_of_the_end(path: str, commit: str) -> list[str]:
+    """Names of what a commit holds when the round of a path is over: the next question, or the note of its closing."""
+    number = place(path)[0]
+    files = (f"{number + 1:03d}/manifest.json", f"{number:03d}/closed.json")
+    return [f"{commit}:./data/rounds/{file}" for file in files]
+
+
+def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]:
+    """(side, path) of the steps that change rows of a round that was over in every parent of their commit.
+
+    What a merge takes from one of its parents was not written by it.
+    """
+    written = Counter((change.commit.id, change.path) for change in history)
+    begun = {(change.side, place(change.path)[0] - 1) for change in history if change.path.endswith("manifest.json")}
+    steps = [
+        change
+        for change in history
+        if is_rows(change.path)
+        and change.new
+        and change.commit.parents
+        and written[change.commit.id, change.path] == len(change.commit.parents)
+        and (change.side, place(change.path)[0]) not in begun
+    ]
+    names = {(one.side, one.path): [signs_of_the_end(one.path, up) for up in one.commit.parents] for one in steps}
+    held = read_blobs(project, [name for ups in names.values() for signs in ups for name in signs])
+    return {step for step, ups in names.items() if all(any(name in held for name in signs) for signs in ups)}
+
+
 def uncommitted_faults(project: Project) -> list[Fault]:
     """What the working tree did to the ledger of HEAD that it may not do."""
     paths = [path for path in changed_paths(project.root) if place(path)[0]]
-    old = read_blobs(project, [f"HEAD:./{path}" for path in paths]) if has_commits(project) else {}
+    signs = {path: signs_of_the_end(path, "HEAD") for path in paths}
+    names = [f"HEAD:./{path}" for path in paths] + [name for both in signs.values() for name in both]
+    old = read_blobs(project, names) if has_commits(project) else {}
     now = {path: project.root / path for path in paths}
     after = {path: file.read_bytes() if file.is_file() else None for path, file in now.items()}
     return faults(
-        {path: old.get(f"HEAD:./{path}") for path in paths}, after, lambda path: answered_at(project, path, "HEAD")
+        {path: old.get(f"HEAD:./{path}") for path in paths},
+        after,
+        answered=lambda path: answered_at(project, path, "HEAD"),
+        over=lambda path: any(name in old for name in signs[path]),
     )
 
 
@@ -194,4 +257,6 @@ def only_appended(project: Project) -> None:
         where = project.root / fault.path
         what = f"{fault.what}; answers are only ever added".replace(";", ",")
         remedy = f"git checkout HEAD -- {fault.path}, and use `rounds correct` or `rounds retract`"
+        if "added" in fault.what:
+            remedy = "take it out of there, and bring it in with `rounds collect`"
         raise PipelineError(f"{where}:{fault.line}" if fault.line else where, what, remedy)

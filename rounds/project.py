@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rounds.commands import is_committed
 from stages._canonical import Row, read_json, read_jsonl
 from stages._errors import PipelineError
 from stages._params import Params, load
@@ -48,6 +49,10 @@ class Round:
         manifest = read_json(self.folder / "manifest.json")
         assert isinstance(manifest, dict)
         return manifest
+
+    def batch_id(self) -> str:
+        """The identity of the batch that was asked."""
+        return str(self.manifest()["batch_id"])
 
     def tasks(self) -> list[Row]:
         """The rows of asked.jsonl."""
@@ -89,5 +94,19 @@ class Project:
         """The newest issued round. Raises PipelineError when none was issued yet."""
         rounds = self.rounds()
         if not rounds:
-            raise PipelineError(self.rounds_folder, "no batch was issued yet", "run `rounds issue`")
+            raise PipelineError(self.rounds_folder, "no batch was issued yet", "run `rounds close`, which issues one")
         return rounds[-1]
+
+    def open_round(self) -> Round:
+        """The newest round, which people may answer and correct in. Raises PipelineError when none is open.
+
+        A batch that is not committed is not open: the next close may replace it, and its answers would be lost.
+        """
+        newest = self.last_round()
+        if newest.closed_early.is_file():
+            remedy = "run `rounds close`, which issues the next (after a stop: with --continue), and do this again"
+            raise PipelineError(newest.folder, f"round {newest.number} is closed, and no other is open", remedy)
+        if not is_committed(self.root, newest.folder / "manifest.json"):
+            what = f"the question of round {newest.number} is not committed yet, so nobody may answer it"
+            raise PipelineError(newest.folder, what, "run `rounds close`, which commits it, and do this again")
+        return newest

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 import sys
@@ -40,6 +41,7 @@ from rounds.past import (
     manifests,
     place,
     read_blobs,
+    rounds_over,
     uncommitted_faults,
 )  # fmt: skip
 from rounds.project import Project
@@ -53,6 +55,8 @@ from stages.import_labels import import_round
 
 HERE = "working tree"
 SETTINGS = ("dvc.yaml", "params.yaml")
+LOCK_HASH = re.compile(rb"\n      md5: (\w+(?:\.dir)?)(?=\n|\Z)")  # where DVC writes it: two levels into a stage
+LOCK_SIZE = re.compile(rb"\n      (?:size|nfiles): \d+(?=\n|\Z)")
 BATCH = ("asked.jsonl", "batch.jsonl", "manifest.json", "verdicts.jsonl")
 
 
@@ -87,7 +91,8 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
 def ledger(project: Project, history: list[Change]) -> list[Violation]:
     """Rows and files that a commit, or the working tree, changed or removed."""
     history = [change for change in history if place(change.path)[0]]
-    edits = {change.side for change in history if change.old}
+    late = rounds_over(project, history)
+    edits = {change.side for change in history if change.old} | {side for side, _ in late}
     blobs = read_blobs(
         project, [name for step in history if step.side in edits for name in (step.old, step.new) if name]
     )
@@ -107,7 +112,11 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
 
         before = {step.path: blobs[step.old] if step.old else None for step in steps}
         after = {step.path: blobs[step.new] if step.new else None for step in steps}
-        for fault in faults(before, after, answered):
+
+        def over(path: str, side: int = side) -> bool:
+            return (side, path) in late
+
+        for fault in faults(before, after, answered, over):
             where = f"{fault.path}:{fault.line}" if fault.line else fault.path
             found.append(Violation("ledger", commit.id, where, fault.what))
     found += [
@@ -202,7 +211,7 @@ def locks(project: Project, history: list[Change]) -> list[Violation]:
     for commit in closing_commits(project, history).values():
         try:
             wrong = lock_faults(project, commit.id, hashes)
-        except (KeyError, TypeError, AttributeError):
+        except (LookupError, TypeError, AttributeError):
             wrong = [("dvc.lock", "not of the form that DVC writes")]
         found += [Violation("lock", commit.id, where, what) for where, what in wrong]
     return found
@@ -220,7 +229,7 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
     ]
     blobs = read_blobs(project, [tree[path] for path in settings])
     try:
-        documents = {path: parsed(blobs[tree[path]]) for path in settings}
+        documents = {path: (parsed_lock if path.endswith(".lock") else parsed)(blobs[tree[path]]) for path in settings}
     except (YAMLError, UnicodeDecodeError) as error:
         return [("dvc.lock", f"not valid YAML ({str(error).splitlines()[0]})")]
     if "dvc.lock" not in documents:
@@ -265,8 +274,21 @@ def stage_faults(stage: Row, entry: Row, params: Row, here: Mapping[str, str | N
 
 @functools.lru_cache(maxsize=1024)
 def parsed(document: bytes) -> Any:
-    """A YAML document: most round commits hold the same dvc.yaml and params.yaml, and ruamel.yaml takes its time."""
+    """A YAML document."""
     return YAML(typ="safe", pure=True).load(document.decode())
+
+
+def parsed_lock(document: bytes) -> Any:
+    """A dvc.lock. From round to round only its hashes differ, and ruamel.yaml takes its time: the rest is read once."""
+    hashes = [value.decode() for value in LOCK_HASH.findall(document)]
+    numbers = map(str, itertools.count())
+    alike = LOCK_SIZE.sub(b"", LOCK_HASH.sub(lambda _: b"\n      md5: " + next(numbers).encode(), document))
+    lock = parsed(alike)
+    stages = {
+        name: stage | {k: [file | {"md5": hashes[file["md5"]]} for file in stage.get(k, [])] for k in ("deps", "outs")}
+        for name, stage in lock["stages"].items()
+    }
+    return {**lock, "stages": stages}
 
 
 def param(params: Row, name: str) -> Any:
@@ -290,8 +312,8 @@ def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -
 def replay(project: Project) -> tuple[list[Violation], list[str]]:
     """Run every issuing commit again from its own sources, code and params, and compare the batch, byte for byte.
 
-    The code and params are the commit's own; only the environment can be another. A round is comparable when its
-    commit has the requirements.lock of today.
+    Code and params are always the commit's own; only the environment is today's. So a round is comparable when its
+    commit has the requirements.lock of today; code and params that are not today's are named.
     """
     found: list[Violation] = []
     told: list[str] = []
@@ -299,15 +321,29 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
     for number, change in issued.items():
         commit = change.commit.id
         name = f"data/rounds/{number:03d}/batch.jsonl"
-        blobs = read_blobs(project, [f"{commit}:./{name}", f"{commit}:./requirements.lock", "HEAD:./requirements.lock"])
-        comparable = blobs.get(f"{commit}:./requirements.lock") == blobs.get("HEAD:./requirements.lock")
-        again = run_again(project, commit)
-        same = again == blobs[f"{commit}:./{name}"]
-        if comparable and not same:
+        others = not_todays(project, commit)
+        same = run_again(project, commit) == read_blobs(project, [f"{commit}:./{name}"])[f"{commit}:./{name}"]
+        if not same and "environment" not in others:
             found.append(Violation("replay", commit, name, "another batch comes out when this commit is run again"))
-        kind = "" if comparable else " (not comparable: made under another requirements.lock)"
-        told.append(f"replay: round {number}: {'the same batch' if same else 'another batch'}{kind}")
+        note = f" (its own {' and '.join(others)}, not today's)" if others else ""
+        if "environment" in others:
+            note = f" (not comparable: {' and '.join(others)} are not today's)"
+        told.append(f"replay: round {number}: {'the same batch' if same else 'another batch'}{note}")
     return found, told
+
+
+def not_todays(project: Project, commit: str) -> list[str]:
+    """Which of code, params and environment differ between a commit and HEAD."""
+    kinds = {
+        "code": ("*.py", "dvc.yaml", ":!rounds"),
+        "params": ("params.yaml",),
+        "environment": ("requirements.lock",),
+    }
+    return [
+        kind
+        for kind, paths in kinds.items()
+        if git(project.root, "diff", "--name-only", "--relative", commit, "HEAD", "--", *paths)
+    ]
 
 
 def run_again(project: Project, commit: str) -> bytes:
@@ -320,10 +356,10 @@ def run_again(project: Project, commit: str) -> bytes:
         try:
             config = f"[cache]\n    dir = {project.root / '.dvc' / 'cache'}\n[core]\n    autostage = false\n"
             write_bytes(root / ".dvc" / "config.local", config.encode())
-            tracked = git(root, "ls-files", "*.dvc").split("\n")
+            tables = git(root, "ls-files", "*.dvc").splitlines()
             with Dvc(root, lambda _: None) as dvc:
-                if any(tracked):
-                    dvc("checkout", *filter(None, tracked))
+                if tables:
+                    dvc("checkout", *tables)
                 dvc("repro", "--force", "--no-run-cache", "export_prodigy")
             return (root / "build" / "export" / "batch.jsonl").read_bytes()
         finally:

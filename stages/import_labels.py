@@ -5,6 +5,8 @@ writes  build/labels: rounds, asked, events and verdicts (columns in stages/_led
 
 Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line; of
 several corrections of an id in one round the last line holds. Corrections take effect with the answers of their round.
+So does an answer that came after its own round was closed: it lies in the round that was open then, with the batch that
+it answers, and moves nothing that was known before.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from stages._canonical import Row, numbered_rows, read_jsonl, write_jsonl
+from stages._canonical import Row, numbered_rows, read_json, read_jsonl, write_jsonl
 from stages._errors import PipelineError
 from stages._ledger import check_label
 from stages._params import Params, load
@@ -35,12 +37,22 @@ class Imported:
     verdicts: list[Row]
 
 
-def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) -> list[tuple[Answer, Line]]:
-    """Every answer ever given in a round, with the id it is about, its file and its line.
+def folder_of(folder: Path, batch: str) -> Path | None:
+    """The earlier round beside a round's folder that asked `batch`."""
+    for one in round_folders(folder.parent):
+        manifest = read_json(one / "manifest.json") if int(one.name) < int(folder.name) else None
+        if isinstance(manifest, dict) and manifest.get("batch_id") == batch:
+            return one
+    return None
 
-    Raises PipelineError at file:line for a malformed row, another batch, an id that was not asked, an unknown label.
+
+def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) -> list[tuple[Answer, Line]]:
+    """Every answer ever given in a round, late ones to earlier batches too, with the id it is about, file and line.
+
+    Raises PipelineError at file:line for a malformed row, a batch that is neither the round's nor an earlier one's, an
+    id that was not asked in it, an unknown label.
     """
-    find = finder(tasks)
+    finders = {batch: finder(tasks)}
     found: list[tuple[Answer, Line]] = []
     for path in sorted((folder / "answers").glob("*.jsonl")):
         for number, row in numbered_rows(path):
@@ -49,10 +61,14 @@ def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) ->
                 answer = read_answer(row, labels)
             except NotAnAnswer as reason:
                 raise PipelineError(where, str(reason), "repair the row at its source and collect again") from reason
-            if answer.batch is not None and answer.batch != batch:
-                what = f"answers batch {answer.batch[:12]}, round {folder.name} asked batch {batch[:12]}"
-                raise PipelineError(where, what, "move the row to the round that asked it")
-            item = find(answer)
+            asked = batch if answer.batch is None else answer.batch
+            if asked not in finders:
+                earlier = folder_of(folder, asked)
+                if earlier is None:
+                    what = f"answers batch {asked[:12]}, round {folder.name} asked batch {batch[:12]}"
+                    raise PipelineError(where, what, "move the row to the round that asked it")
+                finders[asked] = finder(read_jsonl(earlier / "asked.jsonl"))
+            item = finders[asked](answer)
             if item is None:
                 shown = f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
                 raise PipelineError(where, f"{shown} was not asked in round {folder.name}", "remove the row")
@@ -91,14 +107,14 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     manifest, batch, tasks = read_frozen(folder)
     answers = keep_last(answers_of(folder, manifest["batch_id"], tasks, params.labels))
     closed = (folder / "closed.json").is_file()
-    if not answers and not closed:
+    voices: dict[str, set[str]] = {row["id"]: set() for row in batch}
+    for answer, _ in answers:
+        voices.get(str(answer.id), set()).add(answer.annotator)
+    if not any(voices.values()) and not closed:  # late answers alone do not begin a round
         return None
     number = int(folder.name)
-    voices: dict[str, set[str]] = {}
-    for answer, _ in answers:
-        voices.setdefault(str(answer.id), set()).add(answer.annotator)
     wanted = params.surface.annotations_per_item
-    answered = sum(len(voices.get(row["id"], ())) >= wanted for row in batch)
+    answered = sum(len(names) >= wanted for names in voices.values())
     state = "accepted" if answered == len(batch) else "partial" if closed else "open"
     facts = {"round": number, "batch_id": manifest["batch_id"], "asked": len(batch), "answered": answered}
     events = [

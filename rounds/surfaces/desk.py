@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from rounds.lock import turn
 from rounds.project import Project, Round
 from stages import _prodigy
 from stages._canonical import dumps, numbered_rows
@@ -121,13 +122,15 @@ class Journal:
 class Taken:
     """An answer on its way to the disk. `save` may run in a thread of its own."""
 
-    journal: Journal
+    desk: Desk
+    session: Session
     line: str
     said: Said
 
     def save(self) -> None:
-        """Return when the line is on the disk. Raises OSError when the disk refuses it."""
-        self.journal.append(self.line)
+        """Return when the line is on the disk. Raises OSError when the disk fails, Refused when the round is over."""
+        with self.desk.taking():
+            self.desk.journal(self.session).append(self.line)
 
 
 def mend(path: Path) -> int:
@@ -179,7 +182,7 @@ class Desk:
 
     def __init__(self, project: Project, newest: Round, *, idle: float, clock: Callable[[], float]) -> None:
         params = project.params()
-        self.batch = str(newest.manifest()["batch_id"])
+        self.batch = newest.batch_id()
         self.tasks = newest.tasks()
         self.labels = params.labels
         self.overlap = params.surface.annotations_per_item
@@ -287,8 +290,7 @@ class Desk:
         """An answer that may stand: save it, then `settle` it, before the session's next. None: it stands already.
 
         replaces: the key of the answer that the annotator saw standing, "" when there was none. Raises Refused
-        for an accept without a label of the project, for an item that was answered meanwhile (in another tab),
-        and when the round is over.
+        for an accept without a label of the project, and for an item that was answered meanwhile (in another tab).
         """
         session.seen = self._clock()
         standing = session.keys.get(position, "")
@@ -300,8 +302,6 @@ class Desk:
             raise Refused(409, "There is nothing to undo here.")
         if replaces != standing:
             raise Refused(409, "This item was answered meanwhile, perhaps in another tab.")
-        if self._over():
-            raise Refused(410, "This round is over. Ask for the new address of the page.")
         row = _prodigy.answer_row(
             self.tasks[position],
             label=label if verdict == "accept" else None,
@@ -313,7 +313,7 @@ class Desk:
             undone=verdict == "undo",
         )
         row["al_key"] = key
-        return Taken(self._journal(session), dumps(row), Said(position, key, _prodigy.read_answer(row)))
+        return Taken(self, session, dumps(row), Said(position, key, _prodigy.read_answer(row)))
 
     def settle(self, session: Session, taken: Taken) -> None:
         """Let a saved answer stand; an item whose answer was taken back is the session's to answer next."""
@@ -325,14 +325,19 @@ class Desk:
             session.held.append(position)
             self._loans[position].add(session.name)
 
-    def _journal(self, session: Session) -> Journal:
+    def journal(self, session: Session) -> Journal:
+        """The session's file, made with its first answer."""
         if session.name not in self._journals:
             self._journals[session.name] = Journal(self._round.answers / session_file(session.name))
         return self._journals[session.name]
 
-    def _over(self) -> bool:
-        """Whether the round was closed, or a newer one issued, since the desk was set up."""
-        return self._round.closed_early.exists() or self._project.last_round().number != self._round.number
+    @contextlib.contextmanager
+    def taking(self) -> Iterator[None]:
+        """Hold the round open while an answer is saved. Raises Refused when it was closed, or a newer one issued."""
+        with turn(self._round.asked, last=False):
+            if self._round.closed_early.exists() or self._project.last_round().number != self._round.number:
+                raise Refused(410, "This round is over. Ask for the new address of the page.")
+            yield
 
     def history(self, session: Session) -> list[Said]:
         """The session's last answers, newest first."""

@@ -51,7 +51,7 @@ def label_config(labels: Sequence[str], image: bool) -> str:
 
 def title(project: Project, newest: Round) -> str:
     """The name of a round's project there; the same round, the same name."""
-    return f"{project.root.name[:20]} round {newest.number:03d} {str(newest.manifest()['batch_id'])[:8]}"
+    return f"{project.root.name[:20]} round {newest.number:03d} {newest.batch_id()[:8]}"
 
 
 def send(project: Project, url: str, token: str) -> str:
@@ -97,14 +97,20 @@ def _task(row: Row) -> Row:
 
 
 def fetch(project: Project, url: str, token: str) -> list[Item]:
-    """Every answer that the newest round's project holds. Raises PipelineError when there is no such project."""
-    newest = project.last_round()
+    """Every answer that the newest round's project holds, and those of rounds that were closed before all was answered.
+
+    Raises PipelineError when there is no project of the newest round.
+    """
+    *earlier, newest = project.rounds()
+    export: list[Row] = []
     with _server(url, token) as server:
-        known = _find(server, title(project, newest))
-        if known is None:
-            remedy = f"send it: `rounds annotate --with label-studio --url {url} --token-file …`"
-            raise PipelineError(url, f"no project {title(project, newest)!r}", remedy)
-        export = _export(server, known["id"])
+        for one in [newest, *(one for one in earlier if one.closed_early.is_file())]:
+            known = _find(server, title(project, one))
+            if known is not None:
+                export += _export(server, known["id"])
+            elif one is newest:
+                remedy = f"send it: `rounds annotate --with label-studio --url {url} --token-file …`"
+                raise PipelineError(url, f"no project {title(project, newest)!r}", remedy)
     return read(Path("label-studio.json"), dumps(export).encode(), "label-studio")[1]
 
 

@@ -31,7 +31,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rounds.project import Project
+from rounds.project import Project, Round
 from rounds.surfaces.desk import Desk, Refused, Said, Session, Verdict, session_name, sole_writer
 from stages._canonical import Row
 from stages._errors import PipelineError
@@ -315,16 +315,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(project: Project, *, host: str, port: int, idle: float, open_browser: bool) -> str:
-    """Serve the newest batch until Ctrl-C. The sentence that says how much is left."""
-    newest, params = project.last_round(), project.params()
+def serve(project: Project, newest: Round, *, host: str, port: int, idle: float, open_browser: bool) -> str:
+    """Serve the open round's batch until Ctrl-C. The sentence that says how much is left."""
+    params = project.params()
     guide = project.root / params.surface.instructions if params.surface.instructions else None
     if guide and not guide.is_file():
         raise PipelineError(
             "params.yaml surface.instructions", f"no file {guide}", "correct the path, or leave it empty"
         )
-    if newest.closed_early.exists():
-        raise PipelineError(newest.folder, "this round is closed", "`rounds close` issues the next")
     loopback = host in LOOPBACK
     token = "" if loopback else secrets.token_urlsafe(24)
     with sole_writer(newest), listen(host, port) as listener:

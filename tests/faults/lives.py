@@ -1,4 +1,4 @@
-"""Faults on purpose: a small project lives through a few rounds while its commands are killed at random moments.
+"""Faults on purpose: a small project lives through a few rounds while its commands are disturbed at random moments.
 
 After every fault the same command is run again, and must simply work. In the end the answers, the labels and the
 trees of all commits must be those of a life that nobody disturbed. Used by the tests here and by benchmarks/faults.py.
@@ -6,6 +6,7 @@ trees of all commits must be those of a life that nobody disturbed. Used by the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -27,7 +28,9 @@ ENVIRONMENT = {
     "GIT_COMMITTER_NAME": "Ann", "GIT_COMMITTER_EMAIL": "ann@example.org", "GIT_AUTHOR_DATE": "2024-01-01T00:00:00Z",
     "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z",
 }  # fmt: skip
-FAULTS = ("kill -9 everything", "kill -9 the command", "kill -9 a child", "SIGINT", "SIGTERM")
+FAULTS = (
+    "kill -9 everything", "kill -9 the command", "kill -9 a child", "SIGINT", "SIGTERM", "the clock goes back a day",
+)  # fmt: skip
 OVER = ("rows are answered", "asks this batch already", "all is well")  # what is said when the first had finished
 Words = tuple[str, ...]
 
@@ -39,6 +42,7 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     commands: Counter[str] = field(default_factory=Counter)
     needed_a_person: list[str] = field(default_factory=list)
+    dvc_repaired: int = 0  # times that DVC could not read its own files after a kill, and `rounds` put them right
     answers_lost: int = 0
     differences: list[str] = field(default_factory=list)
 
@@ -117,6 +121,10 @@ def disturb(project: Path, words: Words, fault: str, after: float, rng: random.R
         pass
     else:
         return False
+    if fault == "the clock goes back a day":
+        from_tomorrow(project)
+        process.wait(900)
+        return True
     top = psutil.Process(process.pid)
     children = top.children(recursive=True)
     number = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}.get(fault, signal.SIGKILL)
@@ -134,6 +142,14 @@ def disturb(project: Path, words: Words, fault: str, after: float, rng: random.R
     return True
 
 
+def from_tomorrow(project: Path) -> None:
+    """Date every file a day later: what a project looks like to a clock that was set back."""
+    for path in project.rglob("*"):
+        with contextlib.suppress(OSError):
+            at = path.lstat().st_mtime + 86_400
+            os.utime(path, (at, at), follow_symlinks=False)
+
+
 def live(
     project: Path, rounds: int, report: Report, kills: Callable[[], int], rng: random.Random, pace: dict[str, float]
 ) -> None:
@@ -142,7 +158,7 @@ def live(
         if words[0] == "collect":
             second_annotator(project)
         commits = heads(project)
-        for _ in range(kills() if words[0] != "dvc" else 0):
+        for _ in range(kills()):
             fault = rng.choice(FAULTS)
             after = rng.triangular(0.05, pace.get(words[0], 2.0), 0.05)
             if not disturb(project, words, fault, after, rng):
@@ -153,6 +169,10 @@ def live(
             report.commands[words[0]] += 1
         started = time.monotonic()
         done = run(project, command(words))
+        if done.returncode and words[0] == "dvc":
+            run(project, command(("close", "--dry-run")))
+            report.dvc_repaired += 1
+            done = run(project, command(words))
         pace[words[0]] = max(time.monotonic() - started, pace.get(words[0], 0) * 0.7)
         finished_before = any(said in done.stderr for said in OVER)
         if words[0] == "close":

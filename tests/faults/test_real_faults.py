@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
-from tests.faults.lives import ENVIRONMENT, Report, command, compare, live, make_project, outcome, run
+from tests.conftest import ORDER
+from tests.faults.lives import (
+    ENVIRONMENT,
+    Report,
+    answers,
+    command,
+    compare,
+    from_tomorrow,
+    life,
+    live,
+    make_project,
+    outcome,
+    run,
+)
 
+RETRACT = ("retract", "row-0101", "--why", "two things in one")
 pytestmark = pytest.mark.xdist_group("faults")  # one worker makes the calm life for all
 
 
@@ -47,10 +67,28 @@ def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Pat
         run(project, (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)).returncode
         == 0
     )
+    assert known_at(project, "HEAD~1") == known_at(calm, "HEAD~1")  # from the remote, for want of a cache
     assert run(project, (sys.executable, "-m", "dvc", "pull")).returncode == 0
     assert run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip() == "Data and pipelines are up to date."
     assert run(project, command(("verify",))).returncode == 0
     assert run(project, ("git", "status", "--porcelain")).stdout == ""
+
+
+def known_at(project: Path, commit: str) -> list[str]:
+    """What `rounds labels` prints as known at a commit, checked against what that commit says of itself."""
+    told = run(project, command(("labels", "--as-of", commit, "--format", "jsonl"))).stdout.splitlines()
+    said = json.loads(run(project, ("git", "show", f"{commit}:metrics/gate.json")).stdout)
+    assert len(told) == said["accepted"]
+    return told
+
+
+def test_labels_are_told_as_they_were_known_at_any_commit(calm: Path) -> None:
+    then, now = known_at(calm, "HEAD~1"), known_at(calm, "HEAD")
+    accepted = (calm / "build" / "gate" / "accepted.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in now] == [json.loads(line)["id"] for line in accepted]
+    assert {json.loads(line)["round"] for line in then} == {0}
+    assert {json.loads(line)["round"] for line in now} == {0, 1}
+    assert "'nonsense' is no commit" in run(calm, command(("labels", "--as-of", "nonsense"))).stderr
 
 
 @pytest.fixture
@@ -112,6 +150,81 @@ def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(calm: Path
 
 
 @pytest.mark.slow
+def test_a_full_disk_refuses_answers_and_corrections_in_one_line_and_takes_them_when_there_is_room(
+    calm: Path, small_disk: Path
+) -> None:
+    project = answered(calm, small_disk)
+    said = next((project / "data/rounds/002/answers").iterdir()).read_text()
+    (small_disk / "late.jsonl").write_text(said.replace("oracle-oracle", "oracle-bo"))
+    before = answers(project)
+    commands = (("annotate", "--oracle", "../oracle.csv"), ("collect", "../late.jsonl"), RETRACT)
+    (small_disk / "filler").write_bytes(b"\0" * shutil.disk_usage(small_disk).free)
+    for words in commands:
+        done = run(project, command(words))
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
+    assert answers(project) == before
+    (small_disk / "filler").unlink()
+    for words in commands:
+        assert run(project, command(words)).returncode == 0
+    assert len(answers(project)) == 2 * len(before) - len(answers(calm))
+    assert run(project, command(("close",))).returncode == 0
+    assert outcome(project)["verify"] == 0
+
+
+@pytest.mark.slow
+def test_when_the_clock_goes_back_a_day_before_every_command_the_commits_are_the_same(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "yesterday") / "project"
+    for day, words in enumerate(life(1)):
+        from_tomorrow(project)
+        date = f"2024-01-{20 - day}T00:00:00Z"
+        dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        done = subprocess.run(command(words), cwd=project, env={**ENVIRONMENT, **dates}, check=False)
+        assert done.returncode == 0
+    assert outcome(project) == outcome(calm)
+    log, calm_log = (run(one, command(("log", "--json"))).stdout.splitlines() for one in (project, calm))
+    assert [line.partition('"decision"')[2] for line in log] == [line.partition('"decision"')[2] for line in calm_log]
+
+
+@pytest.mark.slow
+def test_every_stage_of_a_plain_repro_that_is_killed_on_its_own_runs_again(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "killed") / "project"
+    rng, killed = random.Random(0), []
+    for stage in ORDER:
+        process = subprocess.Popen(
+            command(("dvc", "repro")), cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert process.stdout is not None
+        begun = (line for line in process.stdout if line.startswith(f"Running stage '{stage}'".encode()))
+        killed.append(any(kill_stage(process.pid, stage, rng.uniform(0, 0.5)) for _ in begun))
+        process.communicate()
+    assert sum(killed) >= len(ORDER) - 2  # one that was quicker than its murderer is no failure
+    assert run(project, command(("dvc", "repro"))).returncode == 0
+    assert run(project, command(("close",))).returncode == 0
+    ours = run(project, ("git", "log", "--format=%T %s %b")).stdout
+    assert ours == run(calm, ("git", "log", "--format=%T %s %b", "HEAD~1")).stdout
+
+
+def kill_stage(dvc: int, stage: str, after: float) -> bool:
+    """Kill a stage's process some seconds after it began; False when it had ended by then."""
+    while not (found := [child for child in psutil.Process(dvc).children(recursive=True) if runs(child, stage)]):
+        if psutil.Process(dvc).status() == psutil.STATUS_ZOMBIE:
+            return False
+    psutil.wait_procs(found, timeout=after)
+    alive = [child for child in found if child.is_running()]
+    for child in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    return bool(alive)
+
+
+def runs(process: psutil.Process, stage: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return f"stages.{stage}" in process.cmdline()
+    return False
+
+
+@pytest.mark.slow
 def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: Path, tmp_path: Path) -> None:
     project = answered(calm, tmp_path)
     (tmp_path / "late.jsonl").write_text(
@@ -131,8 +244,91 @@ def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: P
 
 
 @pytest.mark.slow
-def test_replay_gives_every_batch_again(calm: Path) -> None:
-    done = run(calm, command(("verify", "--replay")))
+def test_answers_changed_on_the_page_during_a_close_are_in_its_commit_and_later_ones_are_refused(
+    calm: Path, tmp_path: Path
+) -> None:
+    project = answered(calm, tmp_path)
+    page, closing = (
+        subprocess.Popen(command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        for words in (("annotate", "--port", "0"), ("close",))
+    )
+    assert page.stderr is not None
+    assert closing.stderr is not None
+    url = re.search(r"http://127\.0\.0\.1:\d+/", page.stderr.readline())[0]  # type: ignore[index]
+    state = httpx.get(f"{url}api/state?session=oracle").json()
+    saved: list[str] = []
+
+    def change(label: str) -> int:
+        item = httpx.get(f"{url}api/item", params={"session": "oracle", "batch": state["batch"], "position": 0}).json()
+        key = f"change-{len(saved)}"
+        sent = {"session": "oracle", "batch": state["batch"], "position": 0, "answer": "accept", "label": label}
+        done = httpx.post(f"{url}api/answer", json={**sent, "flagged": False, "key": key, "replaces": item["key"]})
+        saved.extend([key] if done.status_code == 200 else [])
+        return done.status_code
+
+    for number, line in enumerate(closing.stderr):
+        assert line.startswith("  ") or "Round 2" in line or "next: " in line
+        if number < 4:
+            assert change("ab"[number % 2]) == 200
+    closing.communicate()
+    assert closing.returncode == 0
+    assert change("a") == 410
+    page.send_signal(signal.SIGINT)
+    page.communicate()
+    held = run(project, ("git", "show", "HEAD:data/rounds/002/answers/session-oracle.jsonl")).stdout.splitlines()
+    assert [json.loads(line)["al_key"] for line in held] == saved
+    found = outcome(project)
+    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+
+
+@pytest.mark.slow
+def test_a_close_works_in_a_linked_worktree_detached_signed_with_a_hook_and_without_autostage(
+    calm: Path, tmp_path: Path
+) -> None:
+    project, linked = shutil.copytree(calm, tmp_path / "project", symlinks=True), tmp_path / "linked"
+    shutil.copyfile(calm.parent / "oracle.csv", tmp_path / "oracle.csv")
+    run(project, ("git", "worktree", "add", "--quiet", "--detach", str(linked)))
+    config, hook = linked / ".dvc" / "config", project / ".git" / "hooks" / "pre-commit"
+    config.write_text(config.read_text().replace("autostage = true", "autostage = false"))
+    run(linked, ("git", "commit", "--quiet", "--all", "-m", "By hand"))
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hooked\n")
+    hook.chmod(0o755)
+    run(linked, ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")))
+    for key, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "key")), ("commit.gpgsign", "true")):
+        run(linked, ("git", "config", key, value))
+    assert run(linked, command(("annotate", "--oracle", "../oracle.csv"))).returncode == 0
+    done = run(linked, command(("close",)))
+    assert done.returncode == 0, done.stderr
+    assert "BEGIN SSH SIGNATURE" in run(linked, ("git", "cat-file", "commit", "HEAD")).stdout
+    assert (tmp_path / "hooked").exists()
+    found = outcome(linked)
+    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+    assert outcome(project)["commits"] == outcome(calm)["commits"]
+
+
+@pytest.mark.slow
+def test_replay_gives_every_batch_again_with_the_params_of_then(calm: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(calm, tmp_path / "project", symlinks=True)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("batch_size: 8", "batch_size: 6"))
+    run(project, ("git", "commit", "-qam", "Smaller batches"))
+    done = run(project, command(("verify", "--replay")))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count("the same batch") == 2
-    assert run(calm, ("git", "worktree", "list")).stdout.count("\n") == 1
+    assert done.stderr.count("the same batch (its own params, not today's)") == 2
+    assert run(project, ("git", "worktree", "list")).stdout.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_replay_takes_tables_that_dvc_keeps_from_its_cache(calm: Path) -> None:
+    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "large") / "project"
+    for words in (
+        ("git", "rm", "--quiet", "--cached", "data/pool.csv"),
+        (sys.executable, "-m", "dvc", "add", "data/pool.csv"),
+        ("git", "add", "--all"),
+        ("git", "commit", "--quiet", "-m", "A large pool"),
+        command(("close",)),
+    ):
+        assert run(project, words).returncode == 0
+    (project / "data" / "pool.csv").unlink()
+    done = run(project, command(("verify", "--replay")))
+    assert (done.returncode, "replay: round 1: the same batch\n" in done.stderr) == (0, True), done.stderr

@@ -101,18 +101,24 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
     return {**entry, "outs": [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]}
 
 
+def said_by(who: str, task: Row, label: str | None = "") -> Row:
+    """One answer; without a label the true one, the parity of the id's number; None: a skip."""
+    item = task["al_id"]
+    said = "ab"[int(item[-4:]) % 2] if label == "" else label
+    kind = {"answer": "ignore", "accept": []} if said is None else {"answer": "accept", "accept": [said]}
+    facts = {"al_id": item, "al_batch": task["al_batch"], "options": [], "_annotator_id": f"t-{who}", **kind}
+    return {**facts, "al_dataset": "t"}
+
+
 def answer(
     project: Project, who: str = "ann", label: Callable[[str], str | None] | None = None, only: int | None = None
 ) -> Path:
-    """Answer the newest batch, appending to one file per person; the true label is the parity of the id's number."""
+    """Answer the newest batch, appending to one file per person; by default with the true labels."""
     newest = project.last_round()
     rows = []
     for task in newest.tasks()[:only]:
-        item = task["al_id"]
-        said = label(item) if label else "ab"[int(item[-4:]) % 2]
-        kind = {"answer": "ignore", "accept": []} if said is None else {"answer": "accept", "accept": [said]}
-        facts = {"al_id": item, "al_batch": task["al_batch"], "options": [], "_annotator_id": f"t-{who}", **kind}
-        rows.append({**facts, "al_dataset": "t", "_timestamp": newest.number * 1000 + task["rank"]})
+        row = said_by(who, task, label(task["al_id"])) if label else said_by(who, task)
+        rows.append({**row, "_timestamp": newest.number * 1000 + task["rank"]})
     path = newest.answers / f"{who}.jsonl"
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,13 +13,17 @@ import pytest
 
 import rounds.close
 from rounds.close import Decision
+from rounds.collect import collect
 from rounds.commands import changed_paths, git
-from rounds.lock import exclusive
+from rounds.history import life
+from rounds.lock import exclusive, turn
 from rounds.project import Project
+from rounds.surfaces.desk import Desk, Journal, Refused
 from rounds.verify import verify
-from stages._canonical import read_json, read_jsonl
+from stages._canonical import jsonl, read_json, read_jsonl
 from stages._errors import PipelineError
-from tests.history.inprocess import Stages, answer, closed, committed, log
+from stages.import_labels import import_round
+from tests.history.inprocess import Stages, answer, closed, committed, log, said_by
 
 Fresh = Callable[..., Project]
 
@@ -145,6 +151,82 @@ def test_answers_that_come_in_during_a_close_are_all_in_it_or_all_after_it(proje
     assert changed_paths(one.root) == []
     voices = [row["annotators"] for row in read_jsonl(one.root / "build" / "gate" / "accepted.jsonl")]
     assert voices.count(["ann", "bo"]) == 2
+
+
+def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    desk = Desk(one, one.last_round(), idle=600, clock=lambda: 1e9)
+    session, fates = desk.session("ann"), []
+
+    def changes_an_answer(name: str) -> None:
+        key = f"key-{len(fates)}-{name}"
+        taken = desk.take(session, 0, "accept", "ab"[len(fates) % 2], key=key, replaces=session.keys[0])
+        assert taken is not None
+        try:
+            taken.save()
+        except Refused as refused:
+            fates.append((name, refused.code, key))
+        else:
+            desk.settle(session, taken)
+            fates.append((name, 200, key))
+
+    Stages.hooks = [lambda name: changes_an_answer(name) if len(fates) < 12 else None]
+    closed(one)
+    saved = {key for _, code, key in fates if code == 200}
+    assert ("import_labels", 410) in {(name, code) for name, code, _ in fates}  # it runs again when the batch is issued
+    assert len(saved) > 5
+    held = git(one.root, "show", "HEAD:./data/rounds/002/answers/session-ann.jsonl")
+    assert {json.loads(line)["al_key"] for line in held.splitlines()} == saved
+    assert changed_paths(one.root) == []
+    assert verify(one) == ([], [])
+    desk.close()
+
+
+def test_a_round_does_not_end_while_the_page_is_saving_an_answer(
+    project: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = project(1)
+    newest = one.last_round()
+    desk = Desk(one, newest, idle=600, clock=lambda: 1e9)
+    taken = desk.take(desk.session("ann"), 0, "accept", "a", key="12345678", replaces="")
+    assert taken is not None
+
+    def append(_journal: Journal, _line: str) -> None:
+        with newest.asked.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what `turn(last=True)` waits for
+
+    monkeypatch.setattr(Journal, "append", append)
+    taken.save()
+    with turn(newest.asked, last=True):
+        pass
+    desk.close()
+
+
+def test_an_answer_that_came_after_a_partial_close_counts_from_the_open_round_on(project: Fresh) -> None:
+    one = project(1)
+    tasks = one.last_round().tasks()
+    answer(one, only=3)
+    closed(one, partial=True)
+    curve = read_json(one.root / "plots" / "learning_curve.json")
+    late = one.root.parent / "late.jsonl"
+    late.write_bytes(jsonl(said_by("bo", task) for task in tasks[2:6]))
+    collect(one, [late])
+    asked_again = {task["al_id"] for task in tasks[2:6]} & {task["al_id"] for task in one.last_round().tasks()}
+    found = import_round(one.last_round().folder, one.params())
+    assert (found.rounds[0]["answered"] if found else 0) == len(asked_again)  # and the others begin no round
+    assert changed_paths(one.root) == ["data/rounds/003/answers/late.jsonl"]
+    answer(one)
+    closed(one)
+    assert verify(one) == ([], [])
+    assert [point for point in read_json(one.root / "plots" / "learning_curve.json") if point["round"] < 3] == curve
+    votes = read_jsonl(one.root / "build" / "gate" / "votes.jsonl")
+    assert {row["id"] for row in votes if row["annotator"] == "bo"} == {task["al_id"] for task in tasks[2:6]}
+    assert {row["round"] for row in votes if row["annotator"] == "bo"} == {3}
+    told = life(one, tasks[5]["al_id"])["answers"][-1]
+    assert (told["round"], told["file"], told["line"]) == (3, "data/rounds/003/answers/late.jsonl", 4)
+    before = (one.rounds_folder / "002").rglob("*")
+    assert not [path for path in before if path.name == "late.jsonl"]
 
 
 def test_a_close_works_on_a_detached_head_and_in_a_linked_worktree(project: Fresh, tmp_path: Path) -> None:

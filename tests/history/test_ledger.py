@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rounds.commands import git
 from rounds.past import Fault, faults, lost
 from rounds.project import Project
-from rounds.verify import folder_md5, md5, verify
+from rounds.verify import folder_md5, md5, not_todays, verify
 from stages._canonical import dumps, jsonl, read_jsonl, sha256
 from stages._rounds import batch_id
 from tests.history.inprocess import answer, closed, committed, new_project, rounds_command
@@ -50,19 +50,22 @@ def test_the_first_line_that_is_missing_or_out_of_order_is_named() -> None:
 
 
 def test_an_answer_file_may_grow_and_be_renamed_but_not_change_vanish_or_swap() -> None:
-    assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always) == []
-    assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always) == []
-    assert faults({ANN: b"1\n"}, {ANN: b"3\n"}, always) == [Fault(ANN, 1, "the row that stood here was changed")]
-    assert faults({ANN: b"1\n"}, {ANN: None}, always) == [Fault(ANN, 1, "the row that stood here was removed")]
-    swapped = faults({ANN: b"1\n", BO: b"2\n"}, {ANN: b"2\n", BO: b"1\n"}, always)
+    assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always, never) == []
+    assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always, never) == []
+    assert faults({ANN: b"1\n"}, {ANN: b"3\n"}, always, never) == [Fault(ANN, 1, "the row that stood here was changed")]
+    assert faults({ANN: b"1\n"}, {ANN: None}, always, never) == [Fault(ANN, 1, "the row that stood here was removed")]
+    grown = Fault(ANN, 2, "the row was added after round 1 was over")
+    assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always, always) == [grown]
+    assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always, always) == []
+    swapped = faults({ANN: b"1\n", BO: b"2\n"}, {ANN: b"2\n", BO: b"1\n"}, always, never)
     assert [fault.path for fault in swapped] == [ANN, BO]
 
 
 def test_a_frozen_file_may_change_only_while_nobody_answered() -> None:
     path = "data/rounds/001/asked.jsonl"
-    assert faults({path: b"1"}, {path: b"2"}, never) == []
-    assert faults({path: b"1"}, {path: None}, always) == [Fault(path, 0, "removed after round 1 was answered")]
-    assert faults({path: None}, {path: b"2"}, always) == []
+    assert faults({path: b"1"}, {path: b"2"}, never, never) == []
+    assert faults({path: b"1"}, {path: None}, always, never) == [Fault(path, 0, "removed after round 1 was answered")]
+    assert faults({path: None}, {path: b"2"}, always, never) == []
 
 
 def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -75,8 +78,8 @@ def relabel(line: str) -> str:
     return dumps(row) + "\n"
 
 
-def redate(line: str) -> str:
-    return dumps({**json.loads(line), "_timestamp": 5}) + "\n"
+def redate(line: str, at: float = 5) -> str:
+    return dumps({**json.loads(line), "_timestamp": at}) + "\n"
 
 
 def rewritten(folder: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> None:
@@ -114,6 +117,8 @@ def tamper(project: Project, kind: str, rng: random.Random) -> None:
         "re-date": lambda: edit(path, lambda lines: [*lines[:at], redate(lines[at]), *lines[at + 1 :]]),
         "delete a row": lambda: edit(path, lambda lines: lines[:at] + lines[at + 1 :]),
         "delete a file": path.unlink,
+        "add a row": lambda: edit(path, lambda lines: [*lines, relabel(redate(lines[at], 9e9))]),
+        "add a file": lambda: path.with_name("cy.jsonl").write_text(path.read_text().replace("t-", "t-other-")),
         "reorder": lambda: edit(path, lambda lines: [*lines[1:], lines[0]]),
         "swap two files": lambda: swap(path, other),
         "swap two rounds' files": lambda: swap(path, next_round),
@@ -125,7 +130,8 @@ def tamper(project: Project, kind: str, rng: random.Random) -> None:
 
 
 KINDS = (
-    "edit", "re-date", "delete a row", "delete a file", "reorder", "swap two files", "swap two rounds' files",
+    "edit", "re-date", "delete a row", "delete a file", "add a row", "add a file", "reorder",
+    "swap two files", "swap two rounds' files",
     "rewrite a batch", "ask a test row", "remove a manifest", "delete a round",
 )  # fmt: skip
 
@@ -187,6 +193,19 @@ def test_an_honest_history_of_renames_late_rows_corrections_and_notes_is_accepte
     answer(one)
     closed(one)
     assert verify(one) == ([], [])
+
+
+def test_replay_names_what_is_not_as_it_was_when_a_round_was_made(project: Fresh) -> None:
+    one = project(0)
+    then = git(one.root, "rev-parse", "HEAD").strip()
+    seen = [not_todays(one, then)]
+    for name in ("rounds/close.py", "stages/strategies/margin.py", "params.yaml", "requirements.lock"):
+        (one.root / name).parent.mkdir(exist_ok=True)
+        with (one.root / name).open("a") as file:
+            file.write("\n")
+        committed(one, name)
+        seen.append(not_todays(one, then))
+    assert seen == [[], [], ["code"], ["code", "params"], ["code", "params", "environment"]]
 
 
 def test_folders_are_hashed_as_dvc_hashes_them() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skops.io
+from ruamel.yaml import YAML
 from sklearn.linear_model import LogisticRegression
 
+from rounds.init import CARRIED
 from stages._errors import PipelineError
 from stages._skops import read_model, write_model
 
@@ -37,3 +39,12 @@ def test_a_model_is_loaded_only_if_all_its_types_were_reviewed(tmp_path: Path) -
     (tmp_path / "bad.skops").write_bytes(skops.io.dumps(Unknown()))
     with pytest.raises(PipelineError, match=r"holds types that were not reviewed: .*Unknown; review them"):
         read_model(tmp_path / "bad.skops")
+
+
+def test_every_project_verifies_its_history_in_ci() -> None:
+    assert ".github/workflows/labels.yml" in CARRIED
+    workflow = YAML(typ="safe", pure=True).load(ROOT / ".github" / "workflows" / "labels.yml")
+    assert "data/rounds/**" in workflow["on"]["pull_request"]["paths"]
+    checkout, *_ = steps = workflow["jobs"]["round"]["steps"]
+    assert checkout["with"] == {"fetch-depth": 0}  # the whole history
+    assert [step for step in steps if step.get("run") == "python -m rounds verify" and "continue-on-error" not in step]

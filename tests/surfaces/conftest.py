@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def write_round(root: Path, number: int, tasks: Sequence[Row], batch: str) -> No
     (folder / "answers").mkdir()
 
 
+def committed(root: Path) -> None:
+    """Commit all that is there."""
+    who = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    for words in (["init", "-q"], ["add", "--all"], [*who, "commit", "-qm", "A round"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+
+
 MakeProject = Callable[..., Project]
 
 
@@ -63,6 +71,7 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject
         (root / "dvc.yaml").touch()
         (root / "params.yaml").write_text(params_text(labels, data_id) + surface, encoding="utf-8")
         write_round(root, 1, text_tasks(texts, labels) if tasks is None else tasks, "b1")
+        committed(root)
         monkeypatch.chdir(root)
         return Project(root)
 

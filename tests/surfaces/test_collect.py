@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from click import Command
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rounds import collect
+from rounds import annotate, collect
 from rounds.project import Project
 from rounds.surfaces.desk import Desk
 from stages import _prodigy, import_labels
 from stages._canonical import Row, jsonl, read_jsonl, write_jsonl
-from stages._errors import PipelineError
-from tests.surfaces.conftest import LABELS, MakeProject, params_text, text_tasks, write_round
+from tests.surfaces.conftest import LABELS, MakeProject, committed, params_text, text_tasks, write_round
 
 State = list[tuple[str | None, str, str, str | None]]
 
@@ -35,8 +35,8 @@ def row(n: int, label: str | None = "positive", *, who: str = "alex", at: float 
 
 
 def state(project: Project) -> State:
-    answers = collect.standing(project.last_round(), LABELS)
-    return [(answer.id, answer.annotator, answer.kind, answer.label) for answer in answers]
+    answers = _prodigy.keep_last(collect.answers_in(project.last_round(), LABELS))
+    return [(answer.id, answer.annotator, answer.kind, answer.label) for answer, _ in answers]
 
 
 def write(name: str, rows: Sequence[Row]) -> Path:
@@ -135,11 +135,32 @@ def test_differing_annotators_and_one_person_under_two_names_are_told(make_proje
 
 def test_rows_of_earlier_rounds_come_along_and_are_passed_over(make_project: MakeProject) -> None:
     project = make_project()
+    write("dataset.jsonl", [row(0)])
+    run("dataset.jsonl")
+    before = project.last_round().answer_files()[0].read_bytes()
     write_round(project.root, 2, text_tasks(["good", "bad", "so so"], batch="b2"), "b2")
-    write("answers.jsonl", [row(0), row(0, al_batch="b2")])
-    _, told = run("answers.jsonl")
+    committed(project.root)
+    write("dataset.jsonl", [row(0), row(0, al_batch="b2")])
+    _, told = run("dataset.jsonl")
     assert "2 rows: 1 answered, 1 of earlier rounds; 1 new" in told
-    assert [path.parent.parent.name for path in project.rounds_folder.glob("*/answers/*.jsonl")] == ["002"]
+    assert project.rounds()[0].answer_files()[0].read_bytes() == before
+
+
+def test_rows_that_come_after_their_round_was_closed_go_into_the_open_round(make_project: MakeProject) -> None:
+    project = make_project()
+    project.last_round().closed_early.write_text("{}")
+    write_round(project.root, 2, text_tasks(["new"], batch="b2"), "b2")
+    committed(project.root)
+    write("answers.jsonl", [row(0), row(1, "negative"), row(1, al_id="p-9")])
+    code, told = run("answers.jsonl")
+    assert code == 0
+    assert "answers (prodigy): 3 rows: 2 answered, 1 unknown ids, 2 late; 2 new" in told
+    assert "  2 came after their round was closed: they count from round 2 on" in told
+    assert state(project) == [("p-0", "alex", "label", "positive"), ("p-1", "alex", "label", "negative")]
+    assert list(project.rounds()[0].answers.iterdir()) == []
+    _, told = run("answers.jsonl")
+    assert "3 rows: 1 unknown ids, 2 of earlier rounds; 0 new" in told
+    assert len(state(project)) == 2
 
 
 def test_answers_that_lost_their_id_are_found_by_their_content(make_project: MakeProject) -> None:
@@ -193,11 +214,19 @@ def test_what_cannot_be_collected_is_refused_in_one_line(make_project: MakeProje
     assert run()[0] == 2
 
 
-def test_a_closed_round_takes_nothing_more(make_project: MakeProject) -> None:
+@pytest.mark.parametrize("shell", [collect.command, annotate.command])
+def test_a_round_that_is_closed_or_not_committed_takes_no_answers(make_project: MakeProject, shell: Command) -> None:
     project = make_project()
+    write("answers.jsonl", [row(0)])
+    words = ["answers.jsonl"] if shell is collect.command else []
+    write_round(project.root, 2, text_tasks(["new"], batch="b2"), "b2")
+    told = CliRunner().invoke(shell, words).output
+    assert "002: the question of round 2 is not committed yet, so nobody may answer it; run `rounds close`" in told
+    committed(project.root)
     project.last_round().closed_early.write_text("{}")
-    with pytest.raises(PipelineError, match="this round is closed"):
-        collect.collect(project, [write("answers.jsonl", [row(0)])])
+    told = CliRunner().invoke(shell, words).output
+    assert "002: round 2 is closed, and no other is open; run `rounds close`, which issues the next" in told
+    assert not list(project.rounds_folder.glob("*/answers/*"))
 
 
 ANSWERS = st.lists(
@@ -283,7 +312,7 @@ def test_any_text_comes_home_from_export_answer_and_collect_with_its_id_and_labe
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(["good", "label", "id", "batch", "json", "list"]), max_size=12))
+@given(st.lists(st.sampled_from(["good", "label", "id", "batch", "late", "json", "list"]), max_size=12))
 def test_as_many_rows_are_accounted_for_as_were_in_the_file(kinds: list[str]) -> None:
     from rounds.surfaces import formats
 
@@ -292,10 +321,14 @@ def test_as_many_rows_are_accounted_for_as_were_in_the_file(kinds: list[str]) ->
         "label": json.dumps(row(0, "nope")),
         "id": json.dumps(row(0, al_id="q")),
         "batch": json.dumps(row(0, al_batch="old")),
+        "late": json.dumps(row(0, "negative", al_batch="old")),
         "json": "{",
         "list": "[1]",
     }
     data = "\n\n".join(["", *(made[kind] for kind in kinds)]).encode()
     _, items = formats.read(Path("x"), data, "prodigy")
-    found = collect.sort_out(items, text_tasks(["good"]), LABELS, "b1", frozenset({"old"}))
+    tasks = {"b1": text_tasks(["good"]), "old": text_tasks(["good"], batch="old")}
+    held = {("old", "p-0", "alex", "label", "positive", 1.0)}
+    found = collect.sort_out(items, tasks, LABELS, "b1", held)
     assert len(found.good) + len(found.bad) + found.earlier + found.unanswered == len(kinds)
+    assert (found.earlier, found.late) == (kinds.count("batch"), kinds.count("late"))
