@@ -176,7 +176,7 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     rows, committee = labelled.probabilities, labelled.committee
     return replace(
         labelled,
-        ids=[labelled.ids[row] for row in order],
+        ids=[labelled.ids[row] for row in order.tolist()],
         keys=labelled.keys[order],
         geometry=labelled.geometry[order],
         probabilities=None if rows is None else rows[order],
