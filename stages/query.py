@@ -168,7 +168,7 @@ def pick(candidates: Candidates, count: int, params: Params) -> tuple[Ranking, l
     Random sampling is left as it is: it is the baseline.
     """
     options = params.query
-    rank = resolve(options.strategy, options.engine)
+    rank = resolve(options.strategy, options.engine, weighted=bool(options.class_weights))
     if options.class_weights == "auto":
         weights = floor_weights(candidates, options.recall_floor)
         candidates = replace(candidates, class_weights=weights / weights.mean())

@@ -36,6 +36,11 @@ class Strategy:
     source: str
 
     @property
+    def weighs(self) -> bool:
+        """Whether it honours class weights; a user's own function may."""
+        return self.name not in UNWEIGHED
+
+    @property
     def path(self) -> str:
         """The import path of the function: ours are called as the strategy is, under stages.strategies."""
         return f"stages.strategies.{self.module}.{self.name}" if self.module else self.name
@@ -97,6 +102,10 @@ TABLE = tuple(
         ("probabilistic", "skactiveml", SK, (G, L), "s (m + s) d", "few labels", "Kottke et al. 2016"),
     )
 )
+UNWEIGHED = frozenset(
+    {"random", "batch_bald", "drop_query", "core_set", "typiclust", "prob_cover", "max_herding", "falcun", "clue"}
+    | {"epistemic", "probabilistic"}
+)
 ALIASES = {"uncertainty": "least_confidence", "query_by_committee": "kl_divergence"}
 
 
@@ -117,16 +126,20 @@ def find(strategy: str, engine: str) -> Strategy:
     raise PipelineError(PARAM, what, f"use one of {', '.join(names)}, or the import path of your own function")
 
 
-def resolve(strategy: str, engine: str = "modal") -> Rank:
-    """The function of a strategy, behind the laws that hold for all of them.
+def resolve(strategy: str, engine: str = "modal", *, weighted: bool = False) -> Rank:
+    """The function of a strategy, behind the laws that hold for all of them. weighted: class weights are asked for.
 
     What is returned checks its input, gives the strategy the candidates in the order of their keys and one
     thread for linear algebra, and checks what comes back: positions without repeats, as many as were asked
     for or as there are, finite scores. A strategy on probabilities without a usable model (none yet, one class
     seen, confidence that calibrate does not trust) gives way to `auto`, which then asks for typical and diverse
-    rows and says why. Raises PipelineError where the strategy or its input is at fault.
+    rows and says why. Raises PipelineError where the strategy or its input is at fault, and where class weights are
+    asked for that it does not know; random sampling, the baseline, is spared.
     """
     row = find(strategy, engine)
+    if weighted and not row.weighs and row.name != "random":
+        what = f"strategy {strategy!r} does not know class weights"
+        raise PipelineError("params.yaml query.class_weights", what, "remove them, or use `auto` or another that does")
     module, _, function = row.path.rpartition(".")
     try:
         rank: Rank = getattr(import_module(module), function)
@@ -219,10 +232,18 @@ def _check_ranking(ranking: Ranking, wanted: int, n: int, name: str) -> None:
 
 def markdown() -> str:
     """The table of strategies, one row per name and engine, as Markdown."""
-    head = ("strategy", "engine", "needs", "cost", "when", "source")
+    head = ("strategy", "engine", "needs", "cost", "class weights", "when", "source")
     rows = [head, ("---",) * len(head)]
     rows += [
-        (f"`{row.name}`", row.engine, ", ".join(row.needs) or "nothing", f"`{row.cost}`", row.when, row.source)
+        (
+            f"`{row.name}`",
+            row.engine,
+            ", ".join(row.needs) or "nothing",
+            f"`{row.cost}`",
+            "yes" if row.weighs else "-",
+            row.when,
+            row.source,
+        )
         for row in TABLE
     ]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
