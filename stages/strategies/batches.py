@@ -70,7 +70,7 @@ def _nearest_squared(points: Points, others: Points) -> Floats:
     """(n,) squared distance to the nearest other, in double precision; infinite without others."""
     gap = np.full(len(points), np.inf)
     rows = others.astype(np.float64)
-    for block in blocks(len(points), len(others)) if len(others) else ():
+    for block in blocks(len(points), 16 * sum(rows.shape)) if len(others) else ():  # small: fresh memory is slow
         part = points[block].astype(np.float64)
         cross = np.einsum("ij,ij->i", rows, rows) - 2 * (part @ rows.T)
         gap[block] = np.maximum(cross.min(axis=1) + np.einsum("ij,ij->i", part, part), 0)
