@@ -232,7 +232,8 @@ def _metrics(
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
     if rows:
-        state = "ready"
+        new = sum(row["arms"] != ["review"] for row in rows)
+        state = "ready" if new < len(doubts) else "ready, the rest of the pool"
     elif budget is not None and spent >= budget:
         state = "budget spent"
     else:
