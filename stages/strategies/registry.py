@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from stages._errors import PipelineError, closest
 from stages.strategies import PARAM, Candidates, Rank, Ranking
@@ -166,12 +167,18 @@ def lawful(rank: Rank, row: Strategy) -> Rank:
         wanted = min(count, len(candidates))
         asks_model = not {P, C}.isdisjoint(row.needs)
         chosen, options = (without_doubt, {}) if asks_model and no_doubt(candidates) else (rank, params)
-        with threadpool_limits(1):
+        with _thread_pools(len(sys.modules)).limit(limits=1):
             ranking = chosen(_taken(candidates, order), wanted, **options)
         _check_ranking(ranking, wanted, len(candidates), row.name)
         return replace(ranking, positions=order[ranking.positions])
 
     return ranked
+
+
+@functools.lru_cache(maxsize=1)
+def _thread_pools(_modules: int) -> ThreadpoolController:
+    """The thread pools of the libraries loaded so far, looked up anew only when modules were imported since."""
+    return ThreadpoolController()
 
 
 def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
