@@ -67,6 +67,7 @@ def aubc(
 ) -> float:
     """Area under the budget curve of one seed, NaN where its 20 first labels are of one class."""
     from scipy.special import softmax
+    from sklearn.metrics.pairwise import rbf_kernel
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
@@ -91,8 +92,14 @@ def aubc(
     heat = 1.0
     held = np.zeros((len(y), 2))
 
+    kernel, kernel_test = (rbf_kernel(x, rows, 1 / x.shape[1]) for rows in (x, x_test))
+
     def model(rows: NDArray[np.bool_]) -> SVC:
         return SVC(kernel="rbf", C=1, gamma="auto").fit(x[rows], y[rows])
+
+    def decided(svc: SVC, rows: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The decision function, to 12 digits, from kernel values (train, n) that need not be computed again."""
+        return svc.dual_coef_[0] @ values[np.flatnonzero(rows)[svc.support_]] + svc.intercept_[0]
 
     svc = model(known)
     while not known.all():
@@ -103,7 +110,7 @@ def aubc(
             order = np.argsort(np.abs(svc.decision_function(x)))
             pick = order[~known[order]][0]
         else:
-            decision = svc.decision_function(x[free])
+            decision = decided(svc, known, kernel)[free]
             if len(accuracy) < 100 or len(accuracy) % 20 == 0:  # between, a new label's own score is held out too
                 held[known] = held_out(x, codes, np.flatnonzero(known), seed)
                 heat = temperature(held[known], codes[known])
@@ -117,7 +124,7 @@ def aubc(
             pick = free[rank(candidates, 1, **params).positions[0]]
         known[pick] = True
         svc = model(known)
-        accuracy.append(float((svc.predict(x_test) == y_test).mean()))
+        accuracy.append(float(((decided(svc, known, kernel_test) > 0) == (y_test == y.max())).mean()))
     curve = np.array(accuracy)
     return float((curve[1:] + curve[:-1]).sum() / 2 / len(curve))
 
