@@ -1,4 +1,4 @@
-"""small-text's strategies behind the contract, as peers in benchmarks/labels.py; `pip install small-text` first.
+"""small-text's strategies behind the contract, as peers in benchmarks/labels.py; `pip install .[benchmarks]` first.
 
     python -m benchmarks.labels --strategies random,benchmarks.small_text.breaking_ties,auto
 
