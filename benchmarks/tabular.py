@@ -158,12 +158,17 @@ def report(names: list[str], words: list[str], done: Results, folder: Path) -> N
     theirs = {
         (name, told, seed): figure for (name, seed), figure in published.items() if (name, words[-1], seed) in done
     }
-    print("| AUBC x 1000 less Uniform's | " + " | ".join(names) + " | mean |\n" + "|---" * (len(names) + 2) + "|")
-    for word in [*[word for word in words if word != "uniform"], told]:
-        found = [gaps_of(done | theirs, name, word) for name in names]
-        cells = [f"{gaps.mean():+.1f} ± {error_of(gaps):.1f} ({len(gaps)})" if len(gaps) else "" for gaps in found]
-        mean = f"{np.mean([gaps.mean() for gaps in found]):+.1f}" if all(map(len, found)) else ""
-        print(f"| {word} | " + " | ".join([*cells, mean]) + " |")
+    columns = [*(word for word in words if word != "uniform"), told]
+    print(f"| set | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    found = {(name, word): gaps_of(done | theirs, name, word) for name in names for word in columns}
+    for name in names:
+        cells = [
+            f"{gaps.mean():+.1f} ± {error_of(gaps):.1f} ({len(gaps)})" if len(gaps) else ""
+            for gaps in (found[name, word] for word in columns)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+    means = [np.mean([found[name, word].mean() for name in names if len(found[name, word])]) for word in columns]
+    print(f"| mean | {' | '.join(f'{mean:+.1f}' for mean in means)} |")
     for name in names:
         gaps = [
             abs(value - published[key[0], key[2]])
