@@ -6,7 +6,8 @@ Every loop is a replay of the product's own stages (rounds/_replay.py), without 
 answers go to the strategy. All strategies see the same seed labels, features and model. A strategy is a word as in
 `rounds backtest --strategy`, its engine `own` where none is given. One line per set, strategy and seed is appended to
 --out; what is there already is not run again. The tables give the mean paired difference to random in area under the
-curve x 1000 with its standard error, and the labels to 90 % of the accuracy that all labels give.
+curve x 1000 with its standard error, the mean rank over the sets, `auto` beside the best of the others, and the labels
+to 90 % of the accuracy that all labels give. benchmarks/small_text.py has two peers that need a package more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rounds._replay import Setting, replay
 from rounds._verdict import accuracies, area, labels_to
 from rounds.backtest import applied, filled
 from stages._canonical import sha256
+from stages._errors import PipelineError
 from stages._identity import order_keys
 from stages._learning import fit
 from stages._params import Params
@@ -173,46 +175,78 @@ def loop(data: Data, strategy: str, seed: int) -> list[dict[str, float]]:
     return [{key: getattr(turn.point, key) for key in keys} for turn in turns]
 
 
-def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
-    """Rows of strategies, columns of sets: mean paired difference to random x 1000 +- its standard error."""
+def gains_of(records: list[dict[str, Any]], measure: str) -> dict[tuple[str, str], dict[int, float]]:
+    """By set and strategy: each seed's area under the curve x 1000, less that of random with the same seed."""
     areas: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for record in records:
         points = record["points"]
-        areas[record["set"], record["strategy"]][record["seed"]] = area(points, measure, points[-1]["n_labels"])
-    sets = list(dict.fromkeys(record["set"] for record in records))
-    strategies = list(dict.fromkeys(record["strategy"] for record in records))
-    gains: dict[tuple[str, str], tuple[float, float, int]] = {}
+        value = 1000 * area(points, measure, points[-1]["n_labels"])
+        areas[record["set"], record["strategy"]][record["seed"]] = value
+    paired = {}
     for (name, strategy), values in areas.items():
         base = areas.get((name, "random"), {})
-        pairs = [value - base[seed] for seed, value in values.items() if seed in base]
+        pairs = {seed: value - base[seed] for seed, value in values.items() if seed in base}
         if pairs:
-            error = np.std(pairs, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
-            gains[name, strategy] = (1000 * float(np.mean(pairs)), 1000 * float(error), len(pairs))
-    width = max(map(len, strategies))
-    yield f"{measure:<{width}} " + " ".join(f"{name[:12]:>13}" for name in sets) + "   mean"
-    shown = []
-    for strategy in strategies:
-        cells = [gains.get((name, strategy)) for name in sets]
-        mean = np.mean([cell[0] for cell in cells if cell]) if all(cells) else np.nan
-        text = " ".join(f"{cell[0]:+7.1f} ±{cell[1]:4.1f}" if cell else " " * 13 for cell in cells)
-        shown.append((-mean if np.isfinite(mean) else 1e9, f"{strategy:<{width}} {text} {mean:+6.1f}"))
-    for _, line in sorted(shown):
-        yield line
+            paired[name, strategy] = pairs
+    return paired
+
+
+def mean_error(values: Iterable[float]) -> tuple[float, float]:
+    """The mean and its standard error, 0 where there is one value."""
+    array = np.array(list(values))
+    return float(array.mean()), float(np.std(array, ddof=1) / np.sqrt(len(array))) if len(array) > 1 else 0.0
+
+
+def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
+    """Rows of strategies, columns of sets: mean paired difference to random x 1000 +- its standard error; mean rank.
+
+    Ranks are among the strategies that ran on every set, 1 the best; the others stand below, without one.
+    """
+    gains = gains_of(records, measure)
+    sets = list(dict.fromkeys(record["set"] for record in records))
+    strategies = list(dict.fromkeys(record["strategy"] for record in records))
+    everywhere = [strategy for strategy in strategies if all((name, strategy) in gains for name in sets)]
+    means = np.array([[np.mean(list(gains[name, word].values())) for name in sets] for word in everywhere])
+    ranks = (-means).argsort(axis=0).argsort(axis=0).mean(axis=1) + 1
+    yield f"| {measure} | " + " | ".join(sets) + " | mean | mean rank |"
+    yield "|---" * (len(sets) + 3) + "|"
+    place = {everywhere[row]: (ranks[row], means[row].mean()) for row in np.argsort(ranks, kind="stable")}
+    for word in [*place, *(word for word in strategies if word not in place)]:
+        found = [mean_error(gains[name, word].values()) if (name, word) in gains else None for name in sets]
+        cells = [f"{cell[0]:+.1f} ± {cell[1]:.1f}" if cell else "" for cell in found]
+        last = [f"{place[word][1]:+.1f}", f"{place[word][0]:.1f}"] if word in place else ["", ""]
+        yield f"| `{word}` | " + " | ".join([*cells, *last]) + " |"
+
+
+def verdicts(records: list[dict[str, Any]], measure: str, ours: str = "auto") -> Iterator[str]:
+    """By set: the best of the other strategies, and how far ours is ahead of it, paired by seed."""
+    gains = gains_of(records, measure)
+    for name in dict.fromkeys(record["set"] for record in records):
+        mine = gains.get((name, ours))
+        others = {word: values for (where, word), values in gains.items() if where == name and word != ours}
+        if mine and others:
+            best = max(others, key=lambda word: float(np.mean(list(others[word].values()))))
+            gap, error = mean_error(mine[seed] - value for seed, value in others[best].items() if seed in mine)
+            yield f"{name}: {ours} - {best} {gap:+.1f} ± {error:.1f} in {measure}, {len(mine)} seeds"
 
 
 def labels_needed(records: list[dict[str, Any]], full: dict[str, float]) -> Iterator[str]:
     """Rows of strategies, columns of sets: labels at which the mean curve reaches 90 % of the full-data accuracy."""
     sets = list(dict.fromkeys(record["set"] for record in records))
     strategies = list(dict.fromkeys(record["strategy"] for record in records))
-    width = max(len(name) for name in [*strategies, "labels to 90 %"])
-    yield f"{'labels to 90 %':<{width}} " + " ".join(f"{name[:12]:>13}" for name in sets)
+    yield "| labels to 90 % | " + " | ".join(sets) + " |"
+    yield "|---" * (len(sets) + 1) + "|"
     for strategy in strategies:
         cells = []
         for name in sets:
             curves = [r["points"] for r in records if (r["set"], r["strategy"]) == (name, strategy)]
+            if not curves:
+                cells.append("")
+                continue
             x, heights = accuracies(curves)
-            cells.append(f"{labels_to(x, heights.mean(axis=0, keepdims=True), 0.9 * full[name])[0]:13.0f}")
-        yield f"{strategy:<{width}} " + " ".join(cells)
+            needed = labels_to(x, heights.mean(axis=0, keepdims=True), 0.9 * full[name])[0]
+            cells.append(f"{needed:.0f}" if np.isfinite(needed) else "-")
+        yield f"| `{strategy}` | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -234,8 +268,12 @@ def main() -> None:
             for seed in range(options.seeds):
                 if (name, word, seed) in have:
                     continue
-                with threadpool_limits(1):
-                    points = loop(data, word, seed)
+                try:
+                    with threadpool_limits(1):
+                        points = loop(data, word, seed)
+                except PipelineError as error:
+                    print(f"{name}: {error}")
+                    break
                 records.append({"set": name, "strategy": word, "seed": seed, "points": points})
                 with options.out.open("a") as file:
                     file.write(json.dumps(records[-1]) + "\n")
@@ -243,7 +281,7 @@ def main() -> None:
     asked = [r for r in records if r["set"] in options.sets.split(",") and r["strategy"] in words]
     asked.sort(key=lambda record: options.sets.split(",").index(record["set"]))
     for measure in ("accuracy", "macro_f1"):
-        print("\n".join(table(asked, measure)), end="\n\n")
+        print("\n".join([*table(asked, measure), "", *verdicts(asked, measure)]), end="\n\n")
     print("\n".join(labels_needed(asked, full)))
 
 

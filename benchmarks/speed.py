@@ -2,20 +2,26 @@
 
     python -m benchmarks.speed [--quick] [--repeats 5] [--only auto,badge]
 
-A row gives the median time of `repeats` runs, by the clock and on the processor (input made before the clock starts,
-imports done by a small call), the peak memory above the input, and for pairs whether the picks are the same. Linux.
+The cases of a family take turns, run by run, so that a busy machine slows all of them alike: compare them, not runs of
+other days. A row gives the medians of `repeats` runs, by the clock and on the processor (input made before the clock
+starts, imports done by a small call), the peak memory above the input, and, where the family has a library's own, how
+many times faster ours is, the median over the turns, and whether the picks are the same. After a family with several
+n or batches: how time grows with each, as the exponent of a power. Linux.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,28 +29,42 @@ from stages._identity import order_keys
 from stages.strategies import Candidates
 from stages.strategies.registry import resolve
 
-# name, engine, n, m labelled, d, k classes, batch, params
-CASES: dict[str, list[tuple[str, str, int, int, int, int, int, dict[str, object]]]] = {
-    "ranked_batch": [("ranked_batch", engine, 100_000, 100, 64, 10, 100, {}) for engine in ("modal", "own")],
+
+class Case(NamedTuple):
+    """A call: strategy and engine; rows, labelled rows, dimensions, classes, picks; the strategy's own parameters."""
+
+    name: str
+    engine: str
+    n: int
+    m: int
+    d: int
+    k: int
+    batch: int
+    params: dict[str, object] = {}  # noqa: RUF012 - never changed
+
+
+GROWTH = [Case("auto", "own", n, 500, 64, 10, 50) for n in (10_000, 100_000, 1_000_000)]
+CASES: dict[str, list[Case]] = {
+    "ranked_batch": [Case("ranked_batch", engine, 100_000, 100, 64, 10, 100) for engine in ("modal", "own")],
     "badge": [
-        ("badge", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
-        ("badge", "own", 100_000, 100, 64, 10, 50, {}),
+        Case("badge", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
+        Case("badge", "own", 100_000, 100, 64, 10, 50),
     ],
     "typiclust": [
-        ("typiclust", "skactiveml", 10_000, 100, 64, 10, 50, {"sample": 10_000}),
-        ("typiclust", "own", 10_000, 100, 64, 10, 50, {}),
-        ("typiclust", "own", 1_000_000, 100, 64, 10, 50, {}),
+        Case("typiclust", "skactiveml", 10_000, 100, 64, 10, 50, {"sample": 10_000}),
+        Case("typiclust", "own", 10_000, 100, 64, 10, 50),
     ],
     "core_set": [
-        ("core_set", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
-        ("core_set", "own", 100_000, 100, 64, 10, 50, {}),
+        Case("core_set", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
+        Case("core_set", "own", 100_000, 100, 64, 10, 50),
     ],
-    "auto": [
-        *(("auto", "own", n, 500, 64, 10, 50, {}) for n in (10_000, 100_000, 1_000_000)),
-        *(("auto", "own", 100_000, 500, 64, 10, batch, {}) for batch in (10, 200)),
+    "auto": [*GROWTH, *(Case("auto", "own", 100_000, 500, 64, 10, batch) for batch in (10, 200, 1_000))],
+    "plain": [Case(name, "own", 1_000_000, 500, 64, 10, 50) for name in ("random", "margin", "dbal", "typiclust")],
+    "guard": [Case("guarded auto", "own", 1_000_000, 500, 64, 10, 50)],
+    "sparse": [
+        Case("geometry of TF-IDF", "own", 100_000, 500, 50_000, 10, 50),
+        Case("auto on that geometry", "own", 100_000, 500, 128, 10, 50),
     ],
-    "plain": [(name, "own", 1_000_000, 500, 64, 10, 50, {}) for name in ("random", "margin", "dbal", "cluster_margin")],
-    "guard": [("guarded auto", "own", 1_000_000, 500, 64, 10, 50, {})],
 }
 
 
@@ -68,24 +88,49 @@ def blobs(n: int, m: int, d: int, k: int) -> Candidates:
     )  # fmt: skip
 
 
-def measure(name: str, engine: str, n: int, m: int, d: int, k: int, batch: int, params: dict[str, object]) -> None:
+def sparse_text(rows: int, features: int) -> Any:
+    """(rows, features) CSR float32 like TF-IDF of short texts: 40 terms a row, common ones often, rows of norm 1."""
+    import scipy.sparse as sp
+    from sklearn.preprocessing import normalize
+
+    rng = np.random.default_rng(0)
+    terms = np.minimum((features * rng.random((rows, 40)) ** 3).astype(np.int32), features - 1)
+    values = rng.random(terms.size, dtype=np.float32)
+    starts = np.arange(0, terms.size + 1, 40)
+    return normalize(sp.csr_matrix((values, terms.ravel(), starts), shape=(rows, features)))
+
+
+def measure(case: Case) -> None:
     """Run one case in this process and print seconds, megabytes above the input, and the picks."""
+    if case.name.startswith("geometry"):
+        from stages.featurize import geometry_of
+
+        geometry_of(sparse_text(300, 200), slice(300), 16, 0, True)
+        texts = sparse_text(case.n, case.d)
+        timed(lambda: [geometry_of(texts, slice(case.n), 128, 0, True).shape[1]])
+        return
     from stages.strategies.redundancy import guarded
 
-    rank = resolve(name.removeprefix("guarded "), engine)
+    words = case.name.split()
+    rank = resolve(words[-1] if words[0] == "guarded" else words[0], case.engine)
 
     def run(candidates: Candidates, count: int) -> list[int]:
-        if name.startswith("guarded "):
-            return guarded(rank, candidates, count, 0.98, **params)[0].positions.tolist()
-        return rank(candidates, count, **params).positions.tolist()
+        if words[0] == "guarded":
+            return guarded(rank, candidates, count, 0.98, **case.params)[0].positions.tolist()
+        return rank(candidates, count, **case.params).positions.tolist()
 
-    small = blobs(300, 20, d, k)
-    run(replace(small, labelled_class=np.arange(20) % k), 5)  # imports and warm caches
-    candidates = blobs(n, m, d, k)
+    small = blobs(300, 20, case.d, case.k)
+    run(replace(small, labelled_class=np.arange(20) % case.k), 5)  # imports and warm caches
+    candidates = blobs(case.n, case.m, case.d, case.k)
+    timed(lambda: run(candidates, case.batch))
+
+
+def timed(call: Callable[[], list[int]]) -> None:
+    """Print what the call took and gave, as JSON."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: the peak starts again from here
     before = kilobytes("VmRSS")
     start, work = time.perf_counter(), time.process_time()
-    picks = run(candidates, batch)
+    picks = call()
     seconds, cpu = time.perf_counter() - start, time.process_time() - work
     megabytes = (kilobytes("VmHWM") - before) / 1024
     print(json.dumps({"seconds": seconds, "cpu": cpu, "megabytes": megabytes, "picks": picks}))
@@ -97,6 +142,47 @@ def kilobytes(name: str) -> int:
     return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
 
 
+def runs_of(cases: list[Case], repeats: int) -> list[list[dict[str, Any]]]:
+    """The runs of every case, taking turns."""
+    runs: list[list[dict[str, Any]]] = [[] for _ in cases]
+    for _ in range(repeats):
+        for place, case in enumerate(cases):
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed", "--case", json.dumps(case)]
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            runs[place].append(json.loads(said.splitlines()[-1]))
+    return runs
+
+
+def rows_of(cases: list[Case], runs: list[list[dict[str, Any]]]) -> Iterator[str]:
+    """The table's rows; the first case of a library is what ours is compared with."""
+    for case, mine in zip(cases, runs, strict=True):
+        seconds, cpu, megabytes = (median(run[key] for run in mine) for key in ("seconds", "cpu", "megabytes"))
+        ratio = same = ""
+        if case.engine == "own" and cases[0].engine != "own":
+            turns = zip(runs[0], mine, strict=True)
+            ratio = f"{median(theirs['cpu'] / ours['cpu'] for theirs, ours in turns):.0f}"
+            same = "yes" if mine[0]["picks"] == runs[0][0]["picks"] else "no"
+        size = f"{case.n:,} x {case.d:,}"
+        cells = (case.name, case.engine, size, case.batch, f"{seconds:.2f}", f"{cpu:.2f}", f"{megabytes:.0f}")
+        yield f"| {' | '.join(map(str, (*cells, ratio, same)))} |"
+
+
+def growth(cases: list[Case], runs: list[list[dict[str, Any]]]) -> Iterator[str]:
+    """How CPU time grows to the next case where only n or only the batch is larger: the exponent of a power."""
+    costs = [median(run["cpu"] for run in mine) for mine in runs]
+    for what, (case, cost) in itertools.product(("n", "batch"), zip(cases, costs, strict=True)):
+        here = getattr(case, what)
+        larger = [
+            (getattr(other, what), price)
+            for other, price in zip(cases, costs, strict=True)
+            if other._replace(**{what: here}) == case and getattr(other, what) > here
+        ]
+        if larger:
+            size, price = min(larger)
+            power = np.log(price / cost) / np.log(size / here)
+            yield f"{case.name}: {what} {here:,} -> {size:,}: time x {price / cost:.2f}, power {power:.2f}"
+
+
 def main() -> None:
     """Measure every case, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,27 +192,17 @@ def main() -> None:
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
-        measure(*json.loads(options.case))
+        measure(Case(*json.loads(options.case)))
         return
-    columns = ("strategy", "engine", "n x d", "batch", "seconds", "CPU seconds", "MB", "picks as the row above")
+    columns = ("strategy", "engine", "n x d", "batch", "seconds", "CPU s", "MB", "times faster (CPU)", "same picks")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    grown = []
     for family in options.only.split(","):
-        above: tuple[object, list[int]] = ((), [])
-        for case in CASES[family]:
-            name, engine, n, m, d, k, batch, params = case
-            rows = n // 10 if options.quick else n
-            order = json.dumps([name, engine, rows, m, d, k, batch, params])
-            runs = []
-            for _ in range(1 if options.quick else options.repeats):
-                command = [sys.executable, "-m", "benchmarks.speed", "--case", order]
-                said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                runs.append(json.loads(said.splitlines()[-1]))
-            seconds, cpu, megabytes = (median(run[key] for run in runs) for key in ("seconds", "cpu", "megabytes"))
-            twin = (name, rows, batch)
-            same = "" if above[0] != twin else "yes" if runs[0]["picks"] == above[1] else "no"
-            above = (twin, runs[0]["picks"])
-            cells = (name, engine, f"{rows:,} x {d}", batch, f"{seconds:.2f}", f"{cpu:.2f}", f"{megabytes:.0f}", same)
-            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+        cases = [case._replace(n=case.n // 10) if options.quick else case for case in CASES[family]]
+        runs = runs_of(cases, 1 if options.quick else options.repeats)
+        print("\n".join(rows_of(cases, runs)), flush=True)
+        grown += growth(cases, runs)
+    print("\n".join(["", *grown]))
 
 
 if __name__ == "__main__":

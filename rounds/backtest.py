@@ -90,7 +90,7 @@ def applied(choice: Choice, params: Params) -> Params:
         fault = error.errors()[0]
         what = f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
         raise PipelineError("rounds backtest", what, "correct the option") from error
-    resolve(strategy, found.query.engine)
+    resolve(strategy, found.query.engine, weighted=bool(found.query.class_weights))
     build(found.model, found.seed, "model")
     return found
 

@@ -149,7 +149,7 @@ def pick(candidates: Candidates, count: int, params: Params) -> tuple[Ranking, l
     Random sampling is left as it is: it is the baseline.
     """
     options = params.query
-    rank = resolve(options.strategy, options.engine)
+    rank = resolve(options.strategy, options.engine, weighted=bool(options.class_weights))
     if options.class_weights == "auto":
         weights = floor_weights(candidates, options.recall_floor)
         candidates = replace(candidates, class_weights=weights / weights.mean())
@@ -214,7 +214,8 @@ def _metrics(
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
     if rows:
-        state = "ready"
+        new = sum(row["arms"] != ["review"] for row in rows)
+        state = "ready" if new < len(doubts) else "ready, the rest of the pool"
     elif budget is not None and spent >= budget:
         state = "budget spent"
     else:

@@ -7,7 +7,10 @@ from sklearn.linear_model import LogisticRegression
 
 from stages._errors import PipelineError
 from stages._learning import fit, out_of_fold, softmax
-from stages._params import Import
+from stages._ledger import Labels
+from stages._params import Import, Params
+from stages._store import Index
+from stages.train import committee
 
 LOGISTIC = Import(path="sklearn.linear_model.LogisticRegression", params={"C": 10.0, "max_iter": 2000, "tol": 1e-8})
 
@@ -74,3 +77,28 @@ class Broken:
 def test_nearly_as_many_classes_as_labels_is_no_reason_to_warn() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 3))
     assert fit(LOGISTIC, rows, np.arange(30) % 20, 20, 0).scores(rows).shape == (30, 20)
+
+
+def test_a_committee_lives_with_a_bootstrap_that_misses_classes() -> None:
+    ids = [f"p-{row}" for row in range(8)]
+    index = Index(ids, ids, ["pool"] * 8, list(range(8)))
+    labels = Labels(ids[:4], np.array([0, 0, 1, 2]), [{"id": item} for item in ids[:4]])
+    options = settings(committee=20)
+    logits = committee(labels, index, np.arange(16.0).reshape(8, 2), options)
+    assert logits.shape == (20, 8, 3)
+    seen = np.isfinite(logits).all(axis=1)
+    assert len({tuple(row) for row in seen.tolist()}) > 2  # members that know one class, two and all
+    assert np.allclose([softmax(member).sum(axis=1) for member in logits], 1)
+
+
+def settings(**query: object) -> Params:
+    return Params.model_validate(
+        {
+            "seed": 0,
+            "labels": ["a", "b", "c"],
+            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
+            "features": {"kind": "numeric", "vectors": "v"},
+            "model": {"path": LOGISTIC.path},
+            "query": query,
+        }
+    )

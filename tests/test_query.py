@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages._errors import PipelineError
 from stages._gated import Gate
 from stages._identity import order_key
 from stages._ledger import Labels
@@ -151,9 +152,36 @@ def test_with_nothing_to_ask_the_batch_is_empty_and_says_why(query, state, said)
     assert batch.metrics["state"].startswith(said)
 
 
-def test_a_batch_larger_than_the_pool_is_the_whole_pool() -> None:
-    rows = compose(pool_index(), geometry(), model(), gate(), params(batch_size=500)).rows
-    assert sorted(row["id"] for row in rows) == [f"p-{row:02d}" for row in range(N)]
+def test_a_batch_larger_than_the_pool_is_the_whole_pool_and_says_so() -> None:
+    batch = compose(pool_index(), geometry(), model(), gate(), params(batch_size=500))
+    assert sorted(row["id"] for row in batch.rows) == [f"p-{row:02d}" for row in range(N)]
+    assert batch.metrics["state"] == "ready, the rest of the pool"
+    assert compose(pool_index(), geometry(), model(), gate(), params()).metrics["state"] == "ready"
+
+
+def weighted_state() -> tuple[Gate, Model]:
+    """Ten labels of each class; held out, all of class b are taken for a."""
+    labelled = [f"p-{row:02d}" for row in range(20)]
+    state = gate(labelled)
+    known = replace(state, accepted=replace(state.accepted, classes=np.repeat([0, 1], 10)))
+    return known, replace(model(), held_out=np.tile([0.8, 0.2], (20, 1)))
+
+
+def test_class_weights_auto_draws_the_batch_towards_a_class_that_is_not_recalled() -> None:
+    known, trained = weighted_state()
+    shares = {}
+    for name, options in {"none": {}, "auto": {"class_weights": "auto"}, "given": {"class_weights": {"b": 2}}}.items():
+        rows = compose(pool_index(), geometry(), trained, known, params(control_fraction=0.0, **options)).rows
+        shares[name] = np.mean([trained.pool[int(row["id"][2:]), 1] for row in rows])
+    assert shares["auto"] > shares["none"]
+    assert shares["given"] > shares["none"]
+
+
+def test_class_weights_are_refused_for_a_strategy_that_does_not_know_them() -> None:
+    known, trained = weighted_state()
+    asked = params(strategy="core_set", class_weights="auto")
+    with pytest.raises(PipelineError, match="'core_set' does not know class weights; remove them, or use `auto`"):
+        compose(pool_index(), geometry(), trained, known, asked)
 
 
 def test_planted_repeats_are_asked_again_within_the_batch() -> None:

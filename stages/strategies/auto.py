@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.strategies import Candidates, Floats, Ranking
 from stages.strategies.herding import max_herding, uncertainty_herding
@@ -17,27 +18,34 @@ from stages.strategies.uncertainty import margin_of
 Z = 1.96
 
 
-def auto(candidates: Candidates, count: int, recall_floor: float = 0.0) -> Ranking:
+def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
     """Uncertainty herding, or max herding where doubt cannot be used; reasons and regime say which and why.
 
-    With a `recall_floor` above 0, classes whose recall may be below it weigh more (see `floor_weights`): off unless
-    asked for, since it cost accuracy and won no macro-F1 where it was measured.
+    min_labels: doubt waits until every class has so many labels; raised: longer typical and diverse. 0: no wait.
     """
     if no_doubt(candidates) is not None:
         return without_doubt(candidates, count)
-    noise = doubt_is_noise(candidates)
-    if noise is not None:
-        return _typical(candidates, count, noise)
-    weights = candidates.class_weights * floor_weights(candidates, recall_floor)
-    ranking = uncertainty_herding(replace(candidates, class_weights=weights / weights.mean()), count)
-    return replace(ranking, regime="doubtful and diverse")
+    rarest = np.bincount(known_classes(candidates), minlength=len(candidates.class_weights)).min()
+    if rarest < min_labels:
+        return _typical(candidates, count, f"a class has {rarest} of the {min_labels} labels that doubt waits for")
+    usable, measured = doubt_tells_errors(candidates)
+    if not usable:
+        return _typical(candidates, count, measured)
+    ranking = uncertainty_herding(candidates, count)
+    reasons = [f"{reason}; {measured}" for reason in ranking.reasons]
+    return replace(ranking, reasons=reasons, regime="doubtful and diverse")
+
+
+def known_classes(candidates: Candidates) -> NDArray[np.intp]:
+    """The class index of every labelled row whose class is known."""
+    return candidates.labelled_class[candidates.labelled_class >= 0]
 
 
 def no_doubt(candidates: Candidates) -> str | None:
     """Why there is no doubt to go by, or None: no model yet, one class seen, or confidence that is not trusted."""
     if candidates.probabilities is None:
         return "no model yet"
-    if np.unique(candidates.labelled_class[candidates.labelled_class >= 0]).size == 1:
+    if np.unique(known_classes(candidates)).size == 1:
         return "labels of one class only"
     return None if candidates.trusted else "the model's confidence is not trusted"
 
@@ -52,8 +60,8 @@ def _typical(candidates: Candidates, count: int, why: str) -> Ranking:
     return replace(ranking, reasons=[f"{reason}; {why}" for reason in ranking.reasons], regime="typical and diverse")
 
 
-def doubt_is_noise(candidates: Candidates) -> str | None:
-    """Why doubt is noise, measured on held-out labelled rows; None where it is not, or nobody measured it.
+def doubt_tells_errors(candidates: Candidates) -> tuple[bool, str]:
+    """Whether doubt may be used, and what was measured on held-out labelled rows.
 
     The measure is the area under the ROC curve of 1 - margin for being wrong. Doubt is dropped when the area is below
     one half by more than its standard error, or when no held-out row is right. The benefit of the doubt is doubt's:
@@ -62,13 +70,13 @@ def doubt_is_noise(candidates: Candidates) -> str | None:
     """
     known = candidates.labelled_class >= 0
     if candidates.held_out is None or not known.any():
-        return None
+        return True, "doubt is used, nobody measured it"
     rows = candidates.held_out[known]
     wrong = rows.argmax(axis=1) != candidates.labelled_class[known]
     area, error = roc_area(margin_of(rows), wrong)
-    if area + error >= 0.5:
-        return None
-    return f"doubt does not tell errors yet (area {area:.2f} ± {error:.2f} on {len(rows)} held-out labels)"
+    usable = area + error >= 0.5
+    said = "doubt is used" if usable else "doubt does not tell errors yet"
+    return usable, f"{said} (area {area:.2f} ± {error:.2f} on {len(rows)} held-out labels)"
 
 
 def roc_area(scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[float, float]:

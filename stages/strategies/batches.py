@@ -12,42 +12,57 @@ from stages.strategies import Candidates, Floats, Ranking
 from stages.strategies._geometry import Points, blocks, kmeans, nearest, squared_distances, squared_norms
 from stages.strategies.uncertainty import least_confidence_of, margin_of
 
+LEADERS = 256  # rows brought up to date first, to learn what the next pick is worth at least
+TIED = 2 * 10.0**-TIE_DIGITS  # rows closer than this may be equal to nine digits
 CELLS_OF_LINKAGE = 4_000  # rows whose distances to each other are held for average linkage
 
 
 def ranked_batch(candidates: Candidates, count: int) -> Ranking:
-    """The picks of modAL's `ranked_batch`, in O(n d) each: the distance to the nearest label is kept, not recomputed.
+    """The picks of modAL's `ranked_batch`: distances are brought up to date only where a row could win the next pick.
 
     Score of a row = a (1 - 1 / (1 + distance)) + (1 - a) least confidence, a = unlabelled / (unlabelled + labelled).
-    Single precision tells which distances a pick may shorten, double precision what they become.
-    Source: Cardoso et al., "Ranked batch-mode active learning" (2017).
+    A pick only ever shortens the distance to the nearest label, so an old distance bounds what a row is worth from
+    above. Rows whose bound is below the worth of the best of the leaders wait.
+    Source: Cardoso et al., "Ranked batch-mode active learning" (2017); Minoux, "Accelerated greedy algorithms" (1978).
     """
     doubt = least_confidence_of(candidates.require_probabilities("ranked_batch")) * candidates.importance()
     points, m = candidates.geometry, len(candidates.labelled)
-    norms = squared_norms(points)
     gap = _nearest_squared(points, candidates.labelled)
     novelty = 1 - 1 / (1 + np.sqrt(gap))
+    counted = np.zeros(len(points), np.intp)  # how many of the picks a row's distance knows of
     chosen: list[int] = []
     while len(chosen) < count:
         left = len(points) - len(chosen) + (m == 0)  # modAL counts a first pick without labels as unlabelled still
         share = left / (left + m + len(chosen))
         worth = share * novelty + (1 - share) * doubt if m or chosen else -_mean_distance(points)
         worth[chosen] = -np.inf
-        row = _best(worth)
-        chosen.append(row)
-        slack = 1e-5 * (norms + norms[row])
-        near = np.flatnonzero(norms + norms[row] - 2 * (points @ points[row]) - slack < gap)
-        exact = points[near].astype(np.float64) - points[row].astype(np.float64)
-        gap[near] = np.minimum(gap[near], np.einsum("ij,ij->i", exact, exact))
-        novelty[near] = 1 - 1 / (1 + np.sqrt(gap[near]))
+        leaders = np.argpartition(worth, -min(LEADERS, len(worth)))[-LEADERS:]
+        for _ in range(2 if chosen else 0):
+            old = leaders[counted[leaders] < len(chosen)]
+            _shorten(gap, old, points, chosen[int(counted[old].min(initial=len(chosen))) :])
+            counted[old] = len(chosen)
+            novelty[old] = 1 - 1 / (1 + np.sqrt(gap[old]))
+            worth[old] = share * novelty[old] + (1 - share) * doubt[old]
+            worth[chosen] = -np.inf
+            leaders = np.flatnonzero(worth >= worth[leaders].max() - TIED)
+        chosen.append(_best(worth))
     scores = doubt[chosen]
     reasons = [f"unlike what is labelled, least confidence {score:.3f}" for score in scores]
     return Ranking(np.array(chosen, np.intp), scores, reasons, "novel")
 
 
+def _shorten(gap: Floats, rows: NDArray[np.intp], points: Points, picks: list[int]) -> None:
+    """Lower the rows' squared distances to those to the picks, in double precision, in place."""
+    from scipy.spatial.distance import cdist
+
+    for block in blocks(len(rows), len(picks) + points.shape[1]):
+        part = rows[block]
+        gap[part] = np.minimum(gap[part], cdist(points[part], points[picks], "sqeuclidean").min(axis=1))
+
+
 def _best(worth: Floats) -> int:
     """The first row of the highest worth, equal to nine digits."""
-    ties = np.flatnonzero(worth >= worth.max() - 2 * 10.0**-TIE_DIGITS)
+    ties = np.flatnonzero(worth >= worth.max() - TIED)
     return int(ties[np.round(worth[ties], TIE_DIGITS).argmax()])
 
 
@@ -55,7 +70,7 @@ def _nearest_squared(points: Points, others: Points) -> Floats:
     """(n,) squared distance to the nearest other, in double precision; infinite without others."""
     gap = np.full(len(points), np.inf)
     rows = others.astype(np.float64)
-    for block in blocks(len(points), len(others)) if len(others) else ():
+    for block in blocks(len(points), 16 * sum(rows.shape)) if len(others) else ():  # small: fresh memory is slow
         part = points[block].astype(np.float64)
         cross = np.einsum("ij,ij->i", rows, rows) - 2 * (part @ rows.T)
         gap[block] = np.maximum(cross.min(axis=1) + np.einsum("ij,ij->i", part, part), 0)

@@ -54,7 +54,8 @@ def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tup
     covers, covered = coverage(candidates.geometry[rows], candidates.labelled, float(candidates.mass().sum()), count)
     gain = np.zeros(len(rows))
     for block in blocks(len(rows), len(rows)):
-        gain += mass[block] @ np.maximum(covers[block] - covered[block, None], 0)
+        more = covers[block] - covered[block, None]
+        gain += mass[block] @ np.maximum(more, 0, out=more)
     free = np.ones(len(rows), bool)
     chosen: list[int] = []
     scores: list[float] = []

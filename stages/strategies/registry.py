@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from stages._errors import PipelineError, closest
 from stages.strategies import PARAM, Candidates, Rank, Ranking
@@ -34,6 +35,11 @@ class Strategy:
     cost: str
     when: str
     source: str
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it honours class weights; a user's own function may."""
+        return self.name not in UNWEIGHED
 
     @property
     def path(self) -> str:
@@ -97,6 +103,10 @@ TABLE = tuple(
         ("probabilistic", "skactiveml", SK, (G, L), "s (m + s) d", "few labels", "Kottke et al. 2016"),
     )
 )
+UNWEIGHED = frozenset(
+    {"random", "batch_bald", "drop_query", "core_set", "typiclust", "prob_cover", "max_herding", "falcun", "clue"}
+    | {"epistemic", "probabilistic"}
+)
 ALIASES = {"uncertainty": "least_confidence", "query_by_committee": "kl_divergence"}
 
 
@@ -117,16 +127,20 @@ def find(strategy: str, engine: str) -> Strategy:
     raise PipelineError(PARAM, what, f"use one of {', '.join(names)}, or the import path of your own function")
 
 
-def resolve(strategy: str, engine: str = "modal") -> Rank:
-    """The function of a strategy, behind the laws that hold for all of them.
+def resolve(strategy: str, engine: str = "modal", *, weighted: bool = False) -> Rank:
+    """The function of a strategy, behind the laws that hold for all of them. weighted: class weights are asked for.
 
     What is returned checks its input, gives the strategy the candidates in the order of their keys and one
     thread for linear algebra, and checks what comes back: positions without repeats, as many as were asked
     for or as there are, finite scores. A strategy on probabilities without a usable model (none yet, one class
     seen, confidence that calibrate does not trust) gives way to `auto`, which then asks for typical and diverse
-    rows and says why. Raises PipelineError where the strategy or its input is at fault.
+    rows and says why. Raises PipelineError where the strategy or its input is at fault, and where class weights are
+    asked for that it does not know; random sampling, the baseline, is spared.
     """
     row = find(strategy, engine)
+    if weighted and not row.weighs and row.name != "random":
+        what = f"strategy {strategy!r} does not know class weights"
+        raise PipelineError("params.yaml query.class_weights", what, "remove them, or use `auto` or another that does")
     module, _, function = row.path.rpartition(".")
     try:
         rank: Rank = getattr(import_module(module), function)
@@ -153,12 +167,18 @@ def lawful(rank: Rank, row: Strategy) -> Rank:
         wanted = min(count, len(candidates))
         asks_model = not {P, C}.isdisjoint(row.needs)
         chosen, options = (without_doubt, {}) if asks_model and no_doubt(candidates) else (rank, params)
-        with threadpool_limits(1):
+        with _thread_pools(len(sys.modules)).limit(limits=1):
             ranking = chosen(_taken(candidates, order), wanted, **options)
         _check_ranking(ranking, wanted, len(candidates), row.name)
         return replace(ranking, positions=order[ranking.positions])
 
     return ranked
+
+
+@functools.lru_cache(maxsize=1)
+def _thread_pools(_modules: int) -> ThreadpoolController:
+    """The thread pools of the libraries loaded so far, looked up anew only when modules were imported since."""
+    return ThreadpoolController()
 
 
 def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
@@ -176,7 +196,7 @@ def _taken(candidates: Candidates, order: NDArray[np.intp]) -> Candidates:
     rows, committee, shares = labelled.probabilities, labelled.committee, labelled.stands_for
     return replace(
         labelled,
-        ids=[labelled.ids[row] for row in order],
+        ids=[labelled.ids[row] for row in order.tolist()],
         keys=labelled.keys[order],
         geometry=labelled.geometry[order],
         probabilities=None if rows is None else rows[order],
@@ -220,10 +240,18 @@ def _check_ranking(ranking: Ranking, wanted: int, n: int, name: str) -> None:
 
 def markdown() -> str:
     """The table of strategies, one row per name and engine, as Markdown."""
-    head = ("strategy", "engine", "needs", "cost", "when", "source")
+    head = ("strategy", "engine", "needs", "cost", "class weights", "when", "source")
     rows = [head, ("---",) * len(head)]
     rows += [
-        (f"`{row.name}`", row.engine, ", ".join(row.needs) or "nothing", f"`{row.cost}`", row.when, row.source)
+        (
+            f"`{row.name}`",
+            row.engine,
+            ", ".join(row.needs) or "nothing",
+            f"`{row.cost}`",
+            "yes" if row.weighs else "-",
+            row.when,
+            row.source,
+        )
         for row in TABLE
     ]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)

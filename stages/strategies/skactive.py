@@ -3,7 +3,8 @@
 Its own code makes every pick. What is not its own: a classifier that only returns the stored rows, and a bound on
 what it is given, since several of its strategies hold n x n or n x k x d numbers: beyond `sample` candidates they
 see the first in the order of keys, which is a uniform draw (for strategies on doubt: half of it, the other half the
-most doubtful). Its clusterings do not know class weights; the strategies that score rows one by one honour them.
+most doubtful). Class weights multiply the scores of strategies that score rows one by one, and the gradients of
+`badge`; its other clusterings do not know them.
 """
 
 from __future__ import annotations
@@ -144,10 +145,16 @@ def _picked(
     regime: str,
     stored: str = "",
     extra: dict[str, object] | None = None,
+    scale: Floats | None = None,
 ) -> Ranking:
-    """The strategy's own query on the bounded candidates; `stored` names the argument that takes the classifier."""
+    """The strategy's own query on the bounded candidates; `stored` names the argument that takes the classifier.
+
+    scale: (n,) factors of the candidates' geometry.
+    """
     rows = _bounded(candidates, max(sample, count))
     space = np.concatenate([candidates.geometry[rows], candidates.labelled]).astype(np.float64)
+    if scale is not None:
+        space[: len(rows)] *= scale[rows, None]
     classes = np.concatenate([np.full(len(rows), np.nan), candidates.labelled_class.astype(np.float64)])
     from sklearn.exceptions import ConvergenceWarning
 
@@ -167,12 +174,14 @@ def _picked(
 
 
 def badge(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
-    """k-means++ on gradient embeddings, by `Badge`."""
+    """k-means++ on gradient embeddings, by `Badge`; a gradient is as long as its row's class importance says."""
     from skactiveml.pool import Badge
 
     candidates.require_probabilities("badge")
-    reason = "a gradient unlike the rest of the batch"
-    return _picked(candidates, count, sample, lambda seed: Badge(random_state=seed), reason, "gradients", "clf")
+    reason, factors = "a gradient unlike the rest of the batch", candidates.importance()
+    return _picked(
+        candidates, count, sample, lambda seed: Badge(random_state=seed), reason, "gradients", "clf", scale=factors,
+    )  # fmt: skip
 
 
 def core_set(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:

@@ -37,7 +37,17 @@ def test_doubt_that_tells_errors_is_used(make: Make) -> None:
         make(k=2), labelled=make().labelled[:4], labelled_class=np.array([0, 1, 1, 1]),
         held_out=np.array([[0.95, 0.05], [0.05, 0.95], [0.55, 0.45], [0.55, 0.45]]),
     )  # fmt: skip
-    assert resolve("auto")(candidates, 5).regime == "doubtful and diverse"
+    ranking = resolve("auto")(candidates, 5)
+    assert ranking.regime == "doubtful and diverse"
+    assert all(reason.endswith("; doubt is used (area 1.00 ± 0.00 on 4 held-out labels)") for reason in ranking.reasons)
+
+
+def test_doubt_waits_for_so_many_labels_of_every_class(make: Make) -> None:
+    candidates = make(m=11)  # 4, 4 and 3 labels
+    assert resolve("auto")(candidates, 5, min_labels=3).regime == "doubtful and diverse"
+    ranking = resolve("auto")(candidates, 5, min_labels=4)
+    assert ranking.regime == "typical and diverse"
+    assert ranking.reasons[0].endswith("; a class has 3 of the 4 labels that doubt waits for")
 
 
 def test_doubt_that_is_noise_is_not_used_and_the_reason_gives_the_figures(make: Make) -> None:

@@ -19,7 +19,6 @@ from stages._errors import PipelineError
 from stages.strategies import Candidates, Ranking
 from stages.strategies.registry import TABLE, Strategy, find, resolve
 
-UNWEIGHED = {("skactiveml", name) for name in ("badge", "clue", "falcun")}
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.engine}-{row.name}")
 
 
@@ -177,12 +176,20 @@ def test_a_committee_strategy_says_that_none_was_trained(make: Make) -> None:
         resolve("vote_entropy")(replace(make(), committee=None), 5)
 
 
-def test_class_weights_draw_the_batch_towards_a_class(make: Make) -> None:
+def test_class_weights_draw_the_batch_towards_a_class_or_are_refused(make: Make) -> None:
     candidates = make()
     weighed = replace(candidates, class_weights=np.array([2.8, 0.1, 0.1]))
     for row in TABLE:
-        if "probabilities" in row.needs and (row.engine, row.name) not in UNWEIGHED:
-            plain = resolve(row.name, row.engine)(candidates, 20).positions
-            drawn = resolve(row.name, row.engine)(weighed, 20).positions
-            shares = [candidates.probabilities[rows, 0].mean() for rows in (plain, drawn)]
-            assert shares[1] > shares[0], row.name
+        if row.weighs:
+            rank = resolve(row.name, row.engine, weighted=True)
+            shares = [candidates.probabilities[rank(case, 20).positions, 0].mean() for case in (candidates, weighed)]
+            assert shares[1] > shares[0], row
+        elif row.name != "random":
+            with pytest.raises(PipelineError, match=f"'{row.name}' does not know class weights"):
+                resolve(row.name, row.engine, weighted=True)
+
+
+def test_the_baseline_stays_random_under_class_weights(make: Make) -> None:
+    weighed = replace(make(), class_weights=np.array([2.8, 0.1, 0.1]))
+    ranks = resolve("random", weighted=True), resolve("random")
+    assert ranks[0](weighed, 20).positions.tolist() == ranks[1](make(), 20).positions.tolist()

@@ -33,6 +33,13 @@ def test_ranked_batch_makes_modals_picks_one_by_one(m: int, tied: bool, d: int, 
     assert ours.positions.tolist() == modal.positions.tolist()
 
 
+@pytest.mark.parametrize("m", [0, 1, 40])
+def test_ranked_batch_makes_modals_picks_where_most_rows_wait(m: int, make: Make) -> None:
+    candidates = make(n=3000, m=m, d=8)
+    ours, modal = (resolve("ranked_batch", engine)(candidates, 25) for engine in ("own", "modal"))
+    assert ours.positions.tolist() == modal.positions.tolist()
+
+
 def test_information_density_is_modals(make: Make) -> None:
     candidates = make(n=300)
     ours, modal = (resolve("information_density", engine)(candidates, 300) for engine in ("own", "modal"))
