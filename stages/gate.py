@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import _label_report as told
+from stages._agreement import with_annotators
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
@@ -33,7 +34,6 @@ from stages._quality import (
     judge,
     reviewed_shift,
     shifted,
-    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
@@ -146,7 +146,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     }
     return Outcome(
         upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
-        told.repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
+        told.repeat_rows(accepted, cases, params), _votes(cases), state, found.error, found.shift, found.quality,
     )  # fmt: skip
 
 
@@ -255,10 +255,10 @@ def _accepted(case: Case, upto: int, copies: dict[str, list[str]], index: Index,
     }  # fmt: skip
 
 
-def _votes(labelled: list[Case]) -> list[Row]:
+def _votes(cases: list[Case]) -> list[Row]:
     return [
         {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
-        for case in labelled
+        for case in cases
         for vote in case.votes
         if vote.kind in ("label", "override")
     ]

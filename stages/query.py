@@ -17,6 +17,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._agreement import relabel_or_new, vote_table, weighable
 from stages._canonical import Row, read_json, read_jsonl, write_json, write_jsonl
 from stages._identity import order_keys
 from stages._ledger import Labels, check_label, read_labels
@@ -30,6 +31,7 @@ from stages.strategies.redundancy import PassedOver, guarded
 from stages.strategies.registry import resolve
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 NEVER_AGAIN = ("reject", "unresolved")
 PLANTED = {"score": 0.0, "reasons": ["planted repeat"]}
 RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
@@ -48,6 +50,7 @@ class Gate:
     unlabelled: list[Row]
     state: Row
     repeats: list[Row] = field(default_factory=list)
+    votes: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def doubt(probabilities: Floats) -> Floats:
     return np.asarray(1 - (ranked[:, -1] - ranked[:, -2]))
 
 
-def unasked(index: Index, gate: Gate, cooldown: int) -> NDArray[np.intp]:
+def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
     """Pool rows that may be asked now: not labelled or doubted (nor a copy of such), not rejected, not cooling down.
 
     A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one, and one
@@ -105,6 +108,32 @@ def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, 
     return new + review, new - control, control, review
 
 
+def worth_review(gate: Gate, index: Index, model: Model | None, free: Ints, params: Params) -> list[Row]:
+    """The doubted labels that are better questions than the last new ones of a batch, the best first.
+
+    Where annotators can be weighed, ActiveLab puts doubted labels and free pool rows on one scale, and a doubt waits
+    when a whole batch of questions is better; ties go to the doubt, among doubts to the gate's order. A doubt about a
+    row that the model has no opinion of (a seed row) is scored by its votes alone. Else: all, in the gate's order.
+    """
+    number = {label: place for place, label in enumerate(params.labels)}
+    given: dict[str, dict[str, int]] = {}
+    for vote in gate.votes:
+        given.setdefault(vote["id"], {})[vote["annotator"]] = number[vote["label"]]
+    accepted = [place for place, item in enumerate(gate.accepted.ids) if len(given.get(item, ())) > 1]
+    queue = [row["id"] for row in gate.review]
+    votes = vote_table([given.get(item, {}) for item in (*queue, *(gate.accepted.ids[at] for at in accepted))])[1]
+    if model is None or not weighable(votes):
+        return gate.review
+    believed = np.full((len(queue), len(number)), 1 / len(number))
+    pooled = [at for at, item in enumerate(queue) if index.split[index.row_of[item]] == "pool"]
+    believed[pooled] = model.pool[[index.row_of[queue[at]] for at in pooled]]
+    labelled = np.vstack([believed, model.held_out[accepted]])
+    again, new = relabel_or_new(votes, labelled, model.pool[free])
+    order = np.argsort(np.round(again[: len(queue)], 9), kind="stable")
+    better = np.searchsorted(np.sort(np.round(new, 9)), np.round(again[order], 9))
+    return [gate.review[at] for place, at in enumerate(order) if place + better[place] < params.query.batch_size]
+
+
 def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params) -> Batch:
     """The next batch.
 
@@ -112,7 +141,8 @@ def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, ga
     for both; the control walk then goes on, so that the batch is full.
     """
     free = unasked(index, gate, params.query.skip_cooldown)
-    size, active, control, review = sizes(params, gate.state["answers"], len(free), len(gate.review))
+    doubted = worth_review(gate, index, model, free, params)
+    size, active, control, review = sizes(params, gate.state["answers"], len(free), len(doubted))
     planted = gate.repeats[:active]
     active -= len(planted)
     candidates = candidates_of(free, index, geometry, model, gate, params)
@@ -120,7 +150,7 @@ def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, ga
     doubts = np.zeros(len(free)) if candidates.probabilities is None else doubt(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
-    asked_again = [_review_row(row, index, model) for row in gate.review[:review]]
+    asked_again = [_review_row(row, index, model) for row in doubted[:review]]
     asked_again += [_review_row({**row, **PLANTED}, index, model) for row in planted]
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
@@ -129,7 +159,7 @@ def compose(index: Index, geometry: NDArray[np.float32], model: Model | None, ga
 
 
 def candidates_of(
-    free: NDArray[np.intp], index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
+    free: Ints, index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
 ) -> Candidates:
     """What the strategy may know of the free pool rows; doubted labels count as labelled, of no known class."""
     ids = [index.ids[row] for row in free]
@@ -259,6 +289,7 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
         read_jsonl(folder / "unlabelled.jsonl"),
         read_json(folder / "state.json"),
         read_jsonl(folder / "repeats.jsonl"),
+        read_jsonl(folder / "votes.jsonl"),
     )
 
 
