@@ -77,7 +77,11 @@ def excess(bad: int, total: int, others_bad: int, others_total: int) -> tuple[fl
 def vote_table(given: Sequence[Mapping[str, int]]) -> tuple[list[str], Floats]:
     """The annotators by name, and the class each gave each example, (n, m), NaN for none."""
     people = sorted({name for votes in given for name in votes})
-    return people, np.array([[votes.get(name, np.nan) for name in people] for votes in given]).reshape(len(given), -1)
+    table = np.full((len(given), len(people)), np.nan)
+    for row, votes in enumerate(given):
+        for column, name in enumerate(people):
+            table[row, column] = votes.get(name, np.nan)
+    return people, table
 
 
 def weighable(votes: Floats) -> bool:
