@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stages._params import Params
 from stages._quality import (
     cleanlab_issues,
+    disagreement,
     doubt,
     doubts,
     duplicate_groups,
@@ -68,6 +69,65 @@ def test_planted_mistakes_between_well_parted_classes_are_found_and_their_share_
     assert (flagged & ~bad).sum() <= max(0.05, noise / 4) * bad.sum()
     assert found.noise == pytest.approx(noise, abs=0.05)
     assert (found.suggested == truth)[bad].mean() > 0.95
+
+
+def logits(said: list[int], k: int = 2) -> np.ndarray:
+    return 4.0 * np.eye(k)[said]
+
+
+def test_what_witnesses_hold_against_the_labels_beyond_each_other_is_the_labels_fault() -> None:
+    """Ten labels, two wrong. Witnesses who agree: .2 against the labels, 0 apart, so .2.
+
+    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2, so (.3 - .2) / (1 - .2 * 2) = 1/6.
+    """
+    truth = [0, 1] * 5
+    labels = np.array([1, 0, *truth[2:]])
+    assert disagreement([logits(truth), logits(truth)], labels) == pytest.approx(0.2)
+    one, other = truth.copy(), truth.copy()
+    one[4], other[5] = 1, 0
+    assert disagreement([logits(one), logits(other)], labels) == pytest.approx(1 / 6)
+    assert disagreement([logits(one), logits(other)], np.array(truth)) == 0
+    assert disagreement([logits(one)], labels) is None
+    assert disagreement([logits(truth), logits(truth)], np.zeros(10, dtype=np.intp)) is None
+
+
+def test_ignorance_that_the_witnesses_share_with_nobody_is_not_taken_for_mistakes() -> None:
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 10, 2000)
+    views = []
+    for _ in range(3):  # each is wrong on its own fifth of the rows
+        said = np.where(draw.random(2000) < 0.2, draw.integers(0, 10, 2000), truth)
+        views.append(3.0 * np.eye(10)[said] + draw.normal(0, 0.5, (2000, 10)))
+    for noise in (0.0, 0.1):
+        labels = np.where(draw.random(2000) < noise, (truth + 1) % 10, truth)
+        found = doubts(pooled(views, labels), labels, 5, disagreement(views, labels))
+        flagged = found.error >= 0.4
+        assert flagged.mean() == pytest.approx(noise, abs=0.02)
+        assert noise == 0 or flagged[labels != truth].mean() > 0.9
+
+
+def test_sparse_features_get_outliers_and_near_duplicates_from_the_dense_geometry() -> None:
+    import scipy.sparse as sp
+
+    points, truth, labels = blobs(200, 3, 0.1)
+    points[1] = points[0] + 1e-4
+    points[7] = 30
+    ids = [f"r{row}" for row in range(200)]
+    dense, sparse = (judge(matrix, points, labels, ids, ids, params(3)) for matrix in (points, sp.csr_array(points)))
+    assert (sparse.doubts.error >= 0.4)[labels != truth].mean() > 0.9
+    assert np.allclose(sparse.doubts.error, dense.doubts.error, atol=0.05)
+    assert sparse.outlier[7] > 3
+    assert sparse.duplicates[0] == sparse.duplicates[1] >= 0
+
+
+def test_with_given_probabilities_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, truth, labels = blobs(200, 2, 0.1)
+    for name in ("out_of_fold", "forest_view"):
+        monkeypatch.delattr(f"stages._quality.{name}")
+    ids = [f"r{row}" for row in range(200)]
+    for space in (points, points[:, :0]):
+        found = judge(None, space, labels, ids, ids, params(2), logits(truth.tolist()))
+        assert np.array_equal(found.doubts.error >= 0.4, labels != truth)
 
 
 def test_clean_labels_are_left_alone() -> None:
