@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 NEIGHBOURS = 15
 TREES, TREE_ROWS = 100, 5000  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
 TEMPERATURES = tuple(1.5 * 0.8**step for step in range(14))  # of the truth, relative to a calibrated model
-SHARPER, SHARPER_BY_NOISE = 1.5, 5.0  # how much clearer than to a lone witness the truth is, and more so with noise
+LONE_WITNESS = 0.4  # the temperature at most, where nothing tells how far a model's doubt is ignorance
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
@@ -180,7 +180,8 @@ def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None
     So far only mistakes that no doubt of the model explains are found. Calibrated to wrong labels, a model takes the
     others for its own ignorance; how many those are, `witnessed` tells (the share of wrong labels by `disagreement`).
     Witnesses that learned from such mistakes repeat about half of them, so their excess counts twice, and t is lowered
-    until the fitted share of wrong labels is as large. A lone witness is taken at a fixed fraction of its t.
+    until the fitted share of wrong labels is as large. A lone witness is taken at a fixed t, or
+    the likeliest if that is lower.
     Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene,
     "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979).
     """
@@ -240,7 +241,7 @@ def _fit_sharpness(scores: Floats, place: Ints, witnessed: float | None) -> _Fit
             break
         likeliest = now
     if witnessed is None:
-        return fit(likeliest.temperature / (SHARPER + SHARPER_BY_NOISE * likeliest.wrong))
+        return likeliest if likeliest.temperature <= LONE_WITNESS else fit(LONE_WITNESS)
     goal = 2 * witnessed - likeliest.wrong
     tried, sharper = [likeliest], chain([now], steps)
     while tried[-1].wrong < goal and (one := next(sharper, None)):
