@@ -180,8 +180,8 @@ def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None
     So far only mistakes that no doubt of the model explains are found. Calibrated to wrong labels, a model takes the
     others for its own ignorance; how many those are, `witnessed` tells (the share of wrong labels by `disagreement`).
     Witnesses that learned from such mistakes repeat about half of them, so their excess counts twice, and t is lowered
-    until the fitted share of wrong labels is as large. A lone witness is taken at a fixed t, or
-    the likeliest if that is lower.
+    until the fitted share of wrong labels is as large. A lone witness is taken at the likeliest t or LONE_WITNESS, the
+    lower of the two.
     Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene,
     "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979).
     """
