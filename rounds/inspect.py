@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from stages._agreement import krippendorff_alpha
+from stages._agreement import krippendorff_alpha, with_annotators
 from stages._canonical import Row, plain, sha256, write_bytes
 from stages._content import numbers, texts
 from stages._errors import PipelineError
@@ -30,7 +30,6 @@ from stages._quality import (
     doubt,
     judge,
     order_p_value,
-    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._store import Matrix

@@ -1,13 +1,25 @@
 """How far people agree: with each other, with themselves, and who stands out. Pure functions of labels.
 
 A unit is the list of labels that one example got. All measures are nominal: two labels are the same or they are not.
+Votes are a table (n, m) of classes, one row per example, one column per annotator, NaN for none. Only
+this module and _quality import cleanlab.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+LEAST = 1e-6  # probability
+FEW = 20  # examples labelled by two people or more, from which annotators can be weighed
 
 
 def cohen_kappa(left: Sequence[str], right: Sequence[str]) -> float | None:
@@ -60,3 +72,63 @@ def excess(bad: int, total: int, others_bad: int, others_total: int) -> tuple[fl
     share = (bad + others_bad) / (total + others_total)
     error = math.sqrt(share * (1 - share) * (1 / total + 1 / others_total))
     return gap, gap / error if error else 0.0
+
+
+def vote_table(given: Sequence[Mapping[str, int]]) -> tuple[list[str], Floats]:
+    """The annotators by name, and the class each gave each example, (n, m), NaN for none."""
+    people = sorted({name for votes in given for name in votes})
+    table = np.full((len(given), len(people)), np.nan)
+    for row, votes in enumerate(given):
+        for column, name in enumerate(people):
+            table[row, column] = votes.get(name, np.nan)
+    return people, table
+
+
+def weighable(votes: Floats) -> bool:
+    """Whether annotators can be weighed by their votes: 20 examples have two or more, and somebody ever agrees."""
+    several = votes[(~np.isnan(votes)).sum(axis=1) > 1]
+    ranked = np.sort(several, axis=1)
+    return len(several) >= FEW and bool((ranked[:, 1:] == ranked[:, :-1]).any())
+
+
+def with_annotators(
+    error: Floats, given: Sequence[Mapping[str, int]], labels: Ints, probabilities: Floats
+) -> tuple[Floats, dict[str, float]]:
+    """Error probabilities (n,) that heed every annotator of a row, and each annotator's quality in [0, 1].
+
+    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all while
+    annotators cannot be weighed.
+    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
+    """
+    people, votes = vote_table(given)
+    if not weighable(votes):
+        return error, {}
+    from cleanlab.multiannotator import get_label_quality_multiannotator as judged
+
+    voted, several = (~np.isnan(votes)).any(axis=1), (~np.isnan(votes)).sum(axis=1) > 1
+    found = judged(votes[voted], _untied(probabilities[voted]), verbose=False, return_detailed_quality=False)
+    consensus, quality = labels.copy(), np.ones(len(labels))
+    consensus[voted] = found["label_quality"]["consensus_label"].to_numpy()
+    quality[voted] = found["label_quality"]["consensus_quality_score"].to_numpy()
+    crowded = np.where(consensus == labels, 1 - quality, quality)
+    told = found["annotator_stats"].sort_index()["annotator_quality"].tolist()
+    return np.where(several, crowded, error), dict(zip(people, told, strict=True))
+
+
+def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """ActiveLab scores of labelled rows (n,) and of new ones (u,), on one scale in [0, 1]: the lowest is to be asked.
+
+    votes (n, m), a vote or more per row; labelled (n, k) and new (u, k): probabilities by a model that has not seen
+    the rows. Source: Goh, Mueller, "ActiveLab: active learning with re-labeling by multiple annotators" (2023).
+    """
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    with redirect_stdout(StringIO()):  # it remarks on classes that win no vote
+        old, fresh = get_active_learning_scores(votes, _untied(labelled), _untied(new) if len(new) else None)
+    return np.asarray(old), np.asarray(fresh)
+
+
+def _untied(probabilities: Floats) -> Floats:
+    """The same rows, none with a zero or two equal entries: cleanlab draws a tie of votes by a global generator."""
+    moved = np.maximum(probabilities, LEAST) * (1 - LEAST * np.arange(probabilities.shape[1]))
+    return np.asarray(moved / moved.sum(axis=1, keepdims=True))

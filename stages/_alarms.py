@@ -97,6 +97,8 @@ def _redundant(e: Evidence) -> Found:
     if not e.redundancy:
         return "nothing was asked yet"
     last = e.redundancy[-1]
+    if last["share"] is None:
+        return "the last round asked fewer than two new rows"
     if last["share"] <= REDUNDANT:
         return None
     seen = f"{last['near_duplicates']} of {last['asked']} rows of round {last['round']} nearly repeat another"

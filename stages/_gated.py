@@ -25,6 +25,7 @@ class Gate:
     unlabelled: list[Row]
     state: Row
     repeats: list[Row] = field(default_factory=list)
+    votes: list[Row] = field(default_factory=list)
 
     def known(self) -> list[str]:
         """The ids that have, had or may get a label again: accepted, doubted, planted."""
@@ -54,4 +55,5 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
         read_jsonl(folder / "unlabelled.jsonl"),
         read_json(folder / "state.json"),
         read_jsonl(folder / "repeats.jsonl"),
+        read_jsonl(folder / "votes.jsonl"),
     )

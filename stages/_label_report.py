@@ -20,6 +20,7 @@ from stages._quality import nearest_similarity
 from stages._standing import SEED, Case, reviewed
 from stages._store import Index
 
+Geometry = NDArray[np.float32]
 FEW = 10  # units (examples answered twice, repeats) needed for a measure of agreement
 SOME = 20  # labels needed for a share of one annotator, one round or one arm
 STANDS_OUT = 3.0  # standard errors
@@ -48,25 +49,27 @@ def agreement(cases: Iterable[Case], at: int) -> float | None:
     return krippendorff_alpha(paired) if len(paired) >= FEW else None
 
 
-def redundancy(
-    asked: list[Row], at: int, labelled: list[str], index: Index, geometry: NDArray[np.float32], similarity: float
-) -> float | None:
-    """Share of a round's new rows that nearly repeat a row before them in the batch, or one known before the round."""
-    ids = [row["id"] for row in sorted(asked, key=lambda row: int(row["rank"])) if row["round"] == at]
-    known = set(labelled)
-    new = [item for item in ids if item not in known]
-    if len(new) < 2:
-        return None
-    rows = np.asarray(geometry[index.locate(new, "batch")])
-    before = np.asarray(geometry[index.locate(sorted(known), "labels")])
-    near = nearest_similarity(rows, before) >= similarity
-    squared = np.square(rows).sum(axis=1)
-    within = 1 - (squared[:, None] + squared[None, :] - 2 * rows @ rows.T) / 2 >= similarity
-    near |= np.tril(within, -1).any(axis=1)
-    return float(near.mean())
+def redundancy(asked: list[Row], seed: list[str], index: Index, geometry: Geometry, similarity: float) -> list[Row]:
+    """Per round: its new rows, how many nearly repeat a row before them in the batch or known earlier, and their share.
+
+    The share is None with fewer than two new rows.
+    """
+    known, rows = set(seed), list[Row]()
+    for number in sorted({int(row["round"]) for row in asked}):
+        batch = sorted((row for row in asked if row["round"] == number), key=lambda row: int(row["rank"]))
+        new = [row["id"] for row in batch if row["id"] not in known]
+        points = np.asarray(geometry[index.locate(new, "batch")])
+        before = np.asarray(geometry[index.locate(sorted(known), "labels")])
+        squared = np.square(points).sum(axis=1)
+        within = 1 - (squared[:, None] + squared[None, :] - 2 * points @ points.T) / 2 >= similarity
+        near = (nearest_similarity(points, before) >= similarity) | np.tril(within, -1).any(axis=1)
+        share = float(near.mean()) if len(new) > 1 else None
+        rows.append({"round": number, "asked": len(new), "near_duplicates": int(near.sum()), "share": share})
+        known |= {row["id"] for row in batch}
+    return rows
 
 
-def leakage(labelled: list[str], index: Index, geometry: NDArray[np.float32], similarity: float) -> float | None:
+def leakage(labelled: list[str], index: Index, geometry: Geometry, similarity: float) -> float | None:
     """Share of test rows whose near duplicate has a label; None without test rows or labels."""
     test = index.rows("test")
     if test.start == test.stop or not labelled:
@@ -191,10 +194,10 @@ def kappas(cases: list[Case]) -> Row:
     }
 
 
-def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: dict[int, float | None]) -> list[Row]:
+def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: list[Row]) -> list[Row]:
     """One row per round: doubts after it, doubts answered in it and how they ended, precision of doubts so far.
 
-    current: labels doubted now; spent: redundancy by round. `flagged` is known for a past round by what was frozen
+    current: labels doubted now; spent: the rows of `redundancy`. `flagged` is known for a past round by what was frozen
     with the next batch.
     """
     doubted = Counter(when for case in cases for when in case.doubted)
@@ -208,10 +211,11 @@ def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: dict[i
         at = int(row["round"])
         facts = {"round": at, "flagged": doubted[at + 1] if at < last else current, "answered": row["answered"]}
         rows.append({**facts, "confirmed": ends[at, True], "contradicted": ends[at, False]})
+    share = {row["round"]: row["share"] for row in spent}
     right = wrong = 0
     for row in rows:
         right, wrong = right + row["confirmed"], wrong + row["contradicted"]
         row["precision"] = wrong / (right + wrong) if right + wrong else None
         row["agreement"] = agreement(cases, row["round"])
-        row["redundancy"] = spent.get(row["round"])
+        row["redundancy"] = share.get(row["round"])
     return rows

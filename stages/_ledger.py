@@ -10,6 +10,7 @@
     build/gate/review.jsonl      id, label, suggested, score, reasons, asks     doubted labels, worst first
     build/gate/unlabelled.jsonl  id, kind, round, times           asked ids without a label (kinds below)
     build/gate/known.jsonl       id, from_round, to_round, label  when a label was the accepted one: from <= k < to
+    build/gate/redundancy.jsonl  round, asked, near_duplicates, share   new rows of a round that nearly repeat another
     build/gate/state.json        rounds (accepted so far), answers spent, control_key (how far the control arm got)
 
 `kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all others) or retract

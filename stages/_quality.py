@@ -1,14 +1,15 @@
 """Which labels are probably wrong, and what else is odd about them: shared by clean_seed, gate and `rounds inspect`.
 
-The only module that imports cleanlab. Everything here is a function of arrays; decisions about rounds, people and
-queues are in gate. Distances are those of the geometry: similarity = 1 - squared distance / 2.
+Everything here is a function of arrays; decisions about rounds, people and queues are in gate.
+Distances are those of the geometry: similarity = 1 - squared distance / 2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,13 @@ Mask = NDArray[np.bool_]
 
 NEIGHBOURS = 15
 TREES, TREE_ROWS = 100, 5000  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
-SHARPER, SHARPER_BY_NOISE = 3.0, 10.0  # the truth is this much sharper than a calibrated model (see `doubts`)
+TEMPERATURES = tuple(1.5 * 0.8**step for step in range(14))  # of the truth, relative to a calibrated model
+LONE_WITNESS = 0.4  # the temperature at most, where nothing tells how far a model's doubt is ignorance
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
-MIN_EVIDENCE = 2.5  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
-FIT_ROWS = 20_000  # the few numbers of the error model are fitted on at most this many labels
+MIN_EVIDENCE = 2.0  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
+FIT_ROWS = 10_000  # the few numbers of the error model are fitted on at most this many labels
 SHIFT_PRIOR, SHIFT_LEAST, SHIFT_MOST = 0.5, -3.0, 1.0  # in log odds of error
 PROBABLY_WRONG = 0.5
 BLOCK = 2**24  # elements of a block of distances
@@ -155,16 +157,33 @@ def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
     return np.asarray(sum((w * view for w, view in zip(np.exp(best), shifted, strict=True)), np.zeros_like(shifted[0])))
 
 
-def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
+def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
+    """Share of wrong labels by what several witnesses (logits (n, k) each) say of each other; None for one witness.
+
+    Witnesses that learned apart contradict each other as often as each contradicts the truth. What they contradict the
+    labels beyond that is the labels' fault. Source: Jiang, Nagarajan, Baek, Kolter, "Assessing generalization of SGD
+    via disagreement" (2022); no such claim is made there for witnesses of different kinds: benchmarks/gate.py has it.
+    """
+    said, k = [view.argmax(axis=1) for view in views], len(np.unique(labels))
+    if len(said) < 2 or k < 2:
+        return None
+    against = float(np.mean([(one != labels).mean() for one in said]))
+    apart = float(np.mean([(one != other).mean() for one, other in combinations(said, 2)]))
+    return min(max((against - apart) / max(1 - apart * k / (k - 1), 0.1), 0.0), 1.0)
+
+
+def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None = None) -> Doubts:
     """How likely each of n labels is wrong, from calibrated out-of-sample logits (n, k) and class indices (n,).
 
     A label is either right, drawn from softmax(scores / t), or wrong: a true class y drawn from it was taken for
     the label with chance q[y, label]. The share of wrong labels, q and t are fitted by maximum a posteriori (EM).
-    What cannot be fitted is how far a model's doubt is the label's fault: calibrated to wrong labels, a model
-    explains every one of them as its own ignorance. So t is at most a third of the calibrated temperature (what a
-    model finds hard, people mostly do not), and less, the more labels are plainly wrong. Sources: for the noise
-    model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene, "Maximum likelihood
-    estimation of observer error-rates using the EM algorithm" (1979).
+    So far only mistakes that no doubt of the model explains are found. Calibrated to wrong labels, a model takes the
+    others for its own ignorance; how many those are, `witnessed` tells (the share of wrong labels by `disagreement`).
+    Witnesses that learned from such mistakes repeat about half of them, so their excess counts twice, and t is lowered
+    until the fitted share of wrong labels is as large. A lone witness is taken at the likeliest t or LONE_WITNESS, the
+    lower of the two.
+    Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene,
+    "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979).
     """
     n, k = scores.shape
     counts = np.bincount(labels, minlength=k)
@@ -172,34 +191,62 @@ def doubts(scores: Floats, labels: Ints, min_class: int) -> Doubts:
     classes = np.flatnonzero(counts)
     if judged.sum() < MIN_LABELS or len(classes) < 2:
         return _unjudged(labels)
-    if _evidence(scores[judged][:, classes], np.searchsorted(classes, labels[judged])) < MIN_EVIDENCE:
-        return _unjudged(labels)
-    place = np.searchsorted(classes, labels)
+    place, rows = np.searchsorted(classes, labels), np.flatnonzero(judged)
     narrow = scores[:, classes]
-    rows = np.flatnonzero(judged)
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), FIT_ROWS)).astype(np.intp)]
-    plainly = _fit_errors(softmax(narrow[some], 1 / SHARPER), place[some])[1]
-    top = 1 / (SHARPER + SHARPER_BY_NOISE * plainly)
-    fits = [(*_fit_errors(softmax(narrow[some], t), place[some]), t) for t in (top, top / 1.5, top / 2.5)]
-    _, wrong, confusion, temperature = max(fits, key=lambda fit: fit[0])
+    if _evidence(softmax(narrow[some]), place[some]) < MIN_EVIDENCE:
+        return _unjudged(labels)
+    fitted = _fit_sharpness(narrow[some], place[some], witnessed)
     error, suggested = np.zeros(n), labels.copy()
     for part in np.array_split(rows, max(1, len(rows) * len(classes) // BLOCK)):
-        own, other = _explained(softmax(narrow[part], temperature), place[part], confusion)
-        mistaken = wrong * other.sum(axis=1)
-        error[part] = mistaken / (mistaken + (1 - wrong) * own + TINY)
+        own, other = _explained(softmax(narrow[part], fitted.temperature), place[part], fitted.confusion)
+        mistaken = fitted.wrong * other.sum(axis=1)
+        error[part] = mistaken / (mistaken + (1 - fitted.wrong) * own + TINY)
         other[np.arange(len(part)), place[part]] = -1
         suggested[part] = classes[other.argmax(axis=1)]
     return Doubts(error, suggested, judged, float(error[judged].mean()))
 
 
-def _evidence(scores: Floats, place: Ints) -> float:
-    """How much better labels fit their scores than labels drawn by their shares would, in standard errors."""
-    values = np.log(softmax(scores) + 1e-9)
-    share = np.bincount(place, minlength=scores.shape[1]) / len(place)
-    expected = values @ share
-    variance = float((np.square(values) @ share - np.square(expected)).sum())
-    gain = float((values[np.arange(len(place)), place] - expected).sum())
-    return gain / math.sqrt(variance) if variance > 0 else 0.0
+def _evidence(chances: Floats, place: Ints) -> float:
+    """How much better labels fit their chances (n, k) than the same labels shuffled do, in standard errors.
+
+    Source: the permutation moments of Mantel, "The detection of disease clustering ..." (1967).
+    """
+    told, given = chances - chances.mean(axis=0), np.eye(chances.shape[1])[place]
+    given -= given.mean(axis=0)
+    variance = float(((told.T @ told) * (given.T @ given)).sum()) / max(len(place) - 1, 1)
+    return float((told * given).sum()) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The error model: log posterior, share of wrong labels, q (k, k), and the temperature it was fitted at."""
+
+    posterior: float
+    wrong: float
+    confusion: Floats
+    temperature: float
+
+
+def _fit_sharpness(scores: Floats, place: Ints, witnessed: float | None) -> _Fit:
+    """The likeliest temperature and, from there, the sharper one at which enough labels are wrong (see `doubts`)."""
+
+    def fit(temperature: float) -> _Fit:
+        return _Fit(*_fit_errors(softmax(scores, temperature), place), temperature)
+
+    steps = map(fit, TEMPERATURES)
+    likeliest = now = next(steps)
+    for now in steps:
+        if now.posterior < likeliest.posterior:
+            break
+        likeliest = now
+    if witnessed is None:
+        return likeliest if likeliest.temperature <= LONE_WITNESS else fit(LONE_WITNESS)
+    goal = 2 * witnessed - likeliest.wrong
+    tried, sharper = [likeliest], chain([now], steps)
+    while tried[-1].wrong < goal and (one := next(sharper, None)):
+        tried.append(one)
+    return min(tried, key=lambda one: abs(one.wrong - goal))
 
 
 def _explained(chances: Floats, place: Ints, confusion: Floats) -> tuple[Floats, Floats]:
@@ -262,10 +309,10 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """What can be found about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
 
-    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at. A geometry of no
-    columns has no neighbours. A row and its exact copy with the same label are judged as one: a copied mistake cannot
-    vouch for itself. Copies with different labels cannot all be right: each is wrong with at least the share of
-    copies that contradict it.
+    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at: the neighbours alone
+    are a second witness. A geometry of no columns has no neighbours. A row and its exact copy with the same label are
+    judged as one: a copied mistake cannot vouch for itself. Copies with different labels cannot all be right: each is
+    wrong with at least the share of copies that contradict it.
     """
     n, k = len(labels), len(params.labels)
     first: dict[tuple[str, int], int] = {}
@@ -280,9 +327,9 @@ def judge(
             model = out_of_fold(params.model, matrix[keep], kept, names, k, folds, params.seed)
             views = [model, neighbour_view(near, kept, k), forest_view(space, kept, k, params.seed)]
         else:
-            views = [given[keep]]
+            views = [given[keep], *([neighbour_view(near, kept, k)] if space.shape[1] else [])]
         scores = pooled(views, kept)
-        found = doubts(scores, kept, params.quality.min_class)
+        found = doubts(scores, kept, params.quality.min_class, disagreement(views, kept))
     same = np.bincount(place, minlength=len(keep))[place]
     copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
     against = 1 - same / np.bincount(copies)[copies] if n else np.zeros(0)
@@ -438,43 +485,3 @@ def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
         order = draw.permutation(n)
         lower += bool(np.abs(order[near.rows] - order[:, None]).mean() <= found)
     return (lower + 1) / (draws + 1)
-
-
-def with_annotators(
-    error: Floats, given: Sequence[Mapping[str, int]], labels: Ints, probabilities: Floats
-) -> tuple[Floats, dict[str, float]]:
-    """Error probabilities (n,) that heed every annotator of a row, and each annotator's quality in [0, 1].
-
-    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all while fewer
-    than MIN_LABELS rows have two, or nobody ever agrees: annotators cannot be weighed by that.
-    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
-    """
-    several = np.array([len(votes) > 1 for votes in given], dtype=np.bool_)
-    agreed = any(len(set(votes.values())) < len(votes) for votes in given)
-    if several.sum() < MIN_LABELS or not agreed:
-        return error, {}
-    from cleanlab.multiannotator import get_label_quality_multiannotator
-
-    people = sorted({name for votes in given for name in votes})
-    table = np.array([[votes.get(name, np.nan) for name in people] for votes in given if votes])
-    voted = np.array([bool(votes) for votes in given])
-    found = get_label_quality_multiannotator(table, probabilities[voted], verbose=False, return_detailed_quality=False)
-    consensus, quality = labels.copy(), np.ones(len(labels))
-    consensus[voted] = found["label_quality"]["consensus_label"].to_numpy()
-    quality[voted] = found["label_quality"]["consensus_quality_score"].to_numpy()
-    crowded = np.where(consensus == labels, 1 - quality, quality)
-    told = found["annotator_stats"].sort_index()["annotator_quality"].tolist()
-    return np.where(several, crowded, error), dict(zip(people, told, strict=True))
-
-
-def relabel_or_new(votes: Ints, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
-    """ActiveLab scores of labelled rows and of new ones, on one scale in [0, 1]; the lowest is the best next question.
-
-    votes (n, m) class indices, -1 for none; labelled (n, k) and new (u, k) probabilities.
-    Source: Goh, Mueller, "ActiveLab: active learning with re-labeling by multiple annotators" (2023).
-    """
-    from cleanlab.multiannotator import get_active_learning_scores
-
-    given = np.where(votes < 0, np.nan, votes.astype(np.float64))
-    old, fresh = get_active_learning_scores(given, labelled, new if len(new) else None)
-    return np.asarray(old), np.asarray(fresh)

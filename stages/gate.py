@@ -1,8 +1,8 @@
 """gate: decide which labels the next model may learn, which are asked again, and say how good the labels are.
 
 reads   seed labels and suspects (clean_seed); rounds, rows asked, answers and past doubts (import_labels); features
-writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes (JSONL), state.json; metrics/gate.json;
-        plots/label_quality.json; next: train, query, validate
+writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes, redundancy (JSONL), state.json;
+        metrics/gate.json; plots/label_quality.json; next: train, query, validate
 
 Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps its bytes. A round
 whose checks fail is held in the same way, with the reason in metrics/gate.json.
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import _label_report as told
+from stages._agreement import with_annotators
 from stages._alarms import held_round
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
@@ -34,7 +35,6 @@ from stages._quality import (
     judge,
     reviewed_shift,
     shifted,
-    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
@@ -138,7 +138,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     }
     return Outcome(
         upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
-        told.repeat_rows(accepted, cases, params), _votes(labelled), state, found.error, found.shift, found.quality,
+        told.repeat_rows(accepted, cases, params), _votes(cases), state, found.error, found.shift, found.quality,
     )  # fmt: skip
 
 
@@ -247,18 +247,16 @@ def _accepted(case: Case, upto: int, copies: dict[str, list[str]], index: Index,
     }  # fmt: skip
 
 
-def _votes(labelled: list[Case]) -> list[Row]:
+def _votes(cases: list[Case]) -> list[Row]:
     return [
         {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
-        for case in labelled
+        for case in cases
         for vote in case.votes
         if vote.kind in ("label", "override")
     ]
 
 
-def checked(
-    ledger: Ledger, outcome: Outcome, features: Features, spent: dict[int, float | None], params: Params
-) -> list[Row]:
+def checked(ledger: Ledger, outcome: Outcome, features: Features, spent: list[Row], params: Params) -> list[Row]:
     """The verdicts of all coded checks on the newest round and the labels behind it."""
     newest, cases = outcome.upto, outcome.cases
     again = told.repeats(cases, newest)
@@ -267,7 +265,7 @@ def checked(
         "answered": told.answered_share(ledger.rounds),
         "label_errors": told.label_error_rate(cases, outcome.error, newest),
         "agreement": told.agreement(cases, newest),
-        "redundancy": spent.get(newest),
+        "redundancy": next((row["share"] for row in spent if row["round"] == newest), None),
         "leakage": told.leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
         "coverage": told.coverage(outcome.final.values(), params.labels),
         "annotator": told.annotator_gap(told.by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
@@ -275,19 +273,6 @@ def checked(
         "repeats": sum(again) / len(again) if len(again) >= told.FEW else None,
     }
     return verdicts(values, params.gate.limits)
-
-
-def redundancies(ledger: Ledger, features: Features, params: Params) -> dict[int, float | None]:
-    """Round -> share of its new rows that nearly repeat another, of the batch or known before."""
-    labelled = {row["id"] for row in ledger.seed}
-    found: dict[int, float | None] = {}
-    for row in ledger.rounds:
-        at = int(row["round"])
-        batch = [asked for asked in ledger.asked if asked["round"] == at]
-        near = params.quality.near_duplicate
-        found[at] = told.redundancy(batch, at, sorted(labelled), features.index, features.geometry, near)
-        labelled |= {asked["id"] for asked in batch}
-    return found
 
 
 def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params) -> Row:
@@ -322,11 +307,12 @@ def _class_counts(label: str, outcome: Outcome) -> Row:
 
 @dataclass(frozen=True)
 class Gated:
-    """The decision on all rounds that count, its metrics and plot rows, and the failed checks."""
+    """The decision on all rounds that count, its metrics and plot rows, redundancy, and the failed checks."""
 
     outcome: Outcome
     metrics: Row
     plot: list[Row]
+    redundancy: list[Row]
     failed: list[Row]
 
 
@@ -335,7 +321,8 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
     last, pending = complete(ledger.rounds)
     held = f"held, {pending['answered']} of {pending['asked']} answered" if pending else None
     now = ledger.until(last)
-    outcome, spent = decide(now, features, params), redundancies(now, features, params)
+    outcome, seed, near = decide(now, features, params), [row["id"] for row in now.seed], params.quality.near_duplicate
+    spent = told.redundancy(now.asked, seed, features.index, features.geometry, near)
     checks = checked(now, outcome, features, spent, params)
     failed = [row for row in checks if row["outcome"] == "failed"]
     holds = holding(checks, params.gate.hold) if params.gate.on_fail == "hold" and last else []
@@ -344,7 +331,9 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
         now = ledger.until(last - 1)
         outcome = decide(now, features, params)
     plot = told.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
-    return Gated(outcome, {**report(outcome, checks, held, params), "alarms": held_round(held, holds)}, plot, failed)
+    spent = [row for row in spent if row["round"] <= outcome.upto]
+    metrics = {**report(outcome, checks, held, params), "alarms": held_round(held, holds)}
+    return Gated(outcome, metrics, plot, spent, failed)
 
 
 @click.command(help=__doc__)
@@ -365,6 +354,7 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     gated = gate(ledger, read_features(features, named), params)
     for name in TABLES:
         write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
+    write_jsonl(out / "redundancy.jsonl", gated.redundancy)
     write_json(out / "state.json", gated.outcome.state)
     write_json(metrics, gated.metrics)
     write_json(plot, gated.plot)

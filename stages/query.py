@@ -17,6 +17,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._agreement import relabel_or_new, vote_table, weighable
 from stages._canonical import Row, read_json, write_json, write_jsonl
 from stages._gated import Gate, read_gate, settled
 from stages._identity import order_keys
@@ -32,6 +33,7 @@ from stages.strategies.redundancy import PassedOver, guarded
 from stages.strategies.registry import resolve
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 PLANTED = {"score": 0.0, "reasons": ["planted repeat"]}
 
 
@@ -59,7 +61,7 @@ def doubt(probabilities: Floats) -> Floats:
     return np.asarray(1 - (ranked[:, -1] - ranked[:, -2]))
 
 
-def unasked(index: Index, gate: Gate, cooldown: int) -> NDArray[np.intp]:
+def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
     """Pool rows that may be asked now: not settled (nor a copy of such), not in seed or test by content."""
     pool, out = index.rows("pool"), settled(gate, cooldown)
     free = index.askable() & np.fromiter((item not in out for item in index.ids[pool]), dtype=np.bool_)
@@ -80,6 +82,32 @@ def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, 
     return new + review, new - control, control, review
 
 
+def worth_review(gate: Gate, index: Index, model: Model | None, free: Ints, params: Params) -> list[Row]:
+    """The doubted labels that are better questions than the last new ones of a batch, the best first.
+
+    Where annotators can be weighed, ActiveLab puts doubted labels and free pool rows on one scale, and a doubt waits
+    when a whole batch of questions is better; ties go to the doubt, among doubts to the gate's order. A doubt about a
+    row that the model has no opinion of (a seed row) is scored by its votes alone. Else: all, in the gate's order.
+    """
+    number = {label: place for place, label in enumerate(params.labels)}
+    given: dict[str, dict[str, int]] = {}
+    for vote in gate.votes:
+        given.setdefault(vote["id"], {})[vote["annotator"]] = number[vote["label"]]
+    accepted = [place for place, item in enumerate(gate.accepted.ids) if len(given.get(item, ())) > 1]
+    queue = [row["id"] for row in gate.review]
+    votes = vote_table([given.get(item, {}) for item in (*queue, *(gate.accepted.ids[at] for at in accepted))])[1]
+    if model is None or not weighable(votes):
+        return gate.review
+    believed = np.full((len(queue), len(number)), 1 / len(number))
+    pooled = [at for at, item in enumerate(queue) if index.split[index.row_of[item]] == "pool"]
+    believed[pooled] = model.pool[[index.row_of[queue[at]] for at in pooled]]
+    labelled = np.vstack([believed, model.held_out[accepted]])
+    again, new = relabel_or_new(votes, labelled, model.pool[free])
+    order = np.argsort(np.round(again[: len(queue)], 9), kind="stable")
+    better = np.searchsorted(np.sort(np.round(new, 9)), np.round(again[order], 9))
+    return [gate.review[at] for place, at in enumerate(order) if place + better[place] < params.query.batch_size]
+
+
 def compose(
     index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params,
     stands_for: Floats | None = None,
@@ -93,7 +121,8 @@ def compose(
     free = unasked(index, gate, params.query.skip_cooldown)
     free = free if stands_for is None else free[stands_for[free] > 0]
     shares = None if stands_for is None else stands_for[free]
-    size, active, control, review = sizes(params, gate.state["answers"], len(free), len(gate.review))
+    doubted = worth_review(gate, index, model, free, params)
+    size, active, control, review = sizes(params, gate.state["answers"], len(free), len(doubted))
     planted = gate.repeats[:active]
     active -= len(planted)
     candidates = replace(candidates_of(free, index, geometry, model, gate, params), stands_for=shares)
@@ -101,7 +130,7 @@ def compose(
     doubts = np.zeros(len(free)) if candidates.probabilities is None else doubt(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
-    asked_again = [_review_row(row, index, model) for row in gate.review[:review]]
+    asked_again = [_review_row(row, index, model) for row in doubted[:review]]
     asked_again += [_review_row({**row, **PLANTED}, index, model) for row in planted]
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
@@ -110,7 +139,7 @@ def compose(
 
 
 def candidates_of(
-    free: NDArray[np.intp], index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
+    free: Ints, index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
 ) -> Candidates:
     """What the strategy may know of the free pool rows; doubted labels count as labelled, of no known class."""
     ids = [index.ids[row] for row in free]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,7 +49,10 @@ Labelled = dict[str, int]
 
 @dataclass(frozen=True)
 class History:
-    """What was asked, when labels were known, what was answered, the doubts after each round, seed ids, rounds."""
+    """What was asked, when labels were known, what was answered, the doubts after each round, seed ids, rounds.
+
+    redundancy: per round, how many of its new rows nearly repeat another (gate).
+    """
 
     asked: list[Row]
     known: list[Row]
@@ -57,6 +60,7 @@ class History:
     doubts: list[int]
     seed_ids: frozenset[str]
     rounds: int
+    redundancy: list[Row] = field(default_factory=list)
 
     def control(self, upto: int, seed: int) -> list[str]:
         """The ids that the control arm's walk had passed after round `upto`, whoever asked them, in asking order."""
@@ -312,33 +316,6 @@ def stopping_points(history: History, refits: Refits, sample: Ints, curve: list[
     return rows
 
 
-def redundancy(asked: list[Row], index: Index, geometry: NDArray[np.float32], threshold: float) -> list[Row]:
-    """Per round, the share of the active arm's rows that nearly repeat another of the batch or anything asked before.
-
-    Near: similarity 1 - squared distance / 2 of at least `threshold`.
-    """
-    rows: list[Row] = []
-    seen = np.empty((0, geometry.shape[1]), dtype=np.float32)
-    for number in sorted({row["round"] for row in asked}):
-        items = [row["id"] for row in asked if row["round"] == number and "review" not in row["arms"]]
-        active = [row["id"] for row in asked if row["round"] == number and "active" in row["arms"]]
-        batch = np.asarray(geometry[index.locate(items, "batch")])
-        near = _similar(batch, batch, threshold).sum(axis=1) > 1
-        if len(seen):
-            near |= _similar(batch, seen, threshold).any(axis=1)
-        flagged = dict(zip(items, near.tolist(), strict=True))
-        repeats = sum(flagged[item] for item in active)
-        share = repeats / len(active) if active else 0.0
-        rows.append({"round": number, "asked": len(active), "near_duplicates": repeats, "share": share})
-        seen = np.vstack([seen, batch])
-    return rows
-
-
-def _similar(left: NDArray[np.float32], right: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None, :] - 2 * left @ right.T
-    return np.asarray(1 - squared / 2 >= threshold)
-
-
 def truth_of_test(table: Table, index: Index, params: Params) -> Ints:
     """The classes of the test rows in the order of the index. Raises PipelineError at file:line for a bad label."""
     cells = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
@@ -383,7 +360,6 @@ def prove(
     curve, recall = learning_curve(history, judge, params)
     gap, saving = compare(history, judge, params)
     stopping = stopping_points(history, refits, sample, curve, params)
-    repeats = redundancy(history.asked, index, geometry, params.quality.near_duplicate)
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     passed = set(history.control(history.rounds, params.seed))
     counts = np.bincount(list(labelled.values()), minlength=len(params.labels)).tolist() if labelled else []
@@ -413,7 +389,7 @@ def prove(
         control=sum(item in passed for item in labelled),
         curve=curve,
         recall=recall,
-        redundancy=repeats,
+        redundancy=history.redundancy,
         doubts=history.doubts,
         calibration=calibration,
         labels_of=dict(zip(params.labels, counts, strict=False)),
@@ -423,7 +399,7 @@ def prove(
     facts["alarms"], facts["not_judged"] = alarms(evidence)
     told = Judged(truth, shipped) if len(truth) and calibration["fitted"] else None
     facts["shipped"] = {"labels": len(labelled), **overall(told, params)} if told else None
-    return Proof(facts, curve, recall, repeats, stopping, confusion(told, params.labels) if told else [])
+    return Proof(facts, curve, recall, history.redundancy, stopping, confusion(told, params.labels) if told else [])
 
 
 def confusion(judged: Judged, labels: list[str]) -> list[Row]:
@@ -487,7 +463,8 @@ def read_history(gate: Path, labels: Path, index: Index, rounds: int) -> History
     doubts = [sum(row["round"] == number for row in verdicts) for number in range(1, rounds + 1)]
     doubts.append(len(read_jsonl(gate / "review.jsonl")))
     seed_ids = frozenset(index.ids[index.rows("seed")])
-    return History(asked, read_jsonl(gate / "known.jsonl"), events, doubts, seed_ids, rounds)
+    known, redundancy = read_jsonl(gate / "known.jsonl"), read_jsonl(gate / "redundancy.jsonl")
+    return History(asked, known, events, doubts, seed_ids, rounds, redundancy)
 
 
 def _sentence(facts: Row) -> str:

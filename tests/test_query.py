@@ -14,7 +14,7 @@ from stages._ledger import Labels
 from stages._params import Params
 from stages._rounds import batch_id
 from stages._store import Index
-from stages.query import Model, compose, doubt, interleave, sizes, unasked
+from stages.query import Model, compose, doubt, interleave, sizes, unasked, worth_review
 
 N = 60
 
@@ -112,6 +112,54 @@ def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
     assert [row["arms"] for row in rows if row["id"] == first] == [["active", "control"]]
     assert len({row["id"] for row in rows}) == len(rows) == 10
     assert sum("control" in row["arms"] for row in rows) == 3
+
+
+def crowd(review: list[dict[str, object]]) -> tuple[Gate, Model]:
+    """Twenty accepted rows that ann and bob label alike, and doubted rows that ann labelled `a`."""
+    state = gate([f"p-{row:02d}" for row in range(20)], review)
+    votes = [{"id": item, "annotator": who, "label": "a"} for item in state.accepted.ids for who in ("ann", "bob")]
+    votes += [{"id": row["id"], "annotator": "ann", "label": "a"} for row in review]
+    return replace(state, votes=votes), replace(model(), held_out=np.tile([0.9, 0.1], (20, 1)))
+
+
+@pytest.mark.parametrize(
+    ("batch", "new", "asked"),
+    [
+        (3, [0.2, 0.4, 0.5, 0.9], ["p-41"]),  # .2 .3* .4 | .5 .6* .9
+        (5, [0.2, 0.4, 0.5, 0.9], ["p-41", "p-40"]),  # .2 .3* .4 .5 .6* | .9
+        (1, [0.3, 0.9], ["p-41"]),  # a tie goes to the doubt
+        (2, [0.1, 0.2, 0.9], []),
+    ],
+)
+def test_a_doubt_is_asked_again_when_it_is_among_the_best_questions_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, batch: int, new: list[float], asked: list[str]
+) -> None:
+    def scores(votes: np.ndarray, labelled: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert votes.shape == (22, 2)
+        assert len(labelled) == 22
+        assert len(fresh) == len(new)
+        return np.array([0.6, 0.3] + [0.0] * 20), np.array(new)
+
+    monkeypatch.setattr("stages.query.relabel_or_new", scores)
+    state, known = crowd([doubted("p-40"), doubted("p-41")])
+    found = worth_review(state, pool_index(), known, np.arange(50, 50 + len(new)), params(batch_size=batch))
+    assert [row["id"] for row in found] == asked
+
+
+@pytest.mark.parametrize(("certain", "asked"), [(0.999, ["p-40"]), (0.5, [])])
+def test_with_several_annotators_review_and_new_rows_compete_for_the_batch(certain: float, asked: list[str]) -> None:
+    pool = np.tile([certain, 1 - certain], (N, 1))
+    pool[40] = [0.2, 0.8]  # the model contradicts the doubted label
+    state, known = crowd([doubted("p-40")])
+    rows = compose(pool_index(), geometry(), replace(known, pool=pool), state, params()).rows
+    assert [row["id"] for row in rows if row["arms"] == ["review"]] == asked
+    assert len(rows) == 10
+
+
+def test_with_one_annotator_the_gates_own_order_holds() -> None:
+    state, known = crowd([doubted("p-40"), doubted("p-41")])
+    alone = replace(state, votes=[vote for vote in state.votes if vote["annotator"] == "ann"])
+    assert worth_review(alone, pool_index(), known, np.arange(50, N), params(batch_size=1)) == state.review
 
 
 def test_doubted_labels_are_asked_again_within_their_share() -> None:

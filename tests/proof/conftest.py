@@ -89,7 +89,8 @@ def make_history(world: World, rounds: int, active: int = 16, control: int = 4) 
         {"id": item, "round": row["round"], "annotator": "ann", "at": 3.0 * place}
         for place, (item, row) in enumerate(asked.items())
     ]
-    return History(list(asked.values()), known, events, [0] * (rounds + 1), frozenset(seeds), rounds)
+    repeats = [{"round": at, "asked": 12, "near_duplicates": 1, "share": 1 / 12} for at in range(1, rounds + 1)]
+    return History(list(asked.values()), known, events, [0] * (rounds + 1), frozenset(seeds), rounds, repeats)
 
 
 @pytest.fixture(scope="session")

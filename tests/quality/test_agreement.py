@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages._agreement import cohen_kappa, excess, fleiss_kappa, krippendorff_alpha
+from stages._agreement import (
+    cohen_kappa,
+    excess,
+    fleiss_kappa,
+    krippendorff_alpha,
+    relabel_or_new,
+    vote_table,
+    weighable,
+    with_annotators,
+)
 
 
 def test_cohen_kappa_of_twenty_five_and_fifteen_agreements_in_fifty_is_0_4() -> None:
@@ -47,3 +57,48 @@ def test_an_excess_is_a_gap_of_shares_in_standard_errors() -> None:
     gap, errors = excess(30, 100, 10, 100)
     assert gap == pytest.approx(0.2)
     assert errors == pytest.approx(0.2 / (0.2 * 0.8 * 0.02) ** 0.5)
+
+
+def test_several_annotators_outweigh_one_and_the_careless_one_is_named() -> None:
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 3, 300)
+    probabilities = np.full((300, 3), 0.15)
+    probabilities[np.arange(300), truth] = 0.7
+    rates = {"ann": 0.02, "bob": 0.05, "careless": 0.5}
+    given_ = [{n: int(c if draw.random() > e else (c + 1) % 3) for n, e in rates.items()} for c in truth]
+    labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
+    error, quality = with_annotators(np.zeros(300), given_, labels, probabilities)
+    assert min(quality, key=quality.__getitem__) == "careless"
+    assert (error >= 0.4)[labels != truth].mean() > 0.95
+    assert (error >= 0.4)[labels == truth].mean() < 0.05
+    assert with_annotators(np.ones(2), [{"a": 0}, {"a": 1}], labels[:2], probabilities[:2])[1] == {}
+
+
+def test_annotators_are_weighed_from_twenty_shared_examples_on_and_when_somebody_agrees() -> None:
+    agreeing, opposed = {"ann": 0, "bob": 0}, {"ann": 0, "bob": 1}
+    assert not weighable(vote_table([agreeing] * 19 + [{"ann": 1}])[1])
+    assert weighable(vote_table([agreeing] * 20)[1])
+    assert not weighable(vote_table([opposed] * 20)[1])
+
+
+def test_activelab_scores_are_those_computed_by_hand() -> None:
+    """One annotator only: cleanlab's weights are 1, so old = (2 q + 1/k) / 3 and new = (max p + 1/k) / 2."""
+    votes = np.array([[0.0], [1.0]])
+    old, new = relabel_or_new(votes, np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[0.5, 0.5], [0.2, 0.8]]))
+    assert old == pytest.approx([(2 * 0.9 + 0.5) / 3, (2 * 0.4 + 0.5) / 3], abs=1e-5)
+    assert new == pytest.approx([0.5, 0.65], abs=1e-5)
+
+
+def test_a_row_its_annotators_agree_on_is_asked_after_a_new_one() -> None:
+    votes = np.array([[0, 0], [1, 1], [0, 1], [1, np.nan]] * 5)
+    labelled = np.tile([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.4, 0.6]], (5, 1))
+    old, new = relabel_or_new(votes, labelled, np.array([[0.5, 0.5]]))
+    assert old[2] < old[0]
+    assert new[0] < old[0]
+
+
+def test_a_tie_of_votes_falls_the_same_way_every_time_even_for_a_model_without_a_clue() -> None:
+    votes = np.array([[0.0, 1.0]] * 10 + [[1.0, 1.0]] * 10)
+    clueless = np.full((20, 2), 0.5)
+    first, again = (relabel_or_new(votes, clueless, clueless)[0] for _ in range(2))
+    assert np.array_equal(first, again)

@@ -413,3 +413,14 @@ def test_a_retracted_answer_leaves_the_old_rounds_as_they_were() -> None:
     outcome = loop.decide()
     assert labels_known_at(outcome.known, 1) == then
     assert "p00" not in labels_known_at(outcome.known, 2)
+
+
+def test_error_and_skip_rates_are_counted_per_annotator() -> None:
+    loop = Loop(hold=[])
+    rows = loop.some(0, 30)
+    wrong = {item: "BA"["AB".index(label)] for item, label in list(rows.items())[:3]}
+    loop.round(rows, {**rows, **dict.fromkeys(list(rows)[20:], "skip")}, {**rows, **wrong})
+    people = loop.gate().metrics["annotators"]
+    assert [people[name]["skip_rate"] for name in ("ann0", "ann1", "ann2")] == pytest.approx([0, 1 / 3, 0])
+    assert people["ann2"]["error_rate"] == pytest.approx(0.1)
+    assert people["ann0"]["error_rate"] == 0
