@@ -37,10 +37,11 @@ PARTS = 8
 
 
 class Watch:
-    """The peak resident memory of each stage among the processes below this one, looked at every 0.1 s."""
+    """The peak resident memory and the seconds of each stage below this process, looked at every 0.1 s."""
 
     def __init__(self) -> None:
         self.peak: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -52,8 +53,13 @@ class Watch:
         self._over.set()
         self._thread.join()
 
+    def __str__(self) -> str:
+        return ", ".join(f"{stage} {self.seconds[stage]:.1f} s {held:.2f} GB" for stage, held in self.peak.items())
+
     def _look(self) -> None:
+        now = time.perf_counter()
         while not self._over.wait(0.1):
+            seen, now = now, time.perf_counter()
             held: dict[str, float] = {}
             for process in psutil.Process().children(recursive=True):
                 try:
@@ -66,6 +72,7 @@ class Watch:
                 except (psutil.Error, IndexError):
                     continue
             for stage, size in held.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + now - seen
                 self.peak[stage] = max(self.peak.get(stage, 0), size)
 
 
@@ -109,12 +116,12 @@ def dask(root: Path, workers: int) -> Iterator[None]:
                 process.wait()
 
 
-def measured_round(root: Path, folder: Path) -> tuple[float, dict[str, float]]:
-    """Seconds and memory by stage of `dvc repro` after a round was answered."""
+def measured_round(root: Path, folder: Path) -> tuple[float, Watch]:
+    """Seconds of `dvc repro` after a round was answered, and seconds and memory by stage."""
     rounds(root, "annotate", "--oracle", str(folder / "oracle.csv"))
     with Watch() as watch:
         seconds = run(root, "dvc", "repro")
-    return seconds, watch.peak
+    return seconds, watch
 
 
 def size_of(folder: Path) -> float:
@@ -142,9 +149,8 @@ def rounds_command(sizes: str, workers: int) -> None:
             print(f"{rows} rows: featurize {rows / featurize:,.0f} rows/s, {watch.peak['featurize']:.2f} GB held, "
                   f"{size_of(root / 'build/features'):.2f} GB on disk", flush=True)  # fmt: skip
             rounds(root, "close")
-            seconds[rows], peak = measured_round(root, folder)
-            shown = ", ".join(f"{stage} {held:.2f}" for stage, held in peak.items())
-            print(f"  a round: {seconds[rows]:.1f} s; GB held: {shown}", flush=True)
+            seconds[rows], watch = measured_round(root, folder)
+            print(f"  a round: {seconds[rows]:.1f} s: {watch}", flush=True)
             score(root)
             if workers and rows == int(sizes.rsplit(",", maxsplit=1)[-1]):
                 before = (root / "build/export/batch.jsonl").read_bytes()
@@ -270,11 +276,9 @@ def synthetic(rows: int, parts: int) -> None:
         run(root, "git", "commit", "-qam", "Vectors in place")
         with Watch() as watch:
             first = run(root, sys.executable, "-m", "rounds", "close")
-            shown = ", ".join(f"{stage} {held:.2f}" for stage, held in watch.peak.items())
-            print(f"{rows} rows: first close {first:.0f} s; GB held: {shown}", flush=True)
-        seconds, peak = measured_round(root, folder)
-        shown = ", ".join(f"{stage} {held:.2f}" for stage, held in peak.items())
-        print(f"  a round: {seconds:.1f} s; GB held: {shown}", flush=True)
+            print(f"{rows} rows: first close {first:.0f} s: {watch}", flush=True)
+        seconds, watch = measured_round(root, folder)
+        print(f"  a round: {seconds:.1f} s: {watch}", flush=True)
 
 
 @main.command()
