@@ -3,7 +3,7 @@
     python -m benchmarks.scale rounds --sizes 10000,100000,1000000 [--dask 2]
     python -m benchmarks.scale peers --sizes 10000,100000,1000000 [--limit 120]
     python -m benchmarks.scale synthetic --rows 10000000 --parts 20
-    python -m benchmarks.scale loss --rows 50000 --candidates 2000,10000 --seeds 3
+    python -m benchmarks.scale loss --rows 20000 --candidates 2000 --seeds 3
     python -m benchmarks.scale links
 
 `rounds` takes sentences of 83 languages from langid/pool_1m.parquet, features cached: the figure is one `dvc repro`
@@ -13,6 +13,7 @@ after 40 new answers. Memory is the resident memory of a stage's processes toget
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ import psutil
 
 from benchmarks.round import ENV, rounds, run
 from rounds.init import fill_in
-from stages._canonical import read_json
+from stages._params import load
 
 SHARED = Path(os.environ.get("LABELROUNDS_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 PARTS = 8
@@ -76,8 +77,8 @@ class Watch:
                 self.peak[stage] = max(self.peak.get(stage, 0), size)
 
 
-def langid_project(folder: Path, rows: int) -> Path:
-    """A project on the first `rows` sentences in parts, 1,000 labelled, batch 1 answered; features are made."""
+def langid_project(folder: Path, rows: int, labelled: int = 1000) -> Path:
+    """A project on the first `rows` sentences in parts, some labelled as its seed; no stage has run."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -87,7 +88,7 @@ def langid_project(folder: Path, rows: int) -> Path:
         low, high = rows * part // PARTS, rows * (part + 1) // PARTS
         pq.write_table(table.select(["id", "text"]).slice(low, high - low), folder / "pool" / f"part-{part}.parquet")
     table.select(["id", "label"]).to_pandas().to_csv(folder / "oracle.csv", index=False)
-    for name, count in (("train", 1000), ("test", 5000)):
+    for name, count in (("train", labelled), ("test", 5000)):
         sentences = pd.read_csv(SHARED / f"langid/{name}.csv", dtype=str, keep_default_na=False)[:count]
         sentences.insert(0, "id", [f"{name}{row}" for row in range(len(sentences))])
         sentences.to_csv(folder / f"{name}.csv", index=False)
@@ -195,13 +196,13 @@ def best_of(function: Callable[[], object], count: int = 3) -> float:
 PEERS = {
     "modAL margin": "from modAL.uncertainty import multi_argmax\n"
     "ranked = np.sort(p, axis=1)\nmulti_argmax(1 - (ranked[:, -1] - ranked[:, -2]), 40)",
-    "modAL ranked batch": "from modAL.batch import ranked_batch\n"
-    "class C: X_training = labelled\nranked_batch(C(), x, 1 - p.max(axis=1), 40, 'euclidean', 1)",
+    "modAL ranked batch": "from stages.strategies.registry import resolve\nresolve('ranked_batch', 'modal')(c, 40)",
     "scikit-activeml BADGE": "from stages.strategies.registry import resolve\n"
     "resolve('badge', 'skactiveml')(c, 40, sample=len(p))",
     "scikit-activeml TypiClust": "from stages.strategies.registry import resolve\n"
     "resolve('typiclust', 'skactiveml')(c, 40, sample=len(p))",
-    "small-text breaking ties": "from small_text import BreakingTies\nBreakingTies()",
+    "small-text breaking ties": "from benchmarks.small_text import breaking_ties\nbreaking_ties(c, 40)",
+    "small-text greedy core-set": "from benchmarks.small_text import greedy_coreset\ngreedy_coreset(c, 40)",
     "ours: auto, whole pool": "from stages.strategies.registry import resolve\nresolve('auto')(c, 40)",
 }
 SET_UP = """
@@ -282,38 +283,43 @@ def synthetic(rows: int, parts: int) -> None:
 
 
 @main.command()
-@click.option("--rows", default=50_000)
-@click.option("--candidates", default="2000,10000")
+@click.option("--rows", default=20_000)
+@click.option("--candidates", default="2000")
 @click.option("--seeds", default=3)
-@click.option("--count", default=8, help="Rounds of 40 answers.")
+@click.option("--count", default=5, help="Rounds of 100 answers, after 200 labels.")
 def loss(rows: int, candidates: str, seeds: int, count: int) -> None:
-    """What `query.candidates` costs in accuracy: loops from 1,000 labels, test accuracy after each round."""
-    from rounds.annotate import simulate
-    from rounds.issue import issue
-    from rounds.project import Project
+    """What `query.candidates` costs: the mean of the test accuracies after each round, beside scoring all rows."""
+    import pandas as pd
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        root = langid_project(folder, rows)
-        run(root, "dvc", "repro", "validate")
+        root = langid_project(folder, rows, 200)
+        truth = pd.read_csv(folder / "test.csv", dtype=str, keep_default_na=False).sort_values("id")["label"]
+        labels = load(root / "params.yaml").labels
         means: dict[str, list[float]] = {}
-        for wanted in ["null", *candidates.split(",")]:
-            for seed in range(seeds):
+        for seed in range(seeds):
+            for wanted in ["null", *candidates.split(",")]:
                 there = folder / f"{wanted}-{seed}"
-                subprocess.run(["cp", "-al", str(root), str(there)], check=True)
-                path = there / "params.yaml"
-                path.unlink()
-                path.write_bytes((root / "params.yaml").read_bytes())
-                value = None if wanted == "null" else int(wanted)
-                fill_in(path, {("query", "candidates"): value, ("seed",): seed, ("compute", "n_jobs"): 1})
-                run(there, "dvc", "repro")
-                for _ in range(count):
-                    issue(Project(there))
-                    simulate(Project(there), folder / "oracle.csv", noise=0, skip=0, seed=seed)
-                    run(there, "dvc", "repro")
-                curve = [row for row in read_json(there / "plots/learning_curve.json") if row["arm"] == "active"]
-                means.setdefault(wanted, []).append(float(np.mean([row["accuracy"] for row in curve])))
-                print(f"candidates {wanted}, seed {seed}: {means[wanted][-1]:.4f}", flush=True)
+                shutil.copytree(root, there)
+                changes = {("query", "candidates"): None if wanted == "null" else int(wanted), ("seed",): seed}
+                fill_in(there / "params.yaml", {**changes, ("query", "batch_size"): 100})
+                run(there, "git", "commit", "-qam", "Params")
+                accuracy = []
+                for _ in range(count + 1):
+                    run(there, "dvc", "repro", "export_prodigy")
+                    predicted = np.load(there / "build/model/test.npy").argmax(axis=1)
+                    accuracy.append(
+                        float(np.mean([labels[k] == label for k, label in zip(predicted, truth, strict=True)]))
+                    )
+                    rounds(there, "issue")
+                    run(there, "git", "add", "--all")
+                    run(there, "git", "commit", "-qm", "Round")
+                    rounds(there, "annotate", "--oracle", str(folder / "oracle.csv"))
+                means.setdefault(wanted, []).append(float(np.mean(accuracy)))
+                print(
+                    f"candidates {wanted}, seed {seed}: {means[wanted][-1]:.4f}, at last {accuracy[-1]:.4f}", flush=True
+                )
+                shutil.rmtree(there)
         for wanted, values in means.items():
             gap = np.array(values) - np.array(means["null"])
             error = gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else float("nan")
