@@ -48,4 +48,4 @@ def weighted(raw: Matrix, weights: NDArray[np.float32]) -> Matrix:
     from sklearn.preprocessing import normalize
 
     rows = sp.csr_matrix((raw.data * weights[raw.indices], raw.indices, raw.indptr), shape=raw.shape)
-    return normalize(rows, copy=False)
+    return normalize(rows, copy=False) if rows.shape[0] else rows

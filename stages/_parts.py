@@ -419,6 +419,7 @@ def write_kept(path: Path, index: Index, rows: Rows, stands_for: NDArray[np.floa
     numbers = np.array(index.row[pool], dtype=np.intp)
     places = np.minimum(np.searchsorted(rows, numbers), max(len(rows) - 1, 0))
     shares = np.where(rows[places] == numbers, stands_for[places], 0.0) if len(rows) else np.zeros(len(numbers))
+    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"id": index.ids[pool], "stands_for": shares}), path)
 
 

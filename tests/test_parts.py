@@ -148,6 +148,20 @@ def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
     assert len(batch(small)) == 10
 
 
+@pytest.mark.parametrize("kind", ["numeric", "text"])
+def test_a_pool_in_parts_starts_cold_and_is_judged_on_its_control_arm(
+    make_small: Callable[[str], Small], kind: str
+) -> None:
+    one, two = make_small("one"), make_small("two")
+    for small, parts in ((one, 1), (two, 3)):
+        in_parts(small, *split(pool_rows(small), parts, draw=9))
+        small.set({("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv", ("features", "kind"): kind})
+        small.set({("data", "text"): "x" if kind == "text" else "", ("features", "text", "hashing"): 512})
+        play(small, 2)
+    assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
+    assert read_json(one.root / "metrics/query.json")["answers_spent"] == 20
+
+
 def test_copies_in_different_parts_are_asked_once_and_test_rows_never(small: Small) -> None:
     rows = pool_rows(small)
     twins = [(f"twin-{row[0]}", *row[1:]) for row in rows]
