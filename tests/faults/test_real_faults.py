@@ -196,7 +196,7 @@ def test_every_stage_of_a_plain_repro_that_is_killed_on_its_own_runs_again(calm:
         )
         assert process.stdout is not None
         begun = (line for line in process.stdout if line.startswith(f"Running stage '{stage}'".encode()))
-        killed.append(any(kill_stage(process.pid, stage, rng.uniform(0, 0.5)) for _ in begun))
+        killed.append(any(kill_stage(process.pid, stage, rng.uniform(0, 0.15)) for _ in begun))
         process.communicate()
     assert sum(killed) >= len(ORDER) - 2  # one that was quicker than its murderer is no failure
     assert run(project, command(("dvc", "repro"))).returncode == 0
@@ -239,6 +239,9 @@ def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: P
     said = told[0] + told[1]
     assert "another `rounds close` is at work here" in said or "0 of 8 rows are answered" in said  # it came after
     assert late.returncode == 0
+    if (project / "data/rounds/003/answers").exists():  # collect came last: bo's answers wait in the open round
+        assert run(project, ("git", "status", "--porcelain")).stdout == "?? data/rounds/003/answers/\n"
+        assert run(project, command(("close", "--partial"))).returncode == 0
     found = outcome(project)
     assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
 
