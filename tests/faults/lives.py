@@ -26,7 +26,8 @@ from rounds.init import init
 ENVIRONMENT = {
     **os.environ, "OMP_NUM_THREADS": "1", "GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.org",
     "GIT_COMMITTER_NAME": "Ann", "GIT_COMMITTER_EMAIL": "ann@example.org", "GIT_AUTHOR_DATE": "2024-01-01T00:00:00Z",
-    "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z",
+    "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z", "PYTHONUNBUFFERED": "1",
+    "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],  # `python` of a plain dvc repro
 }  # fmt: skip
 FAULTS = (
     "kill -9 everything", "kill -9 the command", "kill -9 a child", "SIGINT", "SIGTERM", "the clock goes back a day",
