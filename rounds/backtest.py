@@ -171,8 +171,7 @@ def run_missing(plan: Plan, arms: dict[str, Choice], repeats: int, jobs: int) ->
 def run_all(tasks: list[Task], jobs: int) -> None:
     """Run all tasks in so many processes, of which this one is one; starting another costs as much as many a loop."""
     left, futures = iter(tasks), list[Future[None]]()
-    quiet: Any = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
-    with ProcessPoolExecutor(max(1, jobs - 1), mp_context=get_context("spawn"), **quiet) as pool:
+    with ProcessPoolExecutor(max(1, jobs - 1), mp_context=get_context("spawn")) as pool:
 
         def feed(_done: Future[None] | None = None) -> None:
             for task in islice(left, 1):
@@ -181,8 +180,12 @@ def run_all(tasks: list[Task], jobs: int) -> None:
                 future.add_done_callback(feed)
 
         try:
-            for _ in range(jobs - 1):
-                feed()
+            ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the others from their first moment: this one acts
+            try:
+                for _ in range(jobs - 1):
+                    feed()
+            finally:
+                signal.signal(signal.SIGINT, ours)
             for task in left:
                 run(*task)
             for future in futures:
