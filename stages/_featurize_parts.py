@@ -9,6 +9,7 @@ when rows are read.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -67,7 +68,8 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     check_kind(params)
     places = list_parts(params.data.pool)
     store = out.resolve() / "parts"  # workers may stand in another folder
-    work = [Work(place, _name(place), store / _key(place, params), params) for place in places]
+    images_hash = _images_hash(params)
+    work = [Work(place, _name(place), store / _key(place, params, images_hash), params) for place in places]
     _forget(out, {item.folder.name for item in work})
     missing = [item for item in work if not item.folder.is_dir()]
     little = sum(Path(item.place).stat().st_size if "://" not in item.place else LITTLE for item in missing) < LITTLE
@@ -96,10 +98,10 @@ def _name(place: str) -> str:
     return place.rpartition("/")[2]
 
 
-def _key(place: str, params: Params) -> str:
-    """A hash of all that a part's features are made from: its bytes, the params, the code, the libraries."""
-    with local(place) as path, path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+def _key(place: str, params: Params, images_hash: str) -> str:
+    """A hash of all that a part's features are made from: bytes, params, code, libraries; the same on any machine."""
+    with local(place) as path:
+        contents = [_hash(path), images_hash, _hash(_vectors_beside(place, params)) if _in_place(params) else ""]
     here = Path(__file__).parent
     code = [sha256((here / f"{name}.py").read_bytes()) for name in CODE]
     versions = []
@@ -108,17 +110,23 @@ def _key(place: str, params: Params) -> str:
             versions.append(metadata.version(name))
         except metadata.PackageNotFoundError:
             versions.append("")
-    facts = [content, params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
-    facts += [params.features.model_dump(exclude={"geometry_dims"}), code, versions, _media(place, params)]
-    return sha256(dumps(facts))[:32]
+    chosen = [params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
+    chosen.append(params.features.model_dump(exclude={"geometry_dims"}))
+    return sha256(dumps([*contents, *chosen, code, versions]))[:32]
 
 
-def _media(place: str, params: Params) -> list[object]:
-    """What a part's features are made from besides the part: its vectors, or its images by name, size and time."""
-    beside = [_vectors_beside(place, params)] if _in_place(params) else []
-    if params.data.image and Path(params.data.images).is_dir():
-        beside += sorted(path for path in Path(params.data.images).rglob("*") if path.is_file())
-    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in beside]
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _images_hash(params: Params) -> str:
+    """A hash of the folder of images, which any part may name; empty where there is none."""
+    folder = Path(params.data.images)
+    if not params.data.image or not folder.is_dir():
+        return ""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return sha256(dumps([[path.relative_to(folder).as_posix(), _hash(path)] for path in files]))
 
 
 def _forget(out: Path, kept: set[str]) -> None:
@@ -151,8 +159,9 @@ def write_part(work: Work) -> None:
             np.save(target / "keys.npy", keys[order])
             np.save(target / "order.npy", order.astype(np.int32))
             if _in_place(work.params):
-                (target / "raw.link").write_text(str(_vectors_beside(work.place, work.params).resolve()))
-                _check_vectors(_vectors_beside(work.place, work.params), len(table))
+                beside = _vectors_beside(work.place, work.params)
+                _check_vectors(beside, len(table))
+                (target / "raw.link").write_text(os.path.relpath(beside.resolve(), work.folder.resolve()))
             else:
                 write_raw(target, raw_features(table, work.params), len(table))
         target.chmod(0o755)

@@ -1,10 +1,11 @@
 """A pool in parts: what featurize keeps of it, and the few of its rows that a stage needs, as an ordinary index.
 
-    build/features/parts.json       seed, and the parts in the order of their names: name, key, rows, width
+    build/features/parts.json       seed, and the parts in the order of their names: name, key, rows
     build/features/parts/<key>/     one part, rows as in its file; the key is a hash of all that it was made from
         rows.arrow                  id, sha (32 bytes)
         keys.npy, order.npy         the order keys of the ids, ascending, and the row of each
-        raw.npy | raw.csr/          features that depend on the row alone: dense, or the arrays of a CSR matrix
+        raw.npy | raw.csr/          features that depend on the row alone: dense, or the arrays of a CSR matrix;
+                                    or raw.link, the path from here to a user's own .npy, used in place
     build/features/fitted.npz       what a sample of rows taught (scales, idf, directions), applied when rows are read
     build/features/copies.parquet   id, sha, row: pool rows whose content stands in the pool more than once
     build/features/blocked.npy      pool rows that may never be asked: in seed or test by content, or a later copy
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def open_raw(folder: Path) -> Matrix:
 
     elsewhere = folder / "raw.link"
     if elsewhere.is_file():
-        return np.load(elsewhere.read_text(), mmap_mode="r", allow_pickle=False)
+        return np.load(folder / elsewhere.read_text(), mmap_mode="r", allow_pickle=False)
     csr = folder / "raw.csr"
     if not csr.is_dir():
         return np.load(folder / "raw.npy", mmap_mode="r", allow_pickle=False)
@@ -171,7 +172,7 @@ class Part:
         return open_raw(self.folder)
 
     @cached_property
-    def table(self) -> object:
+    def table(self) -> Any:
         """The columns id and sha, memory-mapped."""
         from pyarrow import feather
 
@@ -179,14 +180,14 @@ class Part:
 
     def cells(self, column: str, rows: Rows) -> list[str]:
         """Ids, or content hashes in hex, of some rows."""
-        found = self.table.column(column).take(rows).to_pylist()  # type: ignore[attr-defined]  # a pyarrow Table
+        found = self.table.column(column).take(rows).to_pylist()
         return [cell.hex() for cell in found] if column == "sha" else found
 
     def prefixes(self) -> Keys:
         """(rows,) the first eight bytes of each content hash, as numbers."""
         import pyarrow as pa
 
-        column = self.table.column("sha").combine_chunks()  # type: ignore[attr-defined]  # a pyarrow Table
+        column = self.table.column("sha").combine_chunks()
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         words = np.frombuffer(column.buffers()[1], dtype=">u8", count=4 * (column.offset + self.rows))
         return words[4 * column.offset :: 4].astype(np.uint64)

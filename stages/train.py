@@ -129,12 +129,7 @@ def main(gate: Path, features: Path, out: Path) -> str:
         write_array(out / "committee.npy", trained.committee)
     facts = described(trained, labels, params)
     if kept is not None:
-        facts["scan"] = {
-            "unasked": kept.unasked,
-            "scored": kept.scored,
-            "kept": len(kept.rows),
-            "doubt": kept.histogram,
-        }
+        facts["scan"] = kept.facts()
     write_json(out / "model.json", facts)
     if not facts["fitted"]:
         return f"train: no model yet, {len(labels.ids)} labels of fewer than two classes"

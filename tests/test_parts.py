@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,13 @@ def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
     small.set({("features", "kind"): "precomputed", ("features", "vectors"): "vectors"})
     small.run()
     assert not list((small.root / "build/features/parts").rglob("raw.npy"))
+    before = small.bytes_of("build/features")
+    moved = small.root.rename(small.root.parent / "moved")  # a clone elsewhere has the same bytes, and other times
+    small.root = moved
+    for path in (moved / "vectors").iterdir():
+        os.utime(path, (0, 0))
+    small.run()
+    assert small.bytes_of("build/features") == before
     store = read_features(small.root / "build/features", [parts[1][0][0]])
     row = store.index.row_of[parts[1][0][0]]
     assert store.matrix[row].tolist() == pytest.approx([float(cell) for cell in parts[1][0][1:]], abs=1e-6)

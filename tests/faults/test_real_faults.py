@@ -257,7 +257,7 @@ def test_answers_changed_on_the_page_during_a_close_are_in_its_commit_and_later_
     )
     assert page.stderr is not None
     assert closing.stderr is not None
-    url = re.search(r"http://127\.0\.0\.1:\d+/", page.stderr.readline())[0]  # type: ignore[index]
+    url = re.search(r"http://127\.0\.0\.1:\d+/", page.stderr.readline())[0]
     state = httpx.get(f"{url}api/state?session=oracle").json()
     saved: list[str] = []
 
