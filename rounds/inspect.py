@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from rounds.init import MODEL
 from stages._agreement import krippendorff_alpha, with_annotators
 from stages._canonical import Row, plain, sha256, write_bytes
 from stages._content import numbers, texts
@@ -34,7 +35,7 @@ from stages._quality import (
 from stages._shell import PATH, one_line_errors
 from stages._store import Matrix
 from stages._tables import Table, as_text, read_table
-from stages.featurize import geometry_of, text_features
+from stages.featurize import spaces_of, text_features
 
 SHOWN = 10
 
@@ -70,7 +71,7 @@ def inspect(table: Table, source: Source) -> Inspection:
     place = {name: number for number, name in enumerate(names)}
     classes = np.array([place[label] for label in labels], dtype=np.intp)
     matrix, geometry, sha = _features(table, source)
-    params, ids = _params(names), [str(line) for line in table.lines]
+    params, ids = _params(names, "text" if source.text else "numeric"), [str(line) for line in table.lines]
     found = judge(matrix, geometry, classes, ids, sha, params, logits)
     given = [{name: place[label] for name, label in row.items()} for row in votes]
     error, quality = with_annotators(found.doubts.error, given, classes, softmax(found.scores))
@@ -161,7 +162,7 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
     if source.text:
         content = texts(table, source.text)
         matrix = text_features(content, rows, TextFeatures())
-        return matrix, geometry_of(matrix, rows, 128, 0, unit_rows=True), [sha256(text) for text in content]
+        return *spaces_of(matrix, rows, 128, 0, unit_rows=True), [sha256(text) for text in content]
     if not source.features:
         return None, np.zeros((len(table), 0), dtype=np.float32), [str(line) for line in table.lines]
     from sklearn.preprocessing import StandardScaler
@@ -172,16 +173,16 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
         columns = [name.strip() for name in source.features.split(",")]
     values = numbers(table, columns)
     scaled = StandardScaler().fit_transform(values).astype(np.float32)
-    return scaled, geometry_of(scaled, rows, 128, 0, unit_rows=False), [sha256(row.tobytes()) for row in values]
+    return *spaces_of(scaled, rows, 128, 0, unit_rows=False), [sha256(row.tobytes()) for row in values]
 
 
-def _params(names: list[str]) -> Params:
+def _params(names: list[str], kind: str) -> Params:
     """The defaults of a project, for a table that has none."""
     return Params.model_validate({
         "seed": 0, "labels": names,
         "data": {"pool": "-", "seed": "-", "test": "-", "label": "-", "images": "-"},
         "features": {"kind": "text", "vectors": "-"},
-        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"C": 10.0, "max_iter": 1000}},
+        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}},
     })  # fmt: skip
 
 
