@@ -58,7 +58,9 @@ def fragile(small: Small, parts: int, flag: str) -> Small:
 def stage(small: Small, name: str) -> subprocess.CompletedProcess[str]:
     """A stage in a process of its own, in the project's folder."""
     words = [sys.executable, "-m", f"stages.{name}", "--out", "build/features"]
-    return subprocess.run(words, cwd=small.root, capture_output=True, text=True, check=False, env=environment(small))
+    return subprocess.run(
+        words, cwd=small.root, capture_output=True, text=True, check=False, env=environment(small.root)
+    )
 
 
 def finish(small: Small) -> None:
@@ -68,18 +70,18 @@ def finish(small: Small) -> None:
     small.run(*ORDER[1:])
 
 
-def environment(small: Small) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(small.root), "OMP_NUM_THREADS": "1"}
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
 
 
 @contextmanager
-def dask_cluster(small: Small, workers: int) -> Iterator[str]:
-    """The address of a scheduler with workers, each a process of its own that nobody restarts."""
+def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
+    """The address of a scheduler with workers in a folder, each a process of its own that nobody restarts."""
     pytest.importorskip("distributed")
     with subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
          "--no-dashboard", "--scheduler-file", "scheduler.json"],
-        cwd=small.root, env=environment(small), stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True,
     ) as scheduler:  # fmt: skip
         assert scheduler.stderr is not None
         address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
@@ -87,9 +89,10 @@ def dask_cluster(small: Small, workers: int) -> Iterator[str]:
             subprocess.Popen(
                 [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1",
                  "--no-dashboard"],
-                cwd=small.root, env=environment(small), stderr=subprocess.DEVNULL,
+                cwd=folder, stderr=subprocess.DEVNULL,
+                env={**environment(folder), "LABELROUNDS_CACHE": str(folder / f"cache-{number}")},
             )
-            for _ in range(workers)
+            for number in range(workers)
         ]  # fmt: skip
         try:
             yield address
@@ -103,7 +106,7 @@ def dask_cluster(small: Small, workers: int) -> Iterator[str]:
 def test_on_dask_a_worker_that_is_killed_in_the_middle_changes_nothing(make_small: Callable[[str], Small]) -> None:
     calm, struck = fragile(make_small("calm"), 6, ""), fragile(make_small("struck"), 6, "")
     finish(calm)
-    with dask_cluster(struck, 2) as address:
+    with dask_cluster(struck.root, 2) as address:
         custom = {"path": "fragile.Fragile", "params": {"flag": str(struck.root / "killed")}}
         struck.set({
             ("features", "custom"): custom,
