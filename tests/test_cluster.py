@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ORDER, Small
-from tests.test_parts import RESULTS, in_parts, pool_rows, split
+from tests.conftest import ORDER, Small, write_csv
+from tests.test_parts import HEADER, RESULTS, in_parts, pool_rows, split
 
 TRANSFORMER = '''"""A transformer that learns nothing, and kills the first process that uses it twice."""
 import os
@@ -146,6 +148,50 @@ def test_on_ray_the_batch_is_the_same(make_small: Callable[[str], Small]) -> Non
     assert here.bytes_of(*RESULTS) == there.bytes_of(*RESULTS)
 
 
+@contextmanager
+def spark_cluster(folder: Path) -> Iterator[str]:
+    """The address of a Spark master with a worker of two cores in a folder, each a process of its own."""
+    pytest.importorskip("joblibspark")
+    home = Path(pytest.importorskip("pyspark").__file__).parent
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs java")
+    env = {**environment(folder), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    begun = ("Starting Spark master at ", "Successfully registered with master ")
+    address = ""
+    with ExitStack() as stack:
+        for kind, said in zip(("master.Master", "worker.Worker"), begun, strict=True):
+            words = [str(home / "bin/spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1"]
+            words += ["--webui-port", "0"]
+            words += ["--cores", "2", "--memory", "1g", address] if address else ["--port", "0"]
+            process = subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stderr is not None
+            address = next(line.partition(said)[2].strip() for line in process.stderr if said in line)
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield address
+
+
+@pytest.mark.slow
+def test_on_spark_a_worker_that_is_killed_in_the_middle_changes_nothing(
+    make_small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    calm, struck = fragile(make_small("calm"), 4, ""), fragile(make_small("struck"), 4, "")
+    finish(calm)
+    with spark_cluster(struck.root) as address:
+        custom = {"path": "fragile.Fragile", "params": {"flag": str(struck.root / "killed")}}
+        struck.set({
+            ("features", "custom"): custom, ("data", "pool"): str(struck.root / "data/pool"),
+            ("compute", "backend"): "spark", ("compute", "n_jobs"): -1, ("compute", "address"): address,
+        })  # fmt: skip
+        finish(struck)
+        assert (struck.root / "killed").exists()
+        write_csv(struck.root / "data/pool/part-9.csv", HEADER, [("late", "1", "two")])
+        assert "part-9.csv:2: column 'y' holds 'two'" in stage(struck, "featurize").stderr.splitlines()[-1]
+    assert calm.bytes_of(*RESULTS) == struck.bytes_of(*RESULTS)
+
+
 def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> None:
     pytest.importorskip("distributed")
     in_parts(small, *split(pool_rows(small), 2, draw=1))
@@ -158,6 +204,7 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> Non
 
 def test_a_backend_that_is_not_installed_is_told_in_one_line(small: Small) -> None:
     in_parts(small, *split(pool_rows(small), 2, draw=1))
+    (small.root / "joblibspark.py").write_text("raise ImportError('as where it is not there')")
     small.set({("compute", "backend"): "spark"})
     done = stage(small, "featurize")
     assert done.returncode == 1
