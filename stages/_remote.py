@@ -154,15 +154,18 @@ def copied(place: str, names: str) -> Path:
     _copy(place, folder, DONE)
     sizes = read_json(folder / DONE)["files"]
     for name in sizes:
-        if name.startswith(names):
+        if name.startswith(names) and ".." not in name:  # a store that others write to names no file elsewhere
             _copy(place, folder, name, sizes[name])
     return folder
 
 
 def on_this_machine(place: str) -> Path:
-    """The file that `shared` names."""
+    """The file that `shared` names. Raises PipelineError where the store holds another under that hash."""
     folder, _, name = place.rpartition("/")
-    return copied(folder, name) / name
+    path = copied(folder, name) / name
+    if is_url(place) and sha256(path.read_bytes()) != folder.rpartition("/")[2]:
+        raise PipelineError(place, "is not the file that was put there", "see who else may write to compute.store")
+    return path
 
 
 def _copy(place: str, folder: Path, name: str, size: int | None = None) -> None:
