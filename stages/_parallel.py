@@ -37,7 +37,7 @@ def mapped(
         deaths.append(TypeError)  # joblibspark gives the exception of a lost task out as its result
     with ExitStack() as stack:
         alone = compute.n_jobs == 1 or len(items) < 2 or (little and compute.n_jobs == -1)
-        here = compute.backend == "loky" and alone
+        here = not items or (compute.backend == "loky" and alone)
         try:
             results = map(function, items) if here else _remote(function, items, compute, stack)
             seen = 1 if sys.stderr.isatty() else 10  # seconds between two signs of life
@@ -47,7 +47,9 @@ def mapped(
                 yield result
         except tuple(deaths) as error:
             remedy = "run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
-            raise PipelineError(f"{doing}: a worker", f"died ({str(error).partition('.')[0]})", remedy) from error
+            lost = isinstance(error, TypeError)
+            what = "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
+            raise PipelineError(f"{doing}: a worker", what, remedy) from error
 
 
 def _remote(
