@@ -176,7 +176,7 @@ def score(root: Path) -> None:
     pool = open_pool(root / "build/features")
     assert pool is not None
     part, model = pool.parts[0], root / "build/model/model.skops"
-    task = Task(part, model, pool.folder / "fitted.npz", "", np.empty(0, np.intp), 1.0, 1, np.ones(83))
+    task = Task(part, str(model), str(pool.folder / "fitted.npz"), "", np.empty(0, np.intp), 1.0, 1, np.ones(83))
     matrix, weights = pool.fitted.model(part.raw[:]), np.ascontiguousarray(read_own_model(model).coef_.T)
     scan_part(task)
     ours, bare = best_of(lambda: scan_part(task)), best_of(lambda: matrix @ weights)

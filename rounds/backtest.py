@@ -42,7 +42,7 @@ from stages._params import Options, Params, load
 from stages._parts import open_pool, read_rows
 from stages._prodigy import NotAnAnswer, read_answer
 from stages._shell import one_line_errors
-from stages._store import SPLITS, read_features
+from stages._store import SPLITS, read_index
 from stages._tables import Table, read_table
 from stages.calibrate import drawn_at_random
 from stages.strategies.registry import resolve
@@ -251,15 +251,15 @@ def own_rows(project: Project) -> tuple[bytes, int, str]:
     accepted = read_labels(build / "gate" / "accepted.jsonl", params.labels)
     key = read_json(build / "gate" / "state.json")["control_key"]
     chance, from_seed = drawn_at_random(accepted, key, params.seed), sum(row["round"] == 0 for row in accepted.rows)
-    store, pool = read_features(build / "features", accepted.ids).index, open_pool(build / "features")
+    rest, pool = read_index(build / "features"), open_pool(build / "features")
     tables = {str(split): getattr(params.data, split) for split in SPLITS}
     tables = {split: path if "://" in path else str(project.root / path) for split, path in tables.items()}
-    whole = store.split.count("seed") + (store.split.count("pool") if pool is None else pool.rows)
+    whole = rest.split.count("seed") + (rest.split.count("pool") if pool is None else pool.rows)
 
     def cells(table: Table, place: int) -> Row:
         return {name: table.column(name, "data")[place] for name in table.columns}
 
-    found = read_rows(accepted.ids, store, tables, build / "features", cells)
+    found = read_rows(accepted.ids, tables, build / "features", cells)
     pairs = zip(accepted.ids, accepted.rows, strict=True)
     rows = [{**found[item], params.data.label: row["label"]} for item, row in pairs]
     told = (

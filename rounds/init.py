@@ -15,7 +15,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from rounds.commands import dvc, git
 from stages._errors import PipelineError
 from stages._params import read_yaml
-from stages._parts import list_parts
+from stages._remote import list_parts
 from stages._shell import one_line_errors
 from stages._tables import as_text, read_table
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages._canonical import dumps, sha256
+from stages._canonical import dumps, sha256, write_json
 from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
@@ -35,13 +36,12 @@ from stages._parts import (
     Part,
     Pool,
     Rows,
-    list_parts,
-    local,
     repeated,
     stacked,
     write_listing,
     write_raw,
 )
+from stages._remote import DONE, finished, is_url, list_parts, local, put
 from stages._space import Space, fit_space
 from stages._store import Index, Matrix, Split, write_index
 from stages._tables import Table, as_text, read_table
@@ -55,11 +55,12 @@ LIBRARIES = ("numpy", "scipy", "scikit-learn", "pillow", "pyarrow", "model2vec",
 
 @dataclass(frozen=True)
 class Work:
-    """A part to be featurized: where it is, and where its features go."""
+    """A part to be featurized: where it is, the hash of its bytes, where its features go, and by which code."""
 
     place: str
-    name: str
-    folder: Path
+    content: str
+    target: str
+    code: str
     params: Params
 
 
@@ -67,30 +68,36 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     """Write the store of a pool in parts (see stages/_parts.py): the pool, the index of seed and test, the width."""
     check_kind(params)
     places = list_parts(params.data.pool)
-    store = out.resolve() / "parts"  # workers may stand in another folder
-    images_hash = _images_hash(params)
-    work = [Work(place, _name(place), store / _key(place, params, images_hash), params) for place in places]
-    _forget(out, {item.folder.name for item in work})
-    missing = [item for item in work if not item.folder.is_dir()]
-    little = sum(Path(item.place).stat().st_size if "://" not in item.place else LITTLE for item in missing) < LITTLE
+    store = params.compute.store.rstrip("/") or str(out.resolve() / "parts")  # workers may stand in another folder
+    hashes = mapped(hash_of, places, params.compute, "hash") if is_url(params.data.pool) else map(hash_of, places)
+    code, images_hash = code_hash(), _images_hash(params)
+    work = [
+        Work(place, content, f"{store}/{_key(place, [content, images_hash, code], params)}", code, params)
+        for place, content in zip(places, hashes, strict=True)
+    ]
+    _forget(out, {item.target.rpartition("/")[2] for item in work if not is_url(store)})
+    known = finished([item.target for item in work])
+    missing = [item for item in work if item.target not in known]
+    little = sum(LITTLE if is_url(item.place) else Path(item.place).stat().st_size for item in missing) < LITTLE
     for _ in mapped(write_part, missing, params.compute, "featurize", little=little):
         pass
+    known |= finished([item.target for item in missing])
     parts: list[Part] = []
     for item in work:
         start = parts[-1].start + parts[-1].rows if parts else 0
-        parts.append(Part(item.folder, item.name, start, len(np.load(item.folder / "keys.npy", mmap_mode="r"))))
+        parts.append(Part(item.target, _name(item.place), start, known[item.target]["rows"]))
     pool = Pool(out, parts, params.seed)
     rest: dict[Split, Table] = {
         "seed": read_table(Path(params.data.seed), may_be_empty=True),
         "test": read_table(Path(params.data.test), may_be_empty=True),
     }
-    index, raw = _core(rest, params, pool)
+    index, raw = _core(rest, params, pool, {row["width"] for row in known.values()})
     _check_ids(pool, index)
     write_index(out, index)
     write_raw(out, [raw], raw.shape[0])
     _write_copies(pool, index)
     fit(pool, raw[index.rows("seed")], params).write(out / "fitted.npz")
-    write_listing(out, params.seed, parts)
+    write_listing(out, pool)
     return pool, index, raw.shape[1]
 
 
@@ -98,10 +105,16 @@ def _name(place: str) -> str:
     return place.rpartition("/")[2]
 
 
-def _key(place: str, params: Params, images_hash: str) -> str:
+def _key(place: str, made_from: list[str], params: Params) -> str:
     """A hash of all that a part's features are made from: bytes, params, code, libraries; the same on any machine."""
-    with local(place) as path:
-        contents = [_hash(path), images_hash, _hash(_vectors_beside(place, params)) if _in_place(params) else ""]
+    vectors_hash = _hash(_vectors_beside(place, params)) if _in_place(params) else ""
+    chosen = [params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
+    chosen.append(params.features.model_dump(exclude={"geometry_dims"}))
+    return sha256(dumps([*made_from, vectors_hash, *chosen]))[:32]
+
+
+def code_hash() -> str:
+    """A hash of the code that makes features, and of the versions of the libraries it uses."""
     here = Path(__file__).parent
     code = [sha256((here / f"{name}.py").read_bytes()) for name in CODE]
     versions = []
@@ -110,9 +123,13 @@ def _key(place: str, params: Params, images_hash: str) -> str:
             versions.append(metadata.version(name))
         except metadata.PackageNotFoundError:
             versions.append("")
-    chosen = [params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
-    chosen.append(params.features.model_dump(exclude={"geometry_dims"}))
-    return sha256(dumps([*contents, *chosen, code, versions]))[:32]
+    return sha256(dumps([code, versions]))
+
+
+def hash_of(place: str) -> str:
+    """The hash of the file at a path or URL."""
+    with local(place) as path:
+        return _hash(path)
 
 
 def _hash(path: Path) -> str:
@@ -139,38 +156,57 @@ def _forget(out: Path, kept: set[str]) -> None:
 
 def write_part(work: Work) -> None:
     """Featurize one part: whole, or not at all; nothing if it is there (a cluster may give a part out twice)."""
+    if finished([work.target]):
+        return
+    if code_hash() != work.code:
+        what = "its labelrounds or libraries are of other versions than here"
+        raise PipelineError(f"featurize: worker {platform.node()}", what, "install the same versions on all machines")
+    parent = None if is_url(work.target) else Path(work.target).parent
+    if parent:
+        parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=parent, prefix=".part-"))
+    try:
+        with local(work.place) as path:
+            if is_url(work.place) and _hash(path) != work.content:
+                raise PipelineError(work.place, "was changed in the meantime", "run the same command again")
+            rows, width = _fill(made, path, work)
+        facts = {"rows": rows, "width": width}
+        if not parent:
+            files = {file.relative_to(made).as_posix(): file for file in sorted(made.rglob("*")) if file.is_file()}
+            put(files, work.target, facts)
+            return
+        write_json(made / DONE, facts)
+        made.chmod(0o755)
+        with suppress(OSError):  # the same part, finished elsewhere in the meantime
+            made.rename(work.target)
+        if not Path(work.target).is_dir():
+            raise PipelineError(work.target, "cannot be written", "see to the disk, and run the same command again")
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _fill(made: Path, path: Path, work: Work) -> tuple[int, int]:
+    """Write what is kept of the part at `path` into a folder; its rows and the width of its features."""
     import pyarrow as pa
     from pyarrow import feather
 
-    if work.folder.is_dir():
-        return
-    work.folder.parent.mkdir(parents=True, exist_ok=True)
-    target = Path(tempfile.mkdtemp(dir=work.folder.parent, prefix=".part-"))
-    try:
-        with local(work.place) as path:
-            table = read_table(path)
-            if str(path) != work.place:
-                table = replace(table, path=Path(work.place))
-            ids, shas = identities(table, work.params)
-            columns = {"id": ids, "sha": pa.array([bytes.fromhex(sha) for sha in shas], pa.binary(32))}
-            feather.write_feather(pa.table(columns), target / "rows.arrow", compression="uncompressed")
-            keys = order_keys(work.params.seed, ids)
-            order = np.argsort(keys, kind="stable")
-            np.save(target / "keys.npy", keys[order])
-            np.save(target / "order.npy", order.astype(np.int32))
-            if _in_place(work.params):
-                beside = _vectors_beside(work.place, work.params)
-                _check_vectors(beside, len(table))
-                (target / "raw.link").write_text(os.path.relpath(beside.resolve(), work.folder.resolve()))
-            else:
-                write_raw(target, raw_features(table, work.params), len(table))
-        target.chmod(0o755)
-        with suppress(OSError):  # the same part, finished elsewhere in the meantime
-            target.rename(work.folder)
-        if not work.folder.is_dir():
-            raise PipelineError(work.folder, "cannot be written", "see to the disk, and run the same command again")
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
+    table = read_table(path)
+    ids, shas = identities(table, work.params)
+    columns = {"id": ids, "sha": pa.array([bytes.fromhex(sha) for sha in shas], pa.binary(32))}
+    feather.write_feather(pa.table(columns), made / "rows.arrow", compression="uncompressed")
+    keys = order_keys(work.params.seed, ids)
+    order = np.argsort(keys, kind="stable")
+    np.save(made / "keys.npy", keys[order])
+    np.save(made / "order.npy", order.astype(np.int32))
+    if not _in_place(work.params):
+        return len(table), write_raw(made, raw_features(table, work.params), len(table))
+    beside = _vectors_beside(work.place, work.params)
+    width = int(_check_vectors(beside, len(table)).shape[1])
+    if is_url(work.target):
+        shutil.copyfile(beside, made / "raw.npy")
+    else:
+        (made / "raw.link").write_text(os.path.relpath(beside.resolve(), Path(work.target).resolve()))
+    return len(table), width
 
 
 def identities(table: Table, params: Params, prefix: str = "") -> tuple[list[str], list[str]]:
@@ -270,7 +306,7 @@ def _check_vectors(path: Path, rows: int) -> Matrix:
     return array
 
 
-def _core(rest: dict[Split, Table], params: Params, pool: Pool) -> tuple[Index, Matrix]:
+def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: set[int]) -> tuple[Index, Matrix]:
     """Index and raw features of seed and test, each sorted by id."""
     index = Index([], [], [], [])
     blocks: list[Matrix] = []
@@ -289,8 +325,8 @@ def _core(rest: dict[Split, Table], params: Params, pool: Pool) -> tuple[Index, 
         index.sha.extend(shas[row] for row in by_id)
         index.split.extend([split] * len(ids))
         index.row.extend(by_id)
-    blocks = blocks or [pool.parts[0].raw[:0]]
-    widths = {block.shape[1] for block in blocks} | {part.raw.shape[1] for part in pool.parts}
+    blocks = blocks or [pool.raw(np.empty(0, np.intp), params.compute)]
+    widths |= {block.shape[1] for block in blocks}
     if len(widths) > 1:
         what = f"rows of {sorted(widths)} features in the parts of one pool, its seed and its test set"
         raise PipelineError(params.data.pool, what, "give all tables the same columns")
@@ -364,7 +400,7 @@ def fit(pool: Pool, seed_rows: Matrix, params: Params) -> Fitted:
     places = np.argsort(rows, kind="stable")
     inverse = np.empty_like(places)
     inverse[places] = np.arange(len(places))
-    sample = stacked([pool.raw(rows[places])[inverse], seed_rows])
+    sample = stacked([pool.raw(rows[places], params.compute)[inverse], seed_rows])
     nothing = np.empty(0)
     taught = Fitted(nothing, nothing, np.empty(0, np.float32), Space(nothing, nothing, 1.0))
     if params.features.kind == "text":

@@ -6,6 +6,7 @@ read parts and write results themselves, and what comes back is bounded.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -31,19 +32,29 @@ def mapped(
     """
     from tqdm import tqdm
 
+    deaths = [BrokenExecutor, ConnectionError]
+    if compute.backend == "spark":
+        deaths.append(TypeError)  # joblibspark gives the exception of a lost task out as its result
     with ExitStack() as stack:
         alone = compute.n_jobs == 1 or len(items) < 2 or (little and compute.n_jobs == -1)
-        here = compute.backend == "loky" and alone
-        results = map(function, items) if here else _remote(function, items, compute, stack)
+        here = not items or (compute.backend == "loky" and alone)
         try:
+            results = map(function, items) if here else _remote(function, items, compute, stack)
             seen = 1 if sys.stderr.isatty() else 10  # seconds between two signs of life
-            yield from tqdm(results, doing, len(items), unit="part", delay=2, mininterval=seen, leave=False)
-        except (BrokenExecutor, ConnectionError) as error:
+            for result in tqdm(results, doing, len(items), unit="part", delay=2, mininterval=seen, leave=False):
+                if isinstance(result, PipelineError):
+                    raise result
+                yield result
+        except tuple(deaths) as error:
             remedy = "run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
-            raise PipelineError(f"{doing}: a worker", f"died ({str(error).partition('.')[0]})", remedy) from error
+            lost = isinstance(error, TypeError)
+            what = "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
+            raise PipelineError(f"{doing}: a worker", what, remedy) from error
 
 
-def _remote(function: Callable[[T], R], items: Sequence[T], compute: Compute, stack: ExitStack) -> Iterator[R]:
+def _remote(
+    function: Callable[[T], R], items: Sequence[T], compute: Compute, stack: ExitStack
+) -> Iterator[R | PipelineError]:
     import joblib
 
     options: dict[str, Any] = {"n_jobs": compute.n_jobs}
@@ -59,8 +70,15 @@ def _remote(function: Callable[[T], R], items: Sequence[T], compute: Compute, st
     stack.enter_context(joblib.parallel_config(backend=compute.backend, **options))
     streams = compute.backend in {"loky", "dask"}
     run = joblib.Parallel(return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all")
-    results: Iterator[R] = iter(run(joblib.delayed(function)(item) for item in items))
-    return results
+    return iter(run(joblib.delayed(_attempted)(function, item) for item in items))
+
+
+def _attempted(function: Callable[[T], R], item: T) -> R | PipelineError:
+    """What the function makes of the item, or the fault it tells: not every backend brings an exception home."""
+    try:
+        return function(item)
+    except PipelineError as error:
+        return error
 
 
 def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
@@ -79,7 +97,17 @@ def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
         ray.init(address=compute.address or None, ignore_reinit_error=True, log_to_driver=False)
         stack.callback(ray.shutdown)
         return {}
-    from joblibspark import register_spark
+    import warnings
 
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")  # libraries of a Spark session warn of each other
+    from joblibspark import register_spark
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName("labelrounds").config("spark.ui.showConsoleProgress", "false")
+    session = (builder.master(compute.address) if compute.address else builder).getOrCreate()
+    stack.callback(session.stop)
+    session.sparkContext.setLogLevel("ERROR")
     register_spark()
     return {}

@@ -164,6 +164,7 @@ class Compute(Section):
     backend: Literal["loky", "dask", "ray", "spark"] = "loky"
     n_jobs: Literal[-1] | PositiveInt = -1
     address: str = ""
+    store: str = Field(default="", pattern=r"^$|^[a-z][a-z0-9+.-]*://.")
 
 
 class Surface(Section):

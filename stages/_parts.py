@@ -1,7 +1,9 @@
 """A pool in parts: what featurize keeps of it, and the few of its rows that a stage needs, as an ordinary index.
 
-    build/features/parts.json       seed, and the parts in the order of their names: name, key, rows
-    build/features/parts/<key>/     one part, rows as in its file; the key is a hash of all that it was made from
+    build/features/parts.json       seed, the store, and the parts in the order of their names: name, key, rows
+    build/features/parts/<key>/     one part, rows as in its file; the key is a hash of all that it was made from;
+                                    with compute.store in that store instead (stages/_remote.py)
+        part.json                   rows, width; in a store also the names and sizes of these files
         rows.arrow                  id, sha (32 bytes)
         keys.npy, order.npy         the order keys of the ids, ascending, and the row of each
         raw.npy | raw.csr/          features that depend on the row alone: dense, or the arrays of a CSR matrix;
@@ -19,8 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,59 +32,18 @@ from numpy.typing import NDArray
 from stages._canonical import read_json
 from stages._errors import PipelineError
 from stages._identity import order_keys
+from stages._parallel import mapped
+from stages._params import Compute
+from stages._remote import copied, is_url, list_parts, rows_of
 from stages._space import Space
 from stages._store import Features, Index, Matrix, read_index
-from stages._tables import Table, read_table
+from stages._tables import Table
 
 T = TypeVar("T")
-SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 MOST_NONZERO = 2**31 - 1  # of one part: beyond, CSR needs twice the memory
 BUCKET = 1 << 24  # values compared at a time when repeats are looked for
 Rows = NDArray[np.intp]
 Keys = NDArray[np.uint64]
-
-
-def in_parts(pool: str) -> bool:
-    """Whether data.pool names a folder or a URL of parts, not one table."""
-    return "://" in pool or Path(pool).is_dir()
-
-
-def list_parts(pool: str) -> list[str]:
-    """Paths or URLs of the tables in a folder, by name. Raises PipelineError where there are none."""
-    if "://" not in pool:
-        files = [str(path) for path in sorted(Path(pool).iterdir()) if path.suffix.lower() in SUFFIXES]
-    else:
-        import fsspec
-
-        try:
-            files_there = fsspec.url_to_fs(pool)[0]
-            inside = sorted(str(name) for name in files_there.ls(fsspec.url_to_fs(pool)[1], detail=False))
-            files = [files_there.unstrip_protocol(name) for name in inside if name.lower().endswith(SUFFIXES)]
-        except (ImportError, OSError, ValueError) as error:
-            raise PipelineError(pool, f"cannot be listed ({error})", "correct data.pool in params.yaml") from error
-    if not files:
-        raise PipelineError(pool, "no .csv, .jsonl or .parquet parts in it", "add parts, or correct data.pool")
-    return files
-
-
-@contextmanager
-def local(place: str) -> Iterator[Path]:
-    """The file at a path or URL as a local path; a remote one is fetched for as long as it is used."""
-    if "://" not in place:
-        yield Path(place)
-        return
-    import tempfile
-
-    import fsspec
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / place.rpartition("/")[2]
-        try:
-            files, inside = fsspec.url_to_fs(place)
-            files.get_file(inside, str(path))
-        except OSError as error:
-            raise PipelineError(place, f"cannot be read ({error})", "restore the part, or correct data.pool") from error
-        yield path
 
 
 def write_raw(folder: Path, blocks: Iterable[Matrix], rows: int) -> int:
@@ -138,16 +98,16 @@ def open_raw(folder: Path) -> Matrix:
 
 @dataclass(frozen=True)
 class Part:
-    """One part as featurize left it. start: the number of its first row in the pool."""
+    """One part as featurize left it. place: its folder or URL; start: the number of its first row in the pool."""
 
-    folder: Path
+    place: str
     name: str
     start: int
     rows: int
 
     def elsewhere(self) -> Part:
-        """The same part by its full path, for a worker in another folder."""
-        return Part(self.folder.resolve(), self.name, self.start, self.rows)
+        """The same part for a worker in another folder."""
+        return replace(self, place=self.place if is_url(self.place) else str(Path(self.place).resolve()))
 
     def within(self, rows: Rows) -> Rows:
         """Of ascending row numbers of the pool those of this part, counted from its start."""
@@ -157,26 +117,26 @@ class Part:
     @cached_property
     def keys(self) -> Keys:
         """(rows,) order keys, ascending."""
-        keys: Keys = np.load(self.folder / "keys.npy", mmap_mode="r")
+        keys: Keys = np.load(copied(self.place, "keys.npy") / "keys.npy", mmap_mode="r")
         return keys
 
     @cached_property
     def order(self) -> Rows:
         """(rows,) the row of each key."""
-        order: Rows = np.load(self.folder / "order.npy", mmap_mode="r")
+        order: Rows = np.load(copied(self.place, "order.npy") / "order.npy", mmap_mode="r")
         return order
 
     @cached_property
     def raw(self) -> Matrix:
         """(rows, width) features that depend on the row alone."""
-        return open_raw(self.folder)
+        return open_raw(copied(self.place, "raw"))
 
     @cached_property
     def table(self) -> Any:
         """The columns id and sha, memory-mapped."""
         from pyarrow import feather
 
-        return feather.read_table(self.folder / "rows.arrow", memory_map=True)
+        return feather.read_table(copied(self.place, "rows.arrow") / "rows.arrow", memory_map=True)
 
     def cells(self, column: str, rows: Rows) -> list[str]:
         """Ids, or content hashes in hex, of some rows."""
@@ -244,6 +204,12 @@ class Pool:
         """How many rows the parts hold."""
         return self.parts[-1].start + self.parts[-1].rows
 
+    @property
+    def store(self) -> str:
+        """The URL that the parts live under; empty where they are in the folder."""
+        place = self.parts[0].place
+        return place.rpartition("/")[0] if is_url(place) else ""
+
     @cached_property
     def fitted(self) -> Fitted:
         """What the sample taught."""
@@ -307,9 +273,17 @@ class Pool:
             shas += part.cells("sha", inside)
         return ids, shas
 
-    def raw(self, rows: Rows) -> Matrix:
-        """Raw features of ascending row numbers, (n, width)."""
-        return stacked([part.raw[part.within(rows)] for part in self.parts])
+    def raw(self, rows: Rows, compute: Compute) -> Matrix:
+        """Raw features of ascending row numbers, (n, width); out of a store it is the workers who read them."""
+        wanted = [(part.elsewhere(), part.within(rows)) for part in self.parts]
+        wanted = [task for task in wanted if task[1].size] or wanted[:1]
+        return stacked(list(mapped(raw_rows, wanted, compute, "read") if self.store else map(raw_rows, wanted)))
+
+
+def raw_rows(task: tuple[Part, Rows]) -> Matrix:
+    """Raw features of some rows of a part, counted from its start."""
+    block = task[0].raw[task[1]]
+    return np.asarray(block) if isinstance(block, np.ndarray) else block
 
 
 def stacked(blocks: list[Matrix]) -> Matrix:
@@ -327,23 +301,23 @@ def open_pool(folder: Path) -> Pool | None:
     if not listing.is_file():
         return None
     known = read_json(listing)
+    store = known.get("store") or str(folder / "parts")
     parts: list[Part] = []
     start = 0
     for row in known["parts"]:
-        part = Part(folder / "parts" / row["key"], row["name"], start, row["rows"])
-        if not part.folder.is_dir():
-            raise PipelineError(part.folder, f"the features of {row['name']} are gone", "run `dvc pull` or `dvc repro`")
+        part = Part(f"{store}/{row['key']}", row["name"], start, row["rows"])
+        if not is_url(store) and not Path(part.place).is_dir():
+            raise PipelineError(part.place, f"the features of {row['name']} are gone", "run `dvc pull` or `dvc repro`")
         parts.append(part)
         start += part.rows
     return Pool(folder, parts, known["seed"])
 
 
-def gathered(pool: Pool, rows: Rows) -> Features:
-    """Index, model features and geometry of some pool rows, with their copies, and of all seed and test rows.
+def indexed(pool: Pool, rows: Rows) -> tuple[Index, Rows]:
+    """The index of some pool rows, given ascending, and of all seed and test rows; and the order of the former in it.
 
     Sorted by id, as one table's are, so that they do not depend on how the pool is split.
     """
-    rows = pool.with_copies(rows)
     ids, shas = pool.described(rows)
     by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)
     rest = read_index(pool.folder)
@@ -353,8 +327,15 @@ def gathered(pool: Pool, rows: Rows) -> Features:
         split=["pool"] * len(ids) + rest.split,
         row=[int(rows[place]) for place in by_id] + rest.row,
     )
-    raw = stacked([pool.raw(rows)[by_id], open_raw(pool.folder)])
-    matrix = pool.fitted.model(raw)
+    return index, by_id
+
+
+def gathered(pool: Pool, rows: Rows, compute: Compute) -> Features:
+    """Index, model features and geometry of some pool rows, with their copies, and of all seed and test rows."""
+    rows = pool.with_copies(rows)
+    index, by_id = indexed(pool, rows)
+    raw = open_raw(pool.folder)
+    matrix = pool.fitted.model(stacked([pool.raw(rows, compute)[by_id], raw]) if len(rows) else raw)
     return Features(index, matrix, pool.fitted.space(matrix))
 
 
@@ -378,16 +359,18 @@ def repeated(columns: list[Keys]) -> Iterator[Rows]:
 
 
 def read_rows(
-    ids: Iterable[str], index: Index, tables: dict[str, str], features: Path, take: Callable[[Table, int], T]
+    ids: Iterable[str], tables: dict[str, str], features: Path, take: Callable[[Table, int], T]
 ) -> dict[str, T]:
     """What `take` makes of each id's row in the user's tables, which are opened one after the other.
 
     tables: the path of pool, seed and test; a pool in parts is its folder or URL.
     """
+    ids = list(dict.fromkeys(ids))
     pool = open_pool(features)
+    index = read_index(features) if pool is None else indexed(pool, pool.locate(ids))[0]
     places = {} if pool is None else {place.rpartition("/")[2]: place for place in list_parts(tables["pool"])}
     wanted: dict[str, list[tuple[str, int]]] = {}
-    for item in dict.fromkeys(ids):
+    for item in ids:
         number = index.row_of[item]
         split, row = index.split[number], index.row[number]
         path = tables[split]
@@ -397,17 +380,18 @@ def read_rows(
         wanted.setdefault(path, []).append((item, row))
     taken: dict[str, T] = {}
     for path, rows in wanted.items():
-        with local(path) as file:
-            table = read_table(file)
-            taken |= {item: take(table, row) for item, row in rows}
+        with rows_of(path, [row for _, row in rows]) as (table, where):
+            taken |= {item: take(table, row) for (item, _), row in zip(rows, where, strict=True)}
     return taken
 
 
-def write_listing(folder: Path, seed: int, parts: list[Part]) -> None:
+def write_listing(folder: Path, pool: Pool) -> None:
     """Write parts.json last: with it the store is whole."""
-    rows = [{"name": part.name, "key": part.folder.name, "rows": part.rows} for part in parts]
+    store = {"store": pool.store} if pool.store else {}
+    rows = [{"name": part.name, "key": part.place.rpartition("/")[2], "rows": part.rows} for part in pool.parts]
     temporary = folder / ".parts.json.tmp"
-    temporary.write_text(json.dumps({"seed": seed, "parts": rows}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    known = {"seed": pool.seed, **store, "parts": rows}
+    temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", "utf-8")
     temporary.replace(folder / "parts.json")
 
 

@@ -22,6 +22,7 @@ from stages._learning import Classifier, Floats, softmax
 from stages._parallel import mapped
 from stages._params import Params
 from stages._parts import Fitted, Keys, Part, Pool, Rows, read_fitted
+from stages._remote import on_this_machine, shared
 from stages._skops import read_own_model
 from stages.strategies.uncertainty import margin_of
 
@@ -33,16 +34,16 @@ BINS = 20  # of the histogram of doubt
 
 @dataclass(frozen=True)
 class Task:
-    """One part to be scanned: small values and paths, so that a worker reads the rest itself.
+    """One part to be scanned: small values and places, so that a worker reads the rest itself.
 
-    stamp: a hash of model and fitted, so that a worker that outlives a round takes the new ones; out: ascending
-    numbers of the part's rows that may not be asked; drawn: which share of the others is scored, and
-    the round that draws them; weights: (k,) how much each class matters.
+    model: the fitted one, empty for none; stamp: a hash of model and fitted, so that a worker that outlives a round
+    takes the new ones; out: ascending numbers of the part's rows that may not be asked; drawn: which share of the
+    others is scored, and the round that draws them; weights: (k,) how much each class matters.
     """
 
     part: Part
-    model: Path | None
-    fitted: Path
+    model: str
+    fitted: str
     stamp: str
     out: Rows
     drawn: float
@@ -91,12 +92,10 @@ def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
     given = params.query.class_weights
     weights = np.array([1.0 if given == "auto" else given.get(label, 1.0) for label in params.labels])
     weights = weights / weights.mean() if weights.any() else np.ones(len(weights))
-    number, fitted = gate.state["rounds"] + 1, (pool.folder / "fitted.npz").resolve()
+    number, fitted = gate.state["rounds"] + 1, pool.folder / "fitted.npz"
     stamp = "".join(sha256(path.read_bytes()) for path in (model, fitted) if path)
-    tasks = [
-        Task(part.elsewhere(), model and model.resolve(), fitted, stamp, part.within(out), drawn, number, weights)
-        for part in pool.parts
-    ]
+    learnt = shared(model, pool.store) if model else "", shared(fitted, pool.store)
+    tasks = [Task(part.elsewhere(), *learnt, stamp, part.within(out), drawn, number, weights) for part in pool.parts]
     return merged(list(mapped(scan_part, tasks, params.compute, "score", little=pool.rows < LITTLE)), unasked)
 
 
@@ -111,7 +110,7 @@ def scan_part(task: Task) -> Found:
     first = order[free[order]][:KEPT]
     doubts = np.zeros(part.rows)
     drawn = np.flatnonzero(free if task.drawn >= 1 else free & (round_share(keys, task.round) < task.drawn))
-    if task.model is None:
+    if not task.model:
         drawn = drawn[:0]
     else:
         classifier, fitted = _loaded(task.model, task.stamp, len(task.weights)), _fitted(task.fitted, task.stamp)
@@ -172,11 +171,11 @@ def _run(rows: Rows) -> Rows | slice:
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, _stamp: str, n_classes: int) -> Classifier:
-    estimator = read_own_model(path)
+def _loaded(place: str, _stamp: str, n_classes: int) -> Classifier:
+    estimator = read_own_model(on_this_machine(place))
     return Classifier(estimator, np.asarray(estimator.classes_, dtype=np.intp), n_classes)
 
 
 @lru_cache(maxsize=1)
-def _fitted(path: Path, _stamp: str) -> Fitted:
-    return read_fitted(path)
+def _fitted(place: str, _stamp: str) -> Fitted:
+    return read_fitted(on_this_machine(place))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stages._canonical import write_array
 from stages._errors import PipelineError
+from stages._params import Compute
 
 Split = Literal["pool", "seed", "test"]
 SPLITS: tuple[Split, ...] = ("pool", "seed", "test")
@@ -103,10 +104,11 @@ class Features:
     geometry: NDArray[np.float32]
 
 
-def read_features(folder: Path, wanted: Iterable[str], last: int = 0) -> Features:
+def read_features(folder: Path, wanted: Iterable[str], compute: Compute, last: int = 0) -> Features:
     """The features of all examples; of a pool in parts only the wanted ids, their copies, and seed and test.
 
-    last: how many rows from the end of the random permutation are wanted besides.
+    compute: who reads them, if they are in a store; last: how many rows from the end of the random permutation are
+    wanted besides.
     """
     if not (folder / "parts.json").is_file():
         return Features(read_index(folder), read_model_matrix(folder), read_geometry(folder))
@@ -115,7 +117,7 @@ def read_features(folder: Path, wanted: Iterable[str], last: int = 0) -> Feature
     pool = open_pool(folder)
     assert pool is not None
     rows = pool.locate(wanted)
-    return gathered(pool, np.union1d(rows, pool.last(last)).astype(np.intp) if last else rows)
+    return gathered(pool, np.union1d(rows, pool.last(last)).astype(np.intp) if last else rows, compute)
 
 
 def read_index(folder: Path) -> Index:

@@ -28,7 +28,7 @@ csv.field_size_limit(2**31 - 1)
 class Table:
     """Columns by name, each a list of n cells, and the file's line (Parquet: row) number of each row."""
 
-    path: Path
+    path: Path | str
     columns: Mapping[str, list[Any]]
     lines: Sequence[int]
 
@@ -54,16 +54,17 @@ class Table:
 
 
 class ArrowColumns(Mapping[str, list[Any]]):
-    """The columns of a Parquet file, each read when it is first asked for."""
+    """The columns of a Parquet file, each read when it is first asked for; with `chosen`, only those rows of them."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the header. Raises PipelineError for a file that is not Parquet."""
+    def __init__(self, path: Path | str, file: Any = None, chosen: Sequence[int] | None = None) -> None:
+        """Read the header of the file, open or at the path. Raises PipelineError for a file that is not Parquet."""
         import pyarrow.parquet as pq
 
-        self._path, self._lists = path, dict[str, list[Any]]()
+        self._path, self._source, self._chosen = path, file or path, chosen
+        self._lists = dict[str, list[Any]]()
         with self._faults():
-            head = pq.read_metadata(path)
-            self._names, self.rows = pq.read_schema(path).names, int(head.num_rows)
+            head = pq.read_metadata(self._source)
+            self._names, self.rows = pq.read_schema(self._source).names, int(head.num_rows)
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._lists:
@@ -96,7 +97,16 @@ class ArrowColumns(Mapping[str, list[Any]]):
         if name not in self._names:
             raise KeyError(name)
         with self._faults():
-            return pq.read_table(self._path, columns=[name]).column(name).combine_chunks()
+            if self._chosen is None:
+                return pq.read_table(self._source, columns=[name]).column(name).combine_chunks()
+            file, chosen = pq.ParquetFile(self._source), np.asarray(self._chosen)
+            sizes = np.array([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+            starts = np.cumsum([0, *sizes])
+            groups = np.searchsorted(starts, chosen, side="right") - 1
+            held = np.unique(groups)
+            found = file.read_row_groups(held.tolist(), columns=[name]).column(name)
+            before = np.cumsum([0, *sizes[held]])[np.searchsorted(held, groups)]
+            return found.take(before + chosen - starts[groups]).combine_chunks()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -169,6 +179,11 @@ def _jsonl(path: Path) -> Table:
 def _parquet(path: Path) -> Table:
     columns = ArrowColumns(path)
     return Table(path, columns, range(1, columns.rows + 1))
+
+
+def parquet_rows(url: str, file: Any, rows: Sequence[int]) -> Table:
+    """Some rows of an open Parquet file, told by position; only their row groups are read."""
+    return Table(url, ArrowColumns(url, file, rows), [row + 1 for row in rows])
 
 
 def as_text(cell: Any) -> str:

@@ -79,7 +79,7 @@ def clean(
 def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     """Read the seed, judge it, write labels, suspects and counts."""
     params = load()
-    store = read_features(features, [])
+    store = read_features(features, [], params.compute)
     seed = seed_labels(read_table(table, may_be_empty=True), store.index, params)
     classes, found, doubted = clean(seed, store.index, store.matrix, store.geometry, params)
     write_jsonl(out / "labels.jsonl", seed)

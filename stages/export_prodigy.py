@@ -18,7 +18,6 @@ from stages._parts import read_rows
 from stages._prodigy import task
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
-from stages._store import read_features
 
 
 def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
@@ -50,8 +49,7 @@ def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Pa
     rows = read_jsonl(batch / "batch.jsonl")
     ids = [row["id"] for row in rows]
     tables = {"pool": pool, "seed": str(seed)}
-    index = read_features(features, ids).index
-    contents = read_rows(ids, index, tables, features, lambda table, row: shown(table, row, params))
+    contents = read_rows(ids, tables, features, lambda table, row: shown(table, row, params))
     files = {
         "asked.jsonl": jsonl(export(rows, contents, params)),
         "batch.jsonl": jsonl(rows),

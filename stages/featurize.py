@@ -21,7 +21,7 @@ from stages._errors import PipelineError
 from stages._hashing import hashed, rarity, weighted
 from stages._imports import build
 from stages._params import Params, TextFeatures, load
-from stages._parts import in_parts
+from stages._remote import in_parts
 from stages._shell import PATH, one_line_errors
 from stages._space import fit_space
 from stages._store import SPLITS, Index, Matrix, Split, write_features

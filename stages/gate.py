@@ -351,7 +351,7 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     paths += [labels / f"{name}.jsonl" for name in ("rounds", "asked", "events", "verdicts")]
     ledger = Ledger(*(read_jsonl(path) for path in paths))
     named = {row["id"] for rows in (ledger.seed, ledger.suspects, ledger.asked, ledger.events) for row in rows}
-    gated = gate(ledger, read_features(features, named), params)
+    gated = gate(ledger, read_features(features, named, params.compute), params)
     for name in TABLES:
         write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
     write_jsonl(out / "redundancy.jsonl", gated.redundancy)

@@ -296,7 +296,7 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
     params = load()
     kept, known = read_kept(probabilities / "kept.parquet"), read_gate(gate, params.labels)
     ids, stands_for = kept or ([], None)
-    store = read_features(features, ids)
+    store = read_features(features, ids, params.compute)
     batch = compose(store.index, store.geometry, read_model(probabilities), known, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
     scan = read_json(probabilities / "calibration.json").get("scan")

@@ -108,7 +108,7 @@ def main(gate: Path, features: Path, out: Path) -> str:
     params = load()
     known = read_gate(gate, params.labels)
     labels = known.accepted
-    store = read_features(features, known.known())
+    store = read_features(features, known.known(), params.compute)
     classifier = learn(labels, store.index, store.matrix, params)
     model = None
     if classifier is not None:
@@ -120,7 +120,8 @@ def main(gate: Path, features: Path, out: Path) -> str:
         from stages._scan import scan
 
         kept = scan(pool, model, known, params)
-        store = gathered(pool, np.union1d(kept.rows, pool.locate(known.known())).astype(np.intp))
+        rows = np.union1d(kept.rows, pool.locate(known.known())).astype(np.intp)
+        store = gathered(pool, rows, params.compute)
         write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)
     trained = scored(classifier, labels, store.index, store.matrix, params)
     for name in ("pool", "test", "labelled"):

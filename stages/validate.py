@@ -438,7 +438,9 @@ def main(
     params = load()
     state = read_json(gate / "state.json")
     tables = (labels / "asked.jsonl", gate / "known.jsonl", gate / "accepted.jsonl")
-    store = read_features(features, {row["id"] for table in tables for row in read_jsonl(table)}, last=STOP_SET)
+    store = read_features(
+        features, {row["id"] for table in tables for row in read_jsonl(table)}, params.compute, STOP_SET
+    )
     index = store.index
     table = read_table(test, may_be_empty=True)
     truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)

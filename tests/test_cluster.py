@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ORDER, Small
-from tests.test_parts import RESULTS, in_parts, pool_rows, split
+from tests.conftest import ORDER, Small, write_csv
+from tests.test_parts import HEADER, RESULTS, in_parts, pool_rows, split
 
 TRANSFORMER = '''"""A transformer that learns nothing, and kills the first process that uses it twice."""
 import os
@@ -58,7 +60,9 @@ def fragile(small: Small, parts: int, flag: str) -> Small:
 def stage(small: Small, name: str) -> subprocess.CompletedProcess[str]:
     """A stage in a process of its own, in the project's folder."""
     words = [sys.executable, "-m", f"stages.{name}", "--out", "build/features"]
-    return subprocess.run(words, cwd=small.root, capture_output=True, text=True, check=False, env=environment(small))
+    return subprocess.run(
+        words, cwd=small.root, capture_output=True, text=True, check=False, env=environment(small.root)
+    )
 
 
 def finish(small: Small) -> None:
@@ -68,18 +72,18 @@ def finish(small: Small) -> None:
     small.run(*ORDER[1:])
 
 
-def environment(small: Small) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(small.root), "OMP_NUM_THREADS": "1"}
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
 
 
 @contextmanager
-def dask_cluster(small: Small, workers: int) -> Iterator[str]:
-    """The address of a scheduler with workers, each a process of its own that nobody restarts."""
+def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
+    """The address of a scheduler with workers in a folder, each a process of its own that nobody restarts."""
     pytest.importorskip("distributed")
     with subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
          "--no-dashboard", "--scheduler-file", "scheduler.json"],
-        cwd=small.root, env=environment(small), stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True,
     ) as scheduler:  # fmt: skip
         assert scheduler.stderr is not None
         address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
@@ -87,9 +91,10 @@ def dask_cluster(small: Small, workers: int) -> Iterator[str]:
             subprocess.Popen(
                 [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1",
                  "--no-dashboard"],
-                cwd=small.root, env=environment(small), stderr=subprocess.DEVNULL,
+                cwd=folder, stderr=subprocess.DEVNULL,
+                env={**environment(folder), "LABELROUNDS_CACHE": str(folder / f"cache-{number}")},
             )
-            for _ in range(workers)
+            for number in range(workers)
         ]  # fmt: skip
         try:
             yield address
@@ -103,7 +108,7 @@ def dask_cluster(small: Small, workers: int) -> Iterator[str]:
 def test_on_dask_a_worker_that_is_killed_in_the_middle_changes_nothing(make_small: Callable[[str], Small]) -> None:
     calm, struck = fragile(make_small("calm"), 6, ""), fragile(make_small("struck"), 6, "")
     finish(calm)
-    with dask_cluster(struck, 2) as address:
+    with dask_cluster(struck.root, 2) as address:
         custom = {"path": "fragile.Fragile", "params": {"flag": str(struck.root / "killed")}}
         struck.set({
             ("features", "custom"): custom,
@@ -143,6 +148,50 @@ def test_on_ray_the_batch_is_the_same(make_small: Callable[[str], Small]) -> Non
     assert here.bytes_of(*RESULTS) == there.bytes_of(*RESULTS)
 
 
+@contextmanager
+def spark_cluster(folder: Path) -> Iterator[str]:
+    """The address of a Spark master with a worker of two cores in a folder, each a process of its own."""
+    pytest.importorskip("joblibspark")
+    home = Path(pytest.importorskip("pyspark").__file__).parent
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs java")
+    env = {**environment(folder), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    begun = ("Starting Spark master at ", "Successfully registered with master ")
+    address = ""
+    with ExitStack() as stack:
+        for kind, said in zip(("master.Master", "worker.Worker"), begun, strict=True):
+            words = [str(home / "bin/spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1"]
+            words += ["--webui-port", "0"]
+            words += ["--cores", "2", "--memory", "1g", address] if address else ["--port", "0"]
+            process = subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stderr is not None
+            address = next(line.partition(said)[2].strip() for line in process.stderr if said in line)
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield address
+
+
+@pytest.mark.slow
+def test_on_spark_a_worker_that_is_killed_in_the_middle_changes_nothing(
+    make_small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    calm, struck = fragile(make_small("calm"), 4, ""), fragile(make_small("struck"), 4, "")
+    finish(calm)
+    with spark_cluster(struck.root) as address:
+        custom = {"path": "fragile.Fragile", "params": {"flag": str(struck.root / "killed")}}
+        struck.set({
+            ("features", "custom"): custom, ("data", "pool"): str(struck.root / "data/pool"),
+            ("compute", "backend"): "spark", ("compute", "n_jobs"): -1, ("compute", "address"): address,
+        })  # fmt: skip
+        finish(struck)
+        assert (struck.root / "killed").exists()
+        write_csv(struck.root / "data/pool/part-9.csv", HEADER, [("late", "1", "two")])
+        assert "part-9.csv:2: column 'y' holds 'two'" in stage(struck, "featurize").stderr.splitlines()[-1]
+    assert calm.bytes_of(*RESULTS) == struck.bytes_of(*RESULTS)
+
+
 def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> None:
     pytest.importorskip("distributed")
     in_parts(small, *split(pool_rows(small), 2, draw=1))
@@ -155,6 +204,7 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> Non
 
 def test_a_backend_that_is_not_installed_is_told_in_one_line(small: Small) -> None:
     in_parts(small, *split(pool_rows(small), 2, draw=1))
+    (small.root / "joblibspark.py").write_text("raise ImportError('as where it is not there')")
     small.set({("compute", "backend"): "spark"})
     done = stage(small, "featurize")
     assert done.returncode == 1

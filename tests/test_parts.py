@@ -22,7 +22,9 @@ from stages import _featurize_parts, _scan
 from stages._canonical import read_json, read_jsonl
 from stages._errors import PipelineError
 from stages._identity import order_keys
-from stages._parts import list_parts, open_pool, repeated
+from stages._params import Compute
+from stages._parts import open_pool, repeated
+from stages._remote import list_parts
 from stages._scan import Found, merged, round_share
 from stages._store import read_features
 from stages.featurize import main as featurize_stage
@@ -150,7 +152,7 @@ def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
         os.utime(path, (0, 0))
     small.run()
     assert small.bytes_of("build/features") == before
-    store = read_features(small.root / "build/features", [parts[1][0][0]])
+    store = read_features(small.root / "build/features", [parts[1][0][0]], Compute())
     row = store.index.row_of[parts[1][0][0]]
     assert store.matrix[row].tolist() == pytest.approx([float(cell) for cell in parts[1][0][1:]], abs=1e-6)
     assert len(batch(small)) == 10
@@ -214,7 +216,7 @@ def test_parts_that_were_finished_before_an_interrupt_are_kept(small: Small, mon
     def interrupted(work: _featurize_parts.Work) -> None:
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(work.folder.name)
+        done.append(Path(work.target).name)
         write(work)
 
     monkeypatch.setattr(_featurize_parts, "write_part", interrupted)
@@ -361,7 +363,7 @@ def test_embeddings_of_a_local_model_are_features_and_nothing_is_downloaded(smal
         ("features", "kind"): "embedding", ("features", "embedding", "model"): "model", ("compute", "n_jobs"): 1,
     })  # fmt: skip
     small.run()
-    store = read_features(small.root / "build/features", ["t-0", "t-3"])
+    store = read_features(small.root / "build/features", ["t-0", "t-3"], Compute())
     assert store.matrix.shape[1] == 4
     assert batch(small)
     small.set({("features", "embedding", "model"): "no/model"})
