@@ -49,6 +49,11 @@ class Space:
         more = sp.csr_matrix((self.beside * self.projected(matrix)).astype(np.float32))
         return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
 
+    def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Weights (k, p) that give a row's own features the scores that `weights` (k, p + d) give the widened row."""
+        own = self.basis.shape[0]
+        return np.asarray(weights[:, :own] + self.beside * (weights[:, own:] @ self.basis.T))
+
     def projected(self, matrix: Matrix) -> NDArray[np.floating]:
         """The rows before they are scaled."""
         if isinstance(matrix, np.ndarray):

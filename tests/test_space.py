@@ -28,3 +28,10 @@ def test_texts_of_the_same_kind_of_words_are_nearer_to_the_classifier_than_their
 def test_dense_features_and_too_few_rows_are_left_as_they_are(rows: object) -> None:
     space = fit_space(rows, 2, 0, unit_rows=isinstance(rows, sp.csr_matrix))
     assert space.widened(rows) is rows
+
+
+def test_folded_weights_score_a_row_as_its_widened_row_is_scored() -> None:
+    space, weights = fit_space(ROWS, 2, 0, unit_rows=True), np.random.default_rng(0).normal(size=(3, 6))
+    expected = pytest.approx(space.widened(ROWS) @ weights.T, rel=1e-5)
+    found = ROWS @ space.folded(weights).T
+    assert found == expected
