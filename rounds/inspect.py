@@ -28,6 +28,7 @@ from stages._quality import (
     Ints,
     Judgement,
     Mask,
+    class_balance,
     doubt,
     judge,
     order_p_value,
@@ -94,7 +95,7 @@ def inspect(table: Table, source: Source) -> Inspection:
 
 def _ranked(table: Table, classes: Ints, names: list[str], found: Judgement, error: Floats, flagged: Mask) -> list[Row]:
     order = np.lexsort((np.arange(len(classes)), -np.round(error, 9)))
-    rows = []
+    rows, balance = [], class_balance(classes, len(names))
     for row in order:
         reasons = [
             *(["label_error"] if flagged[row] and not found.conflict[row] else []),
@@ -106,7 +107,7 @@ def _ranked(table: Table, classes: Ints, names: list[str], found: Judgement, err
             "line": table.lines[row], "label": names[classes[row]], "suggested": names[found.doubts.suggested[row]],
             "flagged": "yes" if flagged[row] else "", "error": error[row] if found.doubts.judged[row] else "",
             "reasons": " ".join(reasons), "outlier": found.outlier[row],
-            "duplicates": found.duplicates[row] if found.duplicates[row] >= 0 else "",
+            "duplicates": found.duplicates[row] if found.duplicates[row] >= 0 else "", "class_balance": balance[row],
         })  # fmt: skip
     return rows
 
