@@ -25,6 +25,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from rounds.init import MODEL
 from stages._canonical import read_json, write_json
 from stages._identity import order_key
 from stages._learning import fit, out_of_fold, softmax
@@ -43,7 +44,7 @@ from stages._quality import (
     pooled,
 )
 from stages._store import Features, Index, Matrix
-from stages.featurize import geometry_of, text_features
+from stages.featurize import spaces_of, text_features
 from stages.gate import Ledger, decide
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
@@ -54,6 +55,7 @@ FILTERS = (
     "low_normalized_margin", "low_self_confidence",
 )  # fmt: skip
 TEXTS = {"banking77": "banking77/train.csv", "sms_spam": "sms_spam/all.csv", "langid": "langid/train.csv"}
+TESTED = 4000  # test rows at most
 LANGUAGES, SENTENCES = 20, 6000  # of langid: five labels a class need more rows than its rare languages have
 Table = tuple[Matrix, Geometry, Ints]
 
@@ -92,27 +94,27 @@ def load(name: str) -> Table:
     if name in ("digits", "spambase"):
         order = np.random.default_rng(0).permutation(len(truth))
         matrix, truth = matrix[order], truth[order]
-    geometry = geometry_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS)
+    matrix, geometry = spaces_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS)
     return matrix, geometry, truth.astype(np.intp)
 
 
-def project(classes: int, **gate: object) -> Params:
-    """The defaults of a project."""
+def project(classes: int, name: str) -> Params:
+    """The defaults of a project on the set of this name."""
+    kind = "text" if name in TEXTS else "image" if name == "digits" else "numeric"
     return Params.model_validate({
         "seed": 0, "labels": [str(number) for number in range(classes)],
         "data": {"pool": "-", "seed": "-", "test": "-", "label": "-", "images": "-"},
         "features": {"kind": "numeric", "vectors": "-"},
-        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"C": 10.0, "max_iter": 1000}},
-        "gate": gate,
+        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}},
     })  # fmt: skip
 
 
 def sample(name: str, rows: int, seed: int) -> tuple[Table, Table]:
-    """The labelled three quarters and the test quarter of at most `rows` rows, drawn by seed."""
+    """Three quarters of at most `rows` rows, drawn by seed, are labelled; up to TESTED of all others are the test."""
     matrix, geometry, truth = load(name)
-    order = np.random.default_rng(1000 + seed).permutation(len(truth))[:rows]
-    split = int(0.75 * len(order))
-    known, test = order[:split], order[split:]
+    order = np.random.default_rng(1000 + seed).permutation(len(truth))
+    split = int(0.75 * min(rows, len(order)))
+    known, test = order[:split], order[split : split + TESTED]
     return (matrix[known], geometry[known], truth[known]), (matrix[test], geometry[test], truth[test])
 
 
@@ -158,7 +160,7 @@ def witnesses(known: Table, name: str, kind: str, level: float, seed: int, folde
     path, perfect = folder / f"{name}_{seed}_{kind}_{level}.npz", folder / f"clean_{name}_{seed}.npy"
     matrix, geometry, truth = known
     k, ids = int(truth.max()) + 1, [f"r{row}" for row in range(len(truth))]
-    model = project(k).model
+    model = project(k, name).model
     if not path.exists():
         if kind == "boundary" and not perfect.exists():
             np.save(perfect, softmax(out_of_fold(model, matrix, truth, ids, k, 5, 99)))
@@ -204,15 +206,24 @@ def flags(labels: Ints, views: list[Floats], params: Params) -> tuple[dict[str, 
 def noise_once(
     name: str, rows: int, kind: str, level: float, seed: int, folder: Path, *, final: bool
 ) -> list[dict[str, object]]:
-    """A row per method: precision, recall, F1, share flagged, AUPRC, and, if asked, the final model's test accuracy."""
+    """A row per method: precision, recall, F1, share flagged, AUPRC, and, if asked, the final model's test accuracy.
+
+    Two more for the final model: what is learnt once people have corrected what was flagged, and from exactly the
+    right labels, which no gate can better by leaving out.
+    """
     from sklearn.metrics import average_precision_score
 
     known, (test, _, answers) = sample(name, rows, seed)
-    params = project(int(known[2].max()) + 1)
+    params = project(int(known[2].max()) + 1, name)
     labels, views = witnesses(known, name, kind, level, seed, folder)
     bad = labels != known[2]
     found, scores = flags(labels, views, params)
     facts = {"set": name, "kind": kind, "level": level, "seed": seed}
+
+    def learnt(kept: Mask, given: Ints) -> float:
+        model = fit(params.model, known[0][kept], given[kept], len(params.labels), 0)
+        return float((model.scores(test).argmax(axis=1) == answers).mean())
+
     rows_out: list[dict[str, object]] = []
     for method, flagged in found.items():
         hit = float((flagged & bad).sum())
@@ -220,10 +231,12 @@ def noise_once(
         row = {**facts, "method": method, "flagged": float(flagged.mean()), "precision": precision, "recall": recall}
         row["f1"] = 2 * precision * recall / max(precision + recall, 1e-9)
         if final and method in ("ours", "no gate", "cleanlab prune_by_noise_rate"):
-            kept = ~flagged
-            model = fit(params.model, known[0][kept], labels[kept], len(params.labels), 0)
-            row["accuracy"] = float((model.scores(test).argmax(axis=1) == answers).mean())
+            row["accuracy"] = learnt(~flagged, labels)
         rows_out.append(row)
+    if final:
+        reviewed = np.where(found["ours"], known[2], labels)
+        rows_out.append({**facts, "method": "ours, after review", "accuracy": learnt(np.ones_like(bad), reviewed)})
+        rows_out.append({**facts, "method": "exactly the wrong left out", "accuracy": learnt(~bad, labels)})
     if bad.any():
         rows_out += [
             {**facts, "method": method, "auprc": float(average_precision_score(bad, score))}
@@ -307,7 +320,7 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
     `no gate`, `gate` (doubted labels are held back, none is asked again), `gate + relabelling` (a fifth of a batch).
     """
     matrix, geometry, truth = load("digits")
-    params = project(10)
+    params = project(10, "digits")
     draw = np.random.default_rng(seed)
     pool = 1300
     index = Index([f"r{row:04d}" for row in range(len(truth))], [str(row) for row in range(len(truth))],
@@ -379,7 +392,7 @@ def cost(rows: int, what: str) -> None:
     started = time.process_time()
     if what != "datalab":
         ids = [f"r{row}" for row in range(rows)]
-        judged = judge(points, points, labels, ids, ids, project(10), scores if what == "ours" else None)
+        judged = judge(points, points, labels, ids, ids, project(10, "made"), scores if what == "ours" else None)
         told = f"{int((judged.doubts.error >= 0.4).sum())} label issues, {int((judged.outlier > 3).sum())} outliers"
     else:
         from cleanlab import Datalab

@@ -103,11 +103,11 @@ def sparse_text(rows: int, features: int) -> Any:
 def measure(case: Case) -> None:
     """Run one case in this process and print seconds, megabytes above the input, and the picks."""
     if case.name.startswith("geometry"):
-        from stages.featurize import geometry_of
+        from stages.featurize import spaces_of
 
-        geometry_of(sparse_text(300, 200), slice(300), 16, 0, True)
+        spaces_of(sparse_text(300, 200), slice(300), 16, 0, True)
         texts = sparse_text(case.n, case.d)
-        timed(lambda: [geometry_of(texts, slice(case.n), 128, 0, True).shape[1]])
+        timed(lambda: [spaces_of(texts, slice(case.n), 128, 0, True)[1].shape[1]])
         return
     from stages.strategies.redundancy import guarded
 

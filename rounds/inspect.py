@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from rounds.init import MODEL
 from stages._agreement import krippendorff_alpha, with_annotators
 from stages._canonical import Row, plain, sha256, write_bytes
 from stages._content import numbers, texts
@@ -27,6 +28,7 @@ from stages._quality import (
     Ints,
     Judgement,
     Mask,
+    class_balance,
     doubt,
     judge,
     order_p_value,
@@ -34,7 +36,7 @@ from stages._quality import (
 from stages._shell import PATH, one_line_errors
 from stages._store import Matrix
 from stages._tables import Table, as_text, read_table
-from stages.featurize import geometry_of, text_features
+from stages.featurize import spaces_of, text_features
 
 SHOWN = 10
 
@@ -70,7 +72,7 @@ def inspect(table: Table, source: Source) -> Inspection:
     place = {name: number for number, name in enumerate(names)}
     classes = np.array([place[label] for label in labels], dtype=np.intp)
     matrix, geometry, sha = _features(table, source)
-    params, ids = _params(names), [str(line) for line in table.lines]
+    params, ids = _params(names, "text" if source.text else "numeric"), [str(line) for line in table.lines]
     found = judge(matrix, geometry, classes, ids, sha, params, logits)
     given = [{name: place[label] for name, label in row.items()} for row in votes]
     error, quality = with_annotators(found.doubts.error, given, classes, softmax(found.scores))
@@ -93,7 +95,7 @@ def inspect(table: Table, source: Source) -> Inspection:
 
 def _ranked(table: Table, classes: Ints, names: list[str], found: Judgement, error: Floats, flagged: Mask) -> list[Row]:
     order = np.lexsort((np.arange(len(classes)), -np.round(error, 9)))
-    rows = []
+    rows, balance = [], class_balance(classes, len(names))
     for row in order:
         reasons = [
             *(["label_error"] if flagged[row] and not found.conflict[row] else []),
@@ -105,7 +107,7 @@ def _ranked(table: Table, classes: Ints, names: list[str], found: Judgement, err
             "line": table.lines[row], "label": names[classes[row]], "suggested": names[found.doubts.suggested[row]],
             "flagged": "yes" if flagged[row] else "", "error": error[row] if found.doubts.judged[row] else "",
             "reasons": " ".join(reasons), "outlier": found.outlier[row],
-            "duplicates": found.duplicates[row] if found.duplicates[row] >= 0 else "",
+            "duplicates": found.duplicates[row] if found.duplicates[row] >= 0 else "", "class_balance": balance[row],
         })  # fmt: skip
     return rows
 
@@ -161,7 +163,7 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
     if source.text:
         content = texts(table, source.text)
         matrix = text_features(content, rows, TextFeatures())
-        return matrix, geometry_of(matrix, rows, 128, 0, unit_rows=True), [sha256(text) for text in content]
+        return *spaces_of(matrix, rows, 128, 0, unit_rows=True), [sha256(text) for text in content]
     if not source.features:
         return None, np.zeros((len(table), 0), dtype=np.float32), [str(line) for line in table.lines]
     from sklearn.preprocessing import StandardScaler
@@ -172,16 +174,16 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
         columns = [name.strip() for name in source.features.split(",")]
     values = numbers(table, columns)
     scaled = StandardScaler().fit_transform(values).astype(np.float32)
-    return scaled, geometry_of(scaled, rows, 128, 0, unit_rows=False), [sha256(row.tobytes()) for row in values]
+    return *spaces_of(scaled, rows, 128, 0, unit_rows=False), [sha256(row.tobytes()) for row in values]
 
 
-def _params(names: list[str]) -> Params:
+def _params(names: list[str], kind: str) -> Params:
     """The defaults of a project, for a table that has none."""
     return Params.model_validate({
         "seed": 0, "labels": names,
         "data": {"pool": "-", "seed": "-", "test": "-", "label": "-", "images": "-"},
         "features": {"kind": "text", "vectors": "-"},
-        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"C": 10.0, "max_iter": 1000}},
+        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}},
     })  # fmt: skip
 
 

@@ -165,8 +165,8 @@ class Fitted:
     rarity: NDArray[np.float32]
     space: Space
 
-    def model(self, raw: Matrix) -> Matrix:
-        """What the classifier sees, (n, p)."""
+    def features(self, raw: Matrix) -> Matrix:
+        """The features of every row alone, (n, p): scaled, or weighted."""
         if self.rarity.size:
             from stages._hashing import weighted
 
@@ -175,19 +175,23 @@ class Fitted:
             return ((raw - self.shift) / self.scale).astype(np.float32)
         return np.asarray(raw, dtype=np.float32) if isinstance(raw, np.ndarray) else raw
 
+    def widened(self, raw: Matrix) -> Matrix:
+        """What the classifier sees, (n, p) or more columns; see stages/_space.py."""
+        return self.space.widened(self.features(raw))
+
     def write(self, path: Path) -> None:
         """Save the arrays."""
         space, length = self.space, np.array(self.space.length)
         np.savez(
             path, shift=self.shift, scale=self.scale, rarity=self.rarity, basis=space.basis, centre=space.centre,
-            length=length,
+            length=length, beside=np.array(space.beside),
         )  # fmt: skip
 
 
 def read_fitted(path: Path) -> Fitted:
     """What `Fitted.write` saved."""
     with np.load(path, allow_pickle=False) as arrays:
-        space = Space(arrays["basis"], arrays["centre"], float(arrays["length"]))
+        space = Space(arrays["basis"], arrays["centre"], float(arrays["length"]), float(arrays["beside"]))
         return Fitted(arrays["shift"], arrays["scale"], arrays["rarity"], space)
 
 
@@ -335,8 +339,8 @@ def gathered(pool: Pool, rows: Rows, compute: Compute) -> Features:
     rows = pool.with_copies(rows)
     index, by_id = indexed(pool, rows)
     raw = open_raw(pool.folder)
-    matrix = pool.fitted.model(stacked([pool.raw(rows, compute)[by_id], raw]) if len(rows) else raw)
-    return Features(index, matrix, pool.fitted.space(matrix))
+    own = pool.fitted.features(stacked([pool.raw(rows, compute)[by_id], raw]) if len(rows) else raw)
+    return Features(index, pool.fitted.space.widened(own), pool.fitted.space(own))
 
 
 def repeated(columns: list[Keys]) -> Iterator[Rows]:

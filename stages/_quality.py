@@ -345,9 +345,16 @@ def _unjudged(labels: Ints) -> Doubts:
     return Doubts(np.zeros(len(labels)), labels.copy(), np.zeros(len(labels), dtype=np.bool_), 0.0)
 
 
+def class_balance(labels: Ints, n_classes: int) -> Floats:
+    """How many labels each label's class has beside the mean of all classes, (n,) in (0, 1]; 1: as many, or more."""
+    counts = np.bincount(labels, minlength=n_classes)
+    return np.asarray(np.minimum(1.0, counts[labels] * n_classes / max(len(labels), 1)))
+
+
 def issue_rows(ids: list[str], labels: Ints, found: Judgement, names: list[str]) -> list[Row]:
     """One row per label, the likeliest mistakes first: the whole ranking, with every score that was computed."""
     order = np.lexsort((np.array(ids, dtype=str), -np.round(found.doubts.error, 9)))
+    balance = class_balance(labels, len(names))
     return [
         {
             "id": ids[row],
@@ -357,6 +364,7 @@ def issue_rows(ids: list[str], labels: Ints, found: Judgement, names: list[str])
             "conflict": found.conflict[row],
             "outlier": found.outlier[row],
             "duplicates": int(found.duplicates[row]) if found.duplicates[row] >= 0 else None,
+            "class_balance": balance[row],
         }
         for row in order
     ]

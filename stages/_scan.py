@@ -8,6 +8,7 @@ With `query.candidates` only that many rows, drawn anew each round, are scored a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,9 +22,10 @@ from stages._identity import TIE_DIGITS, best_first
 from stages._learning import Classifier, Floats, softmax
 from stages._parallel import mapped
 from stages._params import Params
-from stages._parts import Fitted, Keys, Part, Pool, Rows, read_fitted
+from stages._parts import Keys, Part, Pool, Rows, read_fitted
 from stages._remote import on_this_machine, shared
 from stages._skops import read_own_model
+from stages._store import Matrix
 from stages.strategies.uncertainty import margin_of
 
 KEPT = 20_000  # rows of each list
@@ -113,20 +115,20 @@ def scan_part(task: Task) -> Found:
     if not task.model:
         drawn = drawn[:0]
     else:
-        classifier, fitted = _loaded(task.model, task.stamp, len(task.weights)), _fitted(task.fitted, task.stamp)
+        classifier, features = _loaded(task.model, task.fitted, task.stamp, len(task.weights))
         rows = np.union1d(drawn, first) if task.drawn < 1 else drawn
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
-            doubts[block] = doubts_of(classifier, fitted, part.raw[_run(block)], task.weights)
+            doubts[block] = doubts_of(classifier, features(part.raw[_run(block)]), task.weights)
     best = drawn[best_first(doubts[drawn], keys[drawn], KEPT)]
     histogram = np.histogram(doubts[drawn], BINS, (0, 1))[0].astype(np.intp)
     top = part.start + best, keys[best], doubts[best]
     return Found(*top, part.start + first, keys[first], doubts[first], len(drawn), histogram)
 
 
-def doubts_of(classifier: Classifier, fitted: Fitted, raw: object, weights: Floats) -> Floats:
+def doubts_of(classifier: Classifier, rows: Matrix, weights: Floats) -> Floats:
     """1 - margin of some rows before calibration, times how much their likely class matters, to nine digits."""
-    probabilities = softmax(classifier.scores(fitted.model(raw)))
+    probabilities = softmax(classifier.scores(rows))
     doubt = margin_of(probabilities)
     return np.asarray(np.round(doubt if np.ptp(weights) == 0 else doubt * (probabilities @ weights), TIE_DIGITS))
 
@@ -171,11 +173,15 @@ def _run(rows: Rows) -> Rows | slice:
 
 
 @lru_cache(maxsize=1)
-def _loaded(place: str, _stamp: str, n_classes: int) -> Classifier:
-    estimator = read_own_model(on_this_machine(place))
-    return Classifier(estimator, np.asarray(estimator.classes_, dtype=np.intp), n_classes)
+def _loaded(model: str, fitted: str, _stamp: str, n_classes: int) -> tuple[Classifier, Callable[[Matrix], Matrix]]:
+    """The classifier, and what makes its features of raw ones.
 
-
-@lru_cache(maxsize=1)
-def _fitted(place: str, _stamp: str) -> Fitted:
-    return read_fitted(on_this_machine(place))
+    Logistic regression takes over what the directions of the geometry add, so that no row has to be projected.
+    """
+    estimator, taught = read_own_model(on_this_machine(model)), read_fitted(on_this_machine(fitted))
+    folds = taught.space.beside and type(estimator).__name__ == "LogisticRegression"
+    if folds:
+        estimator.coef_ = taught.space.folded(estimator.coef_)
+        estimator.n_features_in_ = estimator.coef_.shape[1]
+    classifier = Classifier(estimator, np.asarray(estimator.classes_, dtype=np.intp), n_classes)
+    return classifier, taught.features if folds else taught.widened

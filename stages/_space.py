@@ -1,13 +1,19 @@
-"""The geometry: a dense space of few dimensions that distances between examples are measured in."""
+"""The geometry: a dense space of few dimensions that distances between examples are measured in.
+
+For text the classifier sees its directions as well, beside the n-grams: what the unlabelled rows teach of how words go
+together is worth more labels than any choice of rows (docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages._store import Matrix
+
+LATENT = 3.0  # mean squared length of a text in the pool's directions, where that of its n-grams is 1
 
 
 @dataclass(frozen=True)
@@ -15,18 +21,38 @@ class Space:
     """The map from model features (n, p) to the geometry (n, d).
 
     basis: (p, d) directions, or empty where features are taken as they are; centre: (d,) what is subtracted, or empty;
-    length: what all rows are divided by, 0 for each by its own length.
+    length: what all rows are divided by, 0 for each by its own length. beside: what the directions are multiplied by
+    where the classifier sees them beside its features, 0 where it does not.
     """
 
     basis: NDArray[np.floating]
     centre: NDArray[np.floating]
     length: float
+    beside: float = 0.0
 
     def __call__(self, matrix: Matrix) -> NDArray[np.float32]:
         """The geometry of some rows, (n, d) float32."""
         space = self.projected(matrix)
         length = self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
         return np.asarray(space / length, dtype=np.float32)
+
+    def widened(self, matrix: Matrix) -> Matrix:
+        """What the classifier sees of some rows: their features, for text with the d directions as further columns.
+
+        Both are linear in the features, so this is ridge regression whose penalty is lighter in the directions in
+        which the pool varies most. Source: Deerwester et al., "Indexing by latent semantic analysis" (1990).
+        """
+        import scipy.sparse as sp
+
+        if not self.beside:
+            return matrix
+        more = sp.csr_matrix((self.beside * self.projected(matrix)).astype(np.float32))
+        return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
+
+    def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Weights (k, p) that give a row's own features the scores that `weights` (k, p + d) give the widened row."""
+        own = self.basis.shape[0]
+        return np.asarray(weights[:, :own] + self.beside * (weights[:, own:] @ self.basis.T))
 
     def projected(self, matrix: Matrix) -> NDArray[np.floating]:
         """The rows before they are scaled."""
@@ -56,8 +82,12 @@ def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool) -> Space:
     elif known.shape[1] > dims and limit >= 2:
         basis = PCA(limit, svd_solver="covariance_eigh").fit(known).components_.T
     if unit_rows:
-        return Space(basis, none, 0.0)
-    space = Space(basis, none, 1.0).projected(known)
-    centre = none if sp.issparse(known) else space.mean(axis=0)
-    squares = ((space - centre if centre.size else space) ** 2).sum(axis=1).mean()
+        space = Space(basis, none, 0.0)
+        if not (sp.issparse(known) and basis.size):
+            return space
+        mean = float((space.projected(known) ** 2).sum(axis=1).mean())
+        return replace(space, beside=float(np.sqrt(LATENT / max(mean, 1e-12))))
+    rows = Space(basis, none, 1.0).projected(known)
+    centre = none if sp.issparse(known) else rows.mean(axis=0)
+    squares = ((rows - centre if centre.size else rows) ** 2).sum(axis=1).mean()
     return Space(basis, centre, max(float(np.sqrt(squares)), 1e-12))

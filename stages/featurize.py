@@ -130,7 +130,7 @@ def _vectors(tables: dict[Split, Table], params: Params) -> dict[Split, Inputs]:
 
 
 def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
-    """What the classifier sees, (n, p): the featurizer is fitted on pool and seed and applied to all rows."""
+    """The features of every row alone, (n, p): the featurizer is fitted on pool and seed and applied to all rows."""
     import scipy.sparse as sp
 
     kind = params.features.kind
@@ -182,9 +182,12 @@ def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) ->
     return normalize(sp.hstack(parts, format="csr", dtype=np.float32))
 
 
-def geometry_of(matrix: Matrix, fitted_on: slice, dims: int, seed: int, unit_rows: bool) -> NDArray[np.float32]:
-    """The geometry of all rows, (n, d <= dims), learnt from those that `fitted_on` names; see stages/_space.py."""
-    return fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows)(matrix)
+def spaces_of(
+    matrix: Matrix, fitted_on: slice, dims: int, seed: int, unit_rows: bool
+) -> tuple[Matrix, NDArray[np.float32]]:
+    """What the classifier sees, and the geometry, (n, d <= dims), learnt from some rows; see stages/_space.py."""
+    space = fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows)
+    return space.widened(matrix), space(matrix)
 
 
 def read_tables(params: Params) -> dict[Split, Table]:
@@ -206,9 +209,9 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix
     index = make_index(tables, params)
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))
-    model = model_features(inputs, fitted_on, params)
+    own = model_features(inputs, fitted_on, params)
     unit_rows = params.features.kind in {"text", "embedding"}
-    return index, model, geometry_of(model, fitted_on, params.features.geometry_dims, params.seed, unit_rows)
+    return index, *spaces_of(own, fitted_on, params.features.geometry_dims, params.seed, unit_rows)
 
 
 @click.command(help=__doc__)

@@ -16,6 +16,7 @@ from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
 from stages._canonical import read_json, read_jsonl
+from stages._space import LATENT
 from stages._store import read_geometry, read_index, read_model_matrix
 from tests.conftest import Small, blobs, write_csv
 
@@ -212,7 +213,10 @@ def test_text_becomes_sparse_unit_rows_and_a_dense_geometry(small: Small) -> Non
     write_texts(small)
     small.run()
     matrix, geometry = read_model_matrix(small.root / "build/features"), read_geometry(small.root / "build/features")
-    assert np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel() == pytest.approx(np.ones(120), abs=1e-5)
+    squares = matrix.multiply(matrix).tocsc()
+    grams, directions = squares[:, : -geometry.shape[1]], squares[:, -geometry.shape[1] :]
+    assert np.asarray(grams.sum(axis=1)).ravel() == pytest.approx(np.ones(120), abs=1e-5)
+    assert directions.sum() / 120 == pytest.approx(LATENT, rel=0.05)  # exactly so on pool and seed, without test
     assert np.linalg.norm(geometry, axis=1) == pytest.approx(np.ones(120), abs=1e-5)
     assert read_json(small.root / "metrics/validate.json")["active"]["accuracy"] > 0.9
 

@@ -16,13 +16,16 @@ LOGISTIC = Import(path="sklearn.linear_model.LogisticRegression", params={"C": 1
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_the_fit_in_row_space_is_the_fit(classes: int) -> None:
+@pytest.mark.parametrize("weight", [None, "balanced"])
+def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None) -> None:
     rng = np.random.default_rng(0)
-    rows = sp.random(60, 500, density=0.1, format="csr", random_state=rng)
+    rows = sp.random(60, 500, density=0.1, format="lil", random_state=rng)
+    rows[:, :4] = rng.normal(size=(60, 4))
     new = sp.random(40, 500, density=0.1, format="csr", random_state=rng)
-    labels = np.arange(60) % classes
-    ours = softmax(fit(LOGISTIC, rows, labels, classes, 0).scores(new))
-    direct = LogisticRegression(**LOGISTIC.params).fit(rows, labels).predict_proba(new)
+    labels = np.minimum(np.arange(60) % (2 * classes), classes - 1)
+    spec = Import(path=LOGISTIC.path, params={**LOGISTIC.params, "class_weight": weight})
+    ours = softmax(fit(spec, rows.tocsr(), labels, classes, 0).scores(new))
+    direct = LogisticRegression(**spec.params).fit(rows.tocsr(), labels).predict_proba(new)
     assert ours == pytest.approx(direct, abs=1e-5)
 
 

@@ -251,13 +251,13 @@ def test_answers_changed_on_the_page_during_a_close_are_in_its_commit_and_later_
     calm: Path, tmp_path: Path
 ) -> None:
     project = answered(calm, tmp_path)
-    page, closing = (
-        subprocess.Popen(command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        for words in (("annotate", "--port", "0"), ("close",))
+    page = subprocess.Popen(
+        command(("annotate", "--port", "0")), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     assert page.stderr is not None
+    url = next(found[0] for line in page.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
+    closing = subprocess.Popen(command(("close",)), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     assert closing.stderr is not None
-    url = re.search(r"http://127\.0\.0\.1:\d+/", page.stderr.readline())[0]
     state = httpx.get(f"{url}api/state?session=oracle").json()
     saved: list[str] = []
 

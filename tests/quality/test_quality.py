@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stages._params import Params
 from stages._quality import (
+    class_balance,
     cleanlab_issues,
     disagreement,
     doubt,
@@ -210,6 +211,12 @@ def test_neighbours_are_exact_and_do_not_depend_on_the_block(monkeypatch: pytest
     assert np.array_equal(neighbours(points, 7).rows, expected)
     assert neighbours(points[:3], 7).rows.shape == (3, 2)
     assert neighbours(points[:0], 7).rows.shape == (0, 0)
+
+
+def test_a_label_of_a_rare_class_says_how_rare_it_is() -> None:
+    labels = np.array([0] * 6 + [1] * 2 + [2])
+    assert class_balance(labels, 3) == pytest.approx([1] * 6 + [2 / 3] * 2 + [1 / 3])
+    assert class_balance(labels, 4)[-1] == pytest.approx(4 / 9)  # a class without labels counts in the mean
 
 
 def test_a_far_row_is_an_outlier_and_near_rows_share_a_group() -> None:
