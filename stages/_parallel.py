@@ -18,6 +18,7 @@ from stages._params import Compute
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST_JOBS = 256  # that wait in Spark's queue at a time
 EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
 
@@ -32,7 +33,7 @@ def mapped(
     """
     from tqdm import tqdm
 
-    deaths = [BrokenExecutor, ConnectionError]
+    deaths = [BrokenExecutor, ConnectionError, TimeoutError]
     if compute.backend == "spark":
         deaths.append(TypeError)  # joblibspark gives the exception of a lost task out as its result
     with ExitStack() as stack:
@@ -67,6 +68,8 @@ def _remote(
         except (OSError, RuntimeError, ValueError) as error:
             what = f"no {compute.backend} cluster at {compute.address!r} ({error})"
             raise PipelineError("params.yaml compute.address", what, "start it, or correct the address") from error
+    if compute.backend == "spark" and compute.n_jobs == -1:
+        options["n_jobs"] = min(len(items), MOST_JOBS)  # those of its own count are 0 until a worker has come
     stack.enter_context(joblib.parallel_config(backend=compute.backend, **options))
     streams = compute.backend in {"loky", "dask"}
     run = joblib.Parallel(return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all")

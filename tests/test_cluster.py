@@ -202,6 +202,15 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> Non
     assert done.stderr.splitlines()[-1].endswith("; start it, or correct the address")
 
 
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_told_in_one_line(small: Small) -> None:
+    in_parts(small, *split(pool_rows(small), 2, draw=1))
+    with dask_cluster(small.root, 0) as address:
+        small.set({("compute", "backend"): "dask", ("compute", "address"): address})
+        done = stage(small, "featurize")
+    assert done.stderr.splitlines()[-1].startswith("error: featurize: a worker: died (DaskDistributedBackend has no")
+
+
 def test_a_backend_that_is_not_installed_is_told_in_one_line(small: Small) -> None:
     in_parts(small, *split(pool_rows(small), 2, draw=1))
     (small.root / "joblibspark.py").write_text("raise ImportError('as where it is not there')")

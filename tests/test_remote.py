@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -65,6 +66,24 @@ def test_hashed_texts_in_a_store_are_the_texts_in_a_folder(
             small.set({("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv"})
         play(small, 1)
     assert here.bytes_of(*RESULTS) == there.bytes_of(*RESULTS)
+
+
+def test_vectors_beside_the_parts_are_put_into_the_store(make_small: Callable[[str], Small], tmp_path: Path) -> None:
+    here, there = make_small("here"), make_small("there")
+    for small in (here, there):
+        parts = split(pool_rows(small), 3, draw=1)
+        in_parts(small, *parts)
+        tables = {f"part-{number}": rows for number, rows in enumerate(parts)}
+        tables |= {"seed": [row[:3] for row in small.rows[:18]], "test": [row[:3] for row in small.rows[18:78]]}
+        (small.root / "vectors").mkdir()
+        for name, rows in tables.items():
+            np.save(small.root / "vectors" / f"{name}.npy", np.array([row[1:] for row in rows], np.float32))
+        small.set({("features", "kind"): "precomputed", ("features", "vectors"): "vectors"})
+    there.set({("compute", "store"): f"file://{tmp_path}/store"})
+    for small in (here, there):
+        small.run()
+    assert here.bytes_of(*RESULTS) == there.bytes_of(*RESULTS)
+    assert len(list((tmp_path / "store").rglob("raw.npy"))) == 3
 
 
 def test_a_put_that_was_cut_is_made_again_and_a_finished_one_never(small: Small, tmp_path: Path) -> None:
