@@ -251,6 +251,8 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
     unknown = [blob for blob in needed if blob not in hashes]
     hashes |= {blob: md5(data) for blob, data in read_blobs(project, unknown).items()}
     here = {path: content_md5(path, tree, hashes) or made.get(path) for path in files}
+    outside = (dep for entry in lock.values() for dep in entry.get("deps", []) if "://" in dep["path"])
+    here |= {dep["path"]: fingerprint(dep) for dep in outside}  # not in git: all stages must have read the same
     found = []
     for name, stage in documents["dvc.yaml"]["stages"].items():
         told = stage_faults(stage, lock[name], params, here) if name in lock else [("dvc.lock", "it never ran")]
@@ -268,8 +270,13 @@ def stage_faults(stage: Row, entry: Row, params: Row, here: Mapping[str, str | N
     if entry.get("params", {}).get("params.yaml", {}) != {key: param(params, key) for key in stage.get("params", [])}:
         found.append(("params.yaml", "ran with other params"))
     for kind, what in (("deps", "not what it read"), ("outs", "not what it wrote")):
-        found += [(file["path"], what) for file in entry.get(kind, []) if here[file["path"]] != file["md5"]]
+        found += [(file["path"], what) for file in entry.get(kind, []) if here[file["path"]] != fingerprint(file)]
     return found
+
+
+def fingerprint(file: Row) -> str:
+    """DVC's hash of a file in dvc.lock, or what stands for it at a URL."""
+    return str(next(file[key] for key in ("md5", "etag", "checksum") if key in file))
 
 
 @functools.lru_cache(maxsize=1024)

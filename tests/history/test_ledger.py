@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from rounds.project import Project
 from rounds.verify import folder_md5, md5, not_todays, verify
 from stages._canonical import dumps, jsonl, read_jsonl, sha256
 from stages._rounds import batch_id
-from tests.history.inprocess import answer, closed, committed, new_project, rounds_command
+from tests.history.inprocess import answer, closed, committed, new_project, read_yaml, rounds_command
 
 Fresh = Callable[..., Project]
 LINES = st.lists(
@@ -182,6 +183,20 @@ def test_a_round_commit_whose_lock_is_not_its_own_is_found(project: Fresh) -> No
     found, _ = verify(one)
     assert {violation.where for violation in found} == {"params.yaml"}
     assert "ran with other params" in found[0].what
+
+
+def test_what_stands_at_a_url_is_not_in_git_but_all_stages_must_have_read_the_same(project: Fresh) -> None:
+    one = project(1)
+    here, there = read_yaml(str(one.root / "params.yaml"))["data"]["pool"], "s3://bucket/pool"
+    for name in ("params.yaml", "dvc.lock"):
+        path = one.root / name
+        path.write_text(path.read_text().replace(here, there))
+    git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")
+    assert verify(one) == ([], [])
+    lock = one.root / "dvc.lock"
+    lock.write_text(re.sub(rf"({there}\n.*\n? *md5: )\w{{4}}", r"\g<1>0000", lock.read_text(), count=1))
+    git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")
+    assert {violation.where for violation in verify(one)[0]} == {there}
 
 
 def test_an_honest_history_of_renames_late_rows_corrections_and_notes_is_accepted(project: Fresh) -> None:
