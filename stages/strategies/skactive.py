@@ -164,8 +164,10 @@ def _picked(
     asked = strategy(candidates.seed % 2**32)
     with warnings.catch_warnings():  # fewer distinct points than clusters: it goes on with fewer, and so do we
         warnings.simplefilter("ignore", category=ConvergenceWarning)
+        warnings.simplefilter("ignore", category=RuntimeWarning)  # its sums overflow far from every label: NaN
+        warnings.filterwarnings("ignore", message="'batch_size=")  # and then it picks fewer
         picks, utilities = asked.query(space, classes, batch_size=count, return_utilities=True, **options)
-    values = np.nan_to_num(np.asarray(utilities)[np.arange(count), picks], posinf=0, neginf=0)
+    values = np.nan_to_num(np.asarray(utilities)[np.arange(len(picks)), picks], posinf=0, neginf=0)
     first = np.sort(np.unique(picks, return_index=True)[1])  # Badge repeats itself where all gradients are equal
     rest = np.setdiff1d(np.arange(len(rows)), picks)[: count - len(first)]
     reasons = [reason.format(score=value) for value in values[first]] + ["as good as the others"] * len(rest)

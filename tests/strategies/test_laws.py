@@ -193,3 +193,10 @@ def test_the_baseline_stays_random_under_class_weights(make: Make) -> None:
     weighed = replace(make(), class_weights=np.array([2.8, 0.1, 0.1]))
     ranks = resolve("random", weighted=True), resolve("random")
     assert ranks[0](weighed, 20).positions.tolist() == ranks[1](make(), 20).positions.tolist()
+
+
+def test_a_library_that_runs_out_of_numbers_still_fills_the_batch(make: Make) -> None:
+    candidates = make(n=60, m=1000, k=10)  # the beta function of so much evidence is 0, and one over it infinite
+    ranking = resolve("probabilistic", "skactiveml")(candidates, 20)
+    assert len(set(ranking.positions.tolist())) == 20
+    assert np.isfinite(ranking.scores).all()
