@@ -94,7 +94,8 @@ def load(name: str) -> Table:
     if name in ("digits", "spambase"):
         order = np.random.default_rng(0).permutation(len(truth))
         matrix, truth = matrix[order], truth[order]
-    matrix, geometry = spaces_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS)
+    beside = TextFeatures().directions
+    matrix, geometry = spaces_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS, beside=beside)
     return matrix, geometry, truth.astype(np.intp)
 
 

@@ -105,9 +105,9 @@ def measure(case: Case) -> None:
     if case.name.startswith("geometry"):
         from stages.featurize import spaces_of
 
-        spaces_of(sparse_text(300, 200), slice(300), 16, 0, True)
+        spaces_of(sparse_text(300, 200), slice(300), 16, 0, unit_rows=True)
         texts = sparse_text(case.n, case.d)
-        timed(lambda: [spaces_of(texts, slice(case.n), 128, 0, True)[1].shape[1]])
+        timed(lambda: [spaces_of(texts, slice(case.n), 128, 0, unit_rows=True)[1].shape[1]])
         return
     from stages.strategies.redundancy import guarded
 

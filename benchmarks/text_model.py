@@ -35,7 +35,7 @@ Scores = dict[tuple[str, int], list[tuple[float, float]]]
 def variants(texts: list[str]) -> Iterator[tuple[str, Matrix]]:
     """Names and features of all texts, the directions scaled as they stand beside the n-grams."""
     grams = text_features(texts, slice(None), TextFeatures())
-    space = fit_space(grams, 128, 0, unit_rows=True)
+    space = fit_space(grams, 128, 0, unit_rows=True, beside=TextFeatures().directions)
     yield "n-grams", grams
     yield "directions", (space.beside * space.projected(grams)).astype(np.float32)
     yield "both", space.widened(grams)

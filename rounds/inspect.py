@@ -163,7 +163,8 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
     if source.text:
         content = texts(table, source.text)
         matrix = text_features(content, rows, TextFeatures())
-        return *spaces_of(matrix, rows, 128, 0, unit_rows=True), [sha256(text) for text in content]
+        beside = TextFeatures().directions
+        return *spaces_of(matrix, rows, 128, 0, unit_rows=True, beside=beside), [sha256(text) for text in content]
     if not source.features:
         return None, np.zeros((len(table), 0), dtype=np.float32), [str(line) for line in table.lines]
     from sklearn.preprocessing import StandardScaler

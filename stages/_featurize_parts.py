@@ -411,5 +411,6 @@ def fit(pool: Pool, seed_rows: Matrix, params: Params) -> Fitted:
         scaler = StandardScaler().fit(sample)
         taught = replace(taught, shift=scaler.mean_, scale=scaler.scale_)
     unit_rows = params.features.kind in {"text", "embedding"}
+    dims, beside = params.features.geometry_dims, params.features.text.directions
     known = taught.features(sample)
-    return replace(taught, space=fit_space(known, params.features.geometry_dims, params.seed, unit_rows=unit_rows))
+    return replace(taught, space=fit_space(known, dims, params.seed, unit_rows=unit_rows, beside=beside))

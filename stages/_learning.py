@@ -76,7 +76,12 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
     with warnings.catch_warnings():  # many classes on few labels is how every project starts, not a regression
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
-        return Classifier(fitted or estimator.fit(rows, labels), seen, n_classes)
+        try:
+            return Classifier(fitted or estimator.fit(rows, labels), seen, n_classes)
+        except ValueError as error:
+            what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
+            remedy = "name another; one that wants no negative numbers needs features.text.directions: 0"
+            raise PipelineError("params.yaml model.path", what, remedy) from error
 
 
 def _has_short_cut(estimator: Any, rows: Matrix) -> bool:

@@ -44,6 +44,7 @@ class TextFeatures(Section):
     min_df: int = Field(default=2, ge=1)
     max_features: int = Field(default=100_000, ge=1)
     hashing: int | None = Field(default=None, ge=256, le=1 << 22)
+    directions: float = Field(default=3.0, ge=0)
 
     @model_validator(mode="before")
     @classmethod

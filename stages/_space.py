@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from stages._store import Matrix
 
-LATENT = 3.0  # mean squared length of a text in the pool's directions, where that of its n-grams is 1
-
 
 @dataclass(frozen=True)
 class Space:
@@ -63,11 +61,13 @@ class Space:
         return space - self.centre if self.centre.size else space
 
 
-def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool) -> Space:
+def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0) -> Space:
     """Truncated SVD of sparse features, PCA of dense ones of more than `dims` columns, else the features themselves.
 
     Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean squared norm of 1 over
-    the `known` rows. Signs of the components are fixed by scikit-learn, so the result is deterministic.
+    the `known` rows. beside: the mean squared length of sparse unit rows in the directions, which the classifier then
+    sees beside their features; 0: it does not, nor does it those of other rows. Signs of the components are fixed by
+    scikit-learn, so the result is deterministic.
     Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
     """
     import scipy.sparse as sp
@@ -83,10 +83,10 @@ def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool) -> Space:
         basis = PCA(limit, svd_solver="covariance_eigh").fit(known).components_.T
     if unit_rows:
         space = Space(basis, none, 0.0)
-        if not (sp.issparse(known) and basis.size):
+        if not (beside and sp.issparse(known) and basis.size):
             return space
         mean = float((space.projected(known) ** 2).sum(axis=1).mean())
-        return replace(space, beside=float(np.sqrt(LATENT / max(mean, 1e-12))))
+        return replace(space, beside=float(np.sqrt(beside / max(mean, 1e-12))))
     rows = Space(basis, none, 1.0).projected(known)
     centre = none if sp.issparse(known) else rows.mean(axis=0)
     squares = ((rows - centre if centre.size else rows) ** 2).sum(axis=1).mean()

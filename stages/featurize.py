@@ -183,10 +183,10 @@ def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) ->
 
 
 def spaces_of(
-    matrix: Matrix, fitted_on: slice, dims: int, seed: int, unit_rows: bool
+    matrix: Matrix, fitted_on: slice, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0
 ) -> tuple[Matrix, NDArray[np.float32]]:
     """What the classifier sees, and the geometry, (n, d <= dims), learnt from some rows; see stages/_space.py."""
-    space = fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows)
+    space = fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows, beside=beside)
     return space.widened(matrix), space(matrix)
 
 
@@ -210,8 +210,9 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))
     own = model_features(inputs, fitted_on, params)
+    dims, beside = params.features.geometry_dims, params.features.text.directions
     unit_rows = params.features.kind in {"text", "embedding"}
-    return index, *spaces_of(own, fitted_on, params.features.geometry_dims, params.seed, unit_rows)
+    return index, *spaces_of(own, fitted_on, dims, params.seed, unit_rows=unit_rows, beside=beside)
 
 
 @click.command(help=__doc__)

@@ -16,7 +16,6 @@ from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
 from stages._canonical import read_json, read_jsonl
-from stages._space import LATENT
 from stages._store import read_geometry, read_index, read_model_matrix
 from tests.conftest import Small, blobs, write_csv
 
@@ -216,7 +215,7 @@ def test_text_becomes_sparse_unit_rows_and_a_dense_geometry(small: Small) -> Non
     squares = matrix.multiply(matrix).tocsc()
     grams, directions = squares[:, : -geometry.shape[1]], squares[:, -geometry.shape[1] :]
     assert np.asarray(grams.sum(axis=1)).ravel() == pytest.approx(np.ones(120), abs=1e-5)
-    assert directions.sum() / 120 == pytest.approx(LATENT, rel=0.05)  # exactly so on pool and seed, without test
+    assert directions.sum() / 120 == pytest.approx(3, rel=0.05)  # exactly so on pool and seed, without test
     assert np.linalg.norm(geometry, axis=1) == pytest.approx(np.ones(120), abs=1e-5)
     assert read_json(small.root / "metrics/validate.json")["active"]["accuracy"] > 0.9
 

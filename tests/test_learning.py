@@ -29,6 +29,12 @@ def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None) -> No
     assert ours == pytest.approx(direct, abs=1e-5)
 
 
+def test_a_model_that_cannot_learn_the_rows_is_refused_with_the_remedy() -> None:
+    spec = Import(path="sklearn.naive_bayes.MultinomialNB")
+    with pytest.raises(PipelineError, match=r"MultinomialNB cannot learn these rows \(Negative values.*directions: 0"):
+        fit(spec, np.array([[1.0], [-1.0]]), np.array([0, 1]), 2, 0)
+
+
 def test_columns_follow_the_class_list_not_what_was_seen() -> None:
     rows = np.array([[0.0], [1.0], [2.0], [3.0]])
     p = softmax(fit(LOGISTIC, rows, np.array([3, 3, 1, 1]), 5, 0).scores(rows))

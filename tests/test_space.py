@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from stages._space import LATENT, fit_space
+from stages._space import fit_space
 
 ROWS = sp.csr_matrix(np.array([[1, 0, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0.8, 0.6]], np.float32))
 
 
 def test_the_classifier_sees_a_text_and_its_place_among_the_directions_of_the_pool() -> None:
-    space = fit_space(ROWS, 2, 0, unit_rows=True)
+    space = fit_space(ROWS, 2, 0, unit_rows=True, beside=3)
     seen = space.widened(ROWS).toarray()
     assert seen[:, :4] == pytest.approx(ROWS.toarray())
-    assert (seen[:, 4:] ** 2).sum(axis=1).mean() == pytest.approx(LATENT)
+    assert (seen[:, 4:] ** 2).sum(axis=1).mean() == pytest.approx(3)
     assert seen[:, 4:] == pytest.approx(space.beside * (ROWS.toarray() @ space.basis), rel=1e-5)
 
 
 def test_texts_of_the_same_kind_of_words_are_nearer_to_the_classifier_than_their_words_say() -> None:
-    seen = fit_space(ROWS, 2, 0, unit_rows=True).widened(ROWS).toarray()
+    seen = fit_space(ROWS, 2, 0, unit_rows=True, beside=3).widened(ROWS).toarray()
     unit = seen / np.linalg.norm(seen, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.6  # the two share one word of two
     assert unit[0] @ unit[2] == pytest.approx(0, abs=1e-6)
@@ -26,12 +26,12 @@ def test_texts_of_the_same_kind_of_words_are_nearer_to_the_classifier_than_their
 
 @pytest.mark.parametrize("rows", [ROWS.toarray(), sp.csr_matrix(np.ones((2, 3), np.float32))])
 def test_dense_features_and_too_few_rows_are_left_as_they_are(rows: object) -> None:
-    space = fit_space(rows, 2, 0, unit_rows=isinstance(rows, sp.csr_matrix))
+    space = fit_space(rows, 2, 0, unit_rows=isinstance(rows, sp.csr_matrix), beside=3)
     assert space.widened(rows) is rows
 
 
 def test_folded_weights_score_a_row_as_its_widened_row_is_scored() -> None:
-    space, weights = fit_space(ROWS, 2, 0, unit_rows=True), np.random.default_rng(0).normal(size=(3, 6))
+    space, weights = fit_space(ROWS, 2, 0, unit_rows=True, beside=3), np.random.default_rng(0).normal(size=(3, 6))
     expected = pytest.approx(space.widened(ROWS) @ weights.T, rel=1e-5)
     found = ROWS @ space.folded(weights).T
     assert found == expected
