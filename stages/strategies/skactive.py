@@ -91,7 +91,7 @@ def batch_bald(candidates: Candidates, count: int, sample: int = 1_000) -> Ranki
     chosen: list[int] = []
     scores: list[float] = []
     for utility in np.asarray(utilities):
-        free = np.nan_to_num(utility, nan=-1, neginf=-1)  # information is never negative
+        free = np.maximum(np.nan_to_num(utility, nan=-1), -1)  # information is never negative, its estimate can be
         free[chosen] = -2
         chosen.append(int(best_first(free, candidates.keys[rows], 1)[0]))
         scores.append(float(free[chosen[-1]]))

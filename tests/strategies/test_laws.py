@@ -200,3 +200,10 @@ def test_a_library_that_runs_out_of_numbers_still_fills_the_batch(make: Make) ->
     ranking = resolve("probabilistic", "skactiveml")(candidates, 20)
     assert len(set(ranking.positions.tolist())) == 20
     assert np.isfinite(ranking.scores).all()
+
+
+def test_estimates_of_information_below_zero_do_not_repeat_a_row(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import skactiveml.pool
+
+    monkeypatch.setattr(skactiveml.pool, "batch_bald", lambda *_, **__: np.full((5, 20), -9.0))
+    assert len(set(resolve("batch_bald", "skactiveml")(make(n=20), 5).positions.tolist())) == 5
