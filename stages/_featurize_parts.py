@@ -109,7 +109,7 @@ def _key(place: str, made_from: list[str], params: Params) -> str:
     """A hash of all that a part's features are made from: bytes, params, code, libraries; the same on any machine."""
     vectors_hash = _hash(_vectors_beside(place, params)) if _in_place(params) else ""
     chosen = [params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
-    chosen.append(params.features.model_dump(exclude={"geometry_dims"}))
+    chosen.append(params.features.model_dump(exclude={"geometry_dims": True, "text": {"directions"}}))
     return sha256(dumps([*made_from, vectors_hash, *chosen]))[:32]
 
 
