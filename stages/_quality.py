@@ -18,6 +18,7 @@ from stages._canonical import Row
 from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
 from stages._params import Params
+from stages._scoring import wilson
 from stages._store import Matrix
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,7 @@ NEIGHBOURS = 15
 TREES, TREE_ROWS = 100, 5000  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
 TEMPERATURES = tuple(1.5 * 0.8**step for step in range(14))  # of the truth, relative to a calibrated model
 LONE_WITNESS = 0.4  # the temperature at most, where nothing tells how far a model's doubt is ignorance
+SUREST = 0.2  # share of the rows, those where a lone witness is surest, on which its contradictions are believed
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_LABELS = 20  # fewer labels than this are not judged
@@ -181,7 +183,7 @@ def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None
     others for its own ignorance; how many those are, `witnessed` tells (the share of wrong labels by `disagreement`).
     Witnesses that learned from such mistakes repeat about half of them, so their excess counts twice, and t is lowered
     until the fitted share of wrong labels is as large. A lone witness is taken at the likeliest t or LONE_WITNESS, the
-    lower of the two.
+    lower of the two, and sharper still until as many are wrong as it contradicts where it is surest.
     Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it, Dawid, Skene,
     "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979).
     """
@@ -230,23 +232,35 @@ class _Fit:
 
 def _fit_sharpness(scores: Floats, place: Ints, witnessed: float | None) -> _Fit:
     """The likeliest temperature and, from there, the sharper one at which enough labels are wrong (see `doubts`)."""
-
-    def fit(temperature: float) -> _Fit:
-        return _Fit(*_fit_errors(softmax(scores, temperature), place), temperature)
-
-    steps = map(fit, TEMPERATURES)
-    likeliest = now = next(steps)
-    for now in steps:
+    fits = (_Fit(*_fit_errors(softmax(scores, t), place), t) for t in TEMPERATURES)
+    likeliest = now = next(fits)
+    for now in fits:
         if now.posterior < likeliest.posterior:
             break
         likeliest = now
+    tried, sharper = [likeliest], chain([now], fits)
     if witnessed is None:
-        return likeliest if likeliest.temperature <= LONE_WITNESS else fit(LONE_WITNESS)
-    goal = 2 * witnessed - likeliest.wrong
-    tried, sharper = [likeliest], chain([now], steps)
+        while tried[-1].temperature > LONE_WITNESS:
+            tried = [next(sharper)]
+        goal = _surely_contradicted(scores, place)
+    else:
+        goal = 2 * witnessed - likeliest.wrong
     while tried[-1].wrong < goal and (one := next(sharper, None)):
         tried.append(one)
     return min(tried, key=lambda one: abs(one.wrong - goal))
+
+
+def _surely_contradicted(scores: Floats, place: Ints) -> float:
+    """Share of labels that differ from the likeliest class among the SUREST of rows, its lower Wilson bound (95 %).
+
+    Where a witness is surest the truth is clear, so that the label must be wrong; and clear examples are mistaken no
+    more often than others. So it bounds the share of wrong labels from below.
+    Source: the anchor points of Liu, Tao, "Classification with noisy labels by importance reweighting" (2016).
+    """
+    ranked = np.partition(scores, -2, axis=1)
+    rows = np.argsort(ranked[:, -2] - ranked[:, -1], kind="stable")[: max(1, int(SUREST * len(scores)))]
+    against = int((scores[rows].argmax(axis=1) != place[rows]).sum())
+    return wilson(against, len(rows))[0]
 
 
 def _explained(chances: Floats, place: Ints, confusion: Floats) -> tuple[Floats, Floats]:

@@ -107,6 +107,20 @@ def test_ignorance_that_the_witnesses_share_with_nobody_is_not_taken_for_mistake
         assert noise == 0 or flagged[labels != truth].mean() > 0.9
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.4])
+def test_a_lone_witness_that_learned_from_many_mistakes_is_believed_where_it_is_surest(noise: float) -> None:
+    """With two classes and 40 % wrong a calibrated model says .6 at most, as if every example were hard."""
+    draw = np.random.default_rng(0)
+    truth = np.arange(3000) % 2
+    side = draw.normal(2.0, 1.0, 3000) * np.where(truth, 1, -1)
+    labels = np.where(draw.random(3000) < noise, 1 - truth, truth)
+    found = doubts(pooled([np.column_stack([-side, side])], labels), labels, 5)
+    flagged = found.error >= 0.4
+    assert found.noise == pytest.approx(noise, abs=0.05)
+    assert flagged[labels == truth].mean() < 0.04
+    assert noise == 0 or flagged[labels != truth].mean() > 0.85
+
+
 def test_sparse_features_get_outliers_and_near_duplicates_from_the_dense_geometry() -> None:
     import scipy.sparse as sp
 
