@@ -15,11 +15,11 @@ import click
 import numpy as np
 
 from rounds.init import MODEL
-from stages._agreement import krippendorff_alpha, with_annotators
+from stages._agreement import krippendorff_alpha
 from stages._canonical import Row, plain, sha256, write_bytes
 from stages._content import numbers, texts
 from stages._errors import PipelineError
-from stages._learning import TINY, softmax
+from stages._learning import TINY
 from stages._params import Params, TextFeatures
 from stages._quality import (
     OUTLIER,
@@ -32,6 +32,7 @@ from stages._quality import (
     doubt,
     judge,
     order_p_value,
+    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._store import Matrix
@@ -75,7 +76,8 @@ def inspect(table: Table, source: Source) -> Inspection:
     params, ids = _params(names, "text" if source.text else "numeric"), [str(line) for line in table.lines]
     found = judge(matrix, geometry, classes, ids, sha, params, logits)
     given = [{name: place[label] for name, label in row.items()} for row in votes]
-    error, quality = with_annotators(found.doubts.error, given, classes, softmax(found.scores))
+    found, quality = with_annotators(found, given, classes)
+    error = found.doubts.error
     flagged = doubt(found, error, classes, ids, np.ones(len(ids), dtype=np.bool_), 1.0, params)
     judged, counts, placed = int(found.doubts.judged.sum()), Counter(labels), geometry.shape[1] > 0
     summary = {

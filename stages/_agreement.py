@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 LEAST = 1e-6  # probability
 FEW = 20  # examples labelled by two people or more, from which annotators can be weighed
+RIGHT, SETTLED = 19.0, 1e-4  # right answers to one wrong one that an annotator is believed before any; when EM ends
 
 
 def cohen_kappa(left: Sequence[str], right: Sequence[str]) -> float | None:
@@ -91,28 +92,42 @@ def weighable(votes: Floats) -> bool:
     return len(several) >= FEW and bool((ranked[:, 1:] == ranked[:, :-1]).any())
 
 
-def with_annotators(
-    error: Floats, given: Sequence[Mapping[str, int]], labels: Ints, probabilities: Floats
-) -> tuple[Floats, dict[str, float]]:
-    """Error probabilities (n,) that heed every annotator of a row, and each annotator's quality in [0, 1].
+def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
+    """The chances of each example's true class (n, k), and each annotator's share of right answers (m,).
 
-    given: for each row, the class each annotator gave it. Rows with one annotator keep theirs, as do all while
-    annotators cannot be weighed.
+    prior (n, k): chances before anybody was asked, of a model that has not seen the example. An annotator says the true
+    class with a chance of their own, and any other class equally often otherwise; those chances and the classes are
+    fitted in turn (EM), with the weight of RIGHT right answers and one wrong one before any evidence.
+    Source: Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), here
+    with one rate per annotator and the model's chances in place of one share per class.
+    """
+    rows, who = np.nonzero(~np.isnan(votes))
+    said = votes[rows, who].astype(np.intp)
+    counts = np.bincount(who, minlength=votes.shape[1])
+    start = np.log(np.maximum(prior, LEAST))
+    right = np.full(votes.shape[1], RIGHT / (RIGHT + 1))
+    while True:
+        weight = start.copy()
+        np.add.at(weight, (rows, said), np.log(right / (1 - right) * (prior.shape[1] - 1))[who])
+        weight -= weight.max(axis=1, keepdims=True)
+        chances = np.exp(weight)
+        chances /= chances.sum(axis=1, keepdims=True)
+        before = right
+        right = (np.bincount(who, chances[rows, said], votes.shape[1]) + RIGHT) / (counts + RIGHT + 1)
+        if np.abs(right - before).max() < SETTLED:
+            return chances, right
+
+
+def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
+    """Each annotator's quality in [0, 1], (m,), by how their votes fit the others' and the model's (n, k).
+
     Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
     """
-    people, votes = vote_table(given)
-    if not weighable(votes):
-        return error, {}
     from cleanlab.multiannotator import get_label_quality_multiannotator as judged
 
-    voted, several = (~np.isnan(votes)).any(axis=1), (~np.isnan(votes)).sum(axis=1) > 1
+    voted = (~np.isnan(votes)).any(axis=1)
     found = judged(votes[voted], _untied(probabilities[voted]), verbose=False, return_detailed_quality=False)
-    consensus, quality = labels.copy(), np.ones(len(labels))
-    consensus[voted] = found["label_quality"]["consensus_label"].to_numpy()
-    quality[voted] = found["label_quality"]["consensus_quality_score"].to_numpy()
-    crowded = np.where(consensus == labels, 1 - quality, quality)
-    told = found["annotator_stats"].sort_index()["annotator_quality"].tolist()
-    return np.where(several, crowded, error), dict(zip(people, told, strict=True))
+    return [float(value) for value in found["annotator_stats"].sort_index()["annotator_quality"]]
 
 
 def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:

@@ -7,13 +7,14 @@ Distances are those of the geometry: similarity = 1 - squared distance / 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._agreement import annotator_quality, true_classes, vote_table, weighable
 from stages._canonical import Row
 from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
@@ -51,12 +52,14 @@ class Doubts:
     suggested (n,) the likeliest other class, or the label itself where not judged
     judged    (n,) False where the evidence is too thin: few labels in all or of the class, or a model without a clue
     noise     estimated share of wrong labels among the judged ones, in [0, 1]
+    sharpness temperature at which softmax(scores / sharpness) are the chances of the true class
     """
 
     error: Floats
     suggested: Ints
     judged: Mask
     noise: float
+    sharpness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None
         error[part] = mistaken / (mistaken + (1 - fitted.wrong) * own + TINY)
         other[np.arange(len(part)), place[part]] = -1
         suggested[part] = classes[other.argmax(axis=1)]
-    return Doubts(error, suggested, judged, float(error[judged].mean()))
+    return Doubts(error, suggested, judged, float(error[judged].mean()), fitted.temperature)
 
 
 def _evidence(chances: Floats, place: Ints) -> float:
@@ -350,9 +353,32 @@ def judge(
     group = duplicate_groups(near, params.quality.near_duplicate)[place]
     sizes = np.bincount(group, minlength=1)[group] if n else group
     error, judged = np.maximum(found.error[place], against), found.judged[place] | (against > 0)
-    spread = Doubts(error, found.suggested[place], judged, found.noise)
+    spread = replace(found, error=error, suggested=found.suggested[place], judged=judged)
     group = np.where(sizes > 1, group, -1)
     return Judgement(spread, scores[place], against > 0, outliers(near)[place], group, near)
+
+
+def with_annotators(
+    found: Judgement, given: Sequence[Mapping[str, int]], labels: Ints
+) -> tuple[Judgement, dict[str, float]]:
+    """The judgement that heeds every vote on rows that several people labelled, and each annotator's quality.
+
+    given: for each of the n rows, the class each annotator gave it; labels (n,): what is judged. Rows with one vote
+    keep their doubt, and so do all while annotators cannot be weighed.
+    """
+    people, votes = vote_table(given)
+    if not weighable(votes):
+        return found, {}
+    told = found.doubts
+    chances = true_classes(softmax(found.scores, told.sharpness), votes)[0]
+    at = np.arange(len(labels))
+    several = (~np.isnan(votes)).sum(axis=1) > 1
+    error = np.where(several, 1 - chances[at, labels], told.error)
+    chances[at, labels] = -1
+    suggested = np.where(several, chances.argmax(axis=1), told.suggested)
+    noise = float(error[told.judged].mean()) if told.judged.any() else 0.0
+    quality = dict(zip(people, annotator_quality(votes, softmax(found.scores)), strict=True))
+    return replace(found, doubts=replace(told, error=error, suggested=suggested, noise=noise)), quality
 
 
 def _unjudged(labels: Ints) -> Doubts:

@@ -20,13 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import _label_report as told
-from stages._agreement import with_annotators
 from stages._alarms import held_round
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
 from stages._identity import order_key
-from stages._learning import softmax
 from stages._params import Gate, Params, load
 from stages._quality import (
     OUTLIER,
@@ -35,6 +33,7 @@ from stages._quality import (
     judge,
     reviewed_shift,
     shifted,
+    with_annotators,
 )
 from stages._shell import PATH, one_line_errors
 from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
@@ -158,8 +157,8 @@ def doubted(
 ) -> Doubted:
     """The labels that are likelier wrong than a review is worth, unless people have confirmed them before.
 
-    Error probabilities come from the model and its company; where several people labelled a row, from CROWDLAB; and
-    are corrected by how past doubts ended.
+    Error probabilities come from the model and its company and, where several people labelled a row, from all their
+    votes; and are corrected by how past doubts ended.
     """
     index, names = features.index, params.labels
     ids = [case.id for case in labelled]
@@ -175,10 +174,11 @@ def doubted(
         if right is not None and "label_error" in doubt["reasons"]
     ]
     shift = reviewed_shift(np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_))
-    raw, quality = found.doubts.error, dict[str, float]()
     given = [{vote.annotator: number[vote.label] for vote in case.votes if vote.kind == "label"} for case in labelled]
+    quality = dict[str, float]()
     if found.doubts.judged.any():
-        raw, quality = with_annotators(raw, given, classes, softmax(found.scores))
+        found, quality = with_annotators(found, given, classes)
+    raw = found.doubts.error
     reasons = ["conflicting_copy" if conflict else "label_error" for conflict in found.conflict]
     pairs = zip(labelled, reasons, strict=True)
     able = np.array([_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_)

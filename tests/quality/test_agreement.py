@@ -8,15 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages._agreement import (
+    annotator_quality,
     cohen_kappa,
     excess,
     fleiss_kappa,
     krippendorff_alpha,
     relabel_or_new,
+    true_classes,
     vote_table,
     weighable,
-    with_annotators,
 )
+from stages._quality import Doubts, Judgement, Neighbours, with_annotators
 
 
 def test_cohen_kappa_of_twenty_five_and_fifteen_agreements_in_fifty_is_0_4() -> None:
@@ -59,19 +61,61 @@ def test_an_excess_is_a_gap_of_shares_in_standard_errors() -> None:
     assert errors == pytest.approx(0.2 / (0.2 * 0.8 * 0.02) ** 0.5)
 
 
-def test_several_annotators_outweigh_one_and_the_careless_one_is_named() -> None:
+def crowd(rates: dict[str, float], k: int, n: int = 600) -> tuple[np.ndarray, list[dict[str, int]], np.ndarray]:
     draw = np.random.default_rng(0)
-    truth = draw.integers(0, 3, 300)
-    probabilities = np.full((300, 3), 0.15)
-    probabilities[np.arange(300), truth] = 0.7
-    rates = {"ann": 0.02, "bob": 0.05, "careless": 0.5}
-    given_ = [{n: int(c if draw.random() > e else (c + 1) % 3) for n, e in rates.items()} for c in truth]
+    truth = draw.integers(0, k, n)
+    prior = np.full((n, k), 0.3 / (k - 1))
+    prior[np.arange(n), np.where(draw.random(n) < 0.3, draw.integers(0, k, n), truth)] = 0.7
+    wrong = [{name: (c + draw.integers(1, k)) % k for name in rates} for c in truth]
+    votes = [
+        {name: int(c if draw.random() > rate else bad[name]) for name, rate in rates.items()}
+        for c, bad in zip(truth, wrong, strict=True)
+    ]
+    return truth, votes, prior
+
+
+def test_an_annotators_vote_moves_the_odds_by_how_often_they_are_right() -> None:
+    prior = np.array([[0.8, 0.2], [0.5, 0.5]])
+    chances, right = true_classes(prior, np.array([[1.0, np.nan], [0.0, 0.0]]))
+    odds = right / (1 - right)
+    assert chances[0, 1] / chances[0, 0] == pytest.approx(odds[0] * 0.2 / 0.8, rel=1e-2)
+    assert chances[1, 0] / chances[1, 1] == pytest.approx(odds[0] * odds[1], rel=1e-2)
+    expected = [(19 + chances[0, 1] + chances[1, 0]) / 22, (19 + chances[1, 0]) / 21]
+    assert right == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_share_of_right_answers_is_found_without_knowing_any() -> None:
+    rates = {"ann": 0.02, "bob": 0.1, "careless": 0.4}
+    truth, given_, prior = crowd(rates, 4)
+    chances, right = true_classes(prior, vote_table(given_)[1])
+    said = np.array([[votes[name] for name in rates] for votes in given_])
+    assert right == pytest.approx((said == truth[:, None]).mean(axis=0), abs=0.03)
+    assert (chances.argmax(axis=1) == truth).mean() > 0.97
+    assert 1 - chances.max(axis=1).mean() == pytest.approx((chances.argmax(axis=1) != truth).mean(), abs=0.02)
+
+
+def test_crowdlab_names_the_careless_annotator_too() -> None:
+    _, given_, prior = crowd({"ann": 0.02, "bob": 0.1, "careless": 0.4}, 4)
+    people, votes = vote_table(given_)
+    assert people[int(np.argmin(annotator_quality(votes, prior)))] == "careless"
+
+
+def test_several_annotators_outweigh_one() -> None:
+    """The labels of the careless one are doubted where the others and the model speak against them, and only there."""
+    truth, given_, prior = crowd({"ann": 0.02, "bob": 0.1, "careless": 0.4}, 4)
     labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
-    error, quality = with_annotators(np.zeros(300), given_, labels, probabilities)
+    none = np.zeros(len(truth))
+    doubts = Doubts(none, labels.copy(), np.ones(len(truth), dtype=np.bool_), 0.0)
+    found = Judgement(doubts, np.log(prior), none > 0, none, labels, Neighbours(labels, none))
+    heeded, quality = with_annotators(found, given_, labels)
+    flagged = heeded.doubts.error >= 0.4
     assert min(quality, key=quality.__getitem__) == "careless"
-    assert (error >= 0.4)[labels != truth].mean() > 0.95
-    assert (error >= 0.4)[labels == truth].mean() < 0.05
-    assert with_annotators(np.ones(2), [{"a": 0}, {"a": 1}], labels[:2], probabilities[:2])[1] == {}
+    assert flagged[labels != truth].mean() > 0.95
+    assert flagged[labels == truth].mean() < 0.05
+    assert heeded.doubts.noise == pytest.approx((labels != truth).mean(), abs=0.02)
+    assert (heeded.doubts.suggested == truth)[labels != truth].mean() > 0.95
+    assert not found.doubts.error.any()
+    assert with_annotators(found, [{"ann": 0}] * len(truth), labels) == (found, {})
 
 
 def test_annotators_are_weighed_from_twenty_shared_examples_on_and_when_somebody_agrees() -> None:
