@@ -126,7 +126,7 @@ def init(
     given = {name: path for name, path in tables.items() if path is not None}
     for name, table in given.items():
         for part in list_parts(str(table)) if name == "pool" and table.is_dir() else [table]:
-            read_table(Path(part))
+            read_table(Path(part), may_be_empty=table.is_dir())
     labelled = [table for name, table in given.items() if name != "pool"]
     known = labels or (labels_in(labelled, columns["label"]) if labelled else [])
     target.mkdir(parents=True, exist_ok=True)

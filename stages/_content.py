@@ -10,13 +10,14 @@ import binascii
 import io
 import math
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._canonical import dumps
+from stages._canonical import dumps, sha256
 from stages._errors import PipelineError
 from stages._params import Params
 from stages._tables import Table, as_text
@@ -154,3 +155,29 @@ def exact_bytes(table: Table, params: Params) -> list[bytes]:
     columns = number_columns(table, params)
     cells = [table.column(name, "features.columns") for name in columns]
     return [dumps(dict(zip(columns, row, strict=True))).encode() for row in zip(*cells, strict=True)]
+
+
+def identities(table: Table, params: Params, split: str, *, counted: bool = True) -> tuple[list[str], list[str]]:
+    """Ids and content hashes of a table's rows. Raises PipelineError for a blank id.
+
+    An id is the user's column, else the content hash (`seed-` and `test-` before it outside the pool); if `counted`, a
+    repeat of the same content gets `-2`, `-3`.
+    """
+    shas = [sha256(data) for data in exact_bytes(table, params)]
+    if not params.data.id:
+        return _content_ids(shas, "" if split == "pool" else f"{split}-", counted=counted), shas
+    ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
+    for row, item in enumerate(ids):
+        if not item.strip() or "\0" in item or not item.isprintable():
+            raise PipelineError(table.where(row), f"id {item!r} is blank or not printable", "give the row a plain id")
+    return ids, shas
+
+
+def _content_ids(shas: list[str], prefix: str, *, counted: bool) -> list[str]:
+    """Ids for a table without an id column."""
+    count: Counter[str] = Counter()
+    ids = []
+    for sha in shas:
+        count[sha] += counted
+        ids.append(f"{prefix}{sha[:16]}" + (f"-{count[sha]}" if count[sha] > 1 else ""))
+    return ids

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from stages._canonical import dumps, sha256, write_json
-from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import identities, images, number_columns, numbers, pixels, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
 from stages._hashing import hashed, rarity
@@ -32,7 +32,6 @@ from stages._parallel import mapped
 from stages._params import Params
 from stages._parts import (
     Fitted,
-    Keys,
     Part,
     Pool,
     Rows,
@@ -44,7 +43,7 @@ from stages._parts import (
 from stages._remote import DONE, finished, is_url, list_parts, local, put
 from stages._space import Space, fit_space
 from stages._store import Index, Matrix, Split, write_index
-from stages._tables import Table, as_text, read_table
+from stages._tables import Table, read_table
 
 SAMPLE = 20_000  # rows that scales, n-gram weights and directions are learnt from, besides the seed
 BLOCK = 16_384  # rows whose features are made at a time
@@ -68,6 +67,7 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     """Write the store of a pool in parts (see stages/_parts.py): the pool, the index of seed and test, the width."""
     check_kind(params)
     places = list_parts(params.data.pool)
+    params = _with_columns(places[0], params)
     store = params.compute.store.rstrip("/") or str(out.resolve() / "parts")  # workers may stand in another folder
     hashes = mapped(hash_of, places, params.compute, "hash") if is_url(params.data.pool) else map(hash_of, places)
     code, images_hash = code_hash(), _images_hash(params)
@@ -82,23 +82,38 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     for _ in mapped(write_part, missing, params.compute, "featurize", little=little):
         pass
     known |= finished([item.target for item in missing])
-    parts: list[Part] = []
-    for item in work:
-        start = parts[-1].start + parts[-1].rows if parts else 0
-        parts.append(Part(item.target, _name(item.place), start, known[item.target]["rows"]))
+    facts = [known[item.target] for item in work]
+    starts = np.cumsum([0, *(row["rows"] for row in facts)]).tolist()
+    parts = [
+        Part(item.target, _name(item.place), start, row["rows"])
+        for item, start, row in zip(work, starts, facts, strict=False)
+        if row["rows"]
+    ]
+    if not parts:
+        raise PipelineError(params.data.pool, "no rows in any of its parts", "add rows, or correct data.pool")
     pool = Pool(out, parts, params.seed)
     rest: dict[Split, Table] = {
         "seed": read_table(Path(params.data.seed), may_be_empty=True),
         "test": read_table(Path(params.data.test), may_be_empty=True),
     }
-    index, raw = _core(rest, params, pool, {row["width"] for row in known.values()})
-    _check_ids(pool, index)
+    index, raw = _core(rest, params, pool, {row["width"] for row in facts if row["rows"]})
+    if params.data.id:  # else rows of one id have one content, and the first of them stands for all
+        _check_ids(pool, index)
     write_index(out, index)
     write_raw(out, [raw], raw.shape[0])
-    _write_copies(pool, index)
+    _write_copies(pool, index, named=bool(params.data.id))
     fit(pool, raw[index.rows("seed")], params).write(out / "fitted.npz")
     write_listing(out, pool)
     return pool, index, raw.shape[1]
+
+
+def _with_columns(first: str, params: Params) -> Params:
+    """The params with the columns of numbers named: where the user names none, those of the first part."""
+    if params.features.columns or params.features.kind not in {"numeric", "custom", "precomputed"}:
+        return params
+    with local(first) as path:
+        columns = number_columns(read_table(path, may_be_empty=True), params)
+    return params.model_copy(update={"features": params.features.model_copy(update={"columns": columns})})
 
 
 def _name(place: str) -> str:
@@ -190,8 +205,8 @@ def _fill(made: Path, path: Path, work: Work) -> tuple[int, int]:
     import pyarrow as pa
     from pyarrow import feather
 
-    table = read_table(path)
-    ids, shas = identities(table, work.params)
+    table = read_table(path, may_be_empty=True)
+    ids, shas = identities(table, work.params, "pool", counted=False)
     columns = {"id": ids, "sha": pa.array([bytes.fromhex(sha) for sha in shas], pa.binary(32))}
     feather.write_feather(pa.table(columns), made / "rows.arrow", compression="uncompressed")
     keys = order_keys(work.params.seed, ids)
@@ -207,18 +222,6 @@ def _fill(made: Path, path: Path, work: Work) -> tuple[int, int]:
     else:
         (made / "raw.link").write_text(os.path.relpath(beside.resolve(), Path(work.target).resolve()))
     return len(table), width
-
-
-def identities(table: Table, params: Params, prefix: str = "") -> tuple[list[str], list[str]]:
-    """Ids and content hashes of a table's rows. Raises PipelineError for a blank id."""
-    shas = [sha256(data) for data in exact_bytes(table, params)]
-    if not params.data.id:
-        return [prefix + sha[:16] for sha in shas], shas
-    ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
-    for row, item in enumerate(ids):
-        if not item.strip() or "\0" in item or not item.isprintable():
-            raise PipelineError(table.where(row), f"id {item!r} is blank or not printable", "give the row a plain id")
-    return ids, shas
 
 
 def raw_features(table: Table, params: Params) -> Iterator[Matrix]:
@@ -314,7 +317,7 @@ def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: set[int]
         table = rest[split]
         if not len(table):
             continue
-        ids, shas = identities(table, params, f"{split}-")
+        ids, shas = identities(table, params, split)
         by_id = sorted(range(len(ids)), key=ids.__getitem__)
         if _in_place(params):
             raw = np.asarray(_check_vectors(Path(params.features.vectors) / f"{split}.npy", len(table)))
@@ -335,30 +338,26 @@ def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: set[int]
 
 def _check_ids(pool: Pool, index: Index) -> None:
     """Raises PipelineError for an id that stands twice."""
-    keys: list[Keys] = [np.asarray(part.keys) for part in pool.parts]
-    keys.append(order_keys(pool.seed, index.ids))
-    starts = np.cumsum([0, *(len(column) for column in keys)])
-    for group in repeated(keys):
-        names = []
-        for place in group[:2]:
-            number = int(np.searchsorted(starts, place, side="right")) - 1
-            if number == len(pool.parts):
-                row = int(place - starts[-2])
-                names.append((index.ids[row], index.split[row]))
-            else:
-                row = int(pool.parts[number].order[place - starts[number]])
-                names.append(
-                    (pool.parts[number].cells("id", np.array([row]))[0], f"{pool.parts[number].name} row {row + 1}")
-                )
-        (item, there), (other, here) = names
-        what = f"id {item!r} stands twice, in {there} and in {here}"
-        if item != other:
-            what = f"ids {item!r} and {other!r} have the same order key"
-        raise PipelineError("the pool", what, "ids must be unique over pool, seed and test: rename or remove one")
+    found = next(repeated([*(np.asarray(part.keys) for part in pool.parts), order_keys(pool.seed, index.ids)]), None)
+    if found is None:
+        return
+    names = []
+    for place in found[:2].tolist():
+        if place >= pool.rows:
+            names.append((index.ids[place - pool.rows], index.split[place - pool.rows]))
+        else:
+            part, number = pool.part_of(place)
+            row = part.order[number : number + 1]
+            names.append((part.cells("id", row)[0], f"{part.name} row {row[0] + 1}"))
+    (item, there), (other, here) = names
+    what = f"id {item!r} stands twice, in {there} and in {here}"
+    if item != other:
+        what = f"ids {item!r} and {other!r} have the same order key"
+    raise PipelineError("the pool", what, "ids must be unique over pool, seed and test: rename or remove one")
 
 
-def _write_copies(pool: Pool, index: Index) -> None:
-    """Write which rows repeat the content of others, and which may never be asked."""
+def _write_copies(pool: Pool, index: Index, *, named: bool) -> None:
+    """Write which rows repeat the content of others, and which may never be asked; `named`: copies have other ids."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -368,18 +367,18 @@ def _write_copies(pool: Pool, index: Index) -> None:
         part.start + np.flatnonzero(np.isin(column, known)) for part, column in zip(pool.parts, prefixes, strict=True)
     ]
     core = set(index.sha)
-    rows = np.sort(np.concatenate(suspects)).astype(np.intp)
+    rows = np.concatenate(suspects).astype(np.intp)
     blocked = {int(row) for row, sha in zip(rows, pool.described(rows)[1], strict=True) if sha in core}
     copies: list[tuple[str, str, int]] = []
     for group in repeated(prefixes):
-        ids, shas = pool.described(np.sort(group))
+        rows = np.sort(group)
         same: dict[str, list[tuple[str, int]]] = {}
-        for item, sha, row in zip(ids, shas, np.sort(group), strict=True):
-            same.setdefault(sha, []).append((item, int(row)))
+        for item, sha, row in zip(*pool.described(rows), rows.tolist(), strict=True):
+            same.setdefault(sha, []).append((item, row))
         for sha, members in same.items():
-            if len(members) > 1:
+            blocked.update(row for _, row in sorted(members)[1:])
+            if named and len(members) > 1:
                 copies += [(sha, item, row) for item, row in members]
-                blocked.update(row for _, row in sorted(members)[1:])
     copies.sort()
     columns = {name: [row[place] for row in copies] for place, name in enumerate(("sha", "id", "row"))}
     kinds = pa.schema([("sha", pa.string()), ("id", pa.string()), ("row", pa.int64())])

@@ -9,7 +9,7 @@
         raw.npy | raw.csr/          features that depend on the row alone: dense, or the arrays of a CSR matrix;
                                     or raw.link, the path from here to a user's own .npy, used in place
     build/features/fitted.npz       what a sample of rows taught (scales, idf, directions), applied when rows are read
-    build/features/copies.parquet   id, sha, row: pool rows whose content stands in the pool more than once
+    build/features/copies.parquet   id, sha, row: pool rows whose content stands in the pool under more than one id
     build/features/blocked.npy      pool rows that may never be asked: in seed or test by content, or a later copy
     build/features/index.parquet, raw.*   seed and test
 
@@ -226,8 +226,8 @@ class Pool:
         return blocked
 
     def locate(self, ids: Iterable[str]) -> Rows:
-        """The numbers of those ids that stand in the pool, ascending."""
-        wanted = sorted(set(ids))
+        """The numbers of those ids that stand in the pool, ascending; of rows with one id that of the first."""
+        wanted = np.array(sorted(set(ids)), dtype=object)
         keys = order_keys(self.seed, wanted)
         found = []
         for part in self.parts:
@@ -235,9 +235,9 @@ class Pool:
             inside = np.flatnonzero(places < part.rows)
             inside = inside[part.keys[places[inside]] == keys[inside]]
             rows = part.order[places[inside]].astype(np.intp)
-            names = part.cells("id", rows)
-            same = [name == wanted[place] for name, place in zip(names, inside, strict=True)]
-            found.append(part.start + rows[np.array(same, dtype=np.bool_)])
+            same = np.array(part.cells("id", rows), dtype=object) == wanted[inside]
+            found.append(part.start + rows[same])
+            keys, wanted = np.delete(keys, inside[same]), np.delete(wanted, inside[same])
         return np.sort(np.concatenate(found))
 
     def with_copies(self, rows: Rows) -> Rows:
@@ -344,22 +344,17 @@ def gathered(pool: Pool, rows: Rows, compute: Compute) -> Features:
 
 
 def repeated(columns: list[Keys]) -> Iterator[Rows]:
-    """Groups of places (counted through all columns) that hold the same value, smallest value first per bucket."""
-    total = sum(len(column) for column in columns)
-    buckets = np.uint64(total // BUCKET + 1)
+    """Places (counted through all columns) of values that stand twice or more, equal ones together; in bounded lots."""
+    buckets = np.uint64(sum(len(column) for column in columns) // BUCKET + 1)
     starts = np.cumsum([0, *(len(column) for column in columns)])
     for bucket in range(int(buckets)):
-        places, values = [], []
-        for start, column in zip(starts, columns, strict=False):
-            inside = np.flatnonzero(column % buckets == np.uint64(bucket))
-            places.append(inside + start)
-            values.append(column[inside])
-        place, value = np.concatenate(places), np.concatenate(values)
+        inside = [np.flatnonzero(column % buckets == np.uint64(bucket)) for column in columns]
+        place = np.concatenate([start + rows for start, rows in zip(starts, inside, strict=False)])
+        value = np.concatenate([column[rows] for column, rows in zip(columns, inside, strict=True)])
         order = np.argsort(value, kind="stable")
-        same = np.flatnonzero(value[order][1:] == value[order][:-1])
-        if same.size:
-            for run in np.split(same, np.flatnonzero(np.diff(same) > 1) + 1):
-                yield np.asarray(place[order[run[0] : run[-1] + 2]])
+        same = value[order][1:] == value[order][:-1]
+        if same.any():
+            yield np.asarray(place[order[np.append(same, False) | np.append(False, same)]])
 
 
 def read_rows(

@@ -37,16 +37,17 @@ def in_parts(pool: str) -> bool:
 
 
 def list_parts(pool: str) -> list[str]:
-    """Paths or URLs of the tables in a folder, by name. Raises PipelineError where there are none."""
+    """Paths or URLs of the tables in a folder, by name; hidden ones (._) are none. Raises PipelineError for none."""
     if not is_url(pool):
-        files = [str(path) for path in sorted(Path(pool).iterdir()) if path.suffix.lower() in SUFFIXES]
+        files = [str(path) for path in sorted(Path(pool).iterdir()) if path.is_file()]
     else:
         import fsspec
 
         with _told(pool, "cannot be listed", "correct data.pool in params.yaml"):
             there, folder = fsspec.url_to_fs(pool)
-            names = sorted(str(name) for name in there.ls(folder, detail=False))
-            files = [there.unstrip_protocol(name) for name in names if name.lower().endswith(SUFFIXES)]
+            names = sorted(row["name"] for row in there.ls(folder, detail=True) if row["type"] == "file")
+            files = [there.unstrip_protocol(name) for name in names]
+    files = [file for file in files if file.lower().endswith(SUFFIXES) and file.rpartition("/")[2][0] not in "._"]
     if not files:
         raise PipelineError(pool, "no .csv, .jsonl or .parquet parts in it", "add parts, or correct data.pool")
     return files

@@ -14,8 +14,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._canonical import sha256
-from stages._content import exact_bytes, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import identities, images, number_columns, numbers, pixels, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
 from stages._hashing import hashed, rarity, weighted
@@ -25,7 +24,7 @@ from stages._remote import in_parts
 from stages._shell import PATH, one_line_errors
 from stages._space import fit_space
 from stages._store import SPLITS, Index, Matrix, Split, write_features
-from stages._tables import Table, as_text, read_table
+from stages._tables import Table, read_table
 
 Inputs = list[str] | NDArray[Any]
 
@@ -33,24 +32,19 @@ Inputs = list[str] | NDArray[Any]
 def make_index(tables: dict[Split, Table], params: Params) -> Index:
     """Ids and content hashes of all examples, pool then seed then test, each sorted by id.
 
-    An id is the user's column, else the content hash (`seed-` and `test-` before it outside the pool; a repeat of
-    the same content gets `-2`, `-3`). Raises PipelineError for a blank id and for one that stands twice.
+    Raises PipelineError for a blank id and for one that stands twice.
     """
     seen: dict[str, str] = {}
     rows: list[tuple[int, str, int, str]] = []
     for place, split in enumerate(SPLITS):
         table = tables[split]
-        hashes = [sha256(data) for data in exact_bytes(table, params)]
-        given = [as_text(cell) for cell in table.column(params.data.id, "data.id")] if params.data.id else None
-        for row, item in enumerate(given if given is not None else _content_ids(hashes, split)):
+        for row, (item, sha) in enumerate(zip(*identities(table, params, split), strict=True)):
             where = table.where(row)
-            if not item.strip() or "\0" in item or not item.isprintable():
-                raise PipelineError(where, f"id {item!r} is blank or not printable", "give the row a plain id")
             if item in seen:
                 what = f"id {item!r} stands twice, first at {seen[item]}"
                 raise PipelineError(where, what, "ids must be unique over pool, seed and test: rename or remove one")
             seen[item] = where
-            rows.append((place, item, row, hashes[row]))
+            rows.append((place, item, row, sha))
     rows.sort()
     return Index(
         ids=[item for _, item, _, _ in rows],
@@ -58,17 +52,6 @@ def make_index(tables: dict[Split, Table], params: Params) -> Index:
         split=[SPLITS[place] for place, _, _, _ in rows],
         row=[row for _, _, row, _ in rows],
     )
-
-
-def _content_ids(hashes: list[str], split: Split) -> list[str]:
-    """Ids for a table without an id column."""
-    prefix = "" if split == "pool" else f"{split}-"
-    count: dict[str, int] = {}
-    ids = []
-    for sha in hashes:
-        count[sha] = count.get(sha, 0) + 1
-        ids.append(f"{prefix}{sha[:16]}" + (f"-{count[sha]}" if count[sha] > 1 else ""))
-    return ids
 
 
 def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inputs:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from rounds.annotate import simulate
+from rounds.commands import BAR
 from rounds.issue import issue
 from rounds.project import Project
 from stages import _featurize_parts, _scan
@@ -99,6 +102,44 @@ def test_a_pool_in_parts_is_asked_what_the_same_pool_in_one_file_is_asked(make_s
     assert (
         read_json(one.root / "metrics/query.json")["unasked"] == read_json(two.root / "metrics/query.json")["unasked"]
     )
+
+
+def test_columns_are_found_by_name_and_parts_without_rows_are_none(make_small: Callable[[str], Small]) -> None:
+    one, odd = make_small("one"), make_small("odd")
+    rows = pool_rows(one)
+    in_parts(one, rows[:60], rows[60:])
+    in_parts(odd, rows[:60], [])
+    folder = odd.root / "data" / "pool"
+    write_csv(folder / "part-2.csv", ["y", "more", "x", "id"], [(y, "0", x, item) for item, x, y in rows[60:]])
+    write_csv(folder / ".part-3.csv", HEADER, [("hidden", "1", "2")])
+    write_csv(folder / "_part-4.csv", HEADER, [("hidden", "1", "2")])
+    write_csv(folder / "part-5.csv" / "inner.csv", HEADER, [("inner", "1", "2")])
+    (folder / "part-6.jsonl").touch()
+    pq.write_table(pa.table({"id": [], "x": [], "y": []}), folder / "part-7.parquet")
+    for small in (one, odd):
+        play(small, 1)
+    assert one.bytes_of("build/gate", "metrics", "plots") == odd.bytes_of("build/gate", "metrics", "plots")
+    assert batch(one) == batch(odd)
+
+
+def test_without_an_id_column_equal_rows_are_one_row_in_any_split(make_small: Callable[[str], Small]) -> None:
+    file, one, two = make_small("file"), make_small("one"), make_small("two")
+    rows = [row[1:] for row in pool_rows(file)]
+    rows += rows[:50] + rows[:20]
+    for small, parts in ((file, []), (one, [rows]), (two, [rows[::-1][:70], rows[::-1][70:]])):
+        for number, some in enumerate(parts):
+            write_csv(small.root / "data" / "pool" / f"part-{number}.csv", ["x", "y"], some)
+        write_csv(small.root / "data" / "pool.csv", ["x", "y"], rows)
+        for name, some in (("seed", [*small.rows[:18], small.rows[0]]), ("test", small.rows[18:78])):
+            write_csv(small.root / "data" / f"{name}.csv", ["x", "y", "label"], [row[1:] for row in some])
+        write_csv(small.root / "oracle.csv", ["x", "y", "label"], [row[1:] for row in small.rows])
+        pool = "data/pool" if parts else "data/pool.csv"
+        small.set({("data", "id"): "", ("data", "pool"): pool, ("compute", "n_jobs"): 1})
+        play(small, 2)
+    assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
+    assert batch(file) == batch(two)
+    said = [read_json(small.root / "metrics/query.json")["unasked"] for small in (file, two)]
+    assert said[0] == said[1]
 
 
 def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(make_small: Callable[[str], Small]) -> None:
@@ -262,9 +303,10 @@ def test_a_pool_at_a_url_is_the_same_pool(make_small: Callable[[str], Small]) ->
 def test_repeated_finds_every_value_that_stands_twice(columns: list[list[int]]) -> None:
     flat = [value for column in columns for value in column]
     arrays = [np.array(column, np.uint64) for column in columns]
-    groups = {tuple(sorted(group.tolist())) for group in repeated(arrays)}
-    expected = {tuple(place for place, v in enumerate(flat) if v == value) for value in flat if flat.count(value) > 1}
-    assert groups == expected
+    places = [place for lot in repeated(arrays) for place in lot.tolist()]
+    assert sorted(places) == [place for place, value in enumerate(flat) if flat.count(value) > 1]
+    values = [flat[place] for place in places]
+    assert sum(one != other for one, other in pairwise(values)) == max(len(set(values)) - 1, 0)  # equal ones together
 
 
 def found(rows: list[int], doubts: list[float], kept: int) -> Found:
@@ -299,6 +341,12 @@ def test_the_draw_of_a_round_is_uniform_and_unlike_that_of_the_next() -> None:
     assert np.abs(np.histogram(first, 10, (0, 1))[0] - 2000).max() < 200
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
     assert abs(np.corrcoef(first, keys.astype(float))[0, 1]) < 0.03
+
+
+def test_the_bar_of_a_stage_is_passed_on_with_its_rate_and_the_time_left() -> None:
+    bar = BAR.match("  " + tqdm.format_meter(3, 8, 10.6, prefix="featurize", unit="part", ncols=100))
+    assert bar
+    assert bar.groups() == ("featurize", "3", "8", "00:17", "3.53s/part")
 
 
 REFUSED = [
