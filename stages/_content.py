@@ -76,7 +76,8 @@ def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]
                     raise PipelineError(where, f"image of {image.width} x {image.height} pixels", "shrink it first")
                 small = image.convert(mode).resize((size, size), Image.Resampling.BOX)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombWarning) as error:
-        raise PipelineError(where, f"unreadable image ({error})", "replace the file or remove the row") from error
+        told = "no image format" if isinstance(error, UnidentifiedImageError) else error
+        raise PipelineError(where, f"unreadable image ({told})", "replace the file or remove the row") from error
     return (np.asarray(small, dtype=np.float32) / np.float32(255)).ravel()
 
 

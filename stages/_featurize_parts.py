@@ -96,7 +96,8 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
         "seed": read_table(Path(params.data.seed), may_be_empty=True),
         "test": read_table(Path(params.data.test), may_be_empty=True),
     }
-    index, raw = _core(rest, params, pool, {row["width"] for row in facts if row["rows"]})
+    widths = {item.place: row["width"] for item, row in zip(work, facts, strict=True) if row["rows"]}
+    index, raw = _core(rest, params, pool, widths)
     if params.data.id:  # else rows of one id have one content, and the first of them stands for all
         _check_ids(pool, index)
     write_index(out, index)
@@ -309,8 +310,17 @@ def _check_vectors(path: Path, rows: int) -> Matrix:
     return array
 
 
-def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: set[int]) -> tuple[Index, Matrix]:
-    """Index and raw features of seed and test, each sorted by id."""
+def _check_widths(widths: dict[str, int]) -> None:
+    """Raises PipelineError for a table whose rows have more or fewer features than those of the first."""
+    first, expected = next(iter(widths.items()))
+    for place, width in widths.items():
+        if width != expected:
+            what = f"rows of {width} features, and {first} has {expected}"
+            raise PipelineError(place, what, "give all tables vectors of one length")
+
+
+def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: dict[str, int]) -> tuple[Index, Matrix]:
+    """Index and raw features of seed and test, each sorted by id. widths: of the parts' rows; all must be alike."""
     index = Index([], [], [], [])
     blocks: list[Matrix] = []
     for split in ("seed", "test"):
@@ -323,17 +333,14 @@ def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: set[int]
             raw = np.asarray(_check_vectors(Path(params.features.vectors) / f"{split}.npy", len(table)))
         else:
             raw = stacked(list(raw_features(table, params)))
+        widths[getattr(params.data, split)] = raw.shape[1]
         blocks.append(raw[by_id])
         index.ids.extend(ids[row] for row in by_id)
         index.sha.extend(shas[row] for row in by_id)
         index.split.extend([split] * len(ids))
         index.row.extend(by_id)
-    blocks = blocks or [pool.raw(np.empty(0, np.intp), params.compute)]
-    widths |= {block.shape[1] for block in blocks}
-    if len(widths) > 1:
-        what = f"rows of {sorted(widths)} features in the parts of one pool, its seed and its test set"
-        raise PipelineError(params.data.pool, what, "give all tables the same columns")
-    return index, stacked(blocks)
+    _check_widths(widths)
+    return index, stacked(blocks or [pool.raw(np.empty(0, np.intp), params.compute)])
 
 
 def _check_ids(pool: Pool, index: Index) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
@@ -73,7 +74,17 @@ def _remote(
     stack.enter_context(joblib.parallel_config(backend=compute.backend, **options))
     streams = compute.backend in {"loky", "dask"}
     run = joblib.Parallel(return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all")
-    return iter(run(joblib.delayed(_attempted)(function, item) for item in items))
+    results = run(joblib.delayed(_attempted)(function, item) for item in items)
+    if streams:
+        stack.callback(_ended, results)
+    return iter(results)
+
+
+def _ended(results: Any) -> None:
+    """Stop what still runs, without joblib's words about results that nobody took."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results.close()
 
 
 def _attempted(function: Callable[[T], R], item: T) -> R | PipelineError:
@@ -100,8 +111,6 @@ def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
         ray.init(address=compute.address or None, ignore_reinit_error=True, log_to_driver=False)
         stack.callback(ray.shutdown)
         return {}
-    import warnings
-
     stack.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore")  # libraries of a Spark session warn of each other
     from joblibspark import register_spark

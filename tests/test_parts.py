@@ -378,6 +378,23 @@ def test_faults_of_parts_are_told_in_one_line(
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {said}"
 
 
+@pytest.mark.parametrize("wide", ["data/pool/part-1.parquet", "data/test.parquet"])
+def test_a_table_whose_vectors_are_longer_is_named(small: Small, capsys: pytest.CaptureFixture[str], wide: str) -> None:
+    (small.root / "data" / "pool").mkdir()
+    for number, name in enumerate(["data/pool/part-0.parquet", "data/pool/part-1.parquet", "data/test.parquet"]):
+        vectors = [[1.0, float(number), 3.0][: 3 if name == wide else 2], [2.0, 0.0, 1.0][: 3 if name == wide else 2]]
+        columns = {"id": [f"{number}-a", f"{number}-b"], "vector": vectors, "label": ["red", "blue"]}
+        pq.write_table(pa.table(columns), small.root / name)
+    small.set({
+        ("data", "pool"): "data/pool", ("data", "seed"): "data/none.csv", ("data", "test"): "data/test.parquet",
+        ("features", "kind"): "precomputed", ("features", "columns"): ["vector"], ("compute", "n_jobs"): 1,
+    })  # fmt: skip
+    with pytest.raises(SystemExit):
+        small.run("featurize")
+    said = "rows of 3 features, and data/pool/part-0.parquet has 2; give all tables vectors of one length"
+    assert capsys.readouterr().err == f"error: {wide}: {said}\n"
+
+
 def test_a_folder_without_parts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"no \.csv, \.jsonl or \.parquet parts in it"):
         list_parts(str(tmp_path))

@@ -147,7 +147,7 @@ TABLE: list[tuple[str, Change, str]] = [
         put("data/pool.csv", b"id,x,x\na,1,2\n"),
         "data/pool.csv:1: column 'x' stands twice; rename one of them",
     ),
-    ("a broken picture", pictures("data:image/png;base64,AAAA"), "data/pool.csv:2: unreadable image (cannot identify"),
+    ("a broken picture", pictures("data:image/png;base64,AAAA"), "data/pool.csv:2: unreadable image (no image format)"),
     ("bad base64", pictures("data:image/png;base64,###"), "data/pool.csv:2: unreadable image (bad base64"),
     (
         "a picture without a folder",
