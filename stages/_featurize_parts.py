@@ -82,21 +82,19 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     for _ in mapped(write_part, missing, params.compute, "featurize", little=little):
         pass
     known |= finished([item.target for item in missing])
-    facts = [known[item.target] for item in work]
-    starts = np.cumsum([0, *(row["rows"] for row in facts)]).tolist()
-    parts = [
-        Part(item.target, _name(item.place), start, row["rows"])
-        for item, start, row in zip(work, starts, facts, strict=False)
-        if row["rows"]
-    ]
-    if not parts:
+    work = [item for item in work if known[item.target]["rows"]]
+    if not work:
         raise PipelineError(params.data.pool, "no rows in any of its parts", "add rows, or correct data.pool")
+    parts: list[Part] = []
+    for item in work:
+        start = parts[-1].start + parts[-1].rows if parts else 0
+        parts.append(Part(item.target, _name(item.place), start, known[item.target]["rows"]))
     pool = Pool(out, parts, params.seed)
     rest: dict[Split, Table] = {
         "seed": read_table(Path(params.data.seed), may_be_empty=True),
         "test": read_table(Path(params.data.test), may_be_empty=True),
     }
-    widths = {item.place: row["width"] for item, row in zip(work, facts, strict=True) if row["rows"]}
+    widths = {item.place: known[item.target]["width"] for item in work}
     index, raw = _core(rest, params, pool, widths)
     if params.data.id:  # else rows of one id have one content, and the first of them stands for all
         _check_ids(pool, index)

@@ -360,6 +360,7 @@ REFUSED = [
      [["a", "1", "2"]], [["b", "4", "5"]],
      "params.yaml features.custom: sklearn.decomposition.PCA must be fitted, and parts of a pool are featurized alone; "
      "use one that learns nothing, or precompute the vectors (features.kind: precomputed)"),
+    ({}, [], [], "data/pool: no rows in any of its parts; add rows, or correct data.pool"),
     ({}, [["a", "1", "two"]], [["b", "4", "5"]],
      "data/pool/part-0.csv:2: column 'y' holds 'two' where a number was expected; fill it, or leave the column out"),
 ]  # fmt: skip
