@@ -176,8 +176,8 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, li
             raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
         outcome = gated.outcome
     accepted = labels_of(outcome.accepted, params.labels, "replay")
-    handed = Gate(accepted, plain(outcome.review), outcome.unlabelled, outcome.state, plain(outcome.repeats))
-    return handed, outcome.known
+    review, repeats = plain(outcome.review), plain(outcome.repeats)
+    return Gate(accepted, review, outcome.unlabelled, outcome.state, repeats, outcome.votes), outcome.known
 
 
 def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:

@@ -26,6 +26,8 @@ Row = dict[str, Any]
 
 def plain(value: Any) -> Any:
     """The value as JSON knows it: numpy scalars and arrays unpacked, floats rounded, NaN and infinity as null."""
+    if isinstance(value, str):  # as most are: half the time of hashing a table
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -56,6 +56,7 @@ class Index:
             raise PipelineError(where, what, "put the rows back: an id that was labelled or asked must stay")
         return np.array([self.row_of[item] for item in items], dtype=np.intp)
 
+    @cached_property
     def copies(self) -> dict[str, list[str]]:
         """Content hash -> the pool ids that hold it, sorted: asked once, the first id stands for all."""
         groups: dict[str, list[str]] = {}
@@ -64,10 +65,11 @@ class Index:
             groups.setdefault(sha, []).append(item)
         return groups
 
+    @cached_property
     def askable(self) -> NDArray[np.bool_]:
         """(n_pool,) mask of pool rows that may ever be asked: not in seed or test by content, first of their copies."""
         known = {sha for sha, split in zip(self.sha, self.split, strict=True) if split != "pool"}
-        first = {ids[0] for sha, ids in self.copies().items() if sha not in known}
+        first = {ids[0] for sha, ids in self.copies.items() if sha not in known}
         pool = self.rows("pool")
         return np.fromiter((item in first for item in self.ids[pool]), dtype=np.bool_)
 

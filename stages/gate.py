@@ -125,8 +125,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     review.sort(key=lambda row: (-round(row["score"], 9), order_key(params.seed, row["id"])))
     unlabelled.sort(key=lambda row: str(row["id"]))
     out = {row["id"] for row in (*review, *unlabelled)}
-    copies = index.copies()
-    accepted = [_accepted(case, upto, copies, index, params) for case in labelled if case.id not in out]
+    accepted = [_accepted(case, upto, index, params) for case in labelled if case.id not in out]
     control = [order_key(params.seed, row["id"]) for row in ledger.asked if "control" in row["arms"]]
     outcomes = [right for case in cases for _, right in reviewed(case, upto)]
     state = {
@@ -228,7 +227,7 @@ def _unlabelled(case: Case, kind: str, upto: int) -> Row:
     return {"id": case.id, "kind": kind, "round": last, "times": times}
 
 
-def _accepted(case: Case, upto: int, copies: dict[str, list[str]], index: Index, params: Params) -> Row:
+def _accepted(case: Case, upto: int, index: Index, params: Params) -> Row:
     """One row of accepted.jsonl; `round` is where the present label became known."""
     since, stand = 0, standing(case, upto, params.gate)
     for at, then in reversed(history(case, upto, params.gate)):
@@ -239,7 +238,7 @@ def _accepted(case: Case, upto: int, copies: dict[str, list[str]], index: Index,
     arms = sorted({arm for when, row in case.asked.items() if when <= upto for arm in row["arms"]})
     again = since > min([vote.round for vote in case.votes if vote.kind == "label"], default=since)
     source = "override" if stand.why == "override" else "seed" if since == 0 else "review" if again else "answer"
-    same = copies.get(index.sha[index.row_of[case.id]], [])
+    same = index.copies.get(index.sha[index.row_of[case.id]], [])
     return {
         "id": case.id, "label": stand.label, "round": since, "arms": arms, "source": source,
         "annotators": sorted(voters), "copies": [item for item in same if item != case.id],

@@ -64,7 +64,7 @@ def doubt(probabilities: Floats) -> Floats:
 def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
     """Pool rows that may be asked now: not settled (nor a copy of such), not in seed or test by content."""
     pool, out = index.rows("pool"), settled(gate, cooldown)
-    free = index.askable() & np.fromiter((item not in out for item in index.ids[pool]), dtype=np.bool_)
+    free = index.askable & np.fromiter((item not in out for item in index.ids[pool]), dtype=np.bool_)
     return np.flatnonzero(free)
 
 

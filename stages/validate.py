@@ -279,7 +279,7 @@ def stop_set(index: Index, seed: int) -> Ints:
 
     Source: Bloodgood, Vijay-Shanker, "A method for stopping active learning based on stabilizing predictions" (2009).
     """
-    pool = np.arange(len(index.ids))[index.rows("pool")][index.askable()]
+    pool = np.arange(len(index.ids))[index.rows("pool")][index.askable]
     keys = order_keys(seed, [index.ids[row] for row in pool])
     return np.asarray(pool[np.argsort(keys, kind="stable")][-STOP_SET:], dtype=np.intp)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,6 +70,20 @@ def test_a_replay_asks_what_the_stages_ask(small: Small, changes: dict[tuple[str
         assert found == asked
     if noise == 0.3:
         assert any("review" in row["arms"] for batch in asked for row in batch)
+
+
+def test_annotators_are_weighed_as_in_the_loop_once_many_seed_labels_were_asked_again(small: Small) -> None:
+    wrong = {"red": "green", "green": "blue", "blue": "red"}
+    seed = [(*row[:3], wrong[row[3]] if place % 3 == 0 else row[3]) for place, row in enumerate(small.rows[:78])]
+    small.write("seed", seed)
+    small.write("test", small.rows[78:98])
+    small.write("pool", [row[:3] for row in small.rows[98:]], label=False)
+    small.set({("query", "batch_size"): 24, ("query", "review_fraction"): 0.5, ("gate", "hold"): []})
+    asked = driven(small, 0.0)
+    votes = Counter(row["id"] for row in read_jsonl(small.root / "build" / "gate" / "votes.jsonl"))
+    assert sum(count > 1 for count in votes.values()) >= 20
+    here = replace(given(small), truth={row[0]: row[3] for row in small.rows})
+    assert [turn.batch for turn in replay(here, Project(small.root).params(), ROUNDS)][:-1] == asked
 
 
 @pytest.mark.parametrize("gate", [{}, NO_GATE], ids=["gate", "no_gate"])
