@@ -12,20 +12,21 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from rounds import report as page
 from stages._canonical import Row
 
 Floats = NDArray[np.float64]
 Curve = Sequence[Mapping[str, float]]
 DRAWS = 2000  # resamples of repeats behind the interval of the saving
 ENOUGH = 10_000  # repeats; more than that will not be run
-COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a000")
+COLOURS = ("#808080", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a000")
 HEAD = ("strategy", "area", "gain over random", "win/tie/loss", "P(better)", "labels to target", "saving")
 CONTROL = "What the control arm tells"
 CONTROL_HEAD = (
     "strategy", "control", "costs", "its labels", "gap known to", "gap shown", "labels saved", "least to show", "shown",
 )  # fmt: skip
 CONTROL_NOTE = (
-    "What `validate` would say where these loops end, by the held-out rows (medians; a project without a test set "
+    "What validate would say where these loops end, by the held-out rows (medians; a project without a test set "
     "knows less). costs: mean accuracy, against the smallest fraction. gap known to: half of the 95 % interval of "
     "active - random. least to show: a smaller saving would not be surely above 0. shown: repeats in which it was."
 )
@@ -208,7 +209,7 @@ def _decision(order: list[Row], areas: Mapping[str, Mapping[str, Floats]]) -> Ro
     facts, more = paired(gaps), more_repeats(gaps)
     sure = f"better than {second} with probability {facts['superior']:.2f}" if facts["superior"] else "not yet sure"
     settled = facts["low"] is not None and facts["low"] > 0
-    ahead = f"{1000 * facts['mean']:.1f} thousandths ahead of {second} in mean accuracy"
+    ahead = f"{100 * facts['mean']:.2f} points of mean accuracy ahead of {second}"
     if settled:
         rest = "that settles it"
     elif more is None:
@@ -246,7 +247,7 @@ def control_cells(found: Row) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for row in found["control"]:
         gap = "not known" if row["gap_known_to"] is None else f"± {row['gap_known_to']:.3f}"
-        saved, least = ("not known" if row[key] is None else f"{row[key]:.0f}" for key in ("saved", "detects"))
+        saved, least = ("not known" if row[key] is None else f"{round(row[key])}" for key in ("saved", "detects"))
         shown = f"{row['gap_shown']:.0%}", f"{row['saving_shown']:.0%}"
         known = f"{row['fraction']:g}", _difference(row["costs"]), f"{row['labels']:.0f}", gap
         rows.append((row["strategy"], *known, shown[0], saved, least, shown[1]))
@@ -282,52 +283,66 @@ def markdown(found: Row) -> str:
     return f"# Backtest\n\n**{found['decision']['said']}**\n\n{told(found, '![Learning curves](curves.svg)')}\n"
 
 
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers within [low, high], low < high: 2 to 7 multiples of 1, 2 or 5 times a power of ten."""
+    size = 10 ** math.floor(math.log10((high - low) / 2))
+    step = next(size * times for times in (1, 2, 5, 10) if (high - low) / (size * times) <= 6)
+    return [place * step for place in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
 def svg(curves: Mapping[str, Sequence[Curve]]) -> str:
-    """Mean accuracy against labels, one line a strategy, with a band of one standard error."""
-    drawn = {name: accuracies(own) for name, own in curves.items()}
-    x = np.concatenate([labels for labels, _ in drawn.values()])
-    y = np.concatenate([heights.mean(axis=0) for _, heights in drawn.values()])
+    """Mean accuracy against labels, one line a strategy, with a band of one standard error; the names below."""
+    drawn = []
+    for own in curves.values():
+        labels, heights = accuracies(own)
+        error = heights.std(axis=0, ddof=1) / math.sqrt(len(heights)) if len(heights) > 1 else np.zeros(len(labels))
+        drawn.append((labels, heights.mean(axis=0), error))
+    x = np.concatenate([labels for labels, _, _ in drawn])
+    y = np.concatenate([mean + side * error for _, mean, error in drawn for side in (-1, 1)])
     left, wide, low, high = x.min(), max(np.ptp(x), 1), y.min(), max(y.max(), y.min() + 1e-3)
 
-    def path(labels: Floats, heights: Floats) -> str:
-        across, up = 60 + 500 * (labels - left) / wide, 340 - 310 * (heights - low) / (high - low)
-        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True))
+    def across(labels: Floats) -> Floats:
+        return np.asarray(60 + 740 * (labels - left) / wide)
 
-    parts = []
-    for place, (name, (labels, heights)) in enumerate(drawn.items()):
-        colour, mean = COLOURS[place % len(COLOURS)], heights.mean(axis=0)
-        error = heights.std(axis=0, ddof=1) / math.sqrt(len(heights)) if len(heights) > 1 else 0 * mean
+    def up(heights: Floats) -> Floats:
+        return np.asarray(340 - 310 * (heights - low) / (high - low))
+
+    def path(labels: Floats, heights: Floats) -> str:
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(labels), up(heights), strict=True))
+
+    parts = [
+        f'<text x="{across(np.array(place)):.1f}" y="358" text-anchor="middle">{place:g}</text>'
+        for place in ticks(left, left + wide)
+    ]
+    for place in ticks(low, high):
+        at = up(np.array(place))
+        parts.append(f'<path d="M60 {at:.1f}H800" stroke="#888" opacity="0.25"/>')
+        parts.append(f'<text x="52" y="{at + 4:.1f}" text-anchor="end">{place:.4g}</text>')
+    for place, (name, (labels, mean, error)) in enumerate(zip(curves, drawn, strict=True)):
+        colour, below = COLOURS[place % len(COLOURS)], 402 + 18 * place
         band = path(np.append(labels, labels[::-1]), np.append(mean + error, (mean - error)[::-1]))
         parts.append(f'<polygon points="{band}" fill="{colour}" opacity="0.15"/>')
         parts.append(f'<polyline points="{path(labels, mean)}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="580" y="{40 + 20 * place}" fill="{colour}">{escape(name)}</text>')
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(f'<text x="{60 + 500 * share:.0f}" y="362" text-anchor="middle">{left + wide * share:.0f}</text>')
-        parts.append(
-            f'<text x="52" y="{344 - 310 * share:.0f}" text-anchor="end">{low + (high - low) * share:.3f}</text>'
-        )
+        parts.append(f'<path d="M60 {below - 4}h24" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<text x="92" y="{below}">{escape(name)}</text>')
     axes = (
-        '<path d="M60 25V340H565" fill="none" stroke="#888"/><text x="310" y="382" text-anchor="middle">labels</text>'
+        '<path d="M60 25V340H805" fill="none" stroke="#888"/><text x="430" y="378" text-anchor="middle">labels</text>'
+        '<text x="60" y="16" text-anchor="middle">accuracy</text>'
     )
     style = (
-        'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 390" font-family="sans-serif" font-size="12" fill="#888"'
+        f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {395 + 18 * len(drawn)}" font-family="sans-serif" '
+        'font-size="12" fill="#808080"'
     )
     return f'<svg {style} role="img" aria-label="accuracy against labels">{axes}{"".join(parts)}</svg>\n'
 
 
 def html(found: Row, picture: str) -> str:
-    """The same as one page that needs nothing else, in light or dark."""
-
-    def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-        top = "".join(f"<th>{escape(cell)}" for cell in head)
-        return f"<table><tr>{top}{''.join('<tr>' + ''.join(f'<td>{escape(c)}' for c in row) for row in body)}</table>"
-
-    control = f"<h2>{CONTROL}</h2>{rows(CONTROL_HEAD, control_cells(found))}<p>{escape(CONTROL_NOTE)}</p>"
-    notes = "".join(f"<li>{escape(note)}" for note in found["notes"])
-    looks = ":root{color-scheme:light dark}body{font:16px sans-serif;max-width:60em;margin:2em auto}"
-    style = looks + "td,th{padding:.2em .8em;text-align:left}"
+    """The same as one page that needs nothing else, in light, dark and print, looking as the report does."""
+    control = f"<h2>{CONTROL}</h2>{page.table(CONTROL_HEAD, control_cells(found))}<p>{escape(CONTROL_NOTE)}</p>"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Backtest</title><style>{style}</style>'
-        f"<h1>Backtest</h1><p><b>{escape(found['decision']['said'])}</b></p>{rows(HEAD, cells(found))}"
-        f"{picture}{control if found['control'] else ''}<ul>{notes}</ul></html>\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Backtest</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{page.STYLE}</style></head><body><h1>Backtest</h1>'
+        f"<p><b>{escape(found['decision']['said'])}</b></p>{page.table(HEAD, cells(found))}"
+        f"{picture}{control if found['control'] else ''}<ul>{notes}</ul></body></html>\n"
     )

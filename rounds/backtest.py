@@ -303,7 +303,7 @@ def report(
     for arm in found["strategies"] if pace else []:
         if arm["labels_to_target"] is not None:
             arm["minutes_to_target"] = (arm["labels_to_target"] - plan.seed_size) * pace / 60
-            notes.append(f"{arm['strategy']}: {arm['minutes_to_target']:.0f} minutes of answers to the target.")
+            notes.append(f"{arm['strategy']}: {arm['minutes_to_target']:.1f} minutes of answers to the target.")
     picture = _verdict.svg(curves)
     write_bytes(plan.out / "curves.csv", text.getvalue().encode())
     found["notes"] = notes

@@ -38,6 +38,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; } .dim 
 .alarm { border-left: 4px solid var(--bad); padding: .2rem .8rem; margin: .5rem 0; } .alarm b { color: var(--bad); }
 table { border-collapse: collapse; font-size: .9rem; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:nth-child(-n+2) { white-space: nowrap; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } .chart { max-width: 100%; overflow-x: auto; }
 .chart b { display: block; }
 .chart svg text { fill: var(--ink) !important; } .chart svg .role-axis-grid line { stroke: var(--line) !important; }
@@ -221,15 +222,12 @@ def batch_rows(batch: list[Row]) -> list[list[str]]:
     return [[" + ".join(row[key]) if key == "arms" else number(row[key]) for key in keys] for row in batch[:SHOWN_ROWS]]
 
 
-def table(head: Iterable[str], rows: list[list[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """An HTML table, every cell escaped."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-        if rows
-        else '<p class="dim">Nothing yet.</p>'
-    )
+    whole = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return whole if body else '<p class="dim">Nothing yet.</p>'
 
 
 def alarm_html(found: Findings) -> str:

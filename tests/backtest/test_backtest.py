@@ -252,7 +252,7 @@ def test_what_the_control_arm_costs_and_tells_stands_in_all_three_tables(data: P
     for page in (done.stdout, (out / "backtest.md").read_text()):
         assert "## What the control arm tells" in page
         assert "| margin control 0.5 | 0.5" in page
-    assert "<td>margin control 0.5<td>0.5<td>" in (out / "backtest.html").read_text()
+    assert "<td>margin control 0.5</td><td>0.5</td><td>" in (out / "backtest.html").read_text()
 
 
 def test_answer_times_become_minutes(data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from rounds._verdict import (
     saving,
     smallest_control,
     summary,
+    svg,
+    ticks,
 )
 from stages._canonical import Row
 
@@ -72,7 +75,7 @@ def test_the_decision_names_the_best_and_how_sure_it_is() -> None:
     found = summary({"random": repeats, "mine": better}, {"random": "random", "mine": "random"}, None)
     decision = found["decision"]
     assert (decision["use"], decision["second"], decision["wins"], decision["more_repeats"]) == ("mine", "random", 3, 0)
-    assert decision["said"].startswith("use mine: 100.0 thousandths ahead of random")
+    assert decision["said"].startswith("use mine: 10.00 points of mean accuracy ahead of random")
     assert decision["said"].endswith("that settles it")
     assert found["target"] == pytest.approx(0.65)
     assert found["strategies"][0]["gain"] is None
@@ -114,3 +117,25 @@ def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_sure
     cells = control_cells({"control": [few, many]})
     assert cells[0] == ("c .1", "0.1", "-", "100", "± 0.150", "33%", "not known", "not known", "0%")
     assert cells[1] == ("c .3", "0.3", "+0.0500 ± 0.0289", "100", "± 0.020", "67%", "30", "30", "67%")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.763, 0.86, [0.78, 0.8, 0.82, 0.84, 0.86]), (50, 450, [100, 200, 300, 400]), (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1])],
+)
+def test_ticks_are_round_numbers_within_the_axis(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("width", [1e-3, 0.0973, 1, 7, 3999])
+def test_every_axis_has_two_to_seven_ticks(width: float) -> None:
+    for low in (0, 0.3 * width, 41):
+        assert 2 <= len(ticks(low, low + width)) <= 7
+
+
+def test_the_bands_stay_within_the_axes_and_every_name_is_there() -> None:
+    picture = svg({"mine": [curve(0.2, 0.6, 0.9), curve(0.4, 0.9, 1.0)], "random": [curve(0.3, 0.3), curve(0.3, 0.5)]})
+    (mine, other), heights = (re.findall(f'<{kind} points="([^"]*)"', picture) for kind in ("polygon", "polyline"))
+    places = np.array([[float(n) for n in pair.split(",")] for pair in f"{mine} {other} {' '.join(heights)}".split()])
+    assert (places.min(axis=0).tolist(), places.max(axis=0).tolist()) == ([60, 30], [800, 340])
+    assert re.findall(r">(mine|random)</text>", picture) == ["mine", "random"]
