@@ -27,6 +27,7 @@ from stages._shell import one_line_errors
 
 METRICS = ("validate", "gate", "query", "calibration")
 SHOWN_ROWS = 12
+CLASS_HEAD = ("class", "rows", "recall [95 %]", "precision [95 %]")
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6470; --line: #d8dde3; --paper: #fff; --bad: #b42318; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa4b0; --line: #39424d; --paper: #14181d;
@@ -72,6 +73,7 @@ class Findings:
     name: str
     metrics: dict[str, Row]
     before: Row
+    classes: list[Row]
     charts: list[Chart]
     decision: Row | None
     batch: list[Row]
@@ -111,7 +113,10 @@ def find(project: Project, against: str | None = None) -> Findings:
         audit.append({"round": one.number, "batch": manifest["batch_id"][:16], "rows": manifest["rows"],
                       "answers": ", ".join(answers), "decision": note})  # fmt: skip
     batch = read_jsonl(rounds[-1].folder / "batch.jsonl") if rounds else []
-    return Findings(project.root.name, found, before, charts(project), stopped(project), batch, audit, commits(project))
+    file = project.root / "plots" / "recall.json"
+    classes = read_json(file) if file.is_file() else []
+    drawn, stop = charts(project), stopped(project)
+    return Findings(project.root.name, found, before, classes, drawn, stop, batch, audit, commits(project))
 
 
 def commits(project: Project) -> list[list[str]]:
@@ -203,11 +208,19 @@ def sign_rows(proof: Row) -> list[list[str]]:
     return rows
 
 
-def class_rows(proof: Row) -> list[list[str]]:
-    """Recall and precision of each class in the active arm, the lowest recall first."""
-    arm = proof["active"] or {"recall": {}, "precision": {}}
-    lowest_first = sorted(arm["recall"], key=lambda label: arm["recall"][label])
-    return [[label, number(arm["recall"][label]), number(arm["precision"].get(label))] for label in lowest_first]
+def class_rows(rows: list[Row]) -> list[list[str]]:
+    """Each class of the active arm's last point with its test rows, recall and precision, the lowest recall first."""
+
+    def share(row: Row, value: str, low: str, high: str) -> str:
+        return "" if row[value] is None else f"{row[value]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
+
+    active = [row for row in rows if row["arm"] == "active"]
+    last = [row for row in active if row["round"] == active[-1]["round"]]
+    return [
+        [row["class"], number(row["support"]), share(row, "recall", "low", "high"),
+         share(row, "precision", "precision_low", "precision_high")]
+        for row in sorted(last, key=lambda row: row["recall"])
+    ]  # fmt: skip
 
 
 def annotator_rows(gate: Row) -> list[list[str]]:
@@ -254,7 +267,7 @@ def html(found: Findings, vega: str) -> str:
         "What is proved": "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in verdict(proof)) + "</ul>"
         + (f"<p><b>Stopped</b>: {escape(found.decision['why'])}</p>" if found.decision else ""),
         "Charts": '<div class="charts">' + "".join(map(chart_html, found.charts)) + "</div>",
-        "Classes (active arm)": table(["class", "recall", "precision"], class_rows(proof)),
+        "Classes (active arm)": table(CLASS_HEAD, class_rows(found.classes)),
         "Calibration": f"<p>{escape(str(found.metrics['calibration'].get('why', 'not judged yet')))}</p>"
         + table(["", "before", "after"], calibrated),
         "Stopping panel": table(["criterion", "value", "stops at", "says"], sign_rows(proof)),
@@ -305,8 +318,8 @@ def markdown(found: Findings) -> str:
     lines += ["<details><summary>Stopping panel and classes</summary>", ""]
     lines += ["| criterion | value | stops at | says |", "|---|---|---|---|"]
     lines += ["| " + " | ".join(map(cell, row)) + " |" for row in sign_rows(proof)]
-    lines += ["", "| class | recall | precision |", "|---|---|---|"]
-    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in class_rows(proof)]
+    lines += ["", f"| {' | '.join(CLASS_HEAD)} |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in class_rows(found.classes)]
     return "\n".join([*lines, "", "</details>", ""])
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rounds.commands import git
 from rounds.decision import decide, require_open, stopped
 from rounds.project import Project
-from rounds.report import bundle, cell, charts, filled, find, html, markdown, saved, verdict
+from rounds.report import bundle, cell, charts, class_rows, filled, find, html, markdown, saved, verdict
 from rounds.report import command as report
 from stages._canonical import write_json, write_jsonl
 from stages._errors import PipelineError
@@ -116,6 +116,20 @@ def test_every_chart_is_a_complete_vega_lite_spec(project: Project) -> None:
     minutes = json.dumps(drawn[1].spec["encoding"])
     assert '"minutes"' in minutes
     assert '"labels"' not in minutes
+
+
+def test_classes_are_told_with_intervals_the_lowest_recall_first() -> None:
+    place = {"low": 0.1, "high": 0.625, "precision_low": 0.5, "precision_high": 1.0}
+    rows = [
+        {"arm": arm, "round": at, "class": name, "support": 4, "recall": recall, "precision": precise, **place}
+        for arm, at, name, recall, precise in (
+            ("active", 1, "a", 0.0, 0.0), ("active", 2, "a", 0.5, 0.75), ("active", 2, "b", 0.25, None),
+            ("random", 2, "a", 1.0, 1.0),
+        )
+    ]  # fmt: skip
+    low, high = "0.25 [0.10, 0.62]", "0.50 [0.10, 0.62]"
+    assert class_rows(rows) == [["b", "4", low, ""], ["a", "4", high, "0.75 [0.50, 1.00]"]]
+    assert class_rows([]) == []
 
 
 def test_a_template_keeps_everything_but_its_anchors() -> None:
