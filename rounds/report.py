@@ -157,7 +157,7 @@ def filled(template: Any, rows: list[Row], options: Row) -> Any:
 
 
 def _of_many(value: Any) -> bool:
-    return value == "<DVC_METRIC_TITLE>" or (isinstance(value, dict) and value.get("field") == "rev")
+    return value in ("<DVC_METRIC_TITLE>", "rev") or (isinstance(value, dict) and value.get("field") == "rev")
 
 
 def verdict(proof: Row) -> list[str]:
