@@ -25,6 +25,7 @@ from rounds.commands import MARK, git, is_committed
 from stages._errors import PipelineError
 
 CLOSE = " close"
+RUNNING = ".dvc/tmp/rwlock"  # where DVC notes who reads and writes what
 
 
 @contextlib.contextmanager
@@ -97,7 +98,7 @@ def tidy_up(root: Path, writer: str) -> None:
         for name in names:
             lock = root / git(root, "rev-parse", "--git-path", name).strip()
             lock.unlink(missing_ok=True)
-    (root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+    (root / RUNNING).unlink(missing_ok=True)
     for folder in ("data", "metrics", "plots"):
         for left in list((root / folder).rglob(".*.tmp")):
             if left.is_dir():
@@ -106,22 +107,41 @@ def tidy_up(root: Path, writer: str) -> None:
                 left.unlink(missing_ok=True)
 
 
-def repair_dvc(root: Path) -> None:
-    """Restore what a killed DVC, ours or a plain `dvc repro`, left half written and would never read again.
+def half_written(root: Path) -> list[Path]:
+    """What a killed DVC, ours or a plain `dvc repro`, was writing in place, and no DVC can read again.
 
-    That is its list of who reads and writes what, and a dvc.lock, which is taken from git: what that does not know yet
-    runs again. Nothing is touched while a DVC is at work.
+    That is its list of who reads and writes what, and a dvc.lock.
     """
-    running = root / ".dvc" / "tmp" / "rwlock"
+    running = root / RUNNING
     locks = {"dvc.lock", *git(root, "ls-files", "--", "dvc.lock", "*/dvc.lock").splitlines()}
     broken = [root / name for name in sorted(locks) if not is_lock(root / name)]
-    busy = running if running.is_file() and not is_json(running) else None
-    if (broken or busy) and not at_work("dvc", root):
-        running.unlink(missing_ok=True)
-        for lock in broken:
-            lock.unlink()
-            if is_committed(root, lock):
-                git(root, "checkout", "HEAD", "--", lock.relative_to(root).as_posix())
+    return broken + [running] * (running.is_file() and not is_json(running))
+
+
+def repair_dvc(root: Path) -> None:
+    """Restore what a killed DVC left half written, a dvc.lock from git: what that does not know yet runs again.
+
+    Nothing is touched while a DVC is at work.
+    """
+    broken = half_written(root)
+    if broken and not at_work("dvc", root):
+        (root / RUNNING).unlink(missing_ok=True)
+        for file in broken:
+            file.unlink(missing_ok=True)
+            if is_committed(root, file):
+                git(root, "checkout", "HEAD", "--", file.relative_to(root).as_posix())
+
+
+def repaired(root: Path) -> list[str]:
+    """The names of what a killed DVC had left half written, and what is whole again. For who only looks at a project.
+
+    Raises PipelineError while a close is at work.
+    """
+    broken = half_written(root)
+    if not broken or at_work("dvc", root):
+        return []
+    with exclusive(root, wait=False):
+        return [file.relative_to(root).as_posix() for file in broken if file not in half_written(root)]
 
 
 def end_orphans(mark: str) -> None:

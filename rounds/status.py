@@ -1,4 +1,7 @@
-"""`rounds status`: where the project stands, what is wrong, and the next command to type. Reads, never runs."""
+"""`rounds status`: where the project stands, what is wrong, and the next command to type.
+
+It runs nothing, and writes nothing but what a killed DVC left half written: DVC itself could not read that again.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import click
 
 from rounds.close import answered
 from rounds.decision import stopped
+from rounds.lock import repaired
 from rounds.project import Project
 from rounds.report import saved
 from stages._canonical import Row, read_json
@@ -76,4 +80,6 @@ def report(project: Project) -> list[str]:
 @one_line_errors
 def command() -> str:
     """Round, labels, budget, alarms, and the next command to type."""
-    return "\n".join(report(Project.find(Path())))
+    project = Project.find(Path())
+    mended = [f"repaired {name}, which a killed DVC had left half written" for name in repaired(project.root)]
+    return "\n".join([*mended, *report(project)])

@@ -171,7 +171,7 @@ def live(
         started = time.monotonic()
         done = run(project, command(words))
         if done.returncode and words[0] == "dvc":
-            run(project, command(("close", "--dry-run")))
+            run(project, command(("status",)))
             report.dvc_repaired += 1
             done = run(project, command(words))
         pace[words[0]] = max(time.monotonic() - started, pace.get(words[0], 0) * 0.7)

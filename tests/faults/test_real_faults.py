@@ -186,6 +186,27 @@ def test_when_the_clock_goes_back_a_day_before_every_command_the_commits_are_the
     assert [line.partition('"decision"')[2] for line in log] == [line.partition('"decision"')[2] for line in calm_log]
 
 
+def test_after_a_repro_that_died_writing_its_own_files_status_makes_the_same_command_work(
+    calm: Path, tmp_path: Path
+) -> None:
+    project = shutil.copytree(calm, tmp_path / "project", symlinks=True)
+    lock, running = project / "dvc.lock", project / ".dvc" / "tmp" / "rwlock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: whole.index(b"md5: ") + 3])
+    running.write_text('{"read": {"')
+    assert run(project, command(("dvc", "repro"))).returncode != 0
+    for words in (("log",), ("verify",), ("report",)):
+        assert run(project, command(words)).returncode == 0
+    told = run(project, command(("status",)))
+    assert told.returncode == 0
+    assert told.stderr.startswith(
+        "repaired dvc.lock, which a killed DVC had left half written\nrepaired .dvc/tmp/rwlock,"
+    )
+    assert "repaired" not in run(project, command(("status",))).stderr
+    assert run(project, command(("dvc", "repro"))).returncode == 0
+    assert lock.read_bytes() == whole
+
+
 @pytest.mark.slow
 def test_every_stage_of_a_plain_repro_that_is_killed_on_its_own_runs_again(calm: Path) -> None:
     project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "killed") / "project"
