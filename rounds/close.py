@@ -132,6 +132,7 @@ def _require_own_changes(project: Project) -> None:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         remedy = "commit them first (git add -A && git commit), or undo them"
         raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
+    _mine(project)
 
 
 def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) -> tuple[str, str]:
@@ -181,6 +182,12 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _mine(project: Project) -> list[str]:
+    """Changed paths that are this round's. Raises PipelineError where git is told to ignore some of them."""
+    words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *MADE)
+    for path in git(project.root, *words).split("\0"):
+        if path.endswith((".json", ".jsonl", "dvc.lock")):
+            remedy = f"`git check-ignore -v {path}` names the line that does it; take it out"
+            raise PipelineError(project.root / path, "git ignores it, so no commit would hold it", remedy)
     return [path for path in changed_paths(project.root) if path.startswith(MADE)]
 
 

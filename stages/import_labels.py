@@ -103,7 +103,13 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
 
 
 def import_round(folder: Path, params: Params) -> Imported | None:
-    """The tables' rows of one round, or None while nobody has answered and nobody has closed it."""
+    """The tables' rows of one round, or None while nobody has answered and nobody has closed it.
+
+    Raises PipelineError for what is not as it was issued, for bad rows, and for a link, whose rows git does not hold.
+    """
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink():
+            raise PipelineError(path, "a symbolic link, whose rows git does not hold", "put the file itself there")
     manifest, batch, tasks = read_frozen(folder)
     answers = keep_last(answers_of(folder, manifest["batch_id"], tasks, params.labels))
     closed = (folder / "closed.json").is_file()

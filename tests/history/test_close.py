@@ -65,6 +65,37 @@ def test_other_files_of_the_user_are_neither_committed_nor_in_the_way(project: F
     assert changed_paths(one.root) == ["notes.txt"]
 
 
+@pytest.mark.parametrize("pattern", ["ann.jsonl", "/data/rounds/*/asked.jsonl", "metrics/"])
+def test_what_git_is_told_to_ignore_is_not_left_out_of_a_commit(project: Fresh, pattern: str) -> None:
+    one = project(0)
+    answer(one)
+    if pattern == "metrics/":
+        git(one.root, "rm", "--quiet", "-r", "--cached", "metrics")
+        git(one.root, "commit", "--quiet", "-m", "Figures are made, not kept")
+    before = git(one.root, "rev-parse", "HEAD")
+    exclude = one.root / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text(pattern)
+    with pytest.raises(PipelineError, match="git ignores it, so no commit would hold it; `git check-ignore -v"):
+        closed(one)
+    assert git(one.root, "rev-parse", "HEAD") == before
+    exclude.write_text("")
+    closed(one)
+    assert verify(one) == ([], [])
+
+
+def test_answers_behind_a_symbolic_link_are_refused(project: Fresh, tmp_path: Path) -> None:
+    one = project(0)
+    elsewhere = answer(one).rename(tmp_path / "ann.jsonl")
+    link = one.last_round().answers / "ann.jsonl"
+    link.symlink_to(elsewhere)
+    with pytest.raises(PipelineError, match=r"001/answers/ann.jsonl: a symbolic link, whose rows git does not hold"):
+        closed(one)
+    committed(one)
+    told = [(violation.check, violation.where, violation.commit) for violation in verify(one)[0]]
+    assert told == [("answers", link.relative_to(one.root).as_posix(), git(one.root, "rev-parse", "HEAD").strip())]
+
+
 def test_a_round_with_open_rows_is_closed_only_on_request_and_the_rest_returns_to_the_pool(project: Fresh) -> None:
     one = project(0)
     answer(one, only=3)
