@@ -118,7 +118,7 @@ def _answers(project: Project, rounds: list[Round], item: str, params: Params, t
         tasks = one.tasks()
         for answer, (file, line) in answers_of(one.folder, one.batch_id(), tasks, params.labels):
             if answer.id == item:
-                raw = Path(file).read_bytes().split(b"\n")[line - 1].removeprefix(b"\xef\xbb\xbf")
+                raw = Path(file).read_bytes().split(b"\n")[line - 1]
                 found.append({
                     "round": one.number, "annotator": answer.annotator, "kind": answer.kind, "label": answer.label,
                     "at": answer.at, "surface": json.loads(raw).get("al_dataset"),
@@ -145,7 +145,7 @@ def _with_commits(project: Project, rows: list[Row], told: list[Change]) -> list
     steps = [step for step in told if step.new and place(step.path)[0] in numbers]
     steps = [step for step in steps if place(step.path)[1].startswith(("answers/", "corrections"))]
     blobs = read_blobs(project, [str(step.new) for step in steps])
-    lines = {name: set(data.splitlines()) for name, data in blobs.items()}
+    lines = {name: set(data.split(b"\n")) for name, data in blobs.items()}
     done = []
     for row in rows:
         raw = row.pop("raw")
@@ -184,8 +184,8 @@ def lines_of(facts: Row) -> list[str]:
         what = f"doubted    label {row['label']}, likelier {row['suggested']} ({'; '.join(row['reasons'])})"
         moments.append((row["round"], 1, f"{what}; score {row['score']}"))
     for row in facts["answers"]:
-        when = f"{datetime.fromtimestamp(row['at'], UTC):%Y-%m-%d %H:%M:%S}Z " if row["at"] is not None else ""
-        what = f"answered   {row['label'] or row['kind']} by {row['annotator']} {when}({row['surface'] or 'unknown'})"
+        surface = row["surface"] or "unknown"
+        what = f"answered   {row['label'] or row['kind']} by {row['annotator']} {_moment(row['at'])}({surface})"
         moments.append((row["round"], 2, f"{what} {row['file']}:{row['line']}{_who(row)}"))
     for row in facts["corrections"]:
         what = f"corrected  {row['was'] or 'no label'} -> {row['label'] or 'no label'} by {row['by']}: {row['why']}"
@@ -201,6 +201,14 @@ def lines_of(facts: Row) -> list[str]:
         first, last = trained[0], trained[-1]
         told.append(f"  trained on in {len(trained)} round commits, {first['commit'][:8]} to {last['commit'][:8]}")
     return told
+
+
+def _moment(at: float | None) -> str:
+    """A time of an answer, seconds since 1970, as a date; as it is where no calendar has it."""
+    try:
+        return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z "
+    except (ValueError, OverflowError):
+        return f"at {at} "
 
 
 def _who(row: Row) -> str:

@@ -70,7 +70,13 @@ def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def changes(project: Project, *paths: str) -> list[Change]:
-    """Every change of the paths that HEAD descends from, parents before children."""
+    """Every change of the paths that HEAD descends from, parents before children.
+
+    Raises PipelineError in a shallow clone, where the oldest commit seems to have brought everything.
+    """
+    if git(project.root, "rev-parse", "--is-shallow-repository").strip() == "true":
+        remedy = "git fetch --unshallow (in CI: fetch-depth: 0)"
+        raise PipelineError(project.root, "a shallow clone, without the history", remedy)
     form = "--format=%x01%H%x02%P%x02%an%x02%aI%x02%s"
     told = git(
         project.root, "-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse", "--full-history",

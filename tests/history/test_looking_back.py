@@ -70,6 +70,29 @@ def test_a_life_names_every_step_and_its_commit_across_a_rename_and_a_merge(proj
         assert part in text
 
 
+def test_a_life_knows_rows_of_windows_and_times_that_no_calendar_has(project: Fresh) -> None:
+    one = project(0)
+    path = answer(one)
+    row = json.loads(path.read_bytes().splitlines()[0])
+    odd = [{**row, "_timestamp": at} for at in (1700000000.0, 1700000000000000.0)]
+    path.write_bytes(b"\xef\xbb\xbf" + b"".join(json.dumps(row).encode() + b"\r\n" for row in odd))
+    committed(one)
+    facts = life(one, row["al_id"])
+    assert {told["commit"] for told in facts["answers"]} == {git(one.root, "rev-parse", "HEAD").strip()}
+    told = "\n".join(lines_of(facts))
+    assert "by ann 2023-11-14 22:13:20Z (t)" in told
+    assert "by ann at 1700000000000000.0 (t)" in told
+
+
+def test_a_shallow_clone_is_told_to_fetch_its_history(project: Fresh, tmp_path: Path) -> None:
+    one = project(1)
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{one.root}", "shallow")
+    other = Project(tmp_path / "shallow")
+    for look in (verify, rows, lambda there: life(there, first_asked(one))):
+        with pytest.raises(PipelineError, match="a shallow clone, without the history; git fetch --unshallow"):
+            look(other)
+
+
 def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_curve(project: Fresh) -> None:
     one = project(2)
     curve = one.root / "plots" / "learning_curve.json"
