@@ -4,7 +4,8 @@
     issue     every batch is byte for byte what export_prodigy had written, by the dvc.lock of its commit
     answers   every answer and correction is readable and belongs to its batch
     test      no id, and no content, of the test set was ever asked
-    lock      every round commit reproduces: its dvc.lock describes the very files and params of that commit
+    lock      every round commit reproduces: its dvc.lock describes the very files and params of that commit; and the
+              figures (metrics, plots) of HEAD are those in its dvc.lock
     replay    (with --replay) the batches come out again when a round commit is run from scratch
 
 Needs git only, --replay excepted. What it cannot see: a history that was rewritten as a whole; sign or push commits.
@@ -29,7 +30,7 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rounds.commands import Dvc, git
+from rounds.commands import Dvc, changed_paths, git
 from rounds.history import MANIFESTS
 from rounds.past import (
     Change,
@@ -84,8 +85,9 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
     except PipelineError as error:  # a round is missing: the other checks have nothing to stand on
         gap = Violation("answers", HERE, error.where.removeprefix(f"{project.root}/"), error.what)
         return [*found, gap], ["issue, answers, test: not checked while a round is missing"]
-    asked_tests, unchecked = tests(project)
-    return [*found, *issues(project, history), *answers(project), *asked_tests], unchecked
+    asked_tests, unchecked = tests(project, history)
+    found += [*issues(project, history), *answers(project, history), *asked_tests]
+    return list(dict.fromkeys(found)), unchecked  # a merge is looked at from every parent
 
 
 def ledger(project: Project, history: list[Change]) -> list[Violation]:
@@ -107,7 +109,7 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
         def answered(
             path: str, olds: Mapping[str, str | None] = olds, parents: tuple[str, ...] = commit.parents
         ) -> bool:
-            same = (one for one in parents if git(project.root, "rev-parse", f"{one}:./{path}").strip() == olds[path])
+            same = (one for one in parents if f" {olds[path]}\t" in git(project.root, "ls-tree", one, "--", path))
             return any(answered_at(project, path, parent) for parent in same)
 
         before = {step.path: blobs[step.old] if step.old else None for step in steps}
@@ -171,19 +173,26 @@ def folder_md5(files: Mapping[str, str]) -> str:
     return md5(json.dumps(listing, sort_keys=True).encode()) + ".dir"
 
 
-def answers(project: Project) -> list[Violation]:
+def written(project: Project, history: list[Change]) -> dict[str, str]:
+    """Path -> the commit that wrote it as it is now; what was changed since is not there."""
+    changed = set(changed_paths(project.root))
+    return {change.path: change.commit.id for change in history if change.path not in changed}
+
+
+def answers(project: Project, history: list[Change]) -> list[Violation]:
     """Rounds that import_labels refuses."""
     found = []
-    params = project.params()
+    params, commits = project.params(), written(project, history)
     for one in project.rounds():
         try:
             import_round(one.folder, params)
         except PipelineError as error:
-            found.append(Violation("answers", HERE, error.where.removeprefix(f"{project.root}/"), error.what))
+            where = error.where.removeprefix(f"{project.root}/")
+            found.append(Violation("answers", commits.get(re.sub(r":\d+$", "", where), HERE), where, error.what))
     return found
 
 
-def tests(project: Project) -> tuple[list[Violation], list[str]]:
+def tests(project: Project, history: list[Change]) -> tuple[list[Violation], list[str]]:
     """Test rows that were asked, by id or by content, and a note when the test table is not here."""
     params = project.params()
     path = project.root / params.data.test
@@ -194,26 +203,32 @@ def tests(project: Project) -> tuple[list[Violation], list[str]]:
         return [], []
     shas = {sha256(data) for data in exact_bytes(table, params)}
     ids = {as_text(cell) for cell in table.column(params.data.id, "data.id")} if params.data.id else set()
-    found = []
+    found, commits = [], written(project, history)
     for one in project.rounds():
-        batch = one.folder / "batch.jsonl"
-        for line, row in enumerate(read_jsonl(batch) if batch.is_file() else (), start=1):
+        batch = f"data/rounds/{one.folder.name}/batch.jsonl"
+        rows = read_jsonl(project.root / batch) if (project.root / batch).is_file() else []
+        for line, row in enumerate(rows, start=1):
             if row.get("id") in ids or row.get("sha") in shas:
-                where = f"data/rounds/{one.folder.name}/batch.jsonl:{line}"
-                found.append(Violation("test", HERE, where, f"id {row['id']!r} is of the test set"))
+                what = f"id {row['id']!r} is of the test set"
+                found.append(Violation("test", commits.get(batch, HERE), f"{batch}:{line}", what))
     return found, []
 
 
 def locks(project: Project, history: list[Change]) -> list[Violation]:
-    """Round commits whose dvc.lock does not describe them."""
+    """Round commits whose dvc.lock does not describe them, and figures of HEAD that no stage wrote."""
     hashes: dict[str, str] = {}
     found = []
-    for commit in closing_commits(project, history).values():
+    closing = dict.fromkeys(commit.id for commit in closing_commits(project, history).values())
+    for commit in dict.fromkeys([*closing, git(project.root, "rev-parse", "HEAD").strip()]):
         try:
-            wrong = lock_faults(project, commit.id, hashes)
+            wrong = lock_faults(project, commit, hashes)
         except (LookupError, TypeError, AttributeError):
             wrong = [("dvc.lock", "not of the form that DVC writes")]
-        found += [Violation("lock", commit.id, where, what) for where, what in wrong]
+        found += [
+            Violation("lock", commit, where, what)
+            for where, what in wrong
+            if commit in closing or what.endswith("not what it wrote")
+        ]
     return found
 
 
@@ -376,14 +391,19 @@ def run_again(project: Project, commit: str) -> bytes:
 @click.command()
 @click.option("--replay", "again", is_flag=True, help="Run every round commit again and compare the batches (slow).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per violation.")
+@click.option("--since", metavar="COMMIT", help="Count only what came after a commit whose violations you know.")
 @one_line_errors
-def command(again: bool, as_json: bool) -> str:
+def command(again: bool, as_json: bool, since: str | None) -> str:
     """Prove that no question, answer or label was changed afterwards. Exit 1 if any was, naming each."""
     project = Project.find(Path())
     found, notes = verify(project)
     if again:
         differing, told = replay(project)
         found, notes = found + differing, notes + told
+    if since:
+        seen = set(git(project.root, "rev-list", "--end-of-options", since).split())
+        every, found = len(found), [violation for violation in found if violation.commit not in seen]
+        notes.append(f"since {since}: {every - len(found)} violations up to it are not counted")
     for violation in found:
         click.echo(json.dumps(violation.__dict__) if as_json else str(violation))
     for note in notes:

@@ -175,6 +175,66 @@ def test_a_violation_names_commit_file_and_line_and_verify_exits_with_1(project:
     assert done.stderr.strip().endswith("docs/history.md for what each means")
 
 
+def test_a_merge_that_drops_a_round_or_edits_a_row_is_named_once(project: Fresh) -> None:
+    one = project(1)
+    start = git(one.root, "rev-parse", "HEAD~1").strip()
+    git(one.root, "switch", "--quiet", "-c", "side", start)
+    committed(one, "Meanwhile")
+    git(one.root, "merge", "--quiet", "--strategy", "ours", "-m", "Ours", "main")
+    assert not (one.rounds_folder / "002").exists()
+    found, _ = verify(one)
+    assert (ANN, "the row that stood here was removed") in {
+        (violation.where.partition(":")[0], violation.what) for violation in found
+    }
+    git(one.root, "reset", "--quiet", "--hard", "main")
+    git(one.root, "switch", "--quiet", "-c", "third", "main")
+    committed(one, "Elsewhere")
+    git(one.root, "switch", "--quiet", "main")
+    committed(one, "Here")
+    git(one.root, "merge", "--quiet", "--no-commit", "third")
+    edit(one.root / ANN, lambda lines: [relabel(lines[0]), *lines[1:]])
+    committed(one, "Merge")
+    assert [violation.where for violation in verify(one)[0] if violation.check == "ledger"] == [f"{ANN}:1"]
+
+
+def test_a_committed_fault_is_named_with_the_commit_that_made_it(project: Fresh) -> None:
+    one = project(1)
+    path = one.last_round().asked
+    path.write_text(path.read_text().replace('"rank"', '"rink"', 1))
+    where = path.relative_to(one.root).as_posix()
+    assert [(violation.commit, violation.where) for violation in verify(one)[0]] == [("working tree", where)]
+    committed(one)
+    head = git(one.root, "rev-parse", "HEAD").strip()
+    (one.root / "notes.txt").write_text("x")
+    committed(one, "Later")
+    assert [(violation.commit, violation.where) for violation in verify(one)[0]] == [(head, where)]
+
+
+def test_an_edit_stays_known_when_it_is_restored_until_one_counts_from_there(project: Fresh) -> None:
+    one = project(1)
+    edit(one.root / ANN, lambda lines: [relabel(lines[0]), *lines[1:]])
+    committed(one, "An accident")
+    git(one.root, "checkout", "HEAD~1", "--", ANN)
+    committed(one, "Restored")
+    assert rounds_command(one, "verify").returncode == 1
+    assert rounds_command(one, "verify", "--since", "HEAD~1").returncode == 1
+    done = rounds_command(one, "verify", "--since", "HEAD")
+    assert done.returncode == 0
+    assert "since HEAD: 2 violations up to it are not counted" in done.stderr
+    edit(one.root / ANN, lambda lines: lines[1:])
+    assert rounds_command(one, "verify", "--since", "HEAD").returncode == 1
+
+
+def test_figures_that_no_stage_wrote_are_found_in_the_last_commit(project: Fresh) -> None:
+    one = project(1)
+    report = one.root / "metrics" / "validate.json"
+    report.write_text(re.sub(r'"accuracy": 0\.\d+', '"accuracy": 0.999', report.read_text(), count=1))
+    committed(one, "A better figure")
+    assert [(found.check, found.where, found.what) for found in verify(one)[0]] == [
+        ("lock", "metrics/validate.json", "stage validate: not what it wrote")
+    ]
+
+
 def test_a_round_commit_whose_lock_is_not_its_own_is_found(project: Fresh) -> None:
     one = project(1)
     params = one.root / "params.yaml"
