@@ -135,9 +135,9 @@ def place(path: str) -> tuple[int, str]:
 
 
 def is_rows(path: str) -> bool:
-    """Whether a path is a file of answers or corrections."""
+    """Whether a path is a file of answers or corrections, or the note of a closing: what an open round may get."""
     rest = place(path)[1]
-    return rest == "corrections.jsonl" or rest.startswith("answers/")
+    return rest in ("corrections.jsonl", "closed.json") or rest.startswith("answers/")
 
 
 def faults(

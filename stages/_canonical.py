@@ -112,6 +112,8 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise PipelineError(path, "file not found", "run `dvc repro`, or `dvc pull` after a clone") from error
+    except IsADirectoryError as error:
+        raise PipelineError(path, "a folder, a file was expected", "move it elsewhere") from error
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue

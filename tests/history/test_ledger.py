@@ -58,6 +58,9 @@ def test_an_answer_file_may_grow_and_be_renamed_but_not_change_vanish_or_swap() 
     grown = Fault(ANN, 2, "the row was added after round 1 was over")
     assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always, always) == [grown]
     assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always, always) == []
+    note = "data/rounds/001/closed.json"
+    assert faults({note: None}, {note: b"{}\n"}, always, never) == []
+    assert [fault.path for fault in faults({note: None}, {note: b"{}\n"}, always, always)] == [note]
     swapped = faults({ANN: b"1\n", BO: b"2\n"}, {ANN: b"2\n", BO: b"1\n"}, always, never)
     assert [fault.path for fault in swapped] == [ANN, BO]
 
