@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
+from rounds.decision import FILE
 from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, has_commits, read_blobs
 from rounds.project import Project
-from stages._canonical import Row, dumps
+from stages._canonical import Row, dumps, read_json
 from stages._shell import one_line_errors
 
 REPORTS = ("validate", "gate", "query")
 HEAD = (
-    "round  commit    date        labels  active  (now)   random  (now)   doubted  repeats  regime        state, alarms"
+    "round  commit    date        labels  active  (now)   random  (now)   doubted  repeats  "
+    "strategy (regime)            state; advice; decision; alarms"
 )
 
 
@@ -29,6 +31,7 @@ def rows(project: Project) -> list[Row]:
     now = {
         (point["round"], point["arm"]): point for point in (json.loads(curve.read_bytes()) if curve.is_file() else [])
     }
+    decisions = {one.number: one.folder / FILE for one in project.rounds() if (one.folder / FILE).is_file()}
     told = []
     for number, commit in commits.items():
         said = {name: json.loads(blobs.get(full, b"{}")) for name, full in names[number].items()}
@@ -40,7 +43,8 @@ def rows(project: Project) -> list[Row]:
             **{arm: _arm(said["validate"].get(arm), now.get((number, arm))) for arm in ("active", "random")},
             "redundancy": next((row["share"] for row in repeats if row["round"] == number), None),
             "strategy": asked.get("strategy"), "regime": asked.get("regime"), "state": asked.get("state"),
-            "decision": said["validate"].get("decision"),
+            "advice": said["validate"].get("stopping", {}).get("advice"),
+            "decision": read_json(decisions[number]) if number in decisions else None,
             "alarms": [alarm["code"] for alarm in said["validate"].get("alarms", [])],
         })  # fmt: skip
     return told
@@ -65,10 +69,12 @@ def line_of(row: Row) -> str:
     for arm in ("active", "random"):
         then, now = share(row[arm]["then"]), share(row[arm]["now"])
         cells.append(f"{then:<8}{'=' if then == now else now:<8}")
-    alarms = " ".join([str(row["state"]), *row["alarms"]])
+    decision = row["decision"] and f"{row['decision']['decision']}: {row['decision']['why']}"
+    state = "; ".join(filter(None, [row["state"], row["advice"], decision, " ".join(row["alarms"])]))
+    strategy = f"{row['strategy'] or '-'} ({row['regime'] or '-'})"
     return (
         f"{row['round']:>5}  {row['commit'][:8]}  {row['date'][:10]}  {row['labels'] or 0:>6}  {''.join(cells)}"
-        f"{row['doubted'] or 0:>7}  {share(row['redundancy']):>7}  {row['regime'] or '-':<12}  {alarms}"
+        f"{row['doubted'] or 0:>7}  {share(row['redundancy']):>7}  {strategy:<27}  {state}"
     )
 
 
@@ -76,7 +82,7 @@ def line_of(row: Row) -> str:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per round.")
 @one_line_errors
 def command(as_json: bool) -> str:
-    """One line per round: commit, labels, accuracy of both arms then and now, doubts, near duplicates, state."""
+    """One line per round: commit, labels, accuracy of both arms then and now, near duplicates, strategy, decision."""
     told = rows(Project.find(Path()))
     for line in [dumps(row) for row in told] if as_json else [HEAD, *map(line_of, told)] if told else []:
         click.echo(line)

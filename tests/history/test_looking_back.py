@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rounds.close import Decision
 from rounds.commands import git
 from rounds.correct import amend
 from rounds.history import life, lines_of
@@ -172,6 +174,13 @@ def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh
     assert told[2]["commit"] == git(one.root, "rev-parse", "HEAD").strip()
     moved = {**told[1], "active": {"labels": 1, "then": 0.5, "now": 0.75}}
     assert "0.500   0.750" in line_of(moved)
+    answer(one)
+    closed(one, decision=Decision(stop=True, why="good enough"))
+    told = rows(one)
+    assert [row["decision"] and row["decision"]["decision"] for row in told] == [None, None, None, "stop"]
+    facts = read_json(one.root / "metrics" / "query.json"), read_json(one.root / "metrics" / "validate.json")
+    shown = f"{facts[0]['strategy']} ({facts[0]['regime'] or '-'})", facts[0]["state"], facts[1]["stopping"]["advice"]
+    assert re.search(rf"{re.escape(shown[0])} +{shown[1]}; {shown[2]}; stop: good enough", line_of(told[3]))
     done = rounds_command(one, "log", "--json")
     assert [json.loads(line) for line in done.stdout.splitlines()] == told
 
