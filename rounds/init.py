@@ -125,6 +125,9 @@ def init(
     refuse_unless_empty(target)
     given = {name: path for name, path in tables.items() if path is not None}
     for name, table in given.items():
+        if ":/" in str(table):  # a path has lost one of the two strokes
+            what, remedy = "a URL, and init copies tables", "leave it out, and set data.pool in params.yaml"
+            raise PipelineError(f"--{name}", what, f"{remedy} (docs/scale.md)")
         for part in list_parts(str(table)) if name == "pool" and table.is_dir() else [table]:
             read_table(Path(part), may_be_empty=table.is_dir())
     labelled = [table for name, table in given.items() if name != "pool"]

@@ -25,6 +25,17 @@ from stages._tables import Table, as_text
 MAX_IMAGE_PIXELS = 50_000_000
 
 
+def check_kind(params: Params) -> None:
+    """Raises PipelineError where the params do not name what features.kind reads."""
+    kind = params.features.kind
+    column = {"text": "text", "embedding": "text", "image": "image"}.get(kind)
+    if column and not getattr(params.data, column):
+        what = f"features.kind is {kind}, and no column is named"
+        raise PipelineError(f"params.yaml data.{column}", what, "name it")
+    if kind == "custom" and params.features.custom is None:
+        raise PipelineError("params.yaml features.custom", "features.kind is custom, and no path is named", "set it")
+
+
 def texts(table: Table, column: str) -> list[str]:
     """The text column, exactly as it stands. Raises PipelineError for a blank one."""
     cells = [as_text(cell) for cell in table.column(column, "data.text")]

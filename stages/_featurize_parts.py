@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from stages._canonical import dumps, sha256, write_json
-from stages._content import identities, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import check_kind, identities, images, number_columns, numbers, pixels, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
 from stages._hashing import hashed, rarity
@@ -65,17 +65,18 @@ class Work:
 
 def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     """Write the store of a pool in parts (see stages/_parts.py): the pool, the index of seed and test, the width."""
-    check_kind(params)
+    _check_alone(params)
     places = list_parts(params.data.pool)
     params = _with_columns(places[0], params)
-    store = params.compute.store.rstrip("/") or str(out.resolve() / "parts")  # workers may stand in another folder
+    store = params.compute.store.rstrip("/")
+    targets = store or str(out.resolve() / "parts")  # workers may stand in another folder
     hashes = mapped(hash_of, places, params.compute, "hash") if is_url(params.data.pool) else map(hash_of, places)
     code, images_hash = code_hash(), _images_hash(params)
     work = [
-        Work(place, content, f"{store}/{_key(place, [content, images_hash, code], params)}", code, params)
+        Work(place, content, f"{targets}/{_key(place, [content, images_hash, code], params)}", code, params)
         for place, content in zip(places, hashes, strict=True)
     ]
-    _forget(out, {item.target.rpartition("/")[2] for item in work if not is_url(store)})
+    _forget(out, {item.target.rpartition("/")[2] for item in work if not store})
     known = finished([item.target for item in work])
     missing = [item for item in work if item.target not in known]
     little = sum(LITTLE if is_url(item.place) else Path(item.place).stat().st_size for item in missing) < LITTLE
@@ -89,7 +90,7 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     for item in work:
         start = parts[-1].start + parts[-1].rows if parts else 0
         parts.append(Part(item.target, _name(item.place), start, known[item.target]["rows"]))
-    pool = Pool(out, parts, params.seed)
+    pool = Pool(out, parts, params.seed, store)
     rest: dict[Split, Table] = {
         "seed": read_table(Path(params.data.seed), may_be_empty=True),
         "test": read_table(Path(params.data.test), may_be_empty=True),
@@ -256,8 +257,7 @@ def _transformed(block: Matrix, params: Params) -> Matrix:
     import scipy.sparse as sp
     from sklearn.utils import get_tags
 
-    if params.features.custom is None:
-        raise PipelineError("params.yaml features.custom", "features.kind is custom, and no path is named", "set it")
+    assert params.features.custom is not None  # check_kind
     transformer = build(params.features.custom, params.seed, "features.custom")
     if get_tags(transformer).requires_fit:
         what = f"{params.features.custom.path} must be fitted, and parts of a pool are featurized alone"
@@ -267,16 +267,13 @@ def _transformed(block: Matrix, params: Params) -> Matrix:
     return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
 
 
-def check_kind(params: Params) -> None:
+def _check_alone(params: Params) -> None:
     """Raises PipelineError where the params do not say how to featurize a row alone."""
+    check_kind(params)
     kind, columns = params.features.kind, params.features.columns
-    if kind in {"text", "embedding"} and not params.data.text:
-        raise PipelineError("params.yaml data.text", f"features.kind is {kind}, and no column is named", "name it")
     if kind == "text" and params.features.text.hashing is None:
         what = "a pool in parts has no vocabulary, and the columns of hashed n-grams are not set"
         raise PipelineError("params.yaml features.text.hashing", what, "set it, 65536 suits most")
-    if kind == "image" and not params.data.image:
-        raise PipelineError("params.yaml data.image", "features.kind is image, and no column is named", "name it")
     if kind == "precomputed" and not _in_place(params) and len(columns) != 1:
         what = "features.kind is precomputed, and neither one vector column nor a folder of .npy files is named"
         raise PipelineError("params.yaml features.columns", what, "name one of them")

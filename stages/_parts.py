@@ -202,17 +202,12 @@ class Pool:
     folder: Path
     parts: list[Part]
     seed: int
+    store: str  # the URL that the parts live under; empty where they are in the folder
 
     @property
     def rows(self) -> int:
         """How many rows the parts hold."""
         return self.parts[-1].start + self.parts[-1].rows
-
-    @property
-    def store(self) -> str:
-        """The URL that the parts live under; empty where they are in the folder."""
-        place = self.parts[0].place
-        return place.rpartition("/")[0] if is_url(place) else ""
 
     @cached_property
     def fitted(self) -> Fitted:
@@ -305,16 +300,16 @@ def open_pool(folder: Path) -> Pool | None:
     if not listing.is_file():
         return None
     known = read_json(listing)
-    store = known.get("store") or str(folder / "parts")
+    store = known.get("store", "")
     parts: list[Part] = []
     start = 0
     for row in known["parts"]:
-        part = Part(f"{store}/{row['key']}", row["name"], start, row["rows"])
-        if not is_url(store) and not Path(part.place).is_dir():
+        part = Part(f"{store or folder / 'parts'}/{row['key']}", row["name"], start, row["rows"])
+        if not store and not Path(part.place).is_dir():
             raise PipelineError(part.place, f"the features of {row['name']} are gone", "run `dvc pull` or `dvc repro`")
         parts.append(part)
         start += part.rows
-    return Pool(folder, parts, known["seed"])
+    return Pool(folder, parts, known["seed"], store)
 
 
 def indexed(pool: Pool, rows: Rows) -> tuple[Index, Rows]:

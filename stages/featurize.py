@@ -14,7 +14,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._content import identities, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import check_kind, identities, images, number_columns, numbers, pixels, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
 from stages._hashing import hashed, rarity, weighted
@@ -59,12 +59,8 @@ def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inp
     kind, data = params.features.kind, params.data
     per_split: dict[Split, Inputs]
     if kind in {"text", "embedding"} or (kind == "custom" and data.text):
-        if not data.text:
-            raise PipelineError("params.yaml data.text", f"features.kind is {kind}, and no column is named", "name it")
         per_split = {split: texts(tables[split], data.text) for split in SPLITS}
     elif kind == "image":
-        if not data.image:
-            raise PipelineError("params.yaml data.image", "features.kind is image, and no column is named", "name it")
         per_split = {split: _pixels(tables[split], params) for split in SPLITS}
     elif kind == "precomputed":
         per_split = _vectors(tables, params)
@@ -122,10 +118,7 @@ def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
     if kind == "embedding":
         return embedded(inputs, params.features.embedding)  # type: ignore[arg-type]  # texts by kind
     if kind == "custom":
-        if params.features.custom is None:
-            raise PipelineError(
-                "params.yaml features.custom", "features.kind is custom, and no path is named", "set it"
-            )
+        assert params.features.custom is not None  # check_kind
         transformer = build(params.features.custom, params.seed, "features.custom")
         matrix = transformer.fit(inputs[fitted_on]).transform(inputs)
         return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
@@ -189,6 +182,7 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix
         raise PipelineError(
             tables["seed"].path, what, "swap data.pool and data.seed in params.yaml if they are mixed up"
         )
+    check_kind(params)
     index = make_index(tables, params)
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))
