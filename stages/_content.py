@@ -11,6 +11,7 @@ import io
 import math
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stages._params import Params
 from stages._tables import Table, as_text
 
 MAX_IMAGE_PIXELS = 50_000_000
+EVERY = slice(None)
 
 
 def check_kind(params: Params) -> None:
@@ -45,11 +47,12 @@ def texts(table: Table, column: str) -> list[str]:
     return cells
 
 
-def images(table: Table, params: Params) -> list[bytes]:
-    """The bytes of every image file: from data URIs, or from paths inside the folder `data.images`."""
+def images(table: Table, params: Params, rows: slice = EVERY) -> Iterator[bytes]:
+    """The bytes of image files, read one by one: from data URIs, or from paths inside the folder `data.images`."""
     folder = Path(params.data.images)
     cells = table.column(params.data.image, "data.image")
-    return [image_bytes(as_text(cell), folder, table.where(row)) for row, cell in enumerate(cells)]
+    for row in range(len(cells))[rows]:
+        yield image_bytes(as_text(cells[row]), folder, table.where(row))
 
 
 def image_bytes(cell: str, folder: Path, where: str) -> bytes:
@@ -73,6 +76,15 @@ def image_bytes(cell: str, folder: Path, where: str) -> bytes:
     if not path.is_file():
         raise PipelineError(where, f"image {cell!r} not found in {folder}", "restore the file or correct the cell")
     return path.read_bytes()
+
+
+def shrunk(table: Table, params: Params, rows: slice = EVERY) -> NDArray[np.float32]:
+    """The pixels of the images of some rows, (n, size * size * channels), see `pixels`."""
+    size, mode = params.features.image.size, params.features.image.mode
+    places = range(len(table))[rows]
+    files = zip(places, images(table, params, rows), strict=True)
+    small = [pixels(data, size, mode, table.where(row)) for row, data in files]
+    return np.array(small, dtype=np.float32).reshape(len(small), size * size * len(mode))
 
 
 def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]:
@@ -158,15 +170,15 @@ def _data_uri(cell: str, folder: str, where: str) -> str:
     return f"data:image/{'jpeg' if suffix == 'jpg' else suffix};base64,{base64.b64encode(data).decode()}"
 
 
-def exact_bytes(table: Table, params: Params) -> list[bytes]:
+def exact_bytes(table: Table, params: Params) -> Iterator[bytes]:
     """The exact content of every row, as bytes to be hashed: image bytes, else text, else the fields."""
     if params.data.image:
         return images(table, params)
     if params.data.text:
-        return [text.encode("utf-8", "surrogatepass") for text in texts(table, params.data.text)]
+        return (text.encode("utf-8", "surrogatepass") for text in texts(table, params.data.text))
     columns = number_columns(table, params)
     cells = [table.column(name, "features.columns") for name in columns]
-    return [dumps(dict(zip(columns, row, strict=True))).encode() for row in zip(*cells, strict=True)]
+    return (dumps(dict(zip(columns, row, strict=True))).encode() for row in zip(*cells, strict=True))
 
 
 def identities(table: Table, params: Params, split: str, *, counted: bool = True) -> tuple[list[str], list[str]]:

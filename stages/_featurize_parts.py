@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from stages._canonical import dumps, sha256, write_json
-from stages._content import check_kind, identities, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import check_kind, identities, number_columns, numbers, shrunk, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
 from stages._hashing import hashed, rarity
@@ -235,9 +235,7 @@ def _maker(table: Table, params: Params) -> Callable[[slice], Matrix]:
     """The function that gives the raw features of a block of the table's rows."""
     kind, options = params.features.kind, params.features
     if kind == "image":
-        files, size, mode = images(table, params), options.image.size, options.image.mode
-        every = range(len(files))
-        return lambda rows: np.array([pixels(files[row], size, mode, table.where(row)) for row in every[rows]])
+        return lambda rows: shrunk(table, params, rows)
     if kind == "precomputed":
         given = vectors(table, options.columns[0])
         return lambda rows: given[rows]

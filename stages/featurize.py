@@ -14,7 +14,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._content import check_kind, identities, images, number_columns, numbers, pixels, texts, vectors
+from stages._content import check_kind, identities, number_columns, numbers, shrunk, texts, vectors
 from stages._embedding import embedded
 from stages._errors import PipelineError
 from stages._hashing import hashed, rarity, weighted
@@ -61,7 +61,7 @@ def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inp
     if kind in {"text", "embedding"} or (kind == "custom" and data.text):
         per_split = {split: texts(tables[split], data.text) for split in SPLITS}
     elif kind == "image":
-        per_split = {split: _pixels(tables[split], params) for split in SPLITS}
+        per_split = {split: shrunk(tables[split], params) for split in SPLITS}
     elif kind == "precomputed":
         per_split = _vectors(tables, params)
     else:
@@ -76,13 +76,6 @@ def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inp
     stacked = np.vstack([np.reshape(per_split[split], (-1, width)) for split in SPLITS])
     start = {"pool": 0, "seed": len(tables["pool"]), "test": len(tables["pool"]) + len(tables["seed"])}
     return np.asarray(stacked[[start[split] + row for split, row in order]])
-
-
-def _pixels(table: Table, params: Params) -> NDArray[np.float32]:
-    size, mode = params.features.image.size, params.features.image.mode
-    files = images(table, params)
-    rows = [pixels(data, size, mode, table.where(row)) for row, data in enumerate(files)]
-    return np.array(rows, dtype=np.float32).reshape(len(rows), -1 if rows else size * size * len(mode))
 
 
 def _vectors(tables: dict[Split, Table], params: Params) -> dict[Split, Inputs]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from tqdm import tqdm
 
 from rounds.annotate import simulate
@@ -23,13 +24,15 @@ from rounds.issue import issue
 from rounds.project import Project
 from stages import _featurize_parts, _scan
 from stages._canonical import read_json, read_jsonl
+from stages._content import exact_bytes
 from stages._errors import PipelineError
 from stages._identity import order_keys
-from stages._params import Compute
+from stages._params import Compute, load
 from stages._parts import open_pool, repeated
 from stages._remote import list_parts
 from stages._scan import Found, merged, round_share
 from stages._store import read_features
+from stages._tables import Table
 from stages.featurize import main as featurize_stage
 from tests.conftest import Small, write_csv
 
@@ -377,6 +380,38 @@ def test_faults_of_parts_are_told_in_one_line(
     with pytest.raises(SystemExit):
         featurize_stage.main(["--out", "build/features"], standalone_mode=False)
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {said}"
+
+
+def test_images_in_parts_are_those_of_one_file_and_are_read_one_by_one(make_small: Callable[[str], Small]) -> None:
+    one, two = make_small("one"), make_small("two")
+    rows = [(f"p-{number}", f"{number}.png") for number in range(40)]
+    shades = np.random.default_rng(0).integers(0, 256, (40, 6, 6), np.uint8)
+    for small in (one, two):
+        (small.root / "pictures").mkdir()
+        for (_, name), shade in zip(rows, shades, strict=True):
+            Image.fromarray(shade).save(small.root / "pictures" / name)
+        small.set({
+            ("data", "image"): "file", ("data", "images"): "pictures", ("data", "test"): "data/none.csv",
+            ("features", "kind"): "image", ("features", "image", "size"): 4, ("compute", "n_jobs"): 1,
+        })  # fmt: skip
+        seed = [(*row, small.labels[place % 3]) for place, row in enumerate(rows[:9])]
+        write_csv(small.root / "data" / "seed.csv", ["id", "file", "label"], seed)
+    write_csv(one.root / "data" / "pool.csv", ["id", "file"], rows[9:])
+    for number in range(2):
+        write_csv(two.root / "data" / "pool" / f"part-{number}.csv", ["id", "file"], rows[9 + number :: 2])
+    two.set({("data", "pool"): "data/pool"})
+    for small in (one, two):
+        small.run()
+    assert batch(one) == batch(two)
+    assert len(batch(one)) == 10
+    table = Table("part.csv", {"file": ["p-0.png", "lost.png"]}, [2, 3])
+    (one.root / "pictures" / "p-0.png").write_bytes(b"first")
+    images = {"image": "file", "images": str(one.root / "pictures")}
+    params = load(one.root / "params.yaml")
+    read = exact_bytes(table, params.model_copy(update={"data": params.data.model_copy(update=images)}))
+    assert next(read) == b"first"
+    with pytest.raises(PipelineError, match=r"part\.csv:3: image 'lost\.png' not found"):
+        next(read)
 
 
 @pytest.mark.parametrize("wide", ["data/pool/part-1.parquet", "data/test.parquet"])
