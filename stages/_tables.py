@@ -125,7 +125,8 @@ def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
     Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any unreadable row.
     """
     if not path.is_file():
-        raise PipelineError(path, "file not found", "correct the path in params.yaml (data) or restore the file")
+        remedy = "correct the path in params.yaml (data), or restore the file (`dvc pull` after a clone)"
+        raise PipelineError(path, "file not found", remedy)
     reader = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}.get(path.suffix.lower())
     if reader is None:
         raise PipelineError(path, f"unknown table format {path.suffix!r}", "use .csv, .jsonl or .parquet")
