@@ -66,7 +66,8 @@ TABLE: list[tuple[str, Change, str]] = [
     (
         "missing file",
         param("data/pols.csv", "data", "pool"),
-        "data/pols.csv: file not found; correct the path in params.yaml (data), or restore the file (`dvc pull` after a clone)",
+        "data/pols.csv: file not found; "
+        "correct the path in params.yaml (data), or restore the file (`dvc pull` after a clone)",
     ),
     ("empty file", put("data/pool.csv", b""), "data/pool.csv: the file has no rows; add rows, or correct the path"),
     ("header only", put("data/pool.csv", b"id,x,y\n"), "data/pool.csv: the file has no rows; add rows"),
