@@ -52,7 +52,7 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     return done.stdout
 
 
-BAR = re.compile(r"\s*(\w+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+), *([^\]]+)\]")  # tqdm's, of a pool in parts
+BAR = re.compile(r"\s*(\w+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+), *([^\]]+)\]")  # tqdm's, by stages/_parallel.py
 
 
 class Dvc:
@@ -96,7 +96,7 @@ class Dvc:
             if line.startswith("Running stage "):
                 self.say(line.split("'")[1])
             elif bar := BAR.match(line):
-                self.say("{} {} of {} parts, {} left, {}".format(*bar.groups()))
+                self.say("{} {} of {}, {} left, {}".format(*bar.groups()))
         if code:
             raise _failure(words, told)
 

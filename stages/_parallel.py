@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -32,8 +32,6 @@ def mapped(
     so `little` to do that starting workers takes longer, runs in this process. Raises PipelineError where the backend
     is not installed, its address does not answer, or a worker dies.
     """
-    from tqdm import tqdm
-
     deaths = [BrokenExecutor, ConnectionError, TimeoutError]
     if compute.backend == "spark":
         deaths.append(TypeError)  # joblibspark gives the exception of a lost task out as its result
@@ -42,8 +40,7 @@ def mapped(
         here = not items or (compute.backend == "loky" and alone)
         try:
             results = map(function, items) if here else _remote(function, items, compute, stack)
-            seen = 1 if sys.stderr.isatty() else 10  # seconds between two signs of life
-            for result in tqdm(results, doing, len(items), unit="part", delay=2, mininterval=seen, leave=False):
+            for result in progress(doing, len(items), "part", results):
                 if isinstance(result, PipelineError):
                     raise result
                 yield result
@@ -52,6 +49,14 @@ def mapped(
             lost = isinstance(error, TypeError)
             what = "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
             raise PipelineError(f"{doing}: a worker", what, remedy) from error
+
+
+def progress(doing: str, total: int, unit: str, items: Iterable[R] | None = None) -> Any:
+    """A bar on stderr, with rate and time left, after two seconds: around the items, or to be told `update`."""
+    from tqdm import tqdm
+
+    seen = 1 if sys.stderr.isatty() else 10  # seconds between two signs of life
+    return tqdm(items, doing, total, unit=unit, delay=2, mininterval=seen, leave=False)
 
 
 def _remote(

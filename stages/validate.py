@@ -30,6 +30,7 @@ from stages._identity import order_key, order_keys, stratified_folds
 from stages._label_report import leakage
 from stages._learning import Floats, Ints, fit, softmax
 from stages._ledger import check_label, labels_known_at
+from stages._parallel import progress
 from stages._params import Params, load
 from stages._scoring import expected_calibration_error, macro_f1, negative_log_likelihood, per_class, wilson
 from stages._shell import PATH, one_line_errors
@@ -91,10 +92,13 @@ class History:
 
 
 class Refits:
-    """What the classifier says of rows after learning a set of labels; asked again for the same rows, it remembers."""
+    """What the classifier says of rows after learning a set of labels; asked again for the same rows, it remembers.
 
-    def __init__(self, index: Index, matrix: Matrix, params: Params) -> None:
-        self.index, self.matrix, self.params = index, matrix, params
+    tick: called before every fit.
+    """
+
+    def __init__(self, index: Index, matrix: Matrix, params: Params, tick: Callable[[], object] = int) -> None:
+        self.index, self.matrix, self.params, self.tick = index, matrix, params, tick
         self.fits = 0
         self._memory: OrderedDict[tuple[object, ...], NDArray[np.float32]] = OrderedDict()
         self._size = 0
@@ -105,6 +109,7 @@ class Refits:
         key = rows.tobytes(), *items
         if key not in self._memory:
             self.fits += 1
+            self.tick()
             places = self.index.locate([item for item, _ in items], "build/gate/known.jsonl")
             classes = np.array([label for _, label in items], dtype=np.intp)
             model = fit(self.params.model, self.matrix[places], classes, len(self.params.labels), self.params.seed)
@@ -347,15 +352,16 @@ class Proof:
 
 def prove(
     history: History, index: Index, matrix: Matrix, geometry: NDArray[np.float32], truth: Ints, shipped: Floats,
-    calibration: Row, answers: int, params: Params,
+    calibration: Row, answers: int, params: Params, tick: Callable[[], object] = int,
 ) -> Proof:  # fmt: skip
     """Both arms' curves, their gap, the saving, the stopping panel and the alarms.
 
     truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what the model of all
-    accepted labels says of them, calibrated; calibration: calibrate's facts; answers: how many were spent.
+    accepted labels says of them, calibrated; calibration: calibrate's facts; answers: how many were spent; tick: see
+    Refits.
     """
     sample = stop_set(index, params.seed)
-    refits = Refits(index, matrix, params)
+    refits = Refits(index, matrix, params, tick)
     judge = judge_on_test(refits, truth) if len(truth) else judge_on_control(refits, history)
     curve, recall = learning_curve(history, judge, params)
     gap, saving = compare(history, judge, params)
@@ -402,6 +408,13 @@ def prove(
     return Proof(facts, curve, recall, history.redundancy, stopping, confusion(told, params.labels) if told else [])
 
 
+def most_fits(rounds: int, params: Params, *, tested: bool) -> int:
+    """How many models `prove` fits at most: both arms at all points, in steps and halves; one a point for the panel."""
+    at = len(points(rounds, params.validate_.max_points))
+    judged = len(ARMS) * (at + HALVES) + STEPS + 5
+    return judged * (1 if tested else params.quality.folds) + at
+
+
 def confusion(judged: Judged, labels: list[str]) -> list[Row]:
     """How often each class was taken for which: one row per pair that occurs."""
     pairs, counts = np.unique(np.stack([judged.truth, judged.predicted]), axis=1, return_counts=True)
@@ -444,11 +457,12 @@ def main(
     index = store.index
     table = read_table(test, may_be_empty=True)
     truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)
-    proof = prove(
-        read_history(gate, labels, index, state["rounds"]), index, store.matrix,
-        store.geometry, truth, np.load(probabilities / "test.npy").astype(np.float64),
-        read_json(probabilities / "calibration.json"), state["answers"], params,
-    )  # fmt: skip
+    with progress("models", most_fits(state["rounds"], params, tested=len(truth) > 0), "model") as bar:
+        proof = prove(
+            read_history(gate, labels, index, state["rounds"]), index, store.matrix,
+            store.geometry, truth, np.load(probabilities / "test.npy").astype(np.float64),
+            read_json(probabilities / "calibration.json"), state["answers"], params, bar.update,
+        )  # fmt: skip
     write_json(metrics, proof.facts)
     plotted = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
     for path, rows in zip(plots, plotted, strict=True):

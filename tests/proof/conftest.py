@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,14 @@ class World:
     def label(self, item: str) -> str:
         return self.params.labels[self.truth[self.index.row_of[item]]]
 
-    def prove(self, history: History, *, test: bool = True, answers: int = 0) -> Proof:
+    def prove(
+        self, history: History, *, test: bool = True, answers: int = 0, tick: Callable[[], object] = int
+    ) -> Proof:
         truth = self.truth[self.index.rows("test")] if test else np.empty(0, dtype=np.intp)
         geometry = self.matrix / np.sqrt((self.matrix**2).sum(axis=1).mean())
         shipped = np.eye(CLASSES)[np.zeros(len(truth), dtype=np.intp)]
         space = geometry.astype(np.float32)
-        return prove(history, self.index, self.matrix, space, truth, shipped, UNKNOWN, answers, self.params)
+        return prove(history, self.index, self.matrix, space, truth, shipped, UNKNOWN, answers, self.params, tick)
 
 
 def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:

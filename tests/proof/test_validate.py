@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages._canonical import dumps
-from stages.validate import Refits, half, judge_on_control, points, stop_set
+from stages.validate import Refits, half, judge_on_control, most_fits, points, stop_set
 from tests.proof.conftest import World, make_history
 
 
@@ -175,3 +175,13 @@ def test_the_shipped_model_is_judged_and_its_confusions_are_counted(world: World
     assert [(row["actual"], row["predicted"], row["count"]) for row in proof.confusion] == [
         (label, "a", int((truth == place).sum())) for place, label in enumerate("abc")
     ]
+
+
+@pytest.mark.parametrize(("rounds", "test"), [(0, True), (3, True), (3, False)])
+def test_progress_counts_every_model_and_knows_how_many_there_are_at_most(
+    world: World, rounds: int, test: bool
+) -> None:
+    ticks: list[int] = []
+    world.prove(make_history(world, rounds, control=12), test=test, tick=lambda: ticks.append(1))
+    most = most_fits(rounds, world.params, tested=test)
+    assert (most / 4 if rounds else 0) < len(ticks) <= most
