@@ -166,6 +166,7 @@ def _picked(
         warnings.simplefilter("ignore", category=ConvergenceWarning)
         warnings.simplefilter("ignore", category=RuntimeWarning)  # its sums overflow far from every label: NaN
         warnings.filterwarnings("ignore", message="'batch_size=")  # and then it picks fewer
+        warnings.filterwarnings("ignore", message="The maximum purity")  # no clear clusters: the purest radius serves
         picks, utilities = asked.query(space, classes, batch_size=count, return_utilities=True, **options)
     values = np.nan_to_num(np.asarray(utilities)[np.arange(len(picks)), picks], posinf=0, neginf=0)
     first = np.sort(np.unique(picks, return_index=True)[1])  # Badge repeats itself where all gradients are equal

@@ -207,3 +207,9 @@ def test_estimates_of_information_below_zero_do_not_repeat_a_row(make: Make, mon
 
     monkeypatch.setattr(skactiveml.pool, "batch_bald", lambda *_, **__: np.full((5, 20), -9.0))
     assert len(set(resolve("batch_bald", "skactiveml")(make(n=20), 5).positions.tolist())) == 5
+
+
+def test_prob_cover_goes_on_quietly_where_no_clusters_are_clear(make: Make) -> None:
+    cloud = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    candidates = replace(make(n=100, m=0, d=2), geometry=cloud / np.sqrt((cloud**2).sum(axis=1).mean()))
+    assert len(resolve("prob_cover", "skactiveml")(candidates, 5).positions) == 5
