@@ -12,23 +12,73 @@ from pathlib import Path
 
 import click
 
-COMMANDS = {
-    "demo": "rounds.demo",
-    "init": "rounds.init",
-    "status": "rounds.status",
-    "issue": "rounds.issue",
-    "annotate": "rounds.annotate",
-    "collect": "rounds.collect",
-    "close": "rounds.close",
-    "correct": "rounds.correct:correct",
-    "retract": "rounds.correct:retract",
-    "log": "rounds.log",
-    "history": "rounds.history",
-    "labels": "rounds.labels",
-    "report": "rounds.report",
-    "verify": "rounds.verify",
-    "inspect": "rounds.inspect",
-    "backtest": "rounds.backtest",
+COMMANDS = {  # module, or module:function, and examples for --help, in the order of a project's life
+    "demo": ("rounds.demo", ("rounds demo demo",)),
+    "init": (
+        "rounds.init",
+        (
+            "rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent",
+            "rounds init cells --pool parts/ --columns area,perimeter --labels benign,malignant   # a cold start",
+            "rounds init blank   # then fill in params.yaml",
+        ),
+    ),
+    "status": ("rounds.status", ("rounds status",)),
+    "issue": ("rounds.issue", ("dvc repro && rounds issue",)),
+    "annotate": (
+        "rounds.annotate",
+        (
+            "rounds annotate --open",
+            "rounds annotate --with prodigy --annotator ada --annotator bob",
+            "rounds annotate --with label-studio --url http://localhost:8080 --token-file token",
+            "rounds annotate --oracle truth.csv --noise 0.05   # a rehearsal with known labels",
+        ),
+    ),
+    "collect": (
+        "rounds.collect",
+        (
+            "rounds collect export.jsonl",
+            "rounds collect --from label-studio --url http://localhost:8080 --token-file token",
+            "rounds collect --dry-run answers.csv   # what would be taken, and what not",
+        ),
+    ),
+    "close": (
+        "rounds.close",
+        (
+            "rounds close",
+            "rounds close --dry-run   # what would happen",
+            "rounds close --partial   # with what is answered by now",
+            "rounds close --stop --why 'the curve is flat'",
+        ),
+    ),
+    "correct": ("rounds.correct:correct", ("rounds correct q0042 refund --why 'asked the customer'",)),
+    "retract": ("rounds.correct:retract", ("rounds retract q0042 --why 'cannot be decided from the text'",)),
+    "log": ("rounds.log", ("rounds log", "rounds log --json | jq .labels")),
+    "history": ("rounds.history", ("rounds history q0042",)),
+    "labels": (
+        "rounds.labels",
+        (
+            "rounds labels --out labels.csv",
+            "rounds labels --as-of v1.0 --format parquet --out labels.parquet   # as known at a tag",
+        ),
+    ),
+    "report": ("rounds.report", ("rounds report", "rounds report --md --against main   # for a pull request")),
+    "verify": ("rounds.verify", ("rounds verify", "rounds verify --replay   # also choose every batch again")),
+    "inspect": (
+        "rounds.inspect",
+        (
+            "rounds inspect labelled.csv --label intent --text question --out doubts.csv",
+            "rounds inspect labelled.csv --label kind --features all --fail-over 0.05   # for CI",
+            "rounds inspect votes.csv --annotators ada,bob,cyd --text question",
+        ),
+    ),
+    "backtest": (
+        "rounds.backtest",
+        (
+            "rounds backtest labelled.csv --label intent --text question --out backtest",
+            "rounds backtest labelled.csv --label kind --features all --strategy auto,margin,own:badge --out backtest",
+            "rounds backtest --project --strategy auto,margin --out backtest   # on your own answers",
+        ),
+    ),
 }
 
 
@@ -43,9 +93,11 @@ class Lazy(click.Group):
         """The command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        place, examples = COMMANDS[cmd_name]
+        module, _, name = place.partition(":")
         command = getattr(import_module(module), name or "command")
         assert isinstance(command, click.Command)
+        command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
         return command
 
 

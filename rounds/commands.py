@@ -52,7 +52,8 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     return done.stdout
 
 
-BAR = re.compile(r"\s*(\w+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+), *([^\]]+)\]")  # tqdm's, by stages/_parallel.py
+BAR = re.compile(r"\s*([\w, -]+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+), *([^\]]+)\]")  # tqdm's
+CLOCK = re.compile(r"\w+: \d+ s$")  # both are written by stages/_progress.py
 
 
 class Dvc:
@@ -97,6 +98,8 @@ class Dvc:
                 self.say(line.split("'")[1])
             elif bar := BAR.match(line):
                 self.say("{} {} of {}, {} left, {}".format(*bar.groups()))
+            elif CLOCK.match(line):
+                self.say(line.strip())
         if code:
             raise _failure(words, told)
 

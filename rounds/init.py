@@ -170,13 +170,7 @@ def command(
     target: Path, pool: Path | None, seed: Path | None, test: Path | None, id_column: str, label: str, text: str,
     image: str, columns: str, labels: str,
 ) -> str:  # fmt: skip
-    r"""Make a new, self-contained labelling project in DIR.
-
-    \b
-    Examples:
-      rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent
-      rounds init blank          (then fill in params.yaml)
-    """
+    """Make a new, self-contained labelling project in DIR."""
     kind = "image" if image else "text" if text or pool is None else "numeric"
     names = {"id": id_column, "label": label, "text": text, "image": image}
     chosen = [name.strip() for name in columns.split(",") if name.strip()]

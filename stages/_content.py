@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from stages._canonical import dumps, sha256
 from stages._errors import PipelineError
 from stages._params import Params
+from stages._progress import watched
 from stages._tables import Table, as_text
 
 MAX_IMAGE_PIXELS = 50_000_000
@@ -51,7 +52,7 @@ def images(table: Table, params: Params, rows: slice = EVERY) -> Iterator[bytes]
     """The bytes of image files, read one by one: from data URIs, or from paths inside the folder `data.images`."""
     folder = Path(params.data.images)
     cells = table.column(params.data.image, "data.image")
-    for row in range(len(cells))[rows]:
+    for row in watched("images", range(len(cells))[rows], "image"):
         yield image_bytes(as_text(cells[row]), folder, table.where(row))
 
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from stages._errors import PipelineError
 from stages._params import Embedding
+from stages._progress import progress
+
+BLOCK = 512  # texts that are embedded at a time
 
 
 def embedded(texts: list[str], options: Embedding) -> NDArray[np.float32]:
@@ -19,7 +22,13 @@ def embedded(texts: list[str], options: Embedding) -> NDArray[np.float32]:
     if not options.model or not folder.is_dir():
         remedy = "download the model once and name its folder; nothing is downloaded while the pipeline runs"
         raise PipelineError("params.yaml features.embedding.model", f"no folder {options.model!r}", remedy)
-    vectors = np.asarray(_encoder(options.library, str(folder))(texts), dtype=np.float32)
+    encode, made = _encoder(options.library, str(folder)), []
+    with progress("embeddings", len(texts), "text") as bar:
+        for start in range(0, max(len(texts), 1), BLOCK):
+            block = texts[start : start + BLOCK]
+            made.append(np.asarray(encode(block), dtype=np.float32))
+            bar.update(len(block))
+    vectors = np.concatenate(made)
     if not np.isfinite(vectors).all():
         raise PipelineError(folder, "the model returned NaN or infinity", "use another model")
     return vectors

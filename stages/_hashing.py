@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stages._errors import PipelineError
 from stages._params import TextFeatures
+from stages._progress import watched
 from stages._store import Matrix
 
 
@@ -28,7 +29,7 @@ def hashed(texts: list[str], options: TextFeatures) -> Matrix:
             analyzer=analyzer, ngram_range=ngrams, n_features=options.hashing, token_pattern=pattern,
             alternate_sign=False, norm=None, dtype=np.float32,
         )  # fmt: skip
-        counts = vectorizer.transform(texts)
+        counts = vectorizer.transform(watched(f"{analyzer} n-grams", texts, "text"))
         counts.data = 1 + np.log(counts.data)
         blocks.append(counts)
     if not blocks:

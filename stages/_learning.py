@@ -17,6 +17,7 @@ from stages._errors import PipelineError
 from stages._identity import stratified_folds
 from stages._imports import build
 from stages._params import Import
+from stages._progress import watched
 from stages._store import Matrix
 
 Floats = NDArray[np.float64]
@@ -133,7 +134,7 @@ def out_of_fold(
         return np.zeros((len(labels), n_classes))
     fold = stratified_folds(labels, ids, min(folds, len(labels)), seed)
     scores = np.full((len(labels), n_classes), -np.inf)
-    for part in np.unique(fold):
+    for part in watched("folds", np.unique(fold).tolist(), "fold"):
         held = fold == part
         scores[held] = fit(spec, rows[~held], labels[~held], n_classes, seed).scores(rows[held])
     return scores

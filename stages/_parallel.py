@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from stages._errors import PipelineError
 from stages._params import Compute
+from stages._progress import counted
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +41,7 @@ def mapped(
         here = not items or (compute.backend == "loky" and alone)
         try:
             results = map(function, items) if here else _remote(function, items, compute, stack)
-            for result in progress(doing, len(items), "part", results):
+            for result in counted(doing, results, len(items), "part"):
                 if isinstance(result, PipelineError):
                     raise result
                 yield result
@@ -49,14 +50,6 @@ def mapped(
             lost = isinstance(error, TypeError)
             what = "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
             raise PipelineError(f"{doing}: a worker", what, remedy) from error
-
-
-def progress(doing: str, total: int, unit: str, items: Iterable[R] | None = None) -> Any:
-    """A bar on stderr, with rate and time left, after two seconds: around the items, or to be told `update`."""
-    from tqdm import tqdm
-
-    seen = 1 if sys.stderr.isatty() else 10  # seconds between two signs of life
-    return tqdm(items, doing, total, unit=unit, delay=2, mininterval=seen, leave=False)
 
 
 def _remote(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._progress import waiting
 from stages._store import Matrix
 
 
@@ -78,7 +79,8 @@ def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: f
     limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
     if sp.issparse(known):
         if limit >= 2:
-            basis = TruncatedSVD(limit, random_state=seed).fit(known).components_.T
+            with waiting("directions"):
+                basis = TruncatedSVD(limit, random_state=seed).fit(known).components_.T
     elif known.shape[1] > dims and limit >= 2:
         basis = PCA(limit, svd_solver="covariance_eigh").fit(known).components_.T
     if unit_rows:

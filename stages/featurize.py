@@ -20,6 +20,7 @@ from stages._errors import PipelineError
 from stages._hashing import hashed, rarity, weighted
 from stages._imports import build
 from stages._params import Params, TextFeatures, load
+from stages._progress import watched
 from stages._remote import in_parts
 from stages._shell import PATH, one_line_errors
 from stages._space import fit_space
@@ -142,7 +143,9 @@ def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) ->
             sublinear_tf=True, dtype=np.float32, token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,
         )  # fmt: skip
         try:
-            parts.append(vectorizer.fit(known).transform(inputs))
+            told = f"{analyzer} n-grams"
+            vectorizer.fit(watched(f"{told}, learnt", known, "text"))
+            parts.append(vectorizer.transform(watched(told, inputs, "text")))
         except ValueError as error:
             what = f"no {analyzer} n-grams of {list(ngrams)} in these texts ({error})"
             raise PipelineError("params.yaml features.text", what, "lower min_df or change the ranges") from error

@@ -23,6 +23,7 @@ from stages._learning import Classifier, Floats, fit, out_of_fold
 from stages._ledger import Labels
 from stages._params import Params, load
 from stages._parts import gathered, open_pool, write_kept
+from stages._progress import waiting
 from stages._shell import PATH, one_line_errors
 from stages._skops import write_model
 from stages._store import Index, Matrix, read_features
@@ -109,7 +110,8 @@ def main(gate: Path, features: Path, out: Path) -> str:
     known = read_gate(gate, params.labels)
     labels = known.accepted
     store = read_features(features, known.known(), params.compute)
-    classifier = learn(labels, store.index, store.matrix, params)
+    with waiting("model"):
+        classifier = learn(labels, store.index, store.matrix, params)
     model = None
     if classifier is not None:
         model = out / "model.skops"

@@ -30,8 +30,8 @@ from stages._identity import order_key, order_keys, stratified_folds
 from stages._label_report import leakage
 from stages._learning import Floats, Ints, fit, softmax
 from stages._ledger import check_label, labels_known_at
-from stages._parallel import progress
 from stages._params import Params, load
+from stages._progress import progress
 from stages._scoring import expected_calibration_error, macro_f1, negative_log_likelihood, per_class, wilson
 from stages._shell import PATH, one_line_errors
 from stages._stopping import Means, kappa, panel, predicted_change_of_f

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
+import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from rounds.__main__ import COMMANDS, cli
@@ -107,6 +110,18 @@ def test_every_link_between_docs_leads_somewhere() -> None:
     for path in [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "data").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+EXAMPLES = [(name, line) for name, (_, examples) in COMMANDS.items() for line in examples]
+
+
+@pytest.mark.parametrize(("name", "line"), EXAMPLES)
+def test_an_example_of_a_help_text_is_a_command_line_that_its_command_takes(name: str, line: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command
+    words = shlex.split(line.partition(f"rounds {name}")[2].partition("   #")[0].partition(" | ")[0])
+    command.make_context(name, words)  # a UsageError for an unknown option, a bad value, a missing argument
+    assert f"  {line}\n" in CliRunner().invoke(cli, [name, "--help"]).output
 
 
 if __name__ == "__main__":
