@@ -23,7 +23,8 @@ from stages._store import Matrix
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 TINY = 1e-12
-MAX_ROW_SPACE = 3000  # rows; beyond, the eigenvectors cost more than they save
+MAX_ROW_SPACE = 3000  # rows; beyond, the products of all pairs cost more than they save
+SPANNED = 1e-10  # of the longest row's squared length: what is left of a row that others span
 
 
 def softmax(scores: Floats, temperature: float = 1.0) -> Floats:
@@ -86,7 +87,7 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
 
 
 def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
-    """Whether this is logistic regression with an L2 penalty on few sparse rows of many features."""
+    """Whether this is logistic regression with an L2 penalty on few sparse rows, not all empty, of many features."""
     import scipy.sparse as sp
 
     if type(estimator).__name__ != "LogisticRegression" or not sp.issparse(rows):
@@ -94,23 +95,28 @@ def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
     options = estimator.get_params()
     ridge = options.get("penalty") in {"l2", "deprecated"} and not options.get("l1_ratio")
     short = rows.shape[0] <= MAX_ROW_SPACE and 2 * rows.shape[0] <= rows.shape[1]
-    return bool(ridge and options.get("solver") == "lbfgs" and short)
+    return bool(ridge and options.get("solver") == "lbfgs" and short and rows.count_nonzero())
 
 
 def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
     """The same fit, 10 to 50 times faster: weights that minimise loss + L2 penalty are combinations of the rows.
 
-    That holds whatever the loss of a row counts. So n rows are rotated into an orthonormal basis of their span, at most
-    n dimensions, and the weights found there are rotated back. Distances and penalty are unchanged, and so is the
-    solution.
+    That holds whatever the loss of a row counts. So n rows are written in an orthonormal basis of their span, at most n
+    dimensions, and the weights found there are turned back. Distances and penalty are unchanged, and so is the
+    solution. The basis is Gram-Schmidt's, by a Cholesky decomposition of the inner products that leaves out rows which
+    others already span.
     Source: Hastie, Tibshirani, "Efficient quadratic regularization for expression arrays" (2004).
     """
+    from scipy.linalg import lapack, solve_triangular
+
     gram = _gram(rows)
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > values.max() * 1e-10
-    lengths, basis = np.sqrt(values[kept]), vectors[:, kept]
-    estimator.fit(basis * lengths, labels)
-    estimator.coef_ = np.asarray((rows.T @ ((basis / lengths) @ estimator.coef_.T)).T, dtype=np.float64)
+    factor, order, rank, _ = lapack.dpstrf(gram, tol=gram.diagonal().max() * SPANNED)
+    upper, order = np.triu(factor)[:rank], order - 1
+    short = np.empty((len(order), rank))
+    short[order] = upper.T
+    estimator.fit(short, labels)
+    turned = solve_triangular(upper[:, :rank], estimator.coef_.T)
+    estimator.coef_ = np.asarray((rows[order[:rank]].T @ turned).T, dtype=np.float64)
     estimator.n_features_in_ = rows.shape[1]
     return estimator
 

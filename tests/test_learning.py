@@ -17,10 +17,15 @@ LOGISTIC = Import(path="sklearn.linear_model.LogisticRegression", params={"C": 1
 
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("weight", [None, "balanced"])
-def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None) -> None:
+@pytest.mark.parametrize("spanned", ["nothing", "by others", "all are empty"])
+def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None, spanned: str) -> None:
     rng = np.random.default_rng(0)
     rows = sp.random(60, 500, density=0.1, format="lil", random_state=rng)
     rows[:, :4] = rng.normal(size=(60, 4))
+    if spanned == "by others":
+        rows[10:20], rows[20], rows[21] = rows[:10], 0, rows[0] - 2 * rows[1]
+    if spanned == "all are empty":
+        rows[:] = 0
     new = sp.random(40, 500, density=0.1, format="csr", random_state=rng)
     labels = np.minimum(np.arange(60) % (2 * classes), classes - 1)
     spec = Import(path=LOGISTIC.path, params={**LOGISTIC.params, "class_weight": weight})
