@@ -35,6 +35,7 @@ from stages._params import load
 
 SHARED = Path(os.environ.get("LABELROUNDS_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 PARTS = 8
+DASK_WORKER = "distributed.cli.dask_worker"
 
 
 class Watch:
@@ -65,9 +66,12 @@ class Watch:
             for process in psutil.Process().children(recursive=True):
                 try:
                     words = process.cmdline()
-                    if "-m" not in words or not words[words.index("-m") + 1].startswith("stages."):
+                    module = words[words.index("-m") + 1] if "-m" in words else ""
+                    if module == DASK_WORKER:
+                        held["workers"] = held.get("workers", 0) + process.memory_info().rss / 2**30
+                    if not module.startswith("stages."):
                         continue
-                    stage = words[words.index("-m") + 1].removeprefix("stages.")
+                    stage = module.removeprefix("stages.")
                     family = [process, *process.children(recursive=True)]
                     held[stage] = max(held.get(stage, 0), sum(one.memory_info().rss for one in family) / 2**30)
                 except (psutil.Error, IndexError):
@@ -106,7 +110,7 @@ def dask(root: Path, workers: int) -> Iterator[None]:
     with subprocess.Popen([*words, "--no-dashboard"], cwd=root, env=env, stderr=subprocess.PIPE, text=True) as hub:
         assert hub.stderr is not None
         address = next(line.rsplit(maxsplit=1)[-1] for line in hub.stderr if "Scheduler at:" in line)
-        words = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
+        words = [sys.executable, "-m", DASK_WORKER, address, "--no-nanny", "--nthreads", "1"]
         running = [subprocess.Popen(words, cwd=root, env=env, stderr=subprocess.DEVNULL) for _ in range(workers)]
         fill_in(root / "params.yaml", {("compute", "backend"): "dask", ("compute", "address"): address})
         try:
@@ -137,7 +141,7 @@ def main() -> None:
 
 @main.command("rounds")
 @click.option("--sizes", default="10000,100000,1000000")
-@click.option("--dask", "workers", default=0, help="Measure the last size again on so many Dask workers.")
+@click.option("--dask", "workers", default=0, help="The round of the last size once more on so many Dask workers.")
 def rounds_command(sizes: str, workers: int) -> None:
     """One round by the size of the pool, and scoring beside the bare product."""
     seconds: dict[int, float] = {}
@@ -155,11 +159,9 @@ def rounds_command(sizes: str, workers: int) -> None:
             score(root)
             if workers and rows == int(sizes.rsplit(",", maxsplit=1)[-1]):
                 before = (root / "build/export/batch.jsonl").read_bytes()
-                with dask(root, workers):
-                    for stage in ("train", "calibrate", "query"):
-                        took = run(root, "dvc", "repro", "-f", "-s", stage)
-                        print(f"  on dask, {workers} workers: {stage} {took:.1f} s", flush=True)
-                run(root, "dvc", "repro", "-s", "-f", "export_prodigy")
+                with dask(root, workers), Watch() as watch:
+                    took = run(root, "dvc", "repro", "-f", "--downstream", "import_labels")
+                print(f"  the same round on dask, {workers} workers: {took:.1f} s: {watch}", flush=True)
                 print(f"  the same batch: {before == (root / 'build/export/batch.jsonl').read_bytes()}", flush=True)
     known = list(seconds)
     for low, high in pairwise(known):
