@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -112,12 +113,12 @@ def measure(case: Case) -> None:
     from stages.strategies.redundancy import guarded
 
     words = case.name.split()
-    rank = resolve(words[-1] if words[0] == "guarded" else words[0], case.engine)
+    rank = partial(resolve(words[-1] if words[0] == "guarded" else words[0], case.engine), **case.params)
 
     def run(candidates: Candidates, count: int) -> list[int]:
         if words[0] == "guarded":
-            return guarded(rank, candidates, count, 0.98, **case.params)[0].positions.tolist()
-        return rank(candidates, count, **case.params).positions.tolist()
+            return guarded(rank, candidates, count, 0.98)[0].positions.tolist()
+        return rank(candidates, count).positions.tolist()
 
     small = blobs(300, 20, case.d, case.k)
     run(replace(small, labelled_class=np.arange(20) % case.k), 5)  # imports and warm caches

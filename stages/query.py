@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -178,13 +179,13 @@ def pick(candidates: Candidates, count: int, params: Params) -> tuple[Ranking, l
     Random sampling is left as it is: it is the baseline.
     """
     options = params.query
-    rank = resolve(options.strategy, options.engine, weighted=bool(options.class_weights))
+    rank = partial(resolve(options.strategy, options.engine, weighted=bool(options.class_weights)), **options.params)
     if options.class_weights == "auto":
         weights = floor_weights(candidates, options.recall_floor)
         candidates = replace(candidates, class_weights=weights / weights.mean())
     if options.strategy == "random":
-        return rank(candidates, count, **options.params), []
-    return guarded(rank, candidates, count, params.quality.near_duplicate, **options.params)
+        return rank(candidates, count), []
+    return guarded(rank, candidates, count, params.quality.near_duplicate)
 
 
 def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
@@ -255,6 +256,7 @@ def _metrics(
         "batch": {"rows": len(rows), **arms},
         "strategy": params.query.strategy,
         "regime": ranking.regime,
+        "evidence": ranking.evidence or None,
         "near_duplicates_passed_over": len(passed),
         "unasked": round(float(mass.sum())),
         "answers_spent": spent,

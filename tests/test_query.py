@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -247,3 +249,26 @@ def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
     rows = compose(pool_index(), geometry(), None, gate(rounds=0), params(strategy="auto")).rows
     assert len(rows) == 10
     assert {row["doubt"] for row in rows} == {0.0}
+
+
+def test_the_metrics_say_which_regime_a_batch_is_of_and_why() -> None:
+    said = {}
+    for name, trained in (("cold", None), ("lying", replace(model(), trusted=False)), ("warm", model())):
+        metrics = compose(pool_index(), geometry(), trained, gate(rounds=0), params(strategy="auto")).metrics
+        said[name] = metrics["regime"], metrics["evidence"]
+    assert said == {
+        "cold": ("typical and diverse", "no model yet"),
+        "lying": ("typical and diverse", "the model's confidence is not trusted"),
+        "warm": ("doubtful and diverse", "doubt is used, nobody measured it"),
+    }
+
+
+def test_a_param_of_a_users_strategy_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+    from stages.strategies.uncertainty import random
+    def rank(candidates, count, threshold, rank): return random(candidates, count)
+    """
+    (tmp_path / "any_name.py").write_text(dedent(code), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = params(strategy="any_name.rank", params={"threshold": 0.5, "rank": 1})
+    assert len(compose(pool_index(), geometry(), model(), gate(), options).rows) == 10

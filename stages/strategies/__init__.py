@@ -21,6 +21,10 @@ Floats = NDArray[np.float64]
 PARAM = "params.yaml query.strategy"
 
 
+class NoModelError(PipelineError):
+    """A strategy asked for probabilities that nobody has."""
+
+
 @dataclass(frozen=True)
 class Candidates:
     """What a strategy may know. n candidates, k classes, m labelled rows, d dimensions.
@@ -30,8 +34,9 @@ class Candidates:
     geometry       (n, d) float32; squared distance / 2 = 1 - similarity (rows of mean squared norm 1)
     labelled       (m, d) float32 geometry of the labelled rows
     labelled_class (m,) class index of each labelled row, -1 where not known yet
-    probabilities  (n, k) float64, calibrated, rows sum to 1; None while there is no model
-    committee      (members, n, k) float64, or None
+    probabilities  (n, k) float64, calibrated, rows sum to 1; None while there is no model, and to every strategy
+                   where doubt must not be used (one class seen, confidence that calibrate found to lie)
+    committee      (members, n, k) float64, or None as probabilities are
     held_out       (m, k) calibrated probabilities of the labelled rows by models that have not seen them, or None
     class_weights  (k,) >= 0, mean 1: how much each class matters
     trusted        False when calibrate found that the confidence lies
@@ -56,17 +61,17 @@ class Candidates:
         return len(self.ids)
 
     def require_probabilities(self, strategy: str) -> Floats:
-        """The probabilities, for a strategy that cannot do without. Raises PipelineError without a model."""
+        """The probabilities, for a strategy that cannot do without. Raises NoModelError without."""
         if self.probabilities is None:
             what = f"strategy {strategy!r} needs a model, and no model could be trained yet"
-            raise PipelineError(PARAM, what, "use `auto`, which starts without a model")
+            raise NoModelError(PARAM, what, "use `auto`, which starts without a model")
         return self.probabilities
 
     def require_committee(self, strategy: str) -> Floats:
-        """The committee's probabilities. Raises PipelineError where `train` was not asked for a committee."""
+        """The committee's probabilities. Raises NoModelError where `train` was not asked for a committee."""
         if self.committee is None:
             what = f"strategy {strategy!r} needs a committee, and none was trained"
-            raise PipelineError(PARAM, what, "use `auto`, or label more rows so that a committee can be trained")
+            raise NoModelError(PARAM, what, "use `auto`, or label more rows so that a committee can be trained")
         return self.committee
 
     def mass(self) -> Floats:
@@ -82,12 +87,16 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The picks, best first: positions into the candidates, a score each, a reason each, and the regime in a word."""
+    """The picks, best first: positions into the candidates, a score each, a reason each, and the regime in a word.
+
+    evidence: why this regime, for strategies that choose between regimes.
+    """
 
     positions: NDArray[np.intp]
     scores: Floats
     reasons: list[str]
     regime: str
+    evidence: str = ""
 
 
 Rank = Callable[..., Ranking]

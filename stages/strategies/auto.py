@@ -19,21 +19,18 @@ Z = 1.96
 
 
 def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
-    """Uncertainty herding, or max herding where doubt cannot be used; reasons and regime say which and why.
+    """Uncertainty herding, or max herding where doubt cannot be used; reasons, regime and evidence say which and why.
 
     min_labels: doubt waits until every class has so many labels; raised: longer typical and diverse. 0: no wait.
     """
-    if no_doubt(candidates) is not None:
-        return without_doubt(candidates, count)
+    candidates.require_probabilities("auto")  # without, the registry asks `without_doubt`
     rarest = np.bincount(known_classes(candidates), minlength=len(candidates.class_weights)).min()
     if rarest < min_labels:
         return _typical(candidates, count, f"a class has {rarest} of the {min_labels} labels that doubt waits for")
     usable, measured = doubt_tells_errors(candidates)
     if not usable:
         return _typical(candidates, count, measured)
-    ranking = uncertainty_herding(candidates, count)
-    reasons = [f"{reason}; {measured}" for reason in ranking.reasons]
-    return replace(ranking, reasons=reasons, regime="doubtful and diverse")
+    return _because(uncertainty_herding(candidates, count), "doubtful and diverse", measured)
 
 
 def known_classes(candidates: Candidates) -> NDArray[np.intp]:
@@ -56,8 +53,12 @@ def without_doubt(candidates: Candidates, count: int) -> Ranking:
 
 
 def _typical(candidates: Candidates, count: int, why: str) -> Ranking:
-    ranking = max_herding(candidates, count)
-    return replace(ranking, reasons=[f"{reason}; {why}" for reason in ranking.reasons], regime="typical and diverse")
+    return _because(max_herding(candidates, count), "typical and diverse", why)
+
+
+def _because(ranking: Ranking, regime: str, why: str) -> Ranking:
+    reasons = [f"{reason}; {why}" for reason in ranking.reasons]
+    return replace(ranking, reasons=reasons, regime=regime, evidence=why)
 
 
 def doubt_tells_errors(candidates: Candidates) -> tuple[bool, str]:

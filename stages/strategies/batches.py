@@ -166,7 +166,7 @@ def dbal(candidates: Candidates, count: int, prefilter: int = 10) -> Ranking:
     Source: Zhdanov, "Diverse mini-batch active learning" (2019).
     """
     doubt = margin_of(candidates.require_probabilities("dbal")) * candidates.importance()
-    rows = best_first(doubt, candidates.keys, count * prefilter)
+    rows = best_first(doubt, candidates.keys, max(count, count * prefilter))
     points = candidates.geometry[rows]
     centres, _ = kmeans(points, count, np.maximum(doubt[rows], 1e-9), candidates.seed)
     free = np.ones(len(rows), bool)

@@ -42,9 +42,7 @@ def reach(points: Points, threshold: float) -> float:
     return min(limit, usual / 4) if usual > 0 else limit
 
 
-def guarded(
-    rank: Rank, candidates: Candidates, count: int, threshold: float, **params: object
-) -> tuple[Ranking, list[PassedOver]]:
+def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) -> tuple[Ranking, list[PassedOver]]:
     """The ranking of `rank` without near duplicates of each other or of labelled rows, and what was passed over.
 
     A pick that is too like a labelled row or an earlier pick is passed over, with all candidates that are as near to
@@ -60,11 +58,11 @@ def guarded(
     scores: list[float] = []
     reasons: list[str] = []
     passed: list[PassedOver] = []
-    regime = "nothing to ask"
+    first = Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
     while len(kept) < count and free.any():
         rows = np.flatnonzero(free)
-        ranking = rank(_remaining(candidates, rows, kept), count - len(kept), **params)
-        regime = regime if kept else ranking.regime
+        ranking = rank(_remaining(candidates, rows, kept), count - len(kept))
+        first = first if kept else ranking
         picks = rows[ranking.positions]
         known, gaps = nearest(candidates.geometry[picks], candidates.labelled)
         for place, row in enumerate(picks):
@@ -85,7 +83,7 @@ def guarded(
             gone[row] = True
             passed += [PassedOver(int(twin), like, float(1 - distance[twin] / 2)) for twin in np.flatnonzero(gone)]
             free &= ~gone
-    return Ranking(np.array(kept, np.intp), np.array(scores), reasons, regime), passed
+    return replace(first, positions=np.array(kept, np.intp), scores=np.array(scores), reasons=reasons), passed
 
 
 def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) -> Candidates:

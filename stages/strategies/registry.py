@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from stages._errors import PipelineError, closest
-from stages.strategies import PARAM, Candidates, Rank, Ranking
+from stages.strategies import PARAM, Candidates, NoModelError, Rank, Ranking
 from stages.strategies.auto import no_doubt, without_doubt
 
+NUMBERS = {"int": "a whole number", "float": "a number"}
 ENGINES = ("modal", "skactiveml", "own")
 
 
@@ -132,10 +136,10 @@ def resolve(strategy: str, engine: str = "modal", *, weighted: bool = False) -> 
 
     What is returned checks its input, gives the strategy the candidates in the order of their keys and one
     thread for linear algebra, and checks what comes back: positions without repeats, as many as were asked
-    for or as there are, finite scores. A strategy on probabilities without a usable model (none yet, one class
-    seen, confidence that calibrate does not trust) gives way to `auto`, which then asks for typical and diverse
-    rows and says why. Raises PipelineError where the strategy or its input is at fault, and where class weights are
-    asked for that it does not know; random sampling, the baseline, is spared.
+    for or as there are, finite scores. Where there is no usable model (none yet, one class seen, confidence that
+    calibrate does not trust) no strategy sees probabilities, and one that cannot do without gives way to typical and
+    diverse rows whose reasons say why. Raises PipelineError where the strategy, its params or its input are at fault,
+    and where class weights are asked for that it does not know; random sampling, the baseline, is spared.
     """
     row = find(strategy, engine)
     if weighted and not row.weighs and row.name != "random":
@@ -144,8 +148,9 @@ def resolve(strategy: str, engine: str = "modal", *, weighted: bool = False) -> 
     module, _, function = row.path.rpartition(".")
     try:
         rank: Rank = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        what = f"strategy {strategy!r} cannot be imported ({error})"
+        inspect.signature(rank)
+    except Exception as error:  # a user's module may raise anything
+        what = f"strategy {strategy!r} cannot be imported ({type(error).__name__}: {error})"
         raise PipelineError(PARAM, what, "install the package, or correct the path (module.function)") from error
     return lawful(rank, row)
 
@@ -154,25 +159,64 @@ def lawful(rank: Rank, row: Strategy) -> Rank:
     """`rank` behind the contract's laws; see `resolve`."""
 
     @functools.wraps(rank)
-    def ranked(candidates: Candidates, count: int, **params: object) -> Ranking:
+    def ranked(candidates: Candidates, count: int, /, **params: object) -> Ranking:
         order = np.argsort(candidates.keys, kind="stable")
         _check(candidates, order)
-        try:
-            inspect.signature(rank).bind(candidates, count, **params)
-        except TypeError as error:
-            what = f"strategy {row.name!r} {error}"
-            raise PipelineError("params.yaml query.params", what, "remove or correct the key") from error
+        _check_params(rank, row, params)
         if not len(candidates) or count <= 0:
             return Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
         wanted = min(count, len(candidates))
-        asks_model = not {P, C}.isdisjoint(row.needs)
-        chosen, options = (without_doubt, {}) if asks_model and no_doubt(candidates) else (rank, params)
-        with _thread_pools(len(sys.modules)).limit(limits=1):
-            ranking = chosen(_taken(candidates, order), wanted, **options)
-        _check_ranking(ranking, wanted, len(candidates), row.name)
+        try:
+            with _thread_pools(len(sys.modules)).limit(limits=1):
+                ranking = _asked(rank, _taken(candidates, order), wanted, params)
+            _check_ranking(ranking, wanted, len(candidates), row.name)
+        except PipelineError:
+            raise
+        except Exception as error:  # a library at an odd shape, or a user's own code
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"{type(error).__name__}: {error}, {Path(at.filename).name} line {at.lineno}"
+            what = f"strategy {row.name!r} failed: {said}"
+            remedy = "correct it" if row.engine == "user" else "use `auto`, or `query.engine: own`"
+            raise PipelineError(PARAM, what, remedy) from error
         return replace(ranking, positions=order[ranking.positions])
 
     return ranked
+
+
+def _asked(rank: Rank, candidates: Candidates, count: int, params: dict[str, object]) -> Ranking:
+    """What `rank` picks; without a usable model it sees no probabilities, and gives way where it needs them."""
+    if not no_doubt(candidates):
+        return rank(candidates, count, **params)
+    try:
+        return rank(replace(candidates, probabilities=None, committee=None, held_out=None), count, **params)
+    except NoModelError:
+        return without_doubt(candidates, count)
+
+
+def _check_params(rank: Rank, row: Strategy, params: dict[str, object]) -> None:
+    """Raise PipelineError for a param that the strategy does not take, or of the wrong kind; ours take none below 0."""
+    where, signature = "params.yaml query.params", inspect.signature(rank)
+    try:
+        signature.bind(None, 0, **params)
+    except TypeError as error:
+        if not params:
+            raise PipelineError(
+                PARAM, f"strategy {row.name!r}: {error}", "let it take candidates and a count"
+            ) from error
+        raise PipelineError(where, f"strategy {row.name!r} {error}", "remove or correct the key") from error
+    ours = row.engine != "user"
+    for name, value in params.items():
+        annotation = signature.parameters[name].annotation if name in signature.parameters else None
+        word = NUMBERS.get(getattr(annotation, "__name__", str(annotation)))
+        if word and not _is_number(value, whole=word != "a number", least=0 if ours else -math.inf):
+            what = f"strategy {row.name!r} takes {word}{' of 0 or more' if ours else ''} for {name}, not {value!r}"
+            raise PipelineError(where, what, "correct it")
+
+
+def _is_number(value: object, *, whole: bool, least: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return False
+    return math.isfinite(value) and value >= least
 
 
 @functools.lru_cache(maxsize=1)
@@ -224,14 +268,19 @@ def _are_probabilities(rows: NDArray[np.float64]) -> bool:
 
 def _check_ranking(ranking: Ranking, wanted: int, n: int, name: str) -> None:
     """Raise PipelineError where a strategy broke the contract (a user's own may)."""
-    positions = np.asarray(ranking.positions)
+    if not isinstance(ranking, Ranking):
+        what = f"strategy {name!r} returned {type(ranking).__name__}, not a Ranking"
+        raise PipelineError(PARAM, what, "return Ranking(positions, scores, reasons, regime)")
+    positions, scores, reasons = np.asarray(ranking.positions), np.asarray(ranking.scores), ranking.reasons
     faults: tuple[tuple[Callable[[], bool], str], ...] = (
+        (lambda: positions.ndim != 1, "positions that are not in one line"),
         (lambda: len(positions) != wanted, f"{len(positions)} picks where {wanted} were asked for"),
-        (lambda: len(ranking.scores) != wanted or len(ranking.reasons) != wanted, "not one score and reason per pick"),
+        (lambda: scores.shape != (wanted,) or len(reasons) != wanted, "not one score and reason per pick"),
         (lambda: positions.dtype.kind not in "iu", "positions that are not whole numbers"),
         (lambda: positions.min() < 0 or positions.max() >= n, "positions outside the candidates"),
         (lambda: np.unique(positions).size != wanted, "the same row twice"),
-        (lambda: not np.isfinite(ranking.scores).all(), "scores that are not finite"),
+        (lambda: scores.dtype.kind not in "fiu" or not np.isfinite(scores).all(), "scores that are not finite numbers"),
+        (lambda: not all(isinstance(said, str) for said in (*reasons, ranking.regime)), "a reason that is not text"),
     )
     for broken, what in faults:
         if broken():

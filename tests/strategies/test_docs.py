@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,33 @@ def nan(candidates, count):
 
 def outside(candidates, count):
     return Ranking(np.arange(count) + len(candidates), np.zeros(count), [""] * count, "x")
+
+
+def nothing(candidates, count):
+    pass
+
+
+def table(candidates, count):
+    return Ranking(np.arange(count)[:, None], np.zeros(count), [""] * count, "x")
+
+
+def words(candidates, count):
+    return Ranking(np.arange(count), np.array(["1"] * count), [""] * count, "x")
+
+
+def numbers(candidates, count):
+    return Ranking(np.arange(count), np.zeros(count), [1] * count, "x")
+
+
+def raises(candidates, count, threshold=0.5):
+    return {}["key"]
+
+
+def alone(candidates):
+    pass
+
+
+constant = 3
 """
 
 
@@ -72,8 +100,41 @@ def test_the_pages_own_strategy_runs(make: Make) -> None:
         ("nan", "returned scores that are not finite"),
         ("outside", "returned positions outside the candidates"),
         ("absent", "cannot be imported"),
+        ("constant", "cannot be imported .TypeError: 3 is not a callable object"),
+        ("nothing", "returned NoneType, not a Ranking; return Ranking"),
+        ("table", "returned positions that are not in one line"),
+        ("words", "returned scores that are not finite numbers"),
+        ("numbers", "returned a reason that is not text"),
+        ("raises", r"failed: KeyError: 'key', mine.py line \d+; correct it"),
+        ("alone", "too many positional arguments; let it take candidates and a count"),
     ],
 )
 def test_a_strategy_that_breaks_the_contract_is_refused(name: str, what: str, make: Make) -> None:
     with pytest.raises(PipelineError, match=what):
         resolve(f"mine.{name}")(make(), 5)
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_pages_own_strategy_gives_way_where_there_is_no_usable_model(make: Make) -> None:
+    candidates = make()
+    for case in (replace(candidates, probabilities=None), replace(candidates, trusted=False)):
+        ranking = resolve("mine.rare_first")(case, 4, rare=2)
+        assert ranking.positions.tolist() == resolve("max_herding")(candidates, 4).positions.tolist()
+        assert ranking.evidence in {"no model yet", "the model's confidence is not trusted"}
+        assert ranking.reasons[0].endswith(f"; {ranking.evidence}")
+
+
+@pytest.mark.parametrize("module", ["(", "1 / 0", "raise SystemError"])
+def test_a_module_that_does_not_import_is_one_line(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PipelineError, match=r"strategy 'broken\.rank' cannot be imported"):
+        resolve("broken.rank")
+
+
+@pytest.mark.parametrize("path", [".rank", "..rank", "mine.", "mine..rank", "no such.rank"])
+def test_a_path_that_is_none_is_one_line(path: str) -> None:
+    with pytest.raises(PipelineError, match=r"cannot be imported .*; install the package, or correct the path"):
+        resolve(path)

@@ -15,6 +15,7 @@ from conftest import Make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages._canonical import Row
 from stages._errors import PipelineError
 from stages.strategies import Candidates, Ranking
 from stages.strategies.registry import TABLE, Strategy, find, resolve
@@ -143,6 +144,30 @@ def test_an_unknown_param_is_refused_by_name(make: Make) -> None:
         resolve("dbal")(make(), 5, prefilters=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "what"),
+    [
+        ("auto", {"min_labels": "3"}, "takes a whole number of 0 or more for min_labels, not '3'; correct it"),
+        ("auto", {"min_labels": -1}, "a whole number of 0 or more for min_labels, not -1"),
+        ("dbal", {"prefilter": 2.5}, "a whole number of 0 or more for prefilter, not 2.5"),
+        ("typiclust", {"sample": True}, "a whole number of 0 or more for sample, not True"),
+        ("power_margin", {"beta": float("nan")}, "a number of 0 or more for beta, not nan"),
+        ("auto", {"count": 3}, "multiple values for argument 'count'; remove or correct the key"),
+    ],
+)
+def test_a_param_of_the_wrong_kind_is_refused_by_name(name: str, params: Row, what: str, make: Make) -> None:
+    with pytest.raises(PipelineError, match=what):
+        resolve(name)(make(), 5, **params)
+
+
+@pytest.mark.parametrize("name", ["dbal", "cluster_margin"])
+def test_a_prefilter_of_nothing_leaves_the_most_doubtful(name: str, make: Make) -> None:
+    picks = [
+        resolve(word)(make(), 9, **params).positions for word, params in ((name, {"prefilter": 0}), ("margin", {}))
+    ]
+    assert set(picks[0].tolist()) == set(picks[1].tolist())
+
+
 @pytest.mark.parametrize("fault", [np.nan, -0.1, 0.9])
 def test_rows_that_are_not_probabilities_are_refused(fault: float, make: Make) -> None:
     candidates = make()
@@ -163,7 +188,18 @@ def test_without_a_usable_model_typical_rows_are_asked_and_the_reason_says_why(n
     for why, case in cases.items():
         ranking = resolve(name)(case, 5)
         assert ranking.regime == "typical and diverse"
+        assert ranking.evidence == why
         assert all(reason.endswith(f"; {why}") for reason in ranking.reasons)
+
+
+@ROWS
+def test_probabilities_that_are_not_trusted_change_no_pick(row: Strategy, make: Make) -> None:
+    candidates = replace(
+        make(n=60, k=classes(row)), trusted=False, held_out=np.full((12, classes(row)), 1 / classes(row))
+    )
+    other = replace(candidates, probabilities=candidates.probabilities[::-1], committee=candidates.committee[:, ::-1])
+    rank = resolve(row.name, row.engine)
+    assert rank(candidates, 9).positions.tolist() == rank(other, 9).positions.tolist()
 
 
 def test_with_no_labels_at_all_a_batch_is_asked(make: Make) -> None:
