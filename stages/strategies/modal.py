@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from modAL import batch, density, disagreement, uncertainty
 from numpy.typing import NDArray
 
 from stages.strategies import Candidates, Floats, Ranking
@@ -53,52 +54,44 @@ def _committee(candidates: Candidates, strategy: str) -> Stored:
 
 def least_confidence(candidates: Candidates, count: int) -> Ranking:
     """The rows whose likeliest class is least likely, by modAL's `classifier_uncertainty`."""
-    from modAL.uncertainty import classifier_uncertainty
-
     stored = Stored(candidates.require_probabilities("least_confidence"))
-    scores = np.asarray(classifier_uncertainty(stored, candidates.geometry))
+    scores = np.asarray(uncertainty.classifier_uncertainty(stored, candidates.geometry))
     return by_score(candidates, scores, count, "uncertain", "least confidence {score:.3f}")
 
 
 def margin(candidates: Candidates, count: int) -> Ranking:
     """The rows whose two likeliest classes are closest, by modAL's `classifier_margin`; score = 1 - gap."""
-    from modAL.uncertainty import classifier_margin
-
     stored = Stored(candidates.require_probabilities("margin"))
-    scores = 1 - np.asarray(classifier_margin(stored, candidates.geometry))
+    scores = 1 - np.asarray(uncertainty.classifier_margin(stored, candidates.geometry))
     return by_score(candidates, scores, count, "uncertain", "1 - margin {score:.3f}")
 
 
 def entropy(candidates: Candidates, count: int) -> Ranking:
     """The rows of the highest entropy in nats, by modAL's `classifier_entropy`."""
-    from modAL.uncertainty import classifier_entropy
-
     stored = Stored(candidates.require_probabilities("entropy"))
-    scores = np.asarray(classifier_entropy(stored, candidates.geometry))
+    scores = np.asarray(uncertainty.classifier_entropy(stored, candidates.geometry))
     return by_score(candidates, scores, count, "uncertain", "entropy {score:.3f}")
 
 
 def vote_entropy(candidates: Candidates, count: int) -> Ranking:
     """The rows on whose class the committee's members vote most evenly, in nats, by modAL's `vote_entropy`."""
-    from modAL.disagreement import vote_entropy as measure
-
-    scores = np.asarray(measure(_committee(candidates, "vote_entropy"), candidates.geometry))
+    scores = np.asarray(disagreement.vote_entropy(_committee(candidates, "vote_entropy"), candidates.geometry))
     return by_score(candidates, scores, count, "disagreement", "vote entropy {score:.3f}")
 
 
 def consensus_entropy(candidates: Candidates, count: int) -> Ranking:
     """The rows whose mean probabilities over the committee have the highest entropy, by modAL's function."""
-    from modAL.disagreement import consensus_entropy as measure
-
-    scores = np.asarray(measure(_committee(candidates, "consensus_entropy"), candidates.geometry))
+    scores = np.asarray(
+        disagreement.consensus_entropy(_committee(candidates, "consensus_entropy"), candidates.geometry)
+    )
     return by_score(candidates, scores, count, "disagreement", "consensus entropy {score:.3f}")
 
 
 def max_disagreement(candidates: Candidates, count: int) -> Ranking:
     """The rows with the member furthest (Kullback-Leibler, nats) from the consensus, by `KL_max_disagreement`."""
-    from modAL.disagreement import KL_max_disagreement
-
-    scores = np.asarray(KL_max_disagreement(_committee(candidates, "max_disagreement"), candidates.geometry))
+    scores = np.asarray(
+        disagreement.KL_max_disagreement(_committee(candidates, "max_disagreement"), candidates.geometry)
+    )
     return by_score(candidates, scores, count, "disagreement", "largest divergence from the committee {score:.3f}")
 
 
@@ -109,12 +102,9 @@ def information_density(candidates: Candidates, count: int, limit: int = 10_000)
     """
     if len(candidates) > limit:
         return blockwise_density(candidates, count)
-    from modAL.density import information_density as measure
-    from modAL.uncertainty import classifier_uncertainty
-
     stored = Stored(candidates.require_probabilities("information_density"))
-    doubt = np.asarray(classifier_uncertainty(stored, candidates.geometry))
-    scores = doubt * np.asarray(measure(candidates.geometry.astype(np.float64)))
+    doubt = np.asarray(uncertainty.classifier_uncertainty(stored, candidates.geometry))
+    scores = doubt * np.asarray(density.information_density(candidates.geometry.astype(np.float64)))
     return by_score(candidates, scores, count, "uncertain", "doubt x density {score:.3f}")
 
 
@@ -123,12 +113,10 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
 
     Source: Cardoso et al., "Ranked batch-mode active learning" (2017).
     """
-    from modAL.batch import ranked_batch as measure
-    from modAL.uncertainty import classifier_uncertainty
-
     labelled = candidates.labelled.astype(np.float64) if len(candidates.labelled) else None
     stored = Stored(candidates.require_probabilities("ranked_batch"), labelled)
-    doubt = np.asarray(classifier_uncertainty(stored, candidates.geometry)) * candidates.importance()
-    positions, scores = measure(stored, candidates.geometry.astype(np.float64), doubt, count, "euclidean", None)
+    doubt = np.asarray(uncertainty.classifier_uncertainty(stored, candidates.geometry)) * candidates.importance()
+    points = candidates.geometry.astype(np.float64)
+    positions, scores = batch.ranked_batch(stored, points, doubt, count, "euclidean", None)
     reasons = [f"unlike what is labelled, least confidence {score:.3f}" for score in scores]
     return Ranking(np.asarray(positions, np.intp), np.asarray(scores), reasons, "novel")

@@ -10,28 +10,25 @@ most doubtful). Class weights multiply the scores of strategies that score rows 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from skactiveml import pool
+from skactiveml.base import SkactivemlClassifier
+from skactiveml.classifier import ParzenWindowClassifier
+from sklearn.exceptions import ConvergenceWarning
 
 from stages._errors import PipelineError
 from stages._identity import best_first
-from stages.strategies import PARAM, Candidates, Floats, Ranking
+from stages.strategies import PARAM, Candidates, Floats, Ranking, diversity
 from stages.strategies.uncertainty import by_score, margin_of
 
-if TYPE_CHECKING:
-    from skactiveml.base import SingleAnnotatorPoolQueryStrategy, SkactivemlClassifier
-
 SAMPLE = 5_000
-Reason = str
 
 
 def _scores(candidates: Candidates, method: str, strategy: str) -> Floats:
-    from skactiveml.pool import uncertainty_scores
-
-    return np.asarray(uncertainty_scores(candidates.require_probabilities(strategy), method=method))
+    return np.asarray(pool.uncertainty_scores(candidates.require_probabilities(strategy), method=method))
 
 
 def least_confidence(candidates: Candidates, count: int) -> Ranking:
@@ -54,27 +51,21 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
 
 def kl_divergence(candidates: Candidates, count: int) -> Ranking:
     """Query by committee: the largest mean divergence of the members from their consensus, in nats."""
-    from skactiveml.pool import average_kl_divergence
-
-    scores = np.asarray(average_kl_divergence(candidates.require_committee("kl_divergence")))
+    scores = np.asarray(pool.average_kl_divergence(candidates.require_committee("kl_divergence")))
     return by_score(candidates, scores, count, "disagreement", "mean divergence from the committee {score:.3f}")
 
 
 def vote_entropy(candidates: Candidates, count: int) -> Ranking:
     """Query by committee: the most even votes, by scikit-activeml's `vote_entropy` (normalised as it does)."""
-    from skactiveml.pool import vote_entropy as measure
-
     members = candidates.require_committee("vote_entropy")
-    scores = np.asarray(measure(members.argmax(axis=2).T, np.arange(members.shape[2])))
+    scores = np.asarray(pool.vote_entropy(members.argmax(axis=2).T, np.arange(members.shape[2])))
     return by_score(candidates, scores, count, "disagreement", "vote entropy {score:.3f}")
 
 
 def variation_ratios(candidates: Candidates, count: int) -> Ranking:
     """Query by committee: the smallest share of members that vote for the likeliest class."""
-    from skactiveml.pool import variation_ratios as measure
-
     members = candidates.require_committee("variation_ratios")
-    scores = np.asarray(measure(members.argmax(axis=2).T))
+    scores = np.asarray(pool.variation_ratios(members.argmax(axis=2).T))
     return by_score(candidates, scores, count, "disagreement", "votes against the majority {score:.3f}")
 
 
@@ -83,11 +74,9 @@ def batch_bald(candidates: Candidates, count: int, sample: int = 1_000) -> Ranki
 
     Its cost grows with members^batch up to its Monte Carlo limit: keep batches small.
     """
-    from skactiveml.pool import batch_bald as measure
-
     members = candidates.require_committee("batch_bald")
-    rows = _bounded(candidates, max(sample, count))
-    utilities = measure(members[:, rows], count, random_state=candidates.seed % 2**32)
+    rows = _bounded(candidates, max(sample, count), doubtful=True)
+    utilities = pool.batch_bald(members[:, rows], count, random_state=candidates.seed % 2**32)
     chosen: list[int] = []
     scores: list[float] = []
     for utility in np.asarray(utilities):
@@ -99,21 +88,24 @@ def batch_bald(candidates: Candidates, count: int, sample: int = 1_000) -> Ranki
     return Ranking(rows[chosen], np.array(scores), reasons, "disagreement")
 
 
-def _bounded(candidates: Candidates, sample: int) -> NDArray[np.intp]:
-    """Rows to look at, in the order of keys: all, or a uniform half and the most doubtful half."""
+def _bounded(candidates: Candidates, sample: int, *, doubtful: bool) -> NDArray[np.intp]:
+    """Rows to look at, in the order of keys: all, or a uniform draw, half of it the most doubtful if they matter."""
     n = len(candidates)
-    if n <= sample:
-        return np.arange(n)
-    if candidates.probabilities is None:
-        return np.arange(sample)
+    if n <= sample or not doubtful or candidates.probabilities is None:
+        return np.arange(min(n, sample))
     doubt = margin_of(candidates.probabilities)
     doubt[: sample // 2] = -1
     return np.sort(np.concatenate([np.arange(sample // 2), best_first(doubt, candidates.keys, sample - sample // 2)]))
 
 
+def _seeded(candidates: Candidates, kind: Any, *, clusters: bool = False, **options: object) -> Any:
+    """One of its strategies with the candidates' seed, which its k-means takes too where it `clusters`."""
+    seed = {"random_state": candidates.seed % 2**32}
+    return kind(**seed, **({"cluster_algo_dict": seed} if clusters else {}), **options)
+
+
 def _stored(candidates: Candidates, rows: NDArray[np.intp]) -> SkactivemlClassifier:
     """What scikit-activeml takes for a fitted classifier; successive votes are those of the committee's members."""
-    from skactiveml.base import SkactivemlClassifier
 
     class Stored(SkactivemlClassifier):  # type: ignore[misc]  # scikit-activeml has no types
         def __init__(self) -> None:
@@ -137,117 +129,82 @@ def _stored(candidates: Candidates, rows: NDArray[np.intp]) -> SkactivemlClassif
 
 
 def _picked(
-    candidates: Candidates,
-    count: int,
-    sample: int,
-    strategy: Callable[[int], SingleAnnotatorPoolQueryStrategy],
-    reason: Reason,
-    regime: str,
-    stored: str = "",
-    extra: dict[str, object] | None = None,
-    scale: Floats | None = None,
-) -> Ranking:
+    candidates: Candidates, count: int, sample: int, strategy: Any, reason: str, regime: str, stored: str = "",
+    extra: dict[str, object] | None = None, scale: Floats | None = None,
+) -> Ranking:  # fmt: skip
     """The strategy's own query on the bounded candidates; `stored` names the argument that takes the classifier.
 
     scale: (n,) factors of the candidates' geometry.
     """
-    rows = _bounded(candidates, max(sample, count))
+    rows = _bounded(candidates, max(sample, count), doubtful=bool(stored))
     space = np.concatenate([candidates.geometry[rows], candidates.labelled]).astype(np.float64)
     if scale is not None:
         space[: len(rows)] *= scale[rows, None]
     classes = np.concatenate([np.full(len(rows), np.nan), candidates.labelled_class.astype(np.float64)])
-    from sklearn.exceptions import ConvergenceWarning
-
-    options: dict[str, object] = dict(extra or {})
-    if stored:
-        options |= {stored: _stored(candidates, rows), f"fit_{stored}": False}
-    asked = strategy(candidates.seed % 2**32)
+    options = {stored: _stored(candidates, rows), f"fit_{stored}": False} if stored else extra or {}
     with warnings.catch_warnings():  # fewer distinct points than clusters: it goes on with fewer, and so do we
         warnings.simplefilter("ignore", category=ConvergenceWarning)
         warnings.simplefilter("ignore", category=RuntimeWarning)  # its sums overflow far from every label: NaN
         warnings.filterwarnings("ignore", message="'batch_size=")  # and then it picks fewer
         warnings.filterwarnings("ignore", message="The maximum purity")  # no clear clusters: the purest radius serves
-        picks, utilities = asked.query(space, classes, batch_size=count, return_utilities=True, **options)
+        picks, utilities = strategy.query(space, classes, batch_size=count, return_utilities=True, **options)
     values = np.nan_to_num(np.asarray(utilities)[np.arange(len(picks)), picks], posinf=0, neginf=0)
     first = np.sort(np.unique(picks, return_index=True)[1])  # Badge repeats itself where all gradients are equal
     rest = np.setdiff1d(np.arange(len(rows)), picks)[: count - len(first)]
-    reasons = [reason.format(score=value) for value in values[first]] + ["as good as the others"] * len(rest)
+    reasons = [reason.format(score=value) for value in values[first]]
+    reasons += ["drawn at random: the strategy tells no more rows apart"] * len(rest)
     scores = np.concatenate([values[first], np.zeros(len(rest))])
     return Ranking(rows[np.concatenate([np.asarray(picks)[first], rest])], scores, reasons, regime)
 
 
 def badge(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """k-means++ on gradient embeddings, by `Badge`; a gradient is as long as its row's class importance says."""
-    from skactiveml.pool import Badge
-
     candidates.require_probabilities("badge")
-    reason, factors = "a gradient unlike the rest of the batch", candidates.importance()
-    return _picked(
-        candidates, count, sample, lambda seed: Badge(random_state=seed), reason, "gradients", "clf", scale=factors,
-    )  # fmt: skip
+    reason, strategy = "a gradient unlike the rest of the batch", _seeded(candidates, pool.Badge)
+    return _picked(candidates, count, sample, strategy, reason, "gradients", "clf", scale=candidates.importance())
 
 
 def core_set(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The greedy k-centre, by `CoreSet`."""
-    from skactiveml.pool import CoreSet
-
-    reason = "far from every label, distance {score:.3f}"
-    return _picked(candidates, count, sample, lambda seed: CoreSet(random_state=seed), reason, "far")
+    reason = "far from every label and earlier pick, distance {score:.3f}"
+    return _picked(candidates, count, sample, _seeded(candidates, pool.CoreSet), reason, "far")
 
 
 def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
-    """The typical row of each large cluster without a label, by `TypiClust`."""
-    from skactiveml.pool import TypiClust
-
-    options = {"random_state": candidates.seed % 2**32}
-    reason = "typical of a region without a label, typicality {score:.3f}"
-    return _picked(
-        candidates, count, sample,
-        lambda seed: TypiClust(random_state=seed, cluster_algo_dict=options), reason, "typical",
-    )  # fmt: skip
+    """The typical row of each large cluster without a label, by `TypiClust`; ours where every cluster holds one."""
+    strategy = _seeded(candidates, pool.TypiClust, clusters=True)
+    try:
+        return _picked(candidates, count, sample, strategy, "typical of its region, typicality {score:.3f}", "typical")
+    except UnboundLocalError:  # its own fault where no cluster is left
+        return diversity.typiclust(candidates, count)
 
 
 def prob_cover(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows whose balls cover most of what no label covers, by `ProbCover`."""
-    from skactiveml.pool import ProbCover
-
     classes = len(candidates.class_weights)
-    options = {"random_state": candidates.seed % 2**32}
-    return _picked(
-        candidates, count, sample,
-        lambda seed: ProbCover(n_classes=classes, random_state=seed, cluster_algo_dict=options),
-        "covers {score:.0f} rows that no label covers", "coverage",
-    )  # fmt: skip
+    deltas = [0.2] if len(candidates) + len(candidates.labelled) < classes else None  # too few to choose a radius by
+    strategy = _seeded(candidates, pool.ProbCover, clusters=True, n_classes=classes, deltas=deltas)
+    return _picked(candidates, count, sample, strategy, "covers {score:.0f} rows that no label covers", "coverage")
 
 
 def max_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows that raise the kernel coverage of the pool most, by `MaxHerding`."""
-    from skactiveml.pool import MaxHerding
-
     reason = "raises the coverage of the pool by {score:.5f}"
-    return _picked(candidates, count, sample, lambda seed: MaxHerding(random_state=seed), reason, "coverage")
+    return _picked(candidates, count, sample, _seeded(candidates, pool.MaxHerding), reason, "coverage")
 
 
 def falcun(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """Doubtful rows with unlike probabilities, by `Falcun`."""
-    from skactiveml.pool import Falcun
-
     candidates.require_probabilities("falcun")
     reason = "doubtful, unlike the rest of the batch"
-    return _picked(candidates, count, sample, lambda seed: Falcun(random_state=seed), reason, "doubt", "clf")
+    return _picked(candidates, count, sample, _seeded(candidates, pool.Falcun), reason, "doubt", "clf")
 
 
 def clue(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows nearest to the centres of an entropy-weighted k-means, by `Clue`."""
-    from skactiveml.pool import Clue
-
     candidates.require_probabilities("clue")
-    options = {"random_state": candidates.seed % 2**32}
-    return _picked(
-        candidates, count, sample,
-        lambda seed: Clue(random_state=seed, cluster_algo_dict=options),
-        "centre of a doubtful region", "doubt", "estimator",
-    )  # fmt: skip
+    strategy = _seeded(candidates, pool.Clue, clusters=True)
+    return _picked(candidates, count, sample, strategy, "centre of a doubtful region", "doubt", "estimator")
 
 
 def drop_query(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
@@ -255,28 +212,18 @@ def drop_query(candidates: Candidates, count: int, sample: int = SAMPLE) -> Rank
 
     The committee's members stand for the dropout predictions of the original, which need a model.
     """
-    from skactiveml.pool import DropQuery
-
     members = len(candidates.require_committee("drop_query"))
-    options = {"random_state": candidates.seed % 2**32}
-    return _picked(
-        candidates, count, sample,
-        lambda seed: DropQuery(
-            n_dropout_samples=max(members, 3), random_state=seed, cluster_algo_dict=options
-        ),
-        "centre of a disputed region", "disagreement", "clf",
-    )  # fmt: skip
+    strategy = _seeded(candidates, pool.DropQuery, clusters=True, n_dropout_samples=max(members, 3))
+    return _picked(candidates, count, sample, strategy, "centre of a disputed region", "disagreement", "clf")
 
 
-def _parzen_window(candidates: Candidates) -> SkactivemlClassifier:
-    """The classes of labelled rows nearby, weighted by distance: evidence that needs no trained model."""
-    from skactiveml.classifier import ParzenWindowClassifier
-
+def _by_evidence(candidates: Candidates, count: int, sample: int, kind: Any, reason: str) -> Ranking:
+    """By the classes of labelled rows nearby, weighted by distance: evidence that needs no trained model."""
     known = candidates.labelled_class >= 0
     window = ParzenWindowClassifier(classes=np.arange(len(candidates.class_weights)))
-    return window.fit(
-        candidates.labelled[known].astype(np.float64), candidates.labelled_class[known].astype(np.float64)
-    )
+    window.fit(candidates.labelled[known].astype(np.float64), candidates.labelled_class[known].astype(np.float64))
+    extra: dict[str, object] = {"clf": window, "fit_clf": False}
+    return _picked(candidates, count, sample, _seeded(candidates, kind), reason, "uncertain", extra=extra)
 
 
 def epistemic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
@@ -287,22 +234,10 @@ def epistemic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranki
     if len(candidates.class_weights) != 2:
         what = "strategy 'epistemic' is for two classes"
         raise PipelineError(PARAM, what, "use `probabilistic`, which rests on the same evidence")
-    from skactiveml.pool import EpistemicUncertaintySampling
-
-    window = _parzen_window(candidates)
-    return _picked(
-        candidates, count, sample, lambda seed: EpistemicUncertaintySampling(random_state=seed),
-        "little evidence nearby, epistemic uncertainty {score:.3f}", "uncertain",
-        extra={"clf": window, "fit_clf": False},
-    )  # fmt: skip
+    reason = "little evidence nearby, epistemic uncertainty {score:.3f}"
+    return _by_evidence(candidates, count, sample, pool.EpistemicUncertaintySampling, reason)
 
 
 def probabilistic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows of the highest expected gain by label density and evidence nearby, by `ProbabilisticAL` (McPAL)."""
-    from skactiveml.pool import ProbabilisticAL
-
-    window = _parzen_window(candidates)
-    return _picked(
-        candidates, count, sample, lambda seed: ProbabilisticAL(random_state=seed),
-        "expected gain {score:.4f}", "uncertain", extra={"clf": window, "fit_clf": False},
-    )  # fmt: skip
+    return _by_evidence(candidates, count, sample, pool.ProbabilisticAL, "expected gain {score:.4f}")
