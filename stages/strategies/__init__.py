@@ -84,6 +84,12 @@ class Candidates:
             return np.ones(len(self))
         return np.asarray(self.probabilities @ self.class_weights)
 
+    def weighing(self, position: int) -> str:
+        """What a reason has to say of a row's importance: nothing where all rows weigh the same."""
+        if self.probabilities is None or np.ptp(self.class_weights) == 0:
+            return ""
+        return f", class weight {self.probabilities[position] @ self.class_weights:.2f}"
+
 
 @dataclass(frozen=True)
 class Ranking:

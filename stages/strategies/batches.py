@@ -25,7 +25,8 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
     above. Rows whose bound is below the worth of the best of the leaders wait.
     Source: Cardoso et al., "Ranked batch-mode active learning" (2017); Minoux, "Accelerated greedy algorithms" (1978).
     """
-    doubt = least_confidence_of(candidates.require_probabilities("ranked_batch")) * candidates.importance()
+    confidence = least_confidence_of(candidates.require_probabilities("ranked_batch"))
+    doubt = confidence * candidates.importance()
     points, m = candidates.geometry, len(candidates.labelled)
     gap = _nearest_squared(points, candidates.labelled)
     novelty = 1 - 1 / (1 + np.sqrt(gap))
@@ -46,9 +47,8 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
             worth[chosen] = -np.inf
             leaders = np.flatnonzero(worth >= worth[leaders].max() - TIED)
         chosen.append(_best(worth))
-    scores = doubt[chosen]
-    reasons = [f"unlike what is labelled, least confidence {score:.3f}" for score in scores]
-    return Ranking(np.array(chosen, np.intp), scores, reasons, "novel")
+    reasons = [f"novelty and doubt, least confidence {confidence[row]:.3f}{candidates.weighing(row)}" for row in chosen]
+    return Ranking(np.array(chosen, np.intp), doubt[chosen], reasons, "novel")
 
 
 def _shorten(gap: Floats, rows: NDArray[np.intp], points: Points, picks: list[int]) -> None:
@@ -110,7 +110,9 @@ def core_set(candidates: Candidates, count: int) -> Ranking:
         free[row] = False
         new = np.maximum(norms + norms[row] - 2 * (points @ points[row]), 0)
         gap = np.minimum(gap, new) if len(chosen) > 1 or len(candidates.labelled) else new.astype(np.float64)
-    reasons = [f"far from every label, distance {score:.3f}" for score in scores]
+    reasons = [f"far from every label and earlier pick, distance {score:.3f}" for score in scores]
+    if not len(candidates.labelled):
+        reasons[0] = "nearest to the mean of the pool"
     return Ranking(np.array(chosen, np.intp), np.array(scores), reasons, "far")
 
 
@@ -165,7 +167,8 @@ def dbal(candidates: Candidates, count: int, prefilter: int = 10) -> Ranking:
     Best first by doubt = (1 - margin) x class importance.
     Source: Zhdanov, "Diverse mini-batch active learning" (2019).
     """
-    doubt = margin_of(candidates.require_probabilities("dbal")) * candidates.importance()
+    margin = margin_of(candidates.require_probabilities("dbal"))
+    doubt = margin * candidates.importance()
     rows = best_first(doubt, candidates.keys, max(count, count * prefilter))
     points = candidates.geometry[rows]
     centres, _ = kmeans(points, count, np.maximum(doubt[rows], 1e-9), candidates.seed)
@@ -177,7 +180,7 @@ def dbal(candidates: Candidates, count: int, prefilter: int = 10) -> Ranking:
     chosen += np.flatnonzero(free)[: count - len(chosen)].tolist()  # fewer distinct points than picks
     picks = rows[chosen]
     picks = picks[best_first(doubt[picks], candidates.keys[picks], count)]
-    reasons = [f"doubtful and unlike the rest of the batch, 1 - margin {doubt[row]:.3f}" for row in picks]
+    reasons = [f"centre of a doubtful region, 1 - margin {margin[row]:.3f}{candidates.weighing(row)}" for row in picks]
     return Ranking(picks, doubt[picks], reasons, "doubt")
 
 
@@ -190,7 +193,8 @@ def cluster_margin(candidates: Candidates, count: int, prefilter: int = 10) -> R
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    doubt = margin_of(candidates.require_probabilities("cluster_margin")) * candidates.importance()
+    margin = margin_of(candidates.require_probabilities("cluster_margin"))
+    doubt = margin * candidates.importance()
     rows = best_first(doubt, candidates.keys, max(count, min(count * prefilter, CELLS_OF_LINKAGE)))
     owner = np.zeros(len(rows), np.intp)
     if len(rows) > max(count, 1) and len(rows) <= CELLS_OF_LINKAGE:
@@ -201,6 +205,11 @@ def cluster_margin(candidates: Candidates, count: int, prefilter: int = 10) -> R
     for cluster in np.unique(owner):
         members = np.flatnonzero(owner == cluster)
         turn[members] = np.arange(len(members))
-    picks = rows[np.lexsort((np.arange(len(rows)), size[owner], turn))[:count]]
-    reasons = [f"doubtful, one of its kind, 1 - margin {doubt[row]:.3f}" for row in picks]
+    first = np.lexsort((np.arange(len(rows)), size[owner], turn))[:count]
+    picks = rows[first]
+    reasons = [
+        f"number {turn[place] + 1} by doubt of {size[owner[place]]} alike, 1 - margin {margin[rows[place]]:.3f}"
+        + candidates.weighing(rows[place])
+        for place in first
+    ]
     return Ranking(picks, doubt[picks], reasons, "doubt")

@@ -21,8 +21,10 @@ def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE, clusters
     uniform sample. Source: Hacohen, Dekel, Weinshall, "Active learning on a budget: opposite strategies suit
     high and low budgets" (2022).
     """
-    positions, scores = _uncovered(candidates, count, np.ones(len(candidates)), 1.0, sample, clusters)
-    reasons = [f"typical of a region without a label, typicality {score:.3f}" for score in scores]
+    positions, scores, held = _uncovered(candidates, count, np.ones(len(candidates)), 1.0, sample, clusters)
+    reasons = [
+        f"typical of {_region(labels)}, typicality {score:.3f}" for labels, score in zip(held, scores, strict=True)
+    ]
     return Ranking(positions, scores, reasons, "typical")
 
 
@@ -31,18 +33,26 @@ def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, 
 
     Score = doubt x square root of typicality; doubt = (1 - margin) x class importance.
     """
-    doubt = margin_of(candidates.require_probabilities("weighted_coverage")) * candidates.importance()
-    positions, scores = _uncovered(candidates, count, doubt, 0.5, sample, clusters)
-    reasons = [f"doubtful region without a label, 1 - margin {doubt[row]:.3f}" for row in positions]
+    doubt = margin_of(candidates.require_probabilities("weighted_coverage"))
+    positions, scores, held = _uncovered(candidates, count, doubt * candidates.importance(), 0.5, sample, clusters)
+    reasons = [
+        f"doubtful and typical of {_region(labels)}, 1 - margin {doubt[row]:.3f}{candidates.weighing(row)}"
+        for row, labels in zip(positions, held, strict=True)
+    ]
     return Ranking(positions, scores, reasons, "coverage")
+
+
+def _region(labels: int) -> str:
+    return f"a region of {labels} labels and earlier picks" if labels else "a region without a label"
 
 
 def _uncovered(
     candidates: Candidates, count: int, mass: Floats, power: float, sample: int, clusters: int
-) -> tuple[NDArray[np.intp], Floats]:
+) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:
     """One row from each cluster, clusters by (labels held, - summed mass), rows by mass x typicality^power.
 
-    With fewer clusters than picks it goes round again, each cluster giving its next best row.
+    With fewer clusters than picks it goes round again, each cluster giving its next best row. Returns positions, their
+    scores, and how many labels and earlier picks the cluster of each holds.
     """
     rows = np.arange(min(len(candidates), max(sample, count)))
     points = candidates.geometry[rows]
@@ -64,7 +74,7 @@ def _uncovered(
             len(members)
         )
     order = np.lexsort((place[owner], turn))[:count]
-    return rows[order], score[order]
+    return rows[order], score[order], held[owner[order]] + turn[order]
 
 
 def information_density(candidates: Candidates, count: int) -> Ranking:

@@ -28,7 +28,7 @@ def max_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ran
     Source: Bae, Noh, Sutherland, "Generalized coverage for more robust low-budget active learning" (2024).
     """
     positions, scores = cover(candidates, candidates.mass(), count, sample)
-    reasons = [f"typical of a region without a label, covers {score:.2%} of the pool" for score in scores]
+    reasons = [f"typical, stands for {score:.2%} of the pool, which no label covers yet" for score in scores]
     return Ranking(positions, scores, reasons, "typical")
 
 
@@ -38,10 +38,11 @@ def uncertainty_herding(candidates: Candidates, count: int, sample: int = SAMPLE
     Source: Bae, Oliveira, Sutherland, "Uncertainty herding: one active learning method for all label budgets" (2025);
     the radius here is that of each row's own neighbourhood, there one for all, from the labelled rows.
     """
-    doubt = margin_of(candidates.require_probabilities("uncertainty_herding")) * candidates.importance()
-    positions, scores = cover(candidates, doubt * candidates.mass(), count, sample)
+    doubt = margin_of(candidates.require_probabilities("uncertainty_herding"))
+    positions, scores = cover(candidates, doubt * candidates.importance() * candidates.mass(), count, sample)
     reasons = [
-        f"1 - margin {doubt[row]:.3f}, stands for {score:.2%} of the doubt that no label covers"
+        f"1 - margin {doubt[row]:.3f}{candidates.weighing(row)}, "
+        f"stands for {score:.2%} of the pool's doubt, which no label covers yet"
         for row, score in zip(positions, scores, strict=True)
     ]
     return Ranking(positions, scores, reasons, "doubt")

@@ -115,8 +115,8 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
     """
     labelled = candidates.labelled.astype(np.float64) if len(candidates.labelled) else None
     stored = Stored(candidates.require_probabilities("ranked_batch"), labelled)
-    doubt = np.asarray(uncertainty.classifier_uncertainty(stored, candidates.geometry)) * candidates.importance()
-    points = candidates.geometry.astype(np.float64)
-    positions, scores = batch.ranked_batch(stored, points, doubt, count, "euclidean", None)
-    reasons = [f"unlike what is labelled, least confidence {score:.3f}" for score in scores]
-    return Ranking(np.asarray(positions, np.intp), np.asarray(scores), reasons, "novel")
+    confidence = np.asarray(uncertainty.classifier_uncertainty(stored, candidates.geometry))
+    doubt, points = confidence * candidates.importance(), candidates.geometry.astype(np.float64)
+    chosen, scores = batch.ranked_batch(stored, points, doubt, count, "euclidean", None)
+    reasons = [f"novelty and doubt, least confidence {confidence[row]:.3f}{candidates.weighing(row)}" for row in chosen]
+    return Ranking(np.asarray(chosen, np.intp), np.asarray(scores), reasons, "novel")
