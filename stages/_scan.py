@@ -87,7 +87,8 @@ class Kept:
 
 def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
     """The rows of the pool that a batch may come from; see the module's text. model: the fitted one, None for none."""
-    out = np.union1d(pool.blocked, pool.locate(settled(gate, params.query.skip_cooldown))).astype(np.intp)
+    said = pool.with_copies(pool.locate(settled(gate, params.query.skip_cooldown)))
+    out = np.union1d(pool.blocked, said).astype(np.intp)
     unasked = pool.rows - len(out)
     wanted = params.query.candidates or unasked
     drawn = min(1.0, wanted / max(unasked, 1))

@@ -1,7 +1,8 @@
 """query: choose the pool rows most worth a human label, and mix in the control arm and the doubted labels.
 
 reads   probabilities (calibrate), geometry and index (featurize), accepted, doubted and skipped ids (gate)
-writes  build/batch/batch.jsonl, the ranked batch, and metrics/query.json; next: export_prodigy
+writes  build/batch: batch.jsonl, the ranked batch, passed_over.jsonl, what nearly repeats it or a labelled row;
+        metrics/query.json; next: export_prodigy
 
 A batch has three arms, and the annotator cannot tell them apart: `active` is the strategy's pick, `control` the
 next ids of a fixed random permutation (the unbiased baseline), `review` the labels that the gate doubts.
@@ -32,9 +33,11 @@ from stages.strategies import Candidates, Ranking
 from stages.strategies.auto import floor_weights
 from stages.strategies.redundancy import PassedOver, guarded
 from stages.strategies.registry import resolve
+from stages.strategies.uncertainty import margin_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+ROUNDING = 1e-4  # by which the sum of many single-precision probabilities may be off
 PLANTED = {"score": 0.0, "reasons": ["planted repeat"]}
 
 
@@ -50,22 +53,17 @@ class Model:
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of the batch in the order to ask, and what is said about it."""
+    """The rows of the batch in the order to ask, what is said about it, and near duplicates that it passed over."""
 
     rows: list[Row]
     metrics: Row
-
-
-def doubt(probabilities: Floats) -> Floats:
-    """One minus the gap between the two likeliest classes, (n,) in [0, 1]; 1 = cannot tell."""
-    ranked = np.partition(probabilities, -2, axis=1)
-    return np.asarray(1 - (ranked[:, -1] - ranked[:, -2]))
+    passed_over: list[Row]
 
 
 def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
-    """Pool rows that may be asked now: not settled (nor a copy of such), not in seed or test by content."""
-    pool, out = index.rows("pool"), settled(gate, cooldown)
-    free = index.askable & np.fromiter((item not in out for item in index.ids[pool]), dtype=np.bool_)
+    """Pool rows that may be asked now: not settled, nor a copy of such, not in seed or test by content."""
+    out = {index.sha[index.row_of[item]] for item in settled(gate, cooldown) if item in index.row_of}
+    free = index.askable & np.fromiter((sha not in out for sha in index.sha[index.rows("pool")]), dtype=np.bool_)
     return np.flatnonzero(free)
 
 
@@ -128,7 +126,7 @@ def compose(
     active -= len(planted)
     candidates = replace(candidates_of(free, index, geometry, model, gate, params), stands_for=shares)
     ranking, passed = pick(candidates, active, params)
-    doubts = np.zeros(len(free)) if candidates.probabilities is None else doubt(candidates.probabilities)
+    doubts = np.zeros(len(free)) if candidates.probabilities is None else margin_of(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
     asked_again = [_review_row(row, index, model) for row in doubted[:review]]
@@ -136,7 +134,8 @@ def compose(
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
     rows = [{**row, "rank": place, "round": number} for place, row in enumerate(mixed, start=1)]
-    return Batch(rows, _metrics(rows, ranking, passed, doubts, candidates.mass(), gate, params))
+    metrics = _metrics(rows, ranking, len(passed), doubts, candidates, gate, params)
+    return Batch(rows, metrics, [_passed_row(item, candidates) for item in passed])
 
 
 def candidates_of(
@@ -197,6 +196,11 @@ def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strat
     return rows
 
 
+def _passed_row(item: PassedOver, candidates: Candidates) -> Row:
+    """like: the row of the batch that it nearly repeats, None for a labelled row."""
+    return {"id": candidates.ids[item.position], "like": item.like or None, "similarity": round(item.similarity, 3)}
+
+
 def _with_control(
     rows: list[Row], candidates: Candidates, doubts: Floats, size: int, control: int, index: Index
 ) -> list[Row]:
@@ -220,7 +224,7 @@ def _with_control(
 def _review_row(row: Row, index: Index, model: Model | None) -> Row:
     place = index.row_of[row["id"]]
     in_pool = index.split[place] == "pool"
-    value = float(doubt(model.pool[place : place + 1])[0]) if model is not None and in_pool else 0.0
+    value = float(margin_of(model.pool[place : place + 1])[0]) if model is not None and in_pool else 0.0
     facts = {"id": row["id"], "sha": index.sha[place], "arms": ["review"], "score": row["score"], "doubt": value}
     return {**facts, "strategy": "review", "reason": "; ".join(row["reasons"])}
 
@@ -237,19 +241,18 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
 
 
 def _metrics(
-    rows: list[Row], ranking: Ranking, passed: list[PassedOver], doubts: Floats, mass: Floats, gate: Gate,
-    params: Params,
+    rows: list[Row], ranking: Ranking, passed: int, doubts: Floats, candidates: Candidates, gate: Gate, params: Params
 ) -> Row:  # fmt: skip
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
     budget, spent = params.query.budget, gate.state["answers"]
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
+    new, mass, modelled = len(rows) - arms["review"], candidates.mass(), candidates.probabilities is not None
     if rows:
-        new = sum(row["arms"] != ["review"] for row in rows)
-        state = "ready" if new < len(doubts) else "ready, the rest of the pool"
+        state = "ready" if new < len(doubts) else "ready, the rest of the pool" if new else "ready, doubted labels only"
     elif budget is not None and spent >= budget:
         state = "budget spent"
     else:
-        state = "pool exhausted"
+        state = "nothing but near duplicates of labelled rows is left" if len(doubts) else "pool exhausted"
     return {
         "round": gate.state["rounds"] + 1,
         "state": state,
@@ -257,11 +260,11 @@ def _metrics(
         "strategy": params.query.strategy,
         "regime": ranking.regime,
         "evidence": ranking.evidence or None,
-        "near_duplicates_passed_over": len(passed),
+        "near_duplicates_passed_over": passed,
         "unasked": round(float(mass.sum())),
         "answers_spent": spent,
         "budget_left": None if budget is None else max(0, budget - spent),
-        "mean_doubt": float(np.average(doubts, weights=mass)) if len(doubts) else None,
+        "mean_doubt": float(np.average(doubts, weights=mass)) if modelled and len(doubts) else None,
     }
 
 
@@ -277,11 +280,12 @@ def read_model(folder: Path) -> Model | None:
 def model_of(
     pool: NDArray[np.float32], held_out: NDArray[np.float32], committee: NDArray[np.float32] | None, verdict: str
 ) -> Model:
-    """Probabilities in double precision, rows summing to 1, and whether doubt may use them."""
+    """Probabilities in double precision, and whether doubt may use them. What rounding took from a sum is put back."""
 
     def rows(array: NDArray[np.float32]) -> Floats:
         exact = array.astype(np.float64)
-        return np.asarray(exact / exact.sum(axis=-1, keepdims=True))
+        total = exact.sum(axis=-1, keepdims=True)
+        return np.asarray(exact / np.where(np.abs(total - 1) < ROUNDING, total, 1))
 
     return Model(rows(pool), rows(held_out), None if committee is None else rows(committee), verdict != "lying")
 
@@ -301,6 +305,7 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
     store = read_features(features, ids, params.compute)
     batch = compose(store.index, store.geometry, read_model(probabilities), known, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
+    write_jsonl(out / "passed_over.jsonl", batch.passed_over)
     scan = read_json(probabilities / "calibration.json").get("scan")
     write_json(metrics, {**batch.metrics, **({"scan": scan} if scan else {}), "batch_id": batch_id(batch.rows)})
     if not batch.rows:

@@ -16,7 +16,7 @@ from stages._ledger import Labels
 from stages._params import Params
 from stages._rounds import batch_id
 from stages._store import Index
-from stages.query import Model, compose, doubt, interleave, sizes, unasked, worth_review
+from stages.query import Model, compose, interleave, model_of, sizes, unasked, worth_review
 
 N = 60
 
@@ -60,10 +60,6 @@ def model(pool: np.ndarray | None = None) -> Model:
 
 def geometry(n: int = N) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
-
-
-def test_doubt_is_one_minus_the_gap_between_the_two_likeliest() -> None:
-    assert doubt(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.2, 0.7, 0.1]])) == pytest.approx([1.0, 0.0, 0.5])
 
 
 @given(
@@ -272,3 +268,68 @@ def test_a_param_of_a_users_strategy_may_have_any_name(tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     options = params(strategy="any_name.rank", params={"threshold": 0.5, "rank": 1})
     assert len(compose(pool_index(), geometry(), model(), gate(), options).rows) == 10
+
+
+def test_a_copy_of_something_settled_is_not_asked_although_its_id_comes_first() -> None:
+    base = pool_index(8)
+    index = replace(base, sha=["h-p-07", "h-p-06", "h-p-05", "h-p-03", *base.sha[4:]])  # p-03 is like no other
+    unlabelled = [
+        {"id": "p-06", "kind": "reject", "round": 1, "times": 1},
+        {"id": "gone", "kind": "reject", "round": 1},
+    ]
+    state = gate(["p-07"], [doubted("p-05")], [{**row, "times": 1} for row in unlabelled])
+    assert unasked(index, state, cooldown=2).tolist() == [3, 4]
+
+
+def test_what_a_batch_passed_over_is_told_with_what_it_is_like() -> None:
+    space = geometry()
+    space[30:34] = space[:4]  # 0 and 1 are labelled, 2 and 3 are asked with 32 and 33 or instead of them
+    options = params(batch_size=56, control_fraction=0.0)
+    batch = compose(
+        pool_index(), space, replace(model(), held_out=np.full((2, 2), 0.5)), gate(["p-00", "p-01"]), options
+    )
+    asked = {row["id"] for row in batch.rows}
+    told = {row["id"]: row["like"] for row in batch.passed_over}
+    assert {"p-30": None, "p-31": None}.items() <= told.items()
+    twins = {"p-02": "p-32", "p-32": "p-02", "p-03": "p-33", "p-33": "p-03"}
+    rest = {item: like for item, like in told.items() if like}
+    assert len(rest) == 2
+    assert rest.items() <= twins.items()
+    assert set(rest.values()) <= asked
+    assert {row["similarity"] for row in batch.passed_over} == {1.0}
+    assert batch.metrics["near_duplicates_passed_over"] == 4
+
+
+def test_a_pool_of_near_duplicates_of_labelled_rows_is_not_called_exhausted() -> None:
+    same = np.ones((N, 3), np.float32) / np.float32(np.sqrt(3))
+    trained = replace(model(), held_out=np.full((1, 2), 0.5))
+    batch = compose(pool_index(), same, trained, gate(["p-00"]), params(control_fraction=0.0))
+    assert batch.rows == []
+    assert batch.metrics["state"] == "nothing but near duplicates of labelled rows is left"
+    assert batch.metrics["unasked"] == N - 1
+
+
+def test_a_batch_of_doubted_labels_alone_says_so() -> None:
+    labelled = [f"p-{row:02d}" for row in range(1, N)]
+    trained = replace(model(), held_out=np.full((N - 1, 2), 0.5))
+    batch = compose(pool_index(), geometry(), trained, gate(labelled, [doubted("p-00")]), params())
+    assert [row["id"] for row in batch.rows] == ["p-00"]
+    assert batch.metrics["state"] == "ready, doubted labels only"
+
+
+def test_mean_doubt_is_unknown_without_a_model() -> None:
+    assert compose(pool_index(), geometry(), None, gate(rounds=0), params()).metrics["mean_doubt"] is None
+    assert compose(pool_index(), geometry(), model(), gate(), params()).metrics["mean_doubt"] > 0
+
+
+@pytest.mark.parametrize("factor", [1.8, 0.9, np.nan])
+def test_rows_that_do_not_sum_to_one_are_refused_and_not_scaled(factor: float) -> None:
+    pool = probabilities().astype(np.float32)
+    pool[3] *= np.float32(factor)
+    with pytest.raises(PipelineError, match="probabilities hold NaN, a value outside"):
+        compose(pool_index(), geometry(), model_of(pool, pool[:0], None, "trusted"), gate(), params())
+
+
+def test_what_single_precision_took_from_a_sum_is_put_back() -> None:
+    pool = np.random.default_rng(0).dirichlet(np.ones(10_000), 20).astype(np.float32)
+    assert np.allclose(model_of(pool, pool[:0], None, "trusted").pool.sum(axis=1), 1, rtol=0, atol=1e-12)

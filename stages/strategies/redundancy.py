@@ -1,8 +1,9 @@
 """No two near duplicates in a batch, and none of something labelled: a guard around any strategy.
 
 Two rows are near duplicates when their similarity, 1 - d^2 / 2 of the geometry, is at least the threshold and they
-are much closer than rows of this pool usually are (half the median distance to the nearest neighbour in a uniform
-sample): in a space of few dimensions, where everything is close to something, only the second tells.
+are much closer than rows of this pool usually are (half the median distance to the nearest row that is not the same,
+in a uniform sample): in a space of few dimensions, where everything is close to something, only the second tells.
+Rows that single precision cannot tell apart are near duplicates always.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stages.strategies import Candidates, Rank, Ranking
 from stages.strategies._geometry import Points, nearest, squared_distances, squared_norms
 
 SAMPLE = 1_000
+MOST = 4_096  # picks that a strategy is asked for at a time: several take memory with their square
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,18 @@ class PassedOver:
 
 
 def reach(points: Points, threshold: float) -> float:
-    """The squared distance within which two rows are near duplicates; see the module's text. 0 = identical only."""
-    sample = points[:SAMPLE]
-    limit = 2 * (1 - threshold)
-    if len(sample) < 3:
-        return limit
+    """The squared distance within which two rows are near duplicates; see the module's text. 0 = the same only."""
+    sample, limit = points[:SAMPLE], 2 * (1 - threshold)
     gaps = squared_distances(sample, sample)
-    np.fill_diagonal(gaps, np.inf)
-    usual = float(np.median(gaps.min(axis=1)))
-    return min(limit, usual / 4) if usual > 0 else limit
+    gaps[gaps <= rounding(squared_norms(sample), sample.shape[1])[:, None]] = np.inf
+    usual = gaps.min(axis=1, initial=np.inf)
+    usual = usual[np.isfinite(usual)]
+    return min(limit, float(np.median(usual)) / 4) if len(usual) > 2 else limit
+
+
+def rounding(norms: Points, dims: int) -> Points:
+    """(n,) the squared distance that single precision may find between two equal rows; norms: (n,) squared lengths."""
+    return np.asarray((2 + np.sqrt(dims)) * np.finfo(np.float32).eps * norms)
 
 
 def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) -> tuple[Ranking, list[PassedOver]]:
@@ -51,8 +56,11 @@ def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) ->
     The batch is shorter than `count` only where nothing else is left. A threshold above 1 turns it off.
     """
     order = np.argsort(candidates.keys, kind="stable")
-    limit = reach(candidates.geometry[order[:SAMPLE]], threshold) if threshold <= 1 else -1.0
     norms = squared_norms(candidates.geometry)
+    limits = np.full(len(norms), -1.0)
+    if threshold <= 1:
+        widest = reach(candidates.geometry[order[:SAMPLE]], threshold)
+        limits = np.maximum(rounding(norms, candidates.geometry.shape[1]), widest)
     free = np.ones(len(candidates), bool)
     kept: list[int] = []
     scores: list[float] = []
@@ -61,7 +69,7 @@ def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) ->
     first = Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
     while len(kept) < count and free.any():
         rows = np.flatnonzero(free)
-        ranking = rank(_remaining(candidates, rows, kept), count - len(kept))
+        ranking = rank(_remaining(candidates, rows, kept), min(MOST, count - len(kept)))
         first = first if kept else ranking
         picks = rows[ranking.positions]
         known, gaps = nearest(candidates.geometry[picks], candidates.labelled)
@@ -69,7 +77,7 @@ def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) ->
             if not free[row]:
                 continue  # gone with a duplicate of an earlier pick
             earlier, gap = (part[0] for part in nearest(candidates.geometry[[row]], candidates.geometry[kept]))
-            if min(gaps[place], gap) > limit:
+            if min(gaps[place], gap) > limits[row]:
                 kept.append(int(row))
                 scores.append(float(ranking.scores[place]))
                 reasons.append(ranking.reasons[place])
@@ -79,7 +87,7 @@ def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) ->
             point = candidates.geometry[kept[earlier]] if in_batch else candidates.labelled[known[place]]
             like = candidates.ids[kept[earlier]] if in_batch else ""
             distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
-            gone = free & (distance <= limit)
+            gone = free & (distance <= limits[row])
             gone[row] = True
             passed += [PassedOver(int(twin), like, float(1 - distance[twin] / 2)) for twin in np.flatnonzero(gone)]
             free &= ~gone

@@ -10,6 +10,14 @@ from stages.strategies import batches
 from stages.strategies.batches import product_spread
 from stages.strategies.modal import ranked_batch as modal_ranked_batch
 from stages.strategies.registry import find, lawful, resolve
+from stages.strategies.uncertainty import entropy_of, least_confidence_of, margin_of
+
+
+def test_the_measures_of_doubt_by_hand() -> None:
+    rows = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.2, 0.7, 0.1]])
+    assert margin_of(rows) == pytest.approx([1.0, 0.0, 0.5])
+    assert least_confidence_of(rows) == pytest.approx([0.5, 0.0, 0.3])
+    assert entropy_of(rows) == pytest.approx([0.693147, 0.0, 0.801819], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["least_confidence", "margin", "entropy"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import Make
 
+from stages.strategies import Candidates, Ranking
 from stages.strategies.redundancy import guarded, reach
 from stages.strategies.registry import resolve
 
@@ -51,6 +52,32 @@ def test_a_pool_of_one_repeated_row_gives_one_pick(make: Make) -> None:
     ranking, passed = guarded(resolve("random"), same, 5, threshold=0.98)
     assert len(ranking.positions) == 1
     assert len(passed) == 8
+
+
+@pytest.mark.parametrize("d", [2, 5, 64, 256])
+@pytest.mark.parametrize("threshold", [0.98, 1.0])
+def test_identical_rows_are_one_however_many_there_are_and_however_long(d: int, threshold: float, make: Make) -> None:
+    candidates = make(n=300, m=0, d=d)
+    lengths = np.random.default_rng(1).lognormal(size=(100, 1)).astype(np.float32)
+    points = (candidates.geometry[:100] * lengths).repeat(3, axis=0)
+    known = replace(candidates, geometry=points, labelled=points[:30].copy(), labelled_class=np.zeros(30, np.intp))
+    ranking, _ = guarded(resolve("random"), known, 80, threshold)
+    assert len(set((ranking.positions // 3).tolist())) == len(ranking.positions)
+    assert ranking.positions.min() >= 30
+    assert len(ranking.positions) > 60  # distinct rows are not taken for copies because most rows have copies
+
+
+def test_a_large_batch_is_asked_for_in_parts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.strategies.redundancy.MOST", 8)
+    candidates, counts = make(n=60), []
+
+    def rank(part: Candidates, count: int) -> Ranking:
+        counts.append(count)
+        return resolve("margin")(part, count)
+
+    ranking, _ = guarded(rank, candidates, 30, threshold=2.0)
+    assert counts == [8, 8, 8, 6]
+    assert ranking.positions.tolist() == resolve("margin")(candidates, 30).positions.tolist()
 
 
 def test_in_a_crowded_line_near_means_nearer_than_usual() -> None:
