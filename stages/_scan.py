@@ -1,8 +1,9 @@
 """Scoring a pool in parts: every part alone, in parallel, and of each only the rows that a batch may come from.
 
 Kept are the most doubtful rows and the first of the random permutation, KEPT of each. Together they stand for the
-whole pool: the pool is two strata, rows at least as doubtful as the last of the most doubtful ones and the rest, and
-every kept row stands for its share of its stratum. Both lists merge, so any split into parts keeps the same rows.
+whole pool: the pool is two strata, rows at least as doubtful as the last of the most doubtful ones and the rest (one
+where all that were scored are kept), and every kept row stands for its share of its stratum. Both lists merge, so any
+split into parts keeps the same rows.
 With `query.candidates` only that many rows, drawn anew each round, are scored at all.
 """
 
@@ -159,7 +160,7 @@ def merged(found: list[Found], unasked: int) -> Kept:
     scored = sum(part.scored for part in found)
     rows = np.union1d(top, first).astype(np.intp)
     stands_for = np.full(len(rows), unasked / max(len(rows), 1))
-    if len(top):
+    if len(top) < scored:
         least = doubt[best][-1]
         doubtful = np.isin(rows, top) | np.isin(rows, first[first_doubt > least])
         upper = unasked * len(top) / scored

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -232,6 +233,10 @@ def test_copies_in_different_parts_are_asked_once_and_test_rows_never(small: Sma
     assert accepted
     assert all(row["copies"] == [f"twin-{row['id']}"] for row in accepted)
     assert read_json(small.root / "metrics/query.json")["unasked"] == 0
+    write_csv(small.root / "data/pool/part-3.csv", HEADER, [(f" {row[0]}", *row[1:]) for row in rows])  # sort first
+    small.run()
+    assert read_json(small.root / "metrics/query.json")["unasked"] == 0
+    assert not any(item.startswith(" ") for item in batch(small))
 
 
 def test_a_new_part_is_featurized_alone_and_a_changed_one_again(small: Small) -> None:
@@ -336,6 +341,15 @@ def test_a_scored_draw_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = merged([found([0, 1, 2, 3], [0.9, 0.1, 0.2, 0.8], 2)], 40)  # 4 of 40 rows were scored
     assert kept.rows.tolist() == [0, 1, 3]
     assert kept.stands_for.tolist() == [10, 20, 10]
+
+
+def test_no_row_of_the_permutation_is_left_out_because_it_was_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_scan, "KEPT", 3)
+    part = found([0, 1, 2, 3], [0.9, 0.0, 0.5, 0.0], 3)  # rows 0, 1, 2 are first; of 40 only 0 and 2 were drawn
+    drawn = replace(part, top=part.top[:2], top_keys=part.top_keys[:2], top_doubt=part.top_doubt[:2], scored=2)
+    kept = merged([drawn], 40)
+    assert kept.rows.tolist() == [0, 1, 2]
+    assert kept.stands_for.tolist() == pytest.approx([40 / 3] * 3)
 
 
 def test_the_draw_of_a_round_is_uniform_and_unlike_that_of_the_next() -> None:

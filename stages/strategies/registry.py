@@ -64,7 +64,7 @@ FIRST = "the first labels"
 TABLE = tuple(
     Strategy(*row)
     for row in (
-        ("auto", "own", "auto", (), "n k + s^2 d", "always, unless you know better", "Bae et al. 2024, 2025"),
+        ("auto", "own", "auto", (), "n k + s (s + m) d", "always, unless you know better", "Bae et al. 2024, 2025"),
         ("random", "own", PL, (), "n", "the baseline to beat", "-"),
         ("least_confidence", "modal", MO, (P,), "n k", PLAIN, LEWIS),
         ("least_confidence", "skactiveml", SK, (P,), "n k", PLAIN, LEWIS),
@@ -95,9 +95,9 @@ TABLE = tuple(
         ("typiclust", "own", "diversity", (G, L), "s (m + b) d", FIRST, HACOHEN),
         ("typiclust", "skactiveml", SK, (G, L), "s (m + b) d", FIRST, HACOHEN),
         ("prob_cover", "skactiveml", SK, (G, L), "s^2 d", FIRST, "Yehuda et al. 2022"),
-        ("max_herding", "own", "herding", (G, L), "s^2 d", FIRST, BAE),
+        ("max_herding", "own", "herding", (G, L), "s (s + m) d", FIRST, BAE),
         ("max_herding", "skactiveml", SK, (G, L), "s^2 (d + b)", FIRST, BAE),
-        ("uncertainty_herding", "own", "herding", (P, G, L), "n k + s^2 d", "any budget", "Bae et al. 2025"),
+        ("uncertainty_herding", "own", "herding", (P, G, L), "n k + s (s + m) d", "any budget", "Bae et al. 2025"),
         ("weighted_coverage", "own", "diversity", (P, G, L), "s (m + b) d", "few labels", HACOHEN),
         ("dbal", "own", "batches", (P, G), "n k + b^2 d", "large batches, informative doubt", "Zhdanov 2019"),
         ("cluster_margin", "own", "batches", (P, G), "n k + b^2 d", "very large batches", "Citovsky et al. 2021"),
