@@ -77,7 +77,7 @@ def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, 
     wanted = min(options.batch_size, left)
     review = min(queue, math.floor(wanted * options.review_fraction + 1e-9), wanted)
     new = min(wanted - review, free)
-    control = min(new, math.floor(wanted * options.control_fraction + 0.5))
+    control = min(new, math.floor((new + review) * options.control_fraction + 0.5))
     return new + review, new - control, control, review
 
 

@@ -333,3 +333,28 @@ def test_rows_that_do_not_sum_to_one_are_refused_and_not_scaled(factor: float) -
 def test_what_single_precision_took_from_a_sum_is_put_back() -> None:
     pool = np.random.default_rng(0).dirichlet(np.ones(10_000), 20).astype(np.float32)
     assert np.allclose(model_of(pool, pool[:0], None, "trusted").pool.sum(axis=1), 1, rtol=0, atol=1e-12)
+
+
+def test_of_a_pool_in_parts_rows_that_stand_for_nothing_are_not_asked_and_the_others_weigh_what_they_stand_for() -> (
+    None
+):
+    shares = np.zeros(N)
+    shares[10:14] = [1, 2, 3, 94]
+    batch = compose(pool_index(), geometry(), model(), gate(), params(), shares)
+    assert sorted(row["id"] for row in batch.rows) == ["p-10", "p-11", "p-12", "p-13"]
+    assert batch.metrics["unasked"] == 100
+    p = probabilities()[10:14]
+    assert batch.metrics["mean_doubt"] == pytest.approx(((1 - abs(p[:, 0] - p[:, 1])) * shares[10:14]).sum() / 100)
+
+
+@pytest.mark.parametrize("heavy", [11, 40])
+def test_the_default_of_a_pool_in_parts_asks_first_where_rows_stand_for_most(heavy: int) -> None:
+    shares = np.ones(N)
+    shares[heavy] = 1e6
+    options = params(strategy="auto", batch_size=2, control_fraction=0.0)
+    assert f"p-{heavy}" in {row["id"] for row in compose(pool_index(), geometry(), None, gate(), options, shares).rows}
+
+
+def test_the_control_arm_takes_its_share_of_what_is_left_of_the_pool() -> None:
+    batch = compose(pool_index(5), geometry(5), model(probabilities(5)), gate(), params(batch_size=20))
+    assert batch.metrics["batch"] == {"rows": 5, "active": 4, "control": 1, "review": 0}

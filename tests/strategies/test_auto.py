@@ -61,6 +61,23 @@ def test_doubt_that_is_noise_is_not_used_and_the_reason_gives_the_figures(make: 
     assert ranking.reasons[0].endswith("doubt does not tell errors yet (area 0.00 ± 0.00 on 4 held-out labels)")
 
 
+def test_doubt_below_one_half_by_less_than_its_error_is_used_and_rows_of_no_known_class_are_not_counted(
+    make: Make,
+) -> None:
+    doubts = np.array([0.2, 0.4, 0.3, 0.1, 1.0])  # two right, two wrong: of four pairs one is in order, area 1/4
+    sure = np.column_stack([1 - doubts / 2, doubts / 2])
+    classes = np.array([0, 0, 1, 1, -1])
+    candidates = replace(make(k=2, m=5), labelled_class=classes, held_out=sure)
+    ranking = resolve("auto")(candidates, 5)
+    assert ranking.regime == "doubtful and diverse"
+    assert ranking.evidence == "doubt is used (area 0.25 ± 0.28 on 4 held-out labels)"
+
+
+def test_rows_of_no_known_class_do_not_count_for_floor_weights(make: Make) -> None:
+    candidates = replace(make(k=2, m=3), labelled_class=np.array([0, -1, 0]), held_out=np.eye(2)[[0, 0, 1]])
+    assert np.allclose(floor_weights(candidates, 0.5), [1 + (0.5 - 0.0945312) / 0.5, 2])  # 1 of 2, as above
+
+
 def test_a_class_that_is_surely_recalled_weighs_one_and_an_unseen_class_two(make: Make) -> None:
     candidates = make(k=3, m=100)
     classes = np.repeat([0, 1], 50)

@@ -29,6 +29,12 @@ def test_spread_takes_a_point_once_and_stops_when_nothing_differs() -> None:
     assert sorted((chosen // 3).tolist()) == [0, 1, 2, 3]
 
 
+def test_spread_never_draws_what_weighs_nothing() -> None:
+    points = np.array([[0], [1], [100]], np.float32)
+    draws = [spread(points, 2, np.array([1.0, 1.0, 0.0]), np.random.default_rng(seed)).tolist() for seed in range(20)]
+    assert {tuple(sorted(draw)) for draw in draws} == {(0, 1)}
+
+
 def test_kmeans_finds_four_tight_groups_and_their_means() -> None:
     points = np.concatenate([CORNERS, CORNERS + np.float32(0.5)])
     centres, owner = kmeans(points, 4, np.ones(8), seed=0)

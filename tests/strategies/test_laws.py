@@ -39,6 +39,7 @@ def permuted(candidates: Candidates, order: np.ndarray) -> Candidates:
         labelled=candidates.labelled[::-1],
         labelled_class=candidates.labelled_class[::-1],
         held_out=candidates.held_out[::-1],
+        stands_for=candidates.stands_for[order],
         ids=[candidates.ids[row] for row in order],
         keys=candidates.keys[order],
         geometry=candidates.geometry[order],
@@ -51,7 +52,8 @@ def permuted(candidates: Candidates, order: np.ndarray) -> Candidates:
 @pytest.mark.parametrize("tied", [False, True])
 def test_row_order_changes_neither_the_picks_nor_their_scores(row: Strategy, tied: bool, make: Make) -> None:
     candidates = make(tied=tied, k=classes(row))
-    candidates = replace(candidates, held_out=candidates.probabilities[:12])
+    shares = np.random.default_rng(2).lognormal(size=120)
+    candidates = replace(candidates, held_out=candidates.probabilities[:12], stands_for=shares)
     rank = resolve(row.name, row.engine)
     shuffled = permuted(candidates, np.random.default_rng(1).permutation(len(candidates)))
     here, there = rank(candidates, 15), rank(shuffled, 15)
@@ -225,11 +227,11 @@ def test_a_prefilter_of_nothing_leaves_the_most_doubtful(name: str, make: Make) 
     assert set(picks[0].tolist()) == set(picks[1].tolist())
 
 
-@pytest.mark.parametrize("fault", [np.nan, -0.1, 0.9])
-def test_rows_that_are_not_probabilities_are_refused(fault: float, make: Make) -> None:
+@pytest.mark.parametrize("fault", [np.nan, -0.1, 0.9, None])
+def test_rows_that_are_not_probabilities_are_refused(fault: float | None, make: Make) -> None:
     candidates = make()
     rows = candidates.probabilities.copy()
-    rows[3, 0] = fault
+    rows[3, 0] = rows[3, 0] + 1e-5 if fault is None else fault
     with pytest.raises(PipelineError, match="does not sum to 1"):
         resolve("margin")(replace(candidates, probabilities=rows), 5)
 

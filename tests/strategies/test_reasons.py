@@ -57,6 +57,12 @@ def test_typiclust_counts_the_labels_and_picks_of_a_region(make: Make) -> None:
     ]  # fmt: skip
 
 
+def test_regions_without_a_label_go_before_larger_ones_with_one(make: Make) -> None:
+    candidates = groups(make, (30, 10, 20), (0,))
+    ranking = resolve("typiclust", "own")(replace(candidates, geometry=np.round(candidates.geometry)), 3)
+    assert np.digitize(ranking.positions, [30, 40]).tolist() == [2, 1, 0]
+
+
 def test_herding_says_what_share_of_the_pool_a_pick_stands_for(make: Make) -> None:
     ranking = resolve("max_herding", "own")(groups(make, (20, 60, 20), ()), 3)
     assert ranking.reasons[0].startswith("typical, stands for ")

@@ -80,6 +80,29 @@ def test_a_large_batch_is_asked_for_in_parts(make: Make, monkeypatch: pytest.Mon
     assert ranking.positions.tolist() == resolve("margin")(candidates, 30).positions.tolist()
 
 
+def test_when_asked_again_a_strategy_sees_what_was_kept_as_labelled_and_the_rest_as_it_was(make: Make) -> None:
+    plain = replace(make(n=30, m=3), stands_for=np.arange(30) + 1.0, held_out=np.full((3, 3), 1 / 3))
+    candidates = replace(plain, geometry=plain.geometry[np.array([0, 0, 0, *range(3, 30)])])  # 0, 1 and 2 are alike
+    seen: list[Candidates] = []
+
+    def rank(part: Candidates, count: int) -> Ranking:
+        seen.append(part)
+        return Ranking(np.arange(count), np.zeros(count), ["first"] * count, "in order")
+
+    ranking, passed = guarded(rank, candidates, 3, threshold=0.98)
+    assert ranking.positions.tolist() == [0, 3, 4]
+    assert [item.position for item in passed] == [1, 2]
+    assert len(seen) == 2  # both copies went at once
+    again, rest = seen[1], np.arange(3, 30)
+    assert again.ids == [candidates.ids[row] for row in rest]
+    for name in ("keys", "geometry", "probabilities", "stands_for"):
+        assert (getattr(again, name) == getattr(candidates, name)[rest]).all()
+    assert (again.committee == candidates.committee[:, rest]).all()
+    assert again.labelled.tolist() == [*candidates.labelled.tolist(), candidates.geometry[0].tolist()]
+    assert again.labelled_class.tolist() == [0, 1, 2, -1]
+    assert again.held_out.tolist() == [[1 / 3] * 3] * 4
+
+
 def test_in_a_crowded_line_near_means_nearer_than_usual() -> None:
     line = np.linspace(-1, 1, 201, dtype=np.float32)[:, None]  # neighbours 0.01 apart: similarity 0.99995
     assert np.isclose(reach(line, 0.98), 0.005**2, rtol=1e-3)
