@@ -238,6 +238,8 @@ def test_planted_repeats_are_asked_again_within_the_batch() -> None:
     assert len(rows) == 10
     again = [row for row in rows if row["reason"] == "planted repeat"]
     assert sorted(row["id"] for row in again) == ["p-00", "p-01"]
+    assert sum("active" in row["arms"] for row in rows) == 6
+    assert sum("control" in row["arms"] for row in rows) >= 2
     assert {tuple(row["arms"]) for row in again} == {("review",)}
 
 
@@ -358,3 +360,31 @@ def test_the_default_of_a_pool_in_parts_asks_first_where_rows_stand_for_most(hea
 def test_the_control_arm_takes_its_share_of_what_is_left_of_the_pool() -> None:
     batch = compose(pool_index(5), geometry(5), model(probabilities(5)), gate(), params(batch_size=20))
     assert batch.metrics["batch"] == {"rows": 5, "active": 4, "control": 1, "review": 0}
+
+
+def test_the_places_of_control_rows_change_from_round_to_round() -> None:
+    batches = [compose(pool_index(), geometry(), model(), gate(rounds=k), params()).rows for k in range(4)]
+    assert len({tuple(row["arms"] == ["control"] for row in rows) for rows in batches}) > 1
+
+
+def test_a_doubted_label_is_no_evidence_but_its_row_is_not_asked_in_disguise() -> None:
+    space = geometry()
+    space[40] = space[20]
+    known, trained = weighted_state()
+    state = replace(known, review=[doubted("p-20")])
+    batch = compose(pool_index(), space, trained, state, params(strategy="auto", batch_size=60, control_fraction=0.0))
+    assert str(batch.metrics["evidence"]).endswith("on 20 held-out labels)")
+    assert [row["id"] for row in batch.passed_over] == ["p-40"]
+
+
+@pytest.mark.parametrize(("verdict", "trusted"), [("trusted", True), ("unknown", True), ("lying", False)])
+def test_only_confidence_that_was_shown_to_lie_is_not_used(verdict: str, trusted: bool) -> None:
+    pool = probabilities().astype(np.float32)
+    assert model_of(pool, pool[:0], None, verdict).trusted is trusted
+
+
+def test_random_sampling_is_left_as_chance_has_it() -> None:
+    same = np.ones((N, 3), np.float32)
+    rows = compose(pool_index(), same, model(), gate(), params(strategy="random", control_fraction=0.0)).rows
+    walk = sorted((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
+    assert [row["id"] for row in rows] == walk[:10]
