@@ -31,7 +31,7 @@ from stages._learning import out_of_fold, softmax
 from stages._ledger import Labels
 from stages._params import Params
 from stages._stopping import PRIMARY, SIGNS, Means, agreement, readings
-from stages._store import Index
+from stages._store import Features, Index
 from stages.query import Model, compose
 from stages.validate import History, Refits, judge_on_test, learning_curve, next_batch, stop_set, stopping_points
 
@@ -99,7 +99,7 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
             held_out = softmax(out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed))
             model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
         gate = Gate(Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)})
-        batch = compose(index, space, model, gate, params).rows
+        batch = compose(Features(index, matrix, space), model, gate, params).rows
         if not batch:
             break
         asked += batch

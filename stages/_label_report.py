@@ -10,17 +10,15 @@ from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stages._agreement import cohen_kappa, excess, fleiss_kappa, krippendorff_alpha
 from stages._canonical import Row
 from stages._identity import order_key
+from stages._near import Near
 from stages._params import Params
-from stages._quality import nearest_similarity
 from stages._standing import SEED, Case, reviewed
 from stages._store import Index
 
-Geometry = NDArray[np.float32]
 FEW = 10  # units (examples answered twice, repeats) needed for a measure of agreement
 SOME = 20  # labels needed for a share of one annotator, one round or one arm
 STANDS_OUT = 3.0  # standard errors
@@ -49,7 +47,7 @@ def agreement(cases: Iterable[Case], at: int) -> float | None:
     return krippendorff_alpha(paired) if len(paired) >= FEW else None
 
 
-def redundancy(asked: list[Row], seed: list[str], index: Index, geometry: Geometry, similarity: float) -> list[Row]:
+def redundancy(asked: list[Row], seed: list[str], index: Index, near: Near) -> list[Row]:
     """Per round: its new rows, how many nearly repeat a row before them in the batch or known earlier, and their share.
 
     The share is None with fewer than two new rows.
@@ -58,24 +56,21 @@ def redundancy(asked: list[Row], seed: list[str], index: Index, geometry: Geomet
     for number in sorted({int(row["round"]) for row in asked}):
         batch = sorted((row for row in asked if row["round"] == number), key=lambda row: int(row["rank"]))
         new = [row["id"] for row in batch if row["id"] not in known]
-        points = np.asarray(geometry[index.locate(new, "batch")])
-        before = np.asarray(geometry[index.locate(sorted(known), "labels")])
-        squared = np.square(points).sum(axis=1)
-        within = 1 - (squared[:, None] + squared[None, :] - 2 * points @ points.T) / 2 >= similarity
-        near = (nearest_similarity(points, before) >= similarity) | np.tril(within, -1).any(axis=1)
-        share = float(near.mean()) if len(new) > 1 else None
-        rows.append({"round": number, "asked": len(new), "near_duplicates": int(near.sum()), "share": share})
+        places, before = index.locate(new, "batch"), index.locate(sorted(known), "labels")
+        repeated = near.repeats(places, before) | np.tril(near.alike(places, places), -1).any(axis=1)
+        share = float(repeated.mean()) if len(new) > 1 else None
+        rows.append({"round": number, "asked": len(new), "near_duplicates": int(repeated.sum()), "share": share})
         known |= {row["id"] for row in batch}
     return rows
 
 
-def leakage(labelled: list[str], index: Index, geometry: Geometry, similarity: float) -> float | None:
+def leakage(labelled: list[str], index: Index, near: Near) -> float | None:
     """Share of test rows whose near duplicate has a label; None without test rows or labels."""
     test = index.rows("test")
     if test.start == test.stop or not labelled:
         return None
-    known = np.asarray(geometry[index.locate(labelled, "labels")])
-    return float((nearest_similarity(np.asarray(geometry[test]), known) >= similarity).mean())
+    known = index.locate(labelled, "labels")
+    return float(near.repeats(np.arange(test.start, test.stop), known).mean())
 
 
 def coverage(labels: Iterable[str], classes: list[str]) -> float | None:

@@ -18,6 +18,7 @@ from stages._agreement import annotator_quality, true_classes, vote_table, weigh
 from stages._canonical import Row
 from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
+from stages._near import SAMPLE, Near, beyond_chance, said_alike
 from stages._params import Params
 from stages._scoring import wilson
 from stages._store import Matrix
@@ -352,7 +353,10 @@ def judge(
     same = np.bincount(place, minlength=len(keep))[place]
     copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
     against = 1 - same / np.bincount(copies)[copies] if n else np.zeros(0)
-    group = duplicate_groups(near, params.quality.near_duplicate)[place]
+    features, alike = matrix[keep] if given is None else space, params.quality.near_duplicate
+    group = duplicate_groups(
+        near, Near(features, space, beyond_chance(space[:: 1 + len(space) // SAMPLE], alike), alike)
+    )[place]
     sizes = np.bincount(group, minlength=1)[group] if n else group
     error, judged = np.maximum(found.error[place], against), found.judged[place] | (against > 0)
     spread = replace(found, error=error, suggested=found.suggested[place], judged=judged)
@@ -492,7 +496,7 @@ def outliers(near: Neighbours) -> Floats:
     return np.asarray(mean / max(float(np.median(mean)), 1e-9))
 
 
-def duplicate_groups(near: Neighbours, similarity: float) -> Ints:
+def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
     """A group number per row, (n,): rows linked by near duplicates among their neighbours share it."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -500,24 +504,12 @@ def duplicate_groups(near: Neighbours, similarity: float) -> Ints:
     n = len(near.rows)
     if not n:
         return np.zeros(0, dtype=np.intp)
-    left, column = np.nonzero(1 - near.squared / 2 >= similarity)
-    links = coo_array((np.ones(len(left), dtype=np.int8), (left, near.rows[left, column])), shape=(n, n))
+    left, column = np.nonzero(near.squared <= rows.limit)
+    right = near.rows[left, column]
+    linked = said_alike(rows.matrix, left, right, rows.threshold)
+    links = coo_array((linked.astype(np.int8), (left, right)), shape=(n, n))
+    links.eliminate_zeros()
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.intp)
-
-
-def nearest_similarity(rows: Geometry, others: Geometry) -> Floats:
-    """The similarity of each row to the most similar of the others, (n,); -inf when there are none."""
-    best = np.full(len(rows), -np.inf)
-    if not len(others):
-        return best
-    space = np.asarray(others, dtype=np.float32)
-    norms = np.einsum("ij,ij->i", space, space)
-    step = max(16, BLOCK // len(space))
-    for start in range(0, len(rows), step):
-        part = np.asarray(rows[start : start + step], dtype=np.float32)
-        squared = (norms[None, :] - 2 * (part @ space.T)).min(axis=1) + np.einsum("ij,ij->i", part, part)
-        best[start : start + step] = 1 - np.maximum(squared, 0) / 2
-    return best
 
 
 def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:

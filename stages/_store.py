@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stages._canonical import write_array
 from stages._errors import PipelineError
+from stages._identity import order_keys
 from stages._params import Compute
 
 Split = Literal["pool", "seed", "test"]
@@ -72,6 +73,12 @@ class Index:
         first = {ids[0] for sha, ids in self.copies.items() if sha not in known}
         pool = self.rows("pool")
         return np.fromiter((item in first for item in self.ids[pool]), dtype=np.bool_)
+
+    def last(self, seed: int, count: int) -> NDArray[np.intp]:
+        """The pool rows that may be asked and stand last in the permutation: a fixed uniform sample of the pool."""
+        pool = np.arange(len(self.ids))[self.rows("pool")][self.askable]
+        keys = order_keys(seed, [self.ids[row] for row in pool])
+        return np.asarray(pool[np.argsort(keys, kind="stable")][-count:], dtype=np.intp)
 
 
 def write_index(folder: Path, index: Index) -> None:

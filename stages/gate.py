@@ -25,6 +25,7 @@ from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
 from stages._identity import order_key
+from stages._near import SAMPLE, Near, near_in
 from stages._params import Gate, Params, load
 from stages._quality import (
     OUTLIER,
@@ -255,7 +256,9 @@ def _votes(cases: list[Case]) -> list[Row]:
     ]
 
 
-def checked(ledger: Ledger, outcome: Outcome, features: Features, spent: list[Row], params: Params) -> list[Row]:
+def checked(
+    ledger: Ledger, outcome: Outcome, features: Features, near: Near, spent: list[Row], params: Params
+) -> list[Row]:
     """The verdicts of all coded checks on the newest round and the labels behind it."""
     newest, cases = outcome.upto, outcome.cases
     again = told.repeats(cases, newest)
@@ -265,7 +268,7 @@ def checked(ledger: Ledger, outcome: Outcome, features: Features, spent: list[Ro
         "label_errors": told.label_error_rate(cases, outcome.error, newest),
         "agreement": told.agreement(cases, newest),
         "redundancy": next((row["share"] for row in spent if row["round"] == newest), None),
-        "leakage": told.leakage(labelled, features.index, features.geometry, params.quality.near_duplicate),
+        "leakage": told.leakage(labelled, features.index, near),
         "coverage": told.coverage(outcome.final.values(), params.labels),
         "annotator": told.annotator_gap(told.by_annotator(cases, outcome.final, outcome.error, params.gate.threshold)),
         "drift": told.drift(cases, newest),
@@ -320,9 +323,9 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
     last, pending = complete(ledger.rounds)
     held = f"held, {pending['answered']} of {pending['asked']} answered" if pending else None
     now = ledger.until(last)
-    outcome, seed, near = decide(now, features, params), [row["id"] for row in now.seed], params.quality.near_duplicate
-    spent = told.redundancy(now.asked, seed, features.index, features.geometry, near)
-    checks = checked(now, outcome, features, spent, params)
+    outcome, near = decide(now, features, params), near_in(features, params.seed, params.quality.near_duplicate)
+    spent = told.redundancy(now.asked, [row["id"] for row in now.seed], features.index, near)
+    checks = checked(now, outcome, features, near, spent, params)
     failed = [row for row in checks if row["outcome"] == "failed"]
     holds = holding(checks, params.gate.hold) if params.gate.on_fail == "hold" and last else []
     if holds:
@@ -350,7 +353,7 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     paths += [labels / f"{name}.jsonl" for name in ("rounds", "asked", "events", "verdicts")]
     ledger = Ledger(*(read_jsonl(path) for path in paths))
     named = {row["id"] for rows in (ledger.seed, ledger.suspects, ledger.asked, ledger.events) for row in rows}
-    gated = gate(ledger, read_features(features, named, params.compute), params)
+    gated = gate(ledger, read_features(features, named, params.compute, SAMPLE), params)
     for name in TABLES:
         write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
     write_jsonl(out / "redundancy.jsonl", gated.redundancy)

@@ -24,14 +24,15 @@ from stages._canonical import Row, read_json, write_json, write_jsonl
 from stages._gated import Gate, read_gate, settled
 from stages._identity import order_keys
 from stages._ledger import check_label
+from stages._near import said_alike
 from stages._params import Params, load
 from stages._parts import read_kept
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
-from stages._store import Index, read_features
+from stages._store import Features, Index, Matrix, read_features
 from stages.strategies import Candidates, Ranking
 from stages.strategies.auto import floor_weights
-from stages.strategies.redundancy import PassedOver, guarded
+from stages.strategies.redundancy import Agree, PassedOver, guarded
 from stages.strategies.registry import resolve
 from stages.strategies.uncertainty import margin_of
 
@@ -108,15 +109,15 @@ def worth_review(gate: Gate, index: Index, model: Model | None, free: Ints, para
 
 
 def compose(
-    index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params,
-    stands_for: Floats | None = None,
-) -> Batch:  # fmt: skip
+    features: Features, model: Model | None, gate: Gate, params: Params, stands_for: Floats | None = None
+) -> Batch:
     """The next batch.
 
-    geometry: (n, d) of all rows; model: None while there is none; stands_for: (n_pool,) of a pool in parts, how many of
+    features: of all n rows; model: None while there is none; stands_for: (n_pool,) of a pool in parts, how many of
     its rows each row here stands for, 0 for a row that is here for another reason. An id picked by both arms is asked
     once and counts for both; the control walk then goes on, so that the batch is full.
     """
+    index, geometry = features.index, features.geometry
     free = unasked(index, gate, params.query.skip_cooldown)
     free = free if stands_for is None else free[stands_for[free] > 0]
     shares = None if stands_for is None else stands_for[free]
@@ -125,7 +126,8 @@ def compose(
     planted = gate.repeats[:active]
     active -= len(planted)
     candidates = replace(candidates_of(free, index, geometry, model, gate, params), stands_for=shares)
-    ranking, passed = pick(candidates, active, params)
+    agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
+    ranking, passed = pick(candidates, active, params, agree)
     doubts = np.zeros(len(free)) if candidates.probabilities is None else margin_of(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
@@ -138,15 +140,30 @@ def compose(
     return Batch(rows, metrics, [_passed_row(item, candidates) for item in passed])
 
 
+def labelled_rows(index: Index, gate: Gate) -> Ints:
+    """The rows with a label: the accepted ones, then the doubted."""
+    ids = [*gate.accepted.ids, *(row["id"] for row in gate.review)]
+    return index.locate(ids, "build/gate/accepted.jsonl")
+
+
+def alike_in(matrix: Matrix, free: Ints, labelled: Ints, params: Params) -> Agree:
+    """For `guarded`: whether the features of some free rows are alike to those of another, or of a labelled one."""
+    rows = np.concatenate([free, labelled])
+
+    def agree(some: Ints, twin: int) -> NDArray[np.bool_]:
+        return said_alike(matrix, rows[some], rows[np.full(len(some), twin)], params.quality.near_duplicate)
+
+    return agree
+
+
 def candidates_of(
     free: Ints, index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
 ) -> Candidates:
     """What the strategy may know of the free pool rows; doubted labels count as labelled, of no known class."""
     ids = [index.ids[row] for row in free]
-    doubted = [row["id"] for row in gate.review]
-    labelled = index.locate([*gate.accepted.ids, *doubted], "build/gate/accepted.jsonl")
-    unknown = np.full(len(doubted), -1, dtype=np.intp)
-    uniform = np.full((len(doubted), len(params.labels)), 1 / len(params.labels))
+    labelled = labelled_rows(index, gate)
+    unknown = np.full(len(gate.review), -1, dtype=np.intp)
+    uniform = np.full((len(gate.review), len(params.labels)), 1 / len(params.labels))
     return Candidates(
         ids=ids,
         keys=order_keys(params.seed, ids),
@@ -172,10 +189,10 @@ def _class_weights(params: Params) -> Floats:
     return np.asarray(weights / weights.mean()) if weights.any() else np.ones(len(weights))
 
 
-def pick(candidates: Candidates, count: int, params: Params) -> tuple[Ranking, list[PassedOver]]:
+def pick(candidates: Candidates, count: int, params: Params, agree: Agree) -> tuple[Ranking, list[PassedOver]]:
     """The strategy's picks, and what was passed over because it nearly repeats a pick or a labelled row.
 
-    Random sampling is left as it is: it is the baseline.
+    Random sampling is left as it is: it is the baseline. agree: see `guarded`.
     """
     options = params.query
     rank = partial(resolve(options.strategy, options.engine, weighted=bool(options.class_weights)), **options.params)
@@ -184,7 +201,7 @@ def pick(candidates: Candidates, count: int, params: Params) -> tuple[Ranking, l
         candidates = replace(candidates, class_weights=weights / weights.mean())
     if options.strategy == "random":
         return rank(candidates, count), []
-    return guarded(rank, candidates, count, params.quality.near_duplicate)
+    return guarded(rank, candidates, count, params.quality.near_duplicate, agree)
 
 
 def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
@@ -303,7 +320,7 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
     kept, known = read_kept(probabilities / "kept.parquet"), read_gate(gate, params.labels)
     ids, stands_for = kept or ([], None)
     store = read_features(features, ids, params.compute)
-    batch = compose(store.index, store.geometry, read_model(probabilities), known, params, stands_for)
+    batch = compose(store, read_model(probabilities), known, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_jsonl(out / "passed_over.jsonl", batch.passed_over)
     scan = read_json(probabilities / "calibration.json").get("scan")

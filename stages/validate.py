@@ -30,12 +30,13 @@ from stages._identity import order_key, order_keys, stratified_folds
 from stages._label_report import leakage
 from stages._learning import Floats, Ints, fit, softmax
 from stages._ledger import check_label, labels_known_at
+from stages._near import near_in
 from stages._params import Params, load
 from stages._progress import progress
 from stages._scoring import expected_calibration_error, macro_f1, negative_log_likelihood, per_class, wilson
 from stages._shell import PATH, one_line_errors
 from stages._stopping import Means, kappa, panel, predicted_change_of_f
-from stages._store import Index, Matrix, read_features
+from stages._store import Features, Index, Matrix, read_features
 from stages._tables import Table, as_text, read_table
 
 ARMS = ("active", "random")
@@ -284,9 +285,7 @@ def stop_set(index: Index, seed: int) -> Ints:
 
     Source: Bloodgood, Vijay-Shanker, "A method for stopping active learning based on stabilizing predictions" (2009).
     """
-    pool = np.arange(len(index.ids))[index.rows("pool")][index.askable]
-    keys = order_keys(seed, [index.ids[row] for row in pool])
-    return np.asarray(pool[np.argsort(keys, kind="stable")][-STOP_SET:], dtype=np.intp)
+    return index.last(seed, STOP_SET)
 
 
 def stopping_points(history: History, refits: Refits, sample: Ints, curve: list[Row], params: Params) -> list[Row]:
@@ -361,6 +360,7 @@ def prove(
     Refits.
     """
     sample = stop_set(index, params.seed)
+    near = near_in(Features(index, matrix, geometry), params.seed, params.quality.near_duplicate)
     refits = Refits(index, matrix, params, tick)
     judge = judge_on_test(refits, truth) if len(truth) else judge_on_control(refits, history)
     curve, recall = learning_curve(history, judge, params)
@@ -399,7 +399,7 @@ def prove(
         doubts=history.doubts,
         calibration=calibration,
         labels_of=dict(zip(params.labels, counts, strict=False)),
-        leaked=leakage(list(labelled), index, geometry, params.quality.near_duplicate),
+        leaked=leakage(list(labelled), index, near),
         recall_floor=params.validate_.recall_floor,
     )
     facts["alarms"], facts["not_judged"] = alarms(evidence)

@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from stages._identity import order_key
 from stages._ledger import Labels
 from stages._params import Params
 from stages._rounds import batch_id
-from stages._store import Index
+from stages._store import Features, Index
 from stages.query import Model, compose, interleave, model_of, sizes, unasked, worth_review
 
 N = 60
@@ -62,6 +63,11 @@ def geometry(n: int = N) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
 
 
+def features(index: Index, space: np.ndarray | None = None) -> Features:
+    space = geometry() if space is None else space
+    return Features(index, space, space)
+
+
 @given(
     st.integers(1, 60), st.floats(0, 0.6), st.floats(0, 0.4), st.none() | st.integers(0, 80), st.integers(0, 80),
     st.integers(0, 70), st.integers(0, 30),
@@ -94,7 +100,7 @@ def test_a_skipped_row_returns_once_after_its_cooldown() -> None:
 
 
 def test_the_control_arm_is_the_next_part_of_the_fixed_permutation() -> None:
-    batch = compose(pool_index(), geometry(), model(), gate(), params())
+    batch = compose(features(pool_index()), model(), gate(), params())
     walk = sorted((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
     control = {row["id"] for row in batch.rows if "control" in row["arms"]}
     assert control == set(walk[: len(control)])
@@ -106,7 +112,7 @@ def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
     first = min((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
     p = probabilities()
     p[int(first[2:])] = [0.5, 0.5]
-    rows = compose(pool_index(), geometry(), model(p), gate(), params()).rows
+    rows = compose(features(pool_index()), model(p), gate(), params()).rows
     assert [row["arms"] for row in rows if row["id"] == first] == [["active", "control"]]
     assert len({row["id"] for row in rows}) == len(rows) == 10
     assert sum("control" in row["arms"] for row in rows) == 3
@@ -149,7 +155,7 @@ def test_with_several_annotators_review_and_new_rows_compete_for_the_batch(certa
     pool = np.tile([certain, 1 - certain], (N, 1))
     pool[40] = [0.2, 0.8]  # the model contradicts the doubted label
     state, known = crowd([doubted("p-40")])
-    rows = compose(pool_index(), geometry(), replace(known, pool=pool), state, params()).rows
+    rows = compose(features(pool_index()), replace(known, pool=pool), state, params()).rows
     assert [row["id"] for row in rows if row["arms"] == ["review"]] == asked
     assert len(rows) == 10
 
@@ -162,7 +168,7 @@ def test_with_one_annotator_the_gates_own_order_holds() -> None:
 
 def test_doubted_labels_are_asked_again_within_their_share() -> None:
     review = [doubted("p-00"), doubted("p-01"), doubted("p-02")]
-    rows = compose(pool_index(), geometry(), model(), gate(review=review), params()).rows
+    rows = compose(features(pool_index()), model(), gate(review=review), params()).rows
     assert [row["id"] for row in rows if row["arms"] == ["review"]] == ["p-00"]
 
 
@@ -171,9 +177,13 @@ def test_doubted_labels_are_asked_again_within_their_share() -> None:
 def test_the_order_of_the_pool_does_not_change_the_batch(order, strategy) -> None:
     base = pool_index()
     moved = Index([base.ids[r] for r in order], [base.sha[r] for r in order], base.split, [base.row[r] for r in order])
-    plain = compose(base, geometry(), model(), gate(), params(strategy=strategy))
+    plain = compose(features(base), model(), gate(), params(strategy=strategy))
+    moved_space = geometry()[list(order)]
     same = compose(
-        moved, geometry()[list(order)], model(probabilities()[list(order)]), gate(), params(strategy=strategy)
+        Features(moved, moved_space, moved_space),
+        model(probabilities()[list(order)]),
+        gate(),
+        params(strategy=strategy),
     )
     assert batch_id(plain.rows) == batch_id(same.rows)
 
@@ -193,16 +203,16 @@ def test_interleaving_keeps_the_active_order_and_loses_nothing() -> None:
     [({"budget": 7}, {"answers": 7}, "budget spent"), ({}, {"accepted": [f"p-{r:02d}" for r in range(N)]}, "pool")],
 )
 def test_with_nothing_to_ask_the_batch_is_empty_and_says_why(query, state, said) -> None:
-    batch = compose(pool_index(), geometry(), model(), gate(**state), params(**query))
+    batch = compose(features(pool_index()), model(), gate(**state), params(**query))
     assert batch.rows == []
     assert batch.metrics["state"].startswith(said)
 
 
 def test_a_batch_larger_than_the_pool_is_the_whole_pool_and_says_so() -> None:
-    batch = compose(pool_index(), geometry(), model(), gate(), params(batch_size=500))
+    batch = compose(features(pool_index()), model(), gate(), params(batch_size=500))
     assert sorted(row["id"] for row in batch.rows) == [f"p-{row:02d}" for row in range(N)]
     assert batch.metrics["state"] == "ready, the rest of the pool"
-    assert compose(pool_index(), geometry(), model(), gate(), params()).metrics["state"] == "ready"
+    assert compose(features(pool_index()), model(), gate(), params()).metrics["state"] == "ready"
 
 
 def weighted_state() -> tuple[Gate, Model]:
@@ -217,7 +227,7 @@ def test_class_weights_auto_draws_the_batch_towards_a_class_that_is_not_recalled
     known, trained = weighted_state()
     shares = {}
     for name, options in {"none": {}, "auto": {"class_weights": "auto"}, "given": {"class_weights": {"b": 2}}}.items():
-        rows = compose(pool_index(), geometry(), trained, known, params(control_fraction=0.0, **options)).rows
+        rows = compose(features(pool_index()), trained, known, params(control_fraction=0.0, **options)).rows
         shares[name] = np.mean([trained.pool[int(row["id"][2:]), 1] for row in rows])
     assert shares["auto"] > shares["none"]
     assert shares["given"] > shares["none"]
@@ -227,14 +237,14 @@ def test_class_weights_are_refused_for_a_strategy_that_does_not_know_them() -> N
     known, trained = weighted_state()
     asked = params(strategy="core_set", class_weights="auto")
     with pytest.raises(PipelineError, match="'core_set' does not know class weights; remove them, or use `auto`"):
-        compose(pool_index(), geometry(), trained, known, asked)
+        compose(features(pool_index()), trained, known, asked)
 
 
 def test_planted_repeats_are_asked_again_within_the_batch() -> None:
     planted = [{"id": "p-00", "label": "a"}, {"id": "p-01", "label": "b"}]
     state = replace(gate(["p-00", "p-01"]), repeats=planted)
     known = replace(model(), held_out=np.full((2, 2), 0.5))
-    rows = compose(pool_index(), geometry(), known, state, params()).rows
+    rows = compose(features(pool_index()), known, state, params()).rows
     assert len(rows) == 10
     again = [row for row in rows if row["reason"] == "planted repeat"]
     assert sorted(row["id"] for row in again) == ["p-00", "p-01"]
@@ -244,7 +254,7 @@ def test_planted_repeats_are_asked_again_within_the_batch() -> None:
 
 
 def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
-    rows = compose(pool_index(), geometry(), None, gate(rounds=0), params(strategy="auto")).rows
+    rows = compose(features(pool_index()), None, gate(rounds=0), params(strategy="auto")).rows
     assert len(rows) == 10
     assert {row["doubt"] for row in rows} == {0.0}
 
@@ -252,7 +262,7 @@ def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
 def test_the_metrics_say_which_regime_a_batch_is_of_and_why() -> None:
     said = {}
     for name, trained in (("cold", None), ("lying", replace(model(), trusted=False)), ("warm", model())):
-        metrics = compose(pool_index(), geometry(), trained, gate(rounds=0), params(strategy="auto")).metrics
+        metrics = compose(features(pool_index()), trained, gate(rounds=0), params(strategy="auto")).metrics
         said[name] = metrics["regime"], metrics["evidence"]
     assert said == {
         "cold": ("typical and diverse", "no model yet"),
@@ -269,7 +279,7 @@ def test_a_param_of_a_users_strategy_may_have_any_name(tmp_path: Path, monkeypat
     (tmp_path / "any_name.py").write_text(dedent(code), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     options = params(strategy="any_name.rank", params={"threshold": 0.5, "rank": 1})
-    assert len(compose(pool_index(), geometry(), model(), gate(), options).rows) == 10
+    assert len(compose(features(pool_index()), model(), gate(), options).rows) == 10
 
 
 def test_a_copy_of_something_settled_is_not_asked_although_its_id_comes_first() -> None:
@@ -288,7 +298,7 @@ def test_what_a_batch_passed_over_is_told_with_what_it_is_like() -> None:
     space[30:34] = space[:4]  # 0 and 1 are labelled, 2 and 3 are asked with 32 and 33 or instead of them
     options = params(batch_size=56, control_fraction=0.0)
     batch = compose(
-        pool_index(), space, replace(model(), held_out=np.full((2, 2), 0.5)), gate(["p-00", "p-01"]), options
+        features(pool_index(), space), replace(model(), held_out=np.full((2, 2), 0.5)), gate(["p-00", "p-01"]), options
     )
     asked = {row["id"] for row in batch.rows}
     told = {row["id"]: row["like"] for row in batch.passed_over}
@@ -305,7 +315,7 @@ def test_what_a_batch_passed_over_is_told_with_what_it_is_like() -> None:
 def test_a_pool_of_near_duplicates_of_labelled_rows_is_not_called_exhausted() -> None:
     same = np.ones((N, 3), np.float32) / np.float32(np.sqrt(3))
     trained = replace(model(), held_out=np.full((1, 2), 0.5))
-    batch = compose(pool_index(), same, trained, gate(["p-00"]), params(control_fraction=0.0))
+    batch = compose(features(pool_index(), same), trained, gate(["p-00"]), params(control_fraction=0.0))
     assert batch.rows == []
     assert batch.metrics["state"] == "nothing but near duplicates of labelled rows is left"
     assert batch.metrics["unasked"] == N - 1
@@ -314,14 +324,14 @@ def test_a_pool_of_near_duplicates_of_labelled_rows_is_not_called_exhausted() ->
 def test_a_batch_of_doubted_labels_alone_says_so() -> None:
     labelled = [f"p-{row:02d}" for row in range(1, N)]
     trained = replace(model(), held_out=np.full((N - 1, 2), 0.5))
-    batch = compose(pool_index(), geometry(), trained, gate(labelled, [doubted("p-00")]), params())
+    batch = compose(features(pool_index()), trained, gate(labelled, [doubted("p-00")]), params())
     assert [row["id"] for row in batch.rows] == ["p-00"]
     assert batch.metrics["state"] == "ready, doubted labels only"
 
 
 def test_mean_doubt_is_unknown_without_a_model() -> None:
-    assert compose(pool_index(), geometry(), None, gate(rounds=0), params()).metrics["mean_doubt"] is None
-    assert compose(pool_index(), geometry(), model(), gate(), params()).metrics["mean_doubt"] > 0
+    assert compose(features(pool_index()), None, gate(rounds=0), params()).metrics["mean_doubt"] is None
+    assert compose(features(pool_index()), model(), gate(), params()).metrics["mean_doubt"] > 0
 
 
 @pytest.mark.parametrize("factor", [1.8, 0.9, np.nan])
@@ -329,7 +339,7 @@ def test_rows_that_do_not_sum_to_one_are_refused_and_not_scaled(factor: float) -
     pool = probabilities().astype(np.float32)
     pool[3] *= np.float32(factor)
     with pytest.raises(PipelineError, match="probabilities hold NaN, a value outside"):
-        compose(pool_index(), geometry(), model_of(pool, pool[:0], None, "trusted"), gate(), params())
+        compose(features(pool_index()), model_of(pool, pool[:0], None, "trusted"), gate(), params())
 
 
 def test_what_single_precision_took_from_a_sum_is_put_back() -> None:
@@ -342,7 +352,7 @@ def test_of_a_pool_in_parts_rows_that_stand_for_nothing_are_not_asked_and_the_ot
 ):
     shares = np.zeros(N)
     shares[10:14] = [1, 2, 3, 94]
-    batch = compose(pool_index(), geometry(), model(), gate(), params(), shares)
+    batch = compose(features(pool_index()), model(), gate(), params(), shares)
     assert sorted(row["id"] for row in batch.rows) == ["p-10", "p-11", "p-12", "p-13"]
     assert batch.metrics["unasked"] == 100
     p = probabilities()[10:14]
@@ -354,16 +364,16 @@ def test_the_default_of_a_pool_in_parts_asks_first_where_rows_stand_for_most(hea
     shares = np.ones(N)
     shares[heavy] = 1e6
     options = params(strategy="auto", batch_size=2, control_fraction=0.0)
-    assert f"p-{heavy}" in {row["id"] for row in compose(pool_index(), geometry(), None, gate(), options, shares).rows}
+    assert f"p-{heavy}" in {row["id"] for row in compose(features(pool_index()), None, gate(), options, shares).rows}
 
 
 def test_the_control_arm_takes_its_share_of_what_is_left_of_the_pool() -> None:
-    batch = compose(pool_index(5), geometry(5), model(probabilities(5)), gate(), params(batch_size=20))
+    batch = compose(features(pool_index(5), geometry(5)), model(probabilities(5)), gate(), params(batch_size=20))
     assert batch.metrics["batch"] == {"rows": 5, "active": 4, "control": 1, "review": 0}
 
 
 def test_the_places_of_control_rows_change_from_round_to_round() -> None:
-    batches = [compose(pool_index(), geometry(), model(), gate(rounds=k), params()).rows for k in range(4)]
+    batches = [compose(features(pool_index()), model(), gate(rounds=k), params()).rows for k in range(4)]
     assert len({tuple(row["arms"] == ["control"] for row in rows) for rows in batches}) > 1
 
 
@@ -372,7 +382,9 @@ def test_a_doubted_label_is_no_evidence_but_its_row_is_not_asked_in_disguise() -
     space[40] = space[20]
     known, trained = weighted_state()
     state = replace(known, review=[doubted("p-20")])
-    batch = compose(pool_index(), space, trained, state, params(strategy="auto", batch_size=60, control_fraction=0.0))
+    batch = compose(
+        features(pool_index(), space), trained, state, params(strategy="auto", batch_size=60, control_fraction=0.0)
+    )
     assert str(batch.metrics["evidence"]).endswith("on 20 held-out labels)")
     assert [row["id"] for row in batch.passed_over] == ["p-40"]
 
@@ -385,6 +397,18 @@ def test_only_confidence_that_was_shown_to_lie_is_not_used(verdict: str, trusted
 
 def test_random_sampling_is_left_as_chance_has_it() -> None:
     same = np.ones((N, 3), np.float32)
-    rows = compose(pool_index(), same, model(), gate(), params(strategy="random", control_fraction=0.0)).rows
+    rows = compose(features(pool_index(), same), model(), gate(), params(strategy="random", control_fraction=0.0)).rows
     walk = sorted((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
     assert [row["id"] for row in rows] == walk[:10]
+
+
+def test_texts_of_which_the_geometry_knows_nothing_are_no_near_duplicates() -> None:
+    ids, base = gate().accepted.ids, pool_index()
+    words = sp.csr_matrix(np.eye(N, dtype=np.float32))  # no two rows share a word
+    hub = np.ones((N, 3), np.float32)  # and all lie at one place of the geometry
+    batch = compose(Features(base, words, hub), model(), gate(), params(control_fraction=0.0))
+    assert len(batch.rows) == 10
+    assert batch.metrics["near_duplicates_passed_over"] == 0
+    copies = sp.csr_matrix(np.ones((N, 1), np.float32))  # every row says the same
+    batch = compose(Features(base, copies, hub), model(), gate(), params(control_fraction=0.0))
+    assert [row["arms"] for row in batch.rows] == ([["active"]] if not ids else [])

@@ -3,11 +3,13 @@
 Two rows are near duplicates when their similarity, 1 - d^2 / 2 of the geometry, is at least the threshold and they
 are much closer than rows of this pool usually are (half the median distance to the nearest row that is not the same,
 in a uniform sample): in a space of few dimensions, where everything is close to something, only the second tells.
-Rows that single precision cannot tell apart are near duplicates always.
+Rows that single precision cannot tell apart are near duplicates always. Where the classifier sees sparse features,
+these must agree (stages/_near.py, which also says what the gate counts as near).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +20,10 @@ from stages.strategies._geometry import Points, nearest, squared_distances, squa
 
 SAMPLE = 1_000
 MOST = 4_096  # picks that a strategy is asked for at a time: several take memory with their square
+
+
+# Positions of candidates, and another one's (or their number + that of a labelled row) -> whether each is alike to it.
+Agree = Callable[[NDArray[np.intp], int], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,20 @@ def rounding(norms: Points, dims: int) -> Points:
     return np.asarray((2 + np.sqrt(dims)) * np.finfo(np.float32).eps * norms)
 
 
-def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) -> tuple[Ranking, list[PassedOver]]:
+def _always(rows: NDArray[np.intp], _twin: int) -> NDArray[np.bool_]:
+    return np.ones(len(rows), np.bool_)
+
+
+def guarded(
+    rank: Rank, candidates: Candidates, count: int, threshold: float, agree: Agree = _always
+) -> tuple[Ranking, list[PassedOver]]:
     """The ranking of `rank` without near duplicates of each other or of labelled rows, and what was passed over.
 
     A pick that is too like a labelled row or an earlier pick is passed over, with all candidates that are as near to
     that row, and the strategy is asked again for what is missing, what was kept counting as labelled (of no known
     class: -1). So it works for any strategy, and costs O(n d) for every row that turned out to have duplicates.
-    The batch is shorter than `count` only where nothing else is left. A threshold above 1 turns it off.
+    The batch is shorter than `count` only where nothing else is left. A threshold above 1 turns it off. agree: whether
+    what is close in the geometry is alike in the features too.
     """
     order = np.argsort(candidates.keys, kind="stable")
     norms = squared_norms(candidates.geometry)
@@ -77,20 +90,23 @@ def guarded(rank: Rank, candidates: Candidates, count: int, threshold: float) ->
             if not free[row]:
                 continue  # gone with a duplicate of an earlier pick
             earlier, gap = (part[0] for part in nearest(candidates.geometry[[row]], candidates.geometry[kept]))
-            if min(gaps[place], gap) > limits[row]:
+            if min(gaps[place], gap) <= limits[row]:
+                in_batch = bool(gap <= gaps[place])
+                twin = kept[earlier] if in_batch else len(candidates) + int(known[place])
+                point = candidates.geometry[kept[earlier]] if in_batch else candidates.labelled[known[place]]
+                like = candidates.ids[kept[earlier]] if in_batch else ""
+                distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
+                close = free & (distance <= limits[row])
+                close[row] = True
+                gone = np.flatnonzero(close)
+                gone = gone[agree(gone, twin)]
+                passed += [PassedOver(int(one), like, float(1 - distance[one] / 2)) for one in gone]
+                free[gone] = False
+            if free[row]:
                 kept.append(int(row))
                 scores.append(float(ranking.scores[place]))
                 reasons.append(ranking.reasons[place])
                 free[row] = False
-                continue
-            in_batch = bool(gap <= gaps[place])
-            point = candidates.geometry[kept[earlier]] if in_batch else candidates.labelled[known[place]]
-            like = candidates.ids[kept[earlier]] if in_batch else ""
-            distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
-            gone = free & (distance <= limits[row])
-            gone[row] = True
-            passed += [PassedOver(int(twin), like, float(1 - distance[twin] / 2)) for twin in np.flatnonzero(gone)]
-            free &= ~gone
     return replace(first, positions=np.array(kept, np.intp), scores=np.array(scores), reasons=reasons), passed
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages._near import Near
 from stages._params import Params
 from stages._quality import (
     class_balance,
@@ -19,7 +20,6 @@ from stages._quality import (
     duplicate_groups,
     forest_view,
     judge,
-    nearest_similarity,
     neighbour_view,
     neighbours,
     order_p_value,
@@ -240,7 +240,7 @@ def test_a_far_row_is_an_outlier_and_near_rows_share_a_group() -> None:
     near = neighbours(points)
     assert outliers(near).argmax() == 0
     assert outliers(near)[0] > 3
-    group = duplicate_groups(near, 0.999)
+    group = duplicate_groups(near, Near(points, points, 0.002, 0.999))
     assert group[1] == group[2]
     assert np.bincount(group).max() == 2
 
@@ -262,12 +262,6 @@ def test_rows_in_an_order_that_matters_are_told_from_shuffled_ones() -> None:
     assert order_p_value(neighbours(in_order), 0) == pytest.approx(0.01)
     assert order_p_value(neighbours(points[np.random.default_rng(5).permutation(200)]), 0) > 0.05
     assert order_p_value(neighbours(points[:10]), 0) is None
-
-
-def test_nearest_similarity_is_one_for_a_copy_and_minus_infinity_without_others() -> None:
-    points = np.eye(4, dtype=np.float32)
-    assert nearest_similarity(points[:2], points[1:]) == pytest.approx([0.0, 1.0])
-    assert np.isneginf(nearest_similarity(points, points[:0])).all()
 
 
 @given(st.lists(st.tuples(st.floats(0.02, 0.98), st.booleans()), max_size=30))
