@@ -19,6 +19,7 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
         (
             "rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent",
             "rounds init cells --pool parts/ --columns area,perimeter --labels benign,malignant   # a cold start",
+            "rounds init scans --pool pool.csv --seed seed.csv --image file --images scans/ --label finding",
             "rounds init blank   # then fill in params.yaml",
         ),
     ),

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from rounds.commands import dvc, git
-from stages._errors import PipelineError
+from stages._content import numbers as as_numbers
+from stages._errors import PipelineError, closest
 from stages._params import read_yaml
 from stages._remote import list_parts
 from stages._shell import one_line_errors
@@ -67,8 +68,9 @@ def start(target: Path, subject: str) -> None:
         known = subprocess.run(["git", "config", key], cwd=target, capture_output=True, check=False)
         if known.returncode:
             git(target, "config", key, value)
-    if (target / "data" / "pool").is_dir():  # parts are large: DVC keeps them, git their hashes
-        dvc(target, ["add", "--quiet", "data/pool"], lambda _line: None)
+    for large in ("data/pool", "data/images"):  # DVC keeps them, git their hashes
+        if (target / large).is_dir():
+            dvc(target, ["add", "--quiet", large], lambda _line: None)
     git(target, "add", "--all")
     git(target, "commit", "--quiet", "-m", subject)
 
@@ -117,9 +119,43 @@ def settings(kind: str, columns: dict[str, str], numbers: list[str], labels: lis
     }
 
 
+def refuse_unknown(tables: dict[str, Path], columns: dict[str, str], kind: str, numbers: list[str]) -> list[str]:
+    """The columns of numbers that are used, none but for `numeric`.
+
+    Raises PipelineError for a table without a column that was named, and for a cell where a number was expected.
+    """
+    used: list[str] = []
+    for name, path in tables.items():
+        for part in list_parts(str(path)) if path.is_dir() else [str(path)]:
+            table = read_table(Path(part), may_be_empty=path.is_dir())
+            for option in ("id", "text", "image", *(["label"] if name != "pool" else [])):
+                if columns[option]:
+                    table.column(columns[option], f"--{option}")
+            if kind == "numeric":
+                used = numbers or used or [column for column in table.columns if column not in columns.values()]
+                for column in used:
+                    table.column(column, "--columns")
+                as_numbers(table, [] if path.is_dir() else used)
+    return used
+
+
+def classes_of(tables: list[Path], column: str, given: list[str]) -> list[str]:
+    """The classes: those given, else those of the labelled tables. Raises PipelineError where they cannot be meant."""
+    seen = labels_in(tables, column) if tables else []
+    if not given:
+        return seen
+    if len(set(given)) < max(2, len(given)):
+        raise PipelineError("--labels", f"{', '.join(given)} are not two or more distinct classes", "name each once")
+    unknown = [label for label in seen if label not in given]
+    if unknown:
+        what = f"{unknown[0]!r}, a label in {' or '.join(map(str, tables))}, is not among them"
+        raise PipelineError("--labels", what + closest(unknown[0], given), "add it, or correct the rows")
+    return given
+
+
 def init(
     target: Path, tables: dict[str, Path | None], columns: dict[str, str], kind: str, numbers: list[str],
-    labels: list[str],
+    labels: list[str], images: Path | None = None,
 ) -> str:  # fmt: skip
     """Make the project, with the tables copied in and the params filled in as far as they are known."""
     refuse_unless_empty(target)
@@ -128,10 +164,12 @@ def init(
         if ":/" in str(table):  # a path has lost one of the two strokes
             what, remedy = "a URL, and init copies tables", "leave it out, and set data.pool in params.yaml"
             raise PipelineError(f"--{name}", what, f"{remedy} (docs/scale.md)")
-        for part in list_parts(str(table)) if name == "pool" and table.is_dir() else [table]:
-            read_table(Path(part), may_be_empty=table.is_dir())
-    labelled = [table for name, table in given.items() if name != "pool"]
-    known = labels or (labels_in(labelled, columns["label"]) if labelled else [])
+        if name != "pool" and table.is_dir():
+            raise PipelineError(f"--{name}", f"{table} is a folder", "name a file: only a pool may be in parts")
+    if images is not None and not images.is_dir():
+        raise PipelineError("--images", f"{images} is no folder", "name the folder that the image files lie in")
+    used = refuse_unknown(given, columns, kind, numbers)
+    known = classes_of([table for name, table in given.items() if name != "pool"], columns["label"], labels)
     target.mkdir(parents=True, exist_ok=True)
     carry(target, CARRIED)
     changes = settings(kind, columns, numbers, known)
@@ -142,14 +180,20 @@ def init(
         changes["data", name] = here
         if path is not None:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / here)
+    if images is not None:
+        changes["data", "images"] = "data/images"
+        shutil.copytree(images, target / "data" / "images")
     if (target / "data" / "pool").is_dir() and kind == "text":
         changes["features", "text", "hashing"] = USUAL_HASHING
     fill_in(target / "params.yaml", changes)
     start(target, "A new labelling project")
+    seen = f", {len(used)} columns of numbers ({', '.join(used[:3])}{', …' * (len(used) > 3)})" if used else ""
     if "pool" in given and len(known) > 1:
-        return f"init: {target} is ready, {len(known)} classes\nnext: cd {target} && rounds close   (issues batch 1)"
-    todo = "put your tables into data/, fill in `data` and `labels` in params.yaml"
-    return f"init: {target}\nnext: cd {target}; {todo}; git add -A && git commit -m 'Our data'; rounds close"
+        told = f"init: {target} is ready, {len(known)} classes{seen}"
+        return f"{told}\nnext: cd {target} && rounds close   (issues batch 1)"
+    todo = "name your classes in `labels` of params.yaml"
+    todo = todo if "pool" in given else f"put your tables into data/, name them in `data` of params.yaml, {todo}"
+    return f"init: {target}{seen}\nnext: cd {target}; {todo}; git add -A && git commit -m 'Our data'; rounds close"
 
 
 @click.command()
@@ -162,17 +206,18 @@ def init(
 @click.option("--id", "id_column", default="", help="Column of unique ids; without it the content is the id.")
 @click.option("--label", default="label", show_default=True, help="Column of labels in seed and test.")
 @click.option("--text", default="", help="Column of text that people read.")
-@click.option("--image", default="", help="Column of images (data URIs) that people see.")
+@click.option("--image", default="", help="Column of images that people see: data URIs, or names of files.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder that those files lie in, to copy in.")
 @click.option("--columns", default="", help="Columns of numbers, separated by commas; default: all.")
 @click.option("--labels", default="", help="The classes, separated by commas; default: those in seed and test.")
 @one_line_errors
 def command(
     target: Path, pool: Path | None, seed: Path | None, test: Path | None, id_column: str, label: str, text: str,
-    image: str, columns: str, labels: str,
+    image: str, images: Path | None, columns: str, labels: str,
 ) -> str:  # fmt: skip
     """Make a new, self-contained labelling project in DIR."""
     kind = "image" if image else "text" if text or pool is None else "numeric"
     names = {"id": id_column, "label": label, "text": text, "image": image}
     chosen = [name.strip() for name in columns.split(",") if name.strip()]
     classes = [name.strip() for name in labels.split(",") if name.strip()]
-    return init(target, {"pool": pool, "seed": seed, "test": test}, names, kind, chosen, classes)
+    return init(target, {"pool": pool, "seed": seed, "test": test}, names, kind, chosen, classes, images)

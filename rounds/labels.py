@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 
@@ -109,14 +109,16 @@ def as_parquet(rows: list[Row]) -> bytes:
 
 @click.command()
 @click.option("--as-of", default="HEAD", show_default=True, help="Any commit: what was known then.")
-@click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
+@click.option("--format", "kind", type=click.Choice(get_args(Format)), help="Default: the suffix of --out, else csv.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file; without it to the screen (not Parquet).")
 @click.option(
     "--raw", is_flag=True, help="CSV: cells as they are, even those that a spreadsheet would run as formulas."
 )
 @one_line_errors
-def command(as_of: str, kind: Format, out: Path | None, raw: bool) -> str:
+def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str:
     """The accepted labels as known at any commit, with round, arms, annotators and commit of each."""
+    suffix = out.suffix.lower().removeprefix(".") if out else ""
+    kind = kind or next((known for known in get_args(Format) if known == suffix), "csv")
     rows = labels(Project.find(Path()), as_of)
     if kind == "parquet" and out is None:
         raise PipelineError(

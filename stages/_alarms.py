@@ -120,10 +120,7 @@ def _minority_flat(e: Evidence) -> Found:
         before = then.get(label, row)
         if row["high"] < e.recall_floor and row["recall"] <= before["high"]:
             seen = f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} while accuracy rose"
-            return (
-                seen,
-                "add seed examples of the class, or take a strategy that looks for rare ones: query.strategy: auto",
-            )
+            return seen, "add seed examples of the class, or let it count for more: query.class_weights: auto"
     return None
 
 

@@ -125,7 +125,9 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
                 number = float(cell)
             except (TypeError, ValueError) as error:
                 what = f"column {name!r} holds {cell!r} where a number was expected"
-                raise PipelineError(table.where(row), what, "fill it, or leave the column out") from error
+                raise PipelineError(
+                    table.where(row), what, "fill it, or leave the column out (name the others)"
+                ) from error
             if not math.isfinite(number):
                 what = f"column {name!r} holds {cell!r}; numbers must be finite"
                 raise PipelineError(table.where(row), what.replace(";", ","), "fill the gap or remove the row")

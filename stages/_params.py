@@ -248,10 +248,11 @@ def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
     if fault["type"] == "value_error":
         what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
         return PipelineError(where, what, remedy)
-    shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else type(fault["input"])
+    shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else _plain(fault["input"])
+    said = fault["msg"].partition(" after validation")[0]
     none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
     hint = "write data/none.csv (a table without rows) for none" if none else "correct the value"
-    return PipelineError(where, f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {shown!r}", hint)
+    return PipelineError(where, f"{name}: {said[0].lower()}{said[1:]}, found {shown!r}", hint)
 
 
 def _known(keys: list[str]) -> list[str]:

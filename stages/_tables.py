@@ -42,7 +42,8 @@ class Table:
         if not self.lines:
             return []
         what = f"no column {name!r}{closest(name, self.columns)}, found {', '.join(map(repr, self.columns))}"
-        raise PipelineError(f"{self.path}:1", what, f"correct {param} in params.yaml or the file's header")
+        place = param if param.startswith("--") else f"{param} in params.yaml"
+        raise PipelineError(f"{self.path}:1", what, f"correct {place} or the file's header")
 
     def array(self, name: str) -> NDArray[Any] | None:
         """A Parquet column of numbers (n,) or of equally long vectors (n, d) without gaps, uncopied; else None."""
@@ -125,14 +126,14 @@ def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
     Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any unreadable row.
     """
     if not path.is_file():
-        remedy = "correct the path in params.yaml (data), or restore the file (`dvc pull` after a clone)"
+        remedy = "correct the path, or restore the file (`dvc pull` after a clone)"
         raise PipelineError(path, "file not found", remedy)
     reader = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}.get(path.suffix.lower())
     if reader is None:
         raise PipelineError(path, f"unknown table format {path.suffix!r}", "use .csv, .jsonl or .parquet")
     table = reader(path) if path.stat().st_size else Table(path, {}, [])
     if not len(table) and not may_be_empty:
-        raise PipelineError(path, "the file has no rows", "add rows, or correct the path in params.yaml")
+        raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
     return table
 
 
@@ -152,6 +153,10 @@ def _csv(path: Path) -> Table:
         if len(set(header)) != len(header):
             name = next(name for name in header if header.count(name) > 1)
             raise PipelineError(f"{path}:1", f"column {name!r} stands twice", "rename one of them")
+        other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
+        if other:
+            what = f"cells stand apart by {other!r}, and commas were expected"
+            raise PipelineError(f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet")
         columns: list[list[str]] = [[] for _ in header]
         lines: list[int] = []
         start = reader.line_num + 1

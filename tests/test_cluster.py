@@ -194,7 +194,7 @@ def test_on_spark_a_worker_that_is_killed_in_the_middle_changes_nothing(
 
 def test_a_fault_in_a_worker_is_one_line_and_nothing_more(small: Small) -> None:
     in_parts(small, [("odd", "1", "two")], *split(pool_rows(small), 3, draw=1), jobs=2)
-    said = "column 'y' holds 'two' where a number was expected; fill it, or leave the column out"
+    said = "column 'y' holds 'two' where a number was expected; fill it, or leave the column out (name the others)"
     assert stage(small, "featurize").stderr == f"error: data/pool/part-0.csv:2: {said}\n"
 
 

@@ -379,7 +379,8 @@ REFUSED = [
      "use one that learns nothing, or precompute the vectors (features.kind: precomputed)"),
     ({}, [], [], "data/pool: no rows in any of its parts; add rows, or correct data.pool"),
     ({}, [["a", "1", "two"]], [["b", "4", "5"]],
-     "data/pool/part-0.csv:2: column 'y' holds 'two' where a number was expected; fill it, or leave the column out"),
+     "data/pool/part-0.csv:2: column 'y' holds 'two' where a number was expected; fill it, or leave the column out "
+     "(name the others)"),
 ]  # fmt: skip
 
 

@@ -66,8 +66,7 @@ TABLE: list[tuple[str, Change, str]] = [
     (
         "missing file",
         param("data/pols.csv", "data", "pool"),
-        "data/pols.csv: file not found; "
-        "correct the path in params.yaml (data), or restore the file (`dvc pull` after a clone)",
+        "data/pols.csv: file not found; correct the path, or restore the file (`dvc pull` after a clone)",
     ),
     ("empty file", put("data/pool.csv", b""), "data/pool.csv: the file has no rows; add rows, or correct the path"),
     ("header only", put("data/pool.csv", b"id,x,y\n"), "data/pool.csv: the file has no rows; add rows"),
@@ -136,6 +135,11 @@ TABLE: list[tuple[str, Change, str]] = [
         "not UTF-8",
         put("data/pool.csv", b"id,x,y\na,1,2\nb\xe9,1,2\n"),
         "data/pool.csv:3: not UTF-8; save the file as UTF-8",
+    ),
+    (
+        "semicolons, as spreadsheets of some countries write them",
+        put("data/pool.csv", b"\xef\xbb\xbfid;x;y\r\na;1,5;2\r\n"),
+        "data/pool.csv:1: cells stand apart by ';', and commas were expected; save the file as comma-separated UTF-8",
     ),
     ("NUL", put("data/pool.csv", b"id,x,y\na,1,2\nb\0,1,2\n"), "data/pool.csv:3: a NUL character; remove it"),
     (
@@ -230,6 +234,11 @@ PARAMS: list[tuple[str, Change, str]] = [
         "no test set as null",
         edit("params.yaml", "test: data/test.csv", "test: null"),
         "data.test: input should be a valid string, found None; write data/none.csv (a table without rows) for none",
+    ),
+    (
+        "one label",
+        param(["red"], "labels"),
+        "labels: list should have at least 2 items, found ['red']; correct the value",
     ),
     ("labels twice", param(["red", "red"], "labels"), "labels must be distinct and not blank; repair the list"),
     ("missing section", edit("params.yaml", "seed: 0", ""), "param 'seed' is missing; add it"),

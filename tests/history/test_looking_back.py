@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from rounds import labels as labels_module
 from rounds.close import Decision
 from rounds.commands import git
 from rounds.correct import amend
@@ -212,3 +214,17 @@ def test_10_000_labels_in_100_rounds_are_looked_back_on_and_verified_at_once(tmp
     assert len(facts["trained"]) == 51
     assert told - started < 0.5  # of one processor, whatever else the machine does
     assert verified - told < 4.0
+
+
+def test_labels_take_their_format_from_the_files_name(
+    project: Callable[[int], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = dict.fromkeys(COLUMNS) | {"id": "q1", "label": "x", "arms": [], "annotators": []}
+    monkeypatch.chdir(project(1).root)
+    monkeypatch.setattr(labels_module, "labels", lambda *_: [row])
+    heads = {"a.jsonl": b"{", "a.PARQUET": b"PAR1", "a.csv": b"id,", "a.txt": b"id,"}
+    for name, head in heads.items():
+        assert CliRunner().invoke(labels_module.command, ["--out", name]).exit_code == 0
+        assert Path(name).read_bytes().startswith(head)
+    assert CliRunner().invoke(labels_module.command, ["--out", "b.csv", "--format", "jsonl"]).exit_code == 0
+    assert Path("b.csv").read_bytes().startswith(b"{")
