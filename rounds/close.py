@@ -30,6 +30,10 @@ from stages._shell import one_line_errors
 
 MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock")
 READ = ("data/", "stages/", "rounds/", ".dvc/")
+WHEN_HELD = (
+    "correct the answers (rounds annotate, rounds collect), or move gate.limits or gate.hold in params.yaml and commit "
+    "that; then rounds close"
+)
 ATTEMPTS = 5
 
 
@@ -240,9 +244,7 @@ def _require_accepted(project: Project, number: int) -> None:
     if accepted < number:
         gate = read_json(project.root / "metrics" / "gate.json")
         what = f"the gate holds round {number}: {gate.get('held') or 'a check failed'}"
-        raise PipelineError(
-            project.root / "metrics" / "gate.json", what, "see the checks in the report; `rounds status`"
-        )
+        raise PipelineError(project.root / "metrics" / "gate.json", what, WHEN_HELD)
 
 
 def _remote_is_local(project: Project) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from rounds.close import answered
+from rounds.close import WHEN_HELD, answered
 from rounds.decision import stopped
 from rounds.lock import repaired
 from rounds.project import Project
@@ -36,7 +36,11 @@ def next_command(project: Project) -> str:
     if rounds[-1].closed_early.is_file() or done >= asked:
         query = metrics(project, "query")
         finished = query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]
-        return "nothing: the work is done; `dvc plots show`" if finished else "rounds close"
+        if finished:
+            return "nothing: the work is done; `dvc plots show`"
+        gate = metrics(project, "gate")
+        checked = gate is not None and gate["rounds"] < rounds[-1].number and "held, G" in (gate["held"] or "")
+        return WHEN_HELD if checked else "rounds close"
     return "rounds annotate" if not done else "rounds annotate   (or `rounds close --partial`)"
 
 

@@ -54,14 +54,19 @@ def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
     return raised, open_
 
 
-def held_round(reason: str | None, failed: list[Row]) -> list[Row]:
+def held_round(reason: str | None, failed: list[Row], kappas: dict[str, float | None]) -> list[Row]:
     """V006 while the gate holds a round, by these failed checks or, without any, for answers that are missing.
 
+    kappas: Cohen's kappa of each two annotators, "ann|bob"; the round's own, which no other figure counts yet.
     It is among the gate's metrics: what validate reads does not move while a round is held.
     """
     remedy = "; ".join(row["do"] for row in failed)
     remedy = remedy or "finish the round, or close it with what is there: `rounds close --partial`"
-    return [{"code": "V006", "title": "the gate holds the round", "seen": reason, "do": remedy}] if reason else []
+    if not reason:
+        return []
+    told = ", ".join(f"{pair} {value:.2f}" for pair, value in kappas.items() if value is not None)
+    seen = f"{reason} (Cohen's kappa: {told})" if failed and told else reason
+    return [{"code": "V006", "title": "the gate holds the round", "seen": seen, "do": remedy}]
 
 
 Found = tuple[str, str] | str | None

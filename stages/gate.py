@@ -327,6 +327,7 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
     spent = told.redundancy(now.asked, [row["id"] for row in now.seed], features.index, near)
     checks = checked(now, outcome, features, near, spent, params)
     failed = [row for row in checks if row["outcome"] == "failed"]
+    pairs = told.kappas(outcome.cases)["cohen_kappa"]
     holds = holding(checks, params.gate.hold) if params.gate.on_fail == "hold" and last else []
     if holds:
         held = "held, " + "; ".join(f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds)
@@ -334,7 +335,7 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
         outcome = decide(now, features, params)
     plot = told.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)
     spent = [row for row in spent if row["round"] <= outcome.upto]
-    metrics = {**report(outcome, checks, held, params), "alarms": held_round(held, holds)}
+    metrics = {**report(outcome, checks, held, params), "alarms": held_round(held, holds, pairs)}
     return Gated(outcome, metrics, plot, spent, failed)
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 import rounds.close
-from rounds.close import Decision
+from rounds.close import WHEN_HELD, Decision
 from rounds.collect import collect
 from rounds.commands import changed_paths, git
 from rounds.history import life
 from rounds.lock import exclusive, turn
 from rounds.project import Project
+from rounds.status import next_command
 from rounds.surfaces.desk import Desk, Journal, Refused
 from rounds.verify import verify
-from stages._canonical import jsonl, read_json, read_jsonl
+from stages._canonical import jsonl, read_json, read_jsonl, write_json
 from stages._errors import PipelineError
 from stages.import_labels import import_round
 from tests.history.inprocess import Stages, answer, closed, committed, log, said_by
@@ -424,3 +425,15 @@ def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is
     assert log(one)[0] == "Stop after round 2: no budget"
     assert changed_paths(one.root) == []
     assert verify(one) == ([], [])
+
+
+def test_status_of_a_round_that_a_check_holds_says_how_to_go_on(project: Fresh) -> None:
+    one = project(1)
+    answer(one)
+    path = one.root / "metrics" / "gate.json"
+    gate = read_json(path)
+    assert next_command(one) == "rounds close"
+    write_json(path, {**gate, "rounds": 1, "held": "held, G003 agreement: 0.1"})
+    assert next_command(one) == WHEN_HELD
+    write_json(path, {**gate, "rounds": 1, "held": "held, 3 of 40 answered"})  # of before the last answers came
+    assert next_command(one) == "rounds close"

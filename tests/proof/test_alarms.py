@@ -123,9 +123,11 @@ def test_checks_that_cannot_be_judged_say_so() -> None:
 
 
 def test_a_held_round_is_an_alarm_that_says_what_holds_it_and_an_accepted_one_is_not() -> None:
-    (open_,) = held_round("held, 3 of 40 answered", [])
+    (open_,) = held_round("held, 3 of 40 answered", [], {"ann|bob": 0.5})
     assert (open_["code"], open_["seen"]) == ("V006", "held, 3 of 40 answered")
     assert "rounds close --partial" in open_["do"]
-    (failed,) = held_round("held, G003 alpha: 0.1", [{"do": "rewrite the guideline"}])
+    kappas = {"ann|bob": 0.5, "ann|cat": None, "bob|cat": -0.1}
+    (failed,) = held_round("held, G003 alpha: 0.1", [{"do": "rewrite the guideline"}], kappas)
+    assert failed["seen"] == "held, G003 alpha: 0.1 (Cohen's kappa: ann|bob 0.50, bob|cat -0.10)"
     assert failed["do"] == "rewrite the guideline"
-    assert held_round(None, []) == []
+    assert held_round(None, [], {}) == []

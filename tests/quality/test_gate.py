@@ -309,6 +309,7 @@ def test_g003_fails_and_holds_the_round_when_annotators_contradict_each_other() 
     assert gated.outcome.accepted == []
     assert gated.metrics["held"].startswith("held, G003 Krippendorff's alpha")
     assert "rewrite the guideline" in gated.metrics["alarms"][0]["do"]
+    assert "(Cohen's kappa: " in gated.metrics["alarms"][0]["seen"]
     free = Loop(hold=[])
     two_readers(free, wrong=14)
     assert free.gate().outcome.upto == 1
