@@ -141,7 +141,10 @@ def repeat_rows(accepted: list[Row], cases: list[Case], params: Params) -> list[
 def by_annotator(
     cases: Iterable[Case], final: dict[str, str], error: dict[str, float], threshold: float
 ) -> dict[str, Row]:
-    """Counts per annotator: answers, skips, labels against the accepted one, labels judged and doubted by the model."""
+    """Counts per annotator: answers, skips, labels against the accepted one, labels judged, and doubted ones of these.
+
+    A label is doubted that the model doubts, or that lost against one that it does not.
+    """
     people: dict[str, Counter[str]] = {}
     for case in cases:
         voters = {vote.annotator for vote in case.votes if vote.kind == "label"}
@@ -158,7 +161,8 @@ def by_annotator(
                 tally["against"] += vote.label != final[case.id]
             if case.id in error:
                 tally["judged"] += 1
-                tally["doubted"] += error[case.id] >= threshold
+                doubted = error[case.id] >= threshold
+                tally["doubted"] += doubted if final.get(case.id, vote.label) == vote.label else not doubted
     rows: dict[str, Row] = {}
     for name, tally in sorted(people.items()):
         facts = {key: tally[key] for key in ("answers", "skip", "empty", "reject", "judged", "doubted")}

@@ -357,6 +357,19 @@ def test_g007_fails_for_an_annotator_whose_labels_are_doubted_more() -> None:
         assert loop.checks()["G007"] == verdict
 
 
+def test_g007_fails_for_the_one_of_three_readers_of_the_same_rows_who_is_outvoted() -> None:
+    for wrong, verdict in ((1, "passed"), (14, "failed")):
+        loop = Loop(hold=[])
+        rows = loop.some(0, 30)
+        last = dict(rows)
+        for item in list(rows)[:wrong]:
+            last[item] = "BA"["AB".index(rows[item])]
+        loop.round(rows, dict(rows), last)
+        assert loop.checks()["G007"] == verdict
+        people = loop.gate().metrics["annotators"]
+        assert people["ann2"]["doubted"] - people["ann0"]["doubted"] >= wrong - 2
+
+
 def test_g008_fails_when_random_rows_suddenly_get_other_labels() -> None:
     for fixed, verdict in ((False, "passed"), (True, "failed")):
         loop = Loop()
