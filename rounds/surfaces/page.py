@@ -248,8 +248,10 @@ def picture(image: object, folder: Path) -> bytes:
 
 
 def shown_content(task: Row) -> Row:
-    """The content of a task and nothing else of it."""
-    fields = task.get("fields")
+    """The content of a task and nothing else of it; fields in the order of the table, which is that of the text."""
+    fields, lines = task.get("fields"), f"\n{task.get('text')}"
+    if isinstance(fields, dict):
+        fields = dict(sorted(fields.items(), key=lambda field: lines.find(f"\n{field[0]}: ")))
     return {
         "text": task.get("text"),
         "image": "image" in task,

@@ -14,7 +14,7 @@ import pytest
 from rounds.surfaces import page
 from rounds.surfaces.desk import Desk, Refused
 from stages import _prodigy
-from stages._canonical import Row
+from stages._canonical import Row, dumps
 from tests.surfaces.conftest import LABELS, MakeProject
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -218,3 +218,11 @@ def test_a_card_of_the_history_can_be_asked_for(browser: Browser) -> None:
     card = browser("GET", "/api/item?session=ana&position=0&batch=b1").json()
     assert (card["label"], card["key"], card["answer"]) == ("positive", "12345678", "label")
     assert browser("GET", "/api/item?session=ana&position=²&batch=b1").status_code == 404
+
+
+def test_fields_stand_in_the_order_of_the_table() -> None:
+    content = {"fields": {"f2": "1.5", "f10": "2", "f1": "f2: 3"}}
+    told = _prodigy.task(content, ["a", "b"], al_id="x", batch_id="b", rank=1, score=0)
+    frozen = json.loads(dumps(told))  # as the round's file has it: keys sorted
+    assert list(frozen["fields"]) == ["f1", "f10", "f2"]
+    assert page.shown_content(frozen)["fields"] == [["f2", "1.5"], ["f10", "2"], ["f1", "f2: 3"]]
