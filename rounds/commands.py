@@ -38,6 +38,14 @@ def git(root: Path, *words: str) -> str:
     return git_bytes(root, *words).decode("utf-8", "surrogateescape")
 
 
+def commit_named(root: Path, name: str, option: str) -> str:
+    """The full id of the commit that a person named. Raises PipelineError where there is none."""
+    try:
+        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+    except PipelineError as error:
+        raise PipelineError(option, f"{name!r} is no commit", "name one of `rounds log`") from error
+
+
 def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     """What a git command prints when it reads `feed`, byte for byte. Raises PipelineError when it fails."""
     try:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import click
 
-from rounds.commands import dvc, git
+from rounds.commands import commit_named, dvc
 from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, read_blobs
 from rounds.project import Project
@@ -56,10 +56,7 @@ def labels(project: Project, as_of: str) -> list[Row]:
     `copy_of` is the id that was asked in the place of an identical one; `commit` closed the round that brought the
     present label.
     """
-    try:
-        commit = git(project.root, "rev-parse", "--verify", "--end-of-options", f"{as_of}^{{commit}}").strip()
-    except PipelineError as error:
-        raise PipelineError("--as-of", f"{as_of!r} is no commit", "name one of `rounds log`") from error
+    commit = commit_named(project.root, as_of, "--as-of")
     closings = closing_commits(project, changes(project, MANIFESTS))
     told = []
     for row in accepted_at(project, commit):

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from rounds.commands import git
+from rounds.commands import commit_named, git
 from rounds.decision import FILE, stopped
 from rounds.project import Project
 from stages._canonical import Row, dumps, read_json, read_jsonl, sha256, write_bytes
@@ -103,7 +103,8 @@ def find(project: Project, against: str | None = None) -> Findings:
     if not found["validate"]:
         where = project.root / "metrics" / "validate.json"
         raise PipelineError(where, "there is nothing to report yet", "run `rounds close`")
-    before = json.loads(git(project.root, "show", f"{against}:./metrics/validate.json")) if against else {}
+    commit = commit_named(project.root, against, "--against") if against else ""
+    before = json.loads(git(project.root, "show", f"{commit}:./metrics/validate.json")) if against else {}
     rounds = project.rounds()
     audit = []
     for one in rounds:

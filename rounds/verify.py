@@ -30,7 +30,7 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rounds.commands import Dvc, changed_paths, git
+from rounds.commands import Dvc, changed_paths, commit_named, git
 from rounds.history import MANIFESTS
 from rounds.past import (
     Change,
@@ -401,7 +401,7 @@ def command(again: bool, as_json: bool, since: str | None) -> str:
         differing, told = replay(project)
         found, notes = found + differing, notes + told
     if since:
-        seen = set(git(project.root, "rev-list", "--end-of-options", since).split())
+        seen = set(git(project.root, "rev-list", commit_named(project.root, since, "--since")).split())
         every, found = len(found), [violation for violation in found if violation.commit not in seen]
         notes.append(f"since {since}: {every - len(found)} violations up to it are not counted")
     for violation in found:

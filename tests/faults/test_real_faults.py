@@ -88,7 +88,9 @@ def test_labels_are_told_as_they_were_known_at_any_commit(calm: Path) -> None:
     assert [json.loads(line)["id"] for line in now] == [json.loads(line)["id"] for line in accepted]
     assert {json.loads(line)["round"] for line in then} == {0}
     assert {json.loads(line)["round"] for line in now} == {0, 1}
-    assert "'nonsense' is no commit" in run(calm, command(("labels", "--as-of", "nonsense"))).stderr
+    for words in (("labels", "--as-of"), ("verify", "--since"), ("report", "--md", "--against")):
+        said = run(calm, command((*words, "nonsense"))).stderr
+        assert f"error: {words[-1]}: 'nonsense' is no commit; name one of `rounds log`" in said
 
 
 @pytest.fixture
