@@ -20,7 +20,7 @@ from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
 from stages._near import SAMPLE, Near, beyond_chance, said_alike
 from stages._params import Params
-from stages._scoring import wilson
+from stages._scoring import Z95, wilson
 from stages._store import Matrix
 
 Floats = NDArray[np.float64]
@@ -166,18 +166,21 @@ def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
 
 
 def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
-    """Share of wrong labels by what several witnesses (logits (n, k) each) say of each other; None for one witness.
+    """Share of labels that are surely wrong by what several witnesses say of each other; None for one witness.
 
-    Witnesses that learned apart contradict each other as often as each contradicts the truth. What they contradict the
-    labels beyond that is the labels' fault. Source: Jiang, Nagarajan, Baek, Kolter, "Assessing generalization of SGD
-    via disagreement" (2022); no such claim is made there for witnesses of different kinds: benchmarks/gate.py has it.
+    views: logits (n, k) each. Witnesses that learned apart contradict each other as often as each contradicts the
+    truth. What they contradict the labels beyond that, and beyond what chance makes of it (95 %), is the labels' fault:
+    on a small seed that nobody can tell well apart nearly nothing is. Source: Jiang, Nagarajan, Baek, Kolter,
+    "Assessing generalization of SGD via disagreement" (2022); no such claim is made there for witnesses of different
+    kinds: benchmarks/gate.py has it.
     """
-    said, k = [view.argmax(axis=1) for view in views], len(np.unique(labels))
+    said, n, k = [view.argmax(axis=1) for view in views], len(labels), len(np.unique(labels))
     if len(said) < 2 or k < 2:
         return None
     against = float(np.mean([(one != labels).mean() for one in said]))
     apart = float(np.mean([(one != other).mean() for one, other in combinations(said, 2)]))
-    return min(max((against - apart) / max(1 - apart * k / (k - 1), 0.1), 0.0), 1.0)
+    beyond = against - apart - Z95 * math.sqrt(apart * (1 - apart) / n)
+    return min(max(beyond / max(1 - apart * k / (k - 1), 0.1), 0.0), 1.0)
 
 
 def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None = None) -> Doubts:

@@ -77,19 +77,36 @@ def logits(said: list[int], k: int = 2) -> np.ndarray:
 
 
 def test_what_witnesses_hold_against_the_labels_beyond_each_other_is_the_labels_fault() -> None:
-    """Ten labels, two wrong. Witnesses who agree: .2 against the labels, 0 apart, so .2.
+    """Of ten labels two are wrong. Witnesses who agree: .2 against the labels, 0 apart, so .2.
 
-    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2, so (.3 - .2) / (1 - .2 * 2) = 1/6.
+    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2. Of a thousand such rows chance may make
+    1.96 * sqrt(.2 * .8 / 1000) = .0248, so (.3 - .2 - .0248) / (1 - .2 * 2) = .1253; of ten .248, so nothing is sure.
     """
     truth = [0, 1] * 5
     labels = np.array([1, 0, *truth[2:]])
     assert disagreement([logits(truth), logits(truth)], labels) == pytest.approx(0.2)
     one, other = truth.copy(), truth.copy()
     one[4], other[5] = 1, 0
-    assert disagreement([logits(one), logits(other)], labels) == pytest.approx(1 / 6)
+    assert disagreement([logits(one * 100), logits(other * 100)], np.tile(labels, 100)) == pytest.approx(
+        0.1253, abs=1e-4
+    )
+    assert disagreement([logits(one), logits(other)], labels) == 0
     assert disagreement([logits(one), logits(other)], np.array(truth)) == 0
     assert disagreement([logits(one)], labels) is None
     assert disagreement([logits(truth), logits(truth)], np.zeros(10, dtype=np.intp)) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_small_clean_seed_of_a_hard_problem_is_not_taken_for_a_dirty_one(seed: int) -> None:
+    """Eighty right labels of three classes that no witness can tell well apart."""
+    from sklearn.datasets import make_classification
+
+    points, labels = make_classification(
+        80, 20, n_informative=8, n_classes=3, n_clusters_per_class=3, flip_y=0, random_state=seed
+    )
+    found = judged(points / np.sqrt((points**2).sum(axis=1).mean()), labels, 3).doubts
+    assert found.noise < 0.1
+    assert (found.error >= 0.4).mean() < 0.1
 
 
 def test_ignorance_that_the_witnesses_share_with_nobody_is_not_taken_for_mistakes() -> None:
