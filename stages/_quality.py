@@ -20,7 +20,7 @@ from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
 from stages._near import SAMPLE, Near, beyond_chance, said_alike
 from stages._params import Params
-from stages._scoring import Z95, wilson
+from stages._scoring import wilson
 from stages._store import Matrix
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,7 @@ LONE_WITNESS = 0.32  # the temperature at most, where nothing tells how far a mo
 SUREST = 0.2  # share of the rows, those where a lone witness is surest, on which its contradictions are believed
 PRIOR_WRONG, PRIOR_RIGHT = 1.0, 19.0  # before any evidence: one label in twenty is wrong, worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
+PRIOR_EXCESS = 0.04  # standard deviation of the share of wrong labels that witnesses tell, before any evidence
 MIN_LABELS = 20  # fewer labels than this are not judged
 MIN_EVIDENCE = 2.0  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
 FIT_ROWS = 10_000  # the few numbers of the error model are fitted on at most this many labels
@@ -166,21 +167,22 @@ def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
 
 
 def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
-    """Share of labels that are surely wrong by what several witnesses say of each other; None for one witness.
+    """Share of wrong labels by what several witnesses say of each other; None for one witness.
 
     views: logits (n, k) each. Witnesses that learned apart contradict each other as often as each contradicts the
-    truth. What they contradict the labels beyond that, and beyond what chance makes of it (95 %), is the labels' fault:
-    on a small seed that nobody can tell well apart nearly nothing is. Source: Jiang, Nagarajan, Baek, Kolter,
-    "Assessing generalization of SGD via disagreement" (2022); no such claim is made there for witnesses of different
-    kinds: benchmarks/gate.py has it.
+    truth. What they contradict the labels beyond that is the labels' fault, as far as chance does not make it: the
+    share is the posterior mean for a normal prior at 0, so few labels that nobody can tell well apart say nearly
+    nothing. Source: Jiang, Nagarajan, Baek, Kolter, "Assessing generalization of SGD via disagreement" (2022); no such
+    claim is made there for witnesses of different kinds: benchmarks/gate.py has it.
     """
     said, n, k = [view.argmax(axis=1) for view in views], len(labels), len(np.unique(labels))
     if len(said) < 2 or k < 2:
         return None
     against = float(np.mean([(one != labels).mean() for one in said]))
     apart = float(np.mean([(one != other).mean() for one, other in combinations(said, 2)]))
-    beyond = against - apart - Z95 * math.sqrt(apart * (1 - apart) / n)
-    return min(max(beyond / max(1 - apart * k / (k - 1), 0.1), 0.0), 1.0)
+    room = max(1 - apart * k / (k - 1), 0.1)
+    chance = apart * (1 - apart) / n / room**2
+    return min(max((against - apart) / room / (1 + chance / PRIOR_EXCESS**2), 0.0), 1.0)
 
 
 def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None = None) -> Doubts:

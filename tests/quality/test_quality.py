@@ -79,18 +79,18 @@ def logits(said: list[int], k: int = 2) -> np.ndarray:
 def test_what_witnesses_hold_against_the_labels_beyond_each_other_is_the_labels_fault() -> None:
     """Of ten labels two are wrong. Witnesses who agree: .2 against the labels, 0 apart, so .2.
 
-    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2. Of a thousand such rows chance may make
-    1.96 * sqrt(.2 * .8 / 1000) = .0248, so (.3 - .2 - .0248) / (1 - .2 * 2) = .1253; of ten .248, so nothing is sure.
+    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2, so (.3 - .2) / (1 - .2 * 2) = 1/6, times what
+    chance leaves of it: of a million such rows all, of a thousand 1 / (1 + .2 * .8 / 1000 / .6^2 / .03^2) = .669, of
+    ten .0199.
     """
     truth = [0, 1] * 5
     labels = np.array([1, 0, *truth[2:]])
     assert disagreement([logits(truth), logits(truth)], labels) == pytest.approx(0.2)
     one, other = truth.copy(), truth.copy()
     one[4], other[5] = 1, 0
-    assert disagreement([logits(one * 100), logits(other * 100)], np.tile(labels, 100)) == pytest.approx(
-        0.1253, abs=1e-4
-    )
-    assert disagreement([logits(one), logits(other)], labels) == 0
+    for copies, left in ((100_000, 1.0), (100, 0.6694), (1, 0.0199)):
+        views = [np.tile(logits(said), (copies, 1)) for said in (one, other)]
+        assert disagreement(views, np.tile(labels, copies)) == pytest.approx(left / 6, abs=2e-4)
     assert disagreement([logits(one), logits(other)], np.array(truth)) == 0
     assert disagreement([logits(one)], labels) is None
     assert disagreement([logits(truth), logits(truth)], np.zeros(10, dtype=np.intp)) is None
