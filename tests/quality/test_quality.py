@@ -80,15 +80,15 @@ def test_what_witnesses_hold_against_the_labels_beyond_each_other_is_the_labels_
     """Of ten labels two are wrong. Witnesses who agree: .2 against the labels, 0 apart, so .2.
 
     Each wrong once, on different rows: against (.3 + .3) / 2, apart .2, so (.3 - .2) / (1 - .2 * 2) = 1/6, times what
-    chance leaves of it: of a million such rows all, of a thousand 1 / (1 + .2 * .8 / 1000 / .6^2 / .04^2) = .783, of
-    ten .0347.
+    chance leaves of it: of a million such rows all, of a thousand 1 / (1 + .2 * .8 / 1000 / .6^2 / .06^2) = .890, of
+    ten .0749.
     """
     truth = [0, 1] * 5
     labels = np.array([1, 0, *truth[2:]])
     assert disagreement([logits(truth), logits(truth)], labels) == pytest.approx(0.2)
     one, other = truth.copy(), truth.copy()
     one[4], other[5] = 1, 0
-    for copies, left in ((100_000, 1.0), (100, 0.7826), (1, 0.0347)):
+    for copies, left in ((100_000, 1.0), (100, 0.8901), (1, 0.0749)):
         views = [np.tile(logits(said), (copies, 1)) for said in (one, other)]
         assert disagreement(views, np.tile(labels, copies)) == pytest.approx(left / 6, abs=2e-4)
     assert disagreement([logits(one), logits(other)], np.array(truth)) == 0
