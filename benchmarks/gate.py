@@ -61,7 +61,7 @@ FILTERS = (
 )  # fmt: skip
 TEXTS = {"banking77": "banking77/train.csv", "sms_spam": "sms_spam/all.csv", "langid": "langid/train.csv"}
 TESTED = 4000  # test rows at most
-SMALL = "hard0,hard1,hard2,german,diabetes,heart,sonar,ionosphere,splice,digits,cancer,mammographic"
+SEEDS = "hard0,hard1,hard2,german,diabetes,heart,sonar,ionosphere,splice,digits,cancer,mammographic"
 PEOPLE = (  # clear, heat, shared, eyes, leaning: the nearest to CIFAR-10N among 144 tried
     (3.8, 1.0, 0.6, 1.2, 0.3), (3.6, 1.5, 0.5, 1.6, 1.2), (3.6, 1.0, 0.6, 1.6, 0.6), (3.6, 1.5, 0.4, 1.2, 1.2),
     (3.8, 1.5, 0.6, 1.2, 0.6), (3.6, 1.5, 0.6, 1.6, 0.9), (3.6, 1.0, 0.4, 1.2, 0.6), (3.6, 1.5, 0.5, 1.2, 0.9),
@@ -502,7 +502,7 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
 
 
 @main.command("seed")
-@click.option("--sets", default=SMALL)
+@click.option("--sets", default=SEEDS)
 @click.option("--seeds", default=4)
 def seed_command(sets: str, seeds: int) -> None:
     """Seeds as projects start with them: what is doubted of 60, 150 and 500 labels, some of them wrong, and what for.

@@ -65,11 +65,12 @@ class Near:
     def alike(self, left: Rows, right: Rows) -> Mask:
         """(len(left), len(right)): whether each row is a near duplicate of each other one, itself included."""
         import scipy.sparse as sp
+        from sklearn.preprocessing import normalize
 
         close = _squared(np.asarray(self.geometry[left]), np.asarray(self.geometry[right])) <= max(self.limit, COPY)
         if close.any() and sp.issparse(self.matrix):
             first, second = close.any(axis=1), close.any(axis=0)
-            cosines = (_unit(self.matrix[left[first]]) @ _unit(self.matrix[right[second]]).T).toarray()
+            cosines = (normalize(self.matrix[left[first]]) @ normalize(self.matrix[right[second]]).T).toarray()
             close[np.ix_(first, second)] &= cosines >= self.threshold - ROUNDING
         return np.asarray(close)
 
@@ -83,10 +84,11 @@ class Near:
 def said_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mask:
     """(n,): whether the features of each pair of rows allow that they are near duplicates; dense ones always do."""
     import scipy.sparse as sp
+    from sklearn.preprocessing import normalize
 
-    if not sp.issparse(matrix):
+    if not sp.issparse(matrix) or not len(left):
         return np.ones(len(left), np.bool_)
-    cosines = _unit(matrix[left]).multiply(_unit(matrix[right])).sum(axis=1)
+    cosines = normalize(matrix[left]).multiply(normalize(matrix[right])).sum(axis=1)
     return np.asarray(cosines).ravel() >= threshold - ROUNDING
 
 
@@ -103,14 +105,6 @@ def _gaps(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     np.fill_diagonal(gaps, np.inf)
     nearest, second = np.partition(gaps, 1, axis=1)[:, :2].T
     return nearest, second
-
-
-def _unit(rows: Matrix) -> Matrix:
-    """Sparse rows divided by their lengths; empty rows stay empty."""
-    import scipy.sparse as sp
-
-    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    return sp.csr_matrix(sp.diags(1 / np.maximum(lengths, 1e-12)) @ rows)
 
 
 def _squared(points: Points, others: Points) -> NDArray[np.float64]:

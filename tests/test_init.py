@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -22,11 +23,11 @@ def tables(folder: Path) -> dict[str, Path | None]:
     return {"pool": pool, "seed": seed, "test": None}
 
 
-def refused(folder: Path, **changes: object) -> str:
+def refused(folder: Path, **changes: Any) -> str:
     """What init says, and that it made nothing."""
-    given = {"columns": NAMES, "kind": "numeric", "numbers": [], "labels": [], **changes}
+    given: dict[str, Any] = {"columns": NAMES, "kind": "numeric", "numbers": [], "labels": [], **changes}
     with pytest.raises(PipelineError) as told:
-        init(folder / "project", tables(folder), **given)  # type: ignore[arg-type]
+        init(folder / "project", tables(folder), **given)
     assert not (folder / "project").exists()
     return str(told.value).replace(f"{folder}/", "")
 
