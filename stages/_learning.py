@@ -17,7 +17,7 @@ from stages._errors import PipelineError
 from stages._identity import stratified_folds
 from stages._imports import build
 from stages._params import Import
-from stages._progress import watched
+from stages._progress import Told, watched
 from stages._store import Matrix
 
 Floats = NDArray[np.float64]
@@ -66,8 +66,11 @@ class Classifier:
         return aligned
 
 
-def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
-    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more."""
+def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, told: Told | None = None) -> Classifier:
+    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more.
+
+    told: is told the solver's steps, where scikit-learn passes them on (from 1.9, L-BFGS and pipelines).
+    """
     seen = np.unique(labels)
     if len(seen) == 1:
         return Classifier(None, seen, n_classes)
@@ -75,15 +78,41 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         what = f"{spec.path} has neither predict_proba nor decision_function"
         raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
+    if told is not None and hasattr(estimator, "set_callbacks"):
+        estimator.set_callbacks(Steps(told))
     with warnings.catch_warnings():  # many classes on few labels is how every project starts, not a regression
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
         try:
-            return Classifier(fitted or estimator.fit(rows, labels), seen, n_classes)
+            fitted = fitted or estimator.fit(rows, labels)
         except ValueError as error:
             what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
             remedy = "name another; one that wants no negative numbers needs features.text.directions: 0"
             raise PipelineError("params.yaml model.path", what, remedy) from error
+    if told is not None and hasattr(fitted, "set_callbacks"):
+        fitted.set_callbacks()  # they are no part of the model
+    return Classifier(fitted, seen, n_classes)
+
+
+class Steps:
+    """A callback as scikit-learn wants it (sklearn.callback.FitCallback): counts the steps of the estimator itself."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def setup(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 - called by these names
+        """The fit begins: its steps are at most so many, if it knows."""
+        self.told.total, self.told.at_most = context.max_subtasks or 0, True
+
+    def on_fit_task_begin(self, _estimator: Any, _context: Any) -> None:
+        """A step begins."""
+
+    def on_fit_task_end(self, _estimator: Any, context: Any) -> None:
+        """A step is done; the whole fit is none of them, nor are steps within a step."""
+        self.told.done += context.parent is not None and context.parent.parent is None
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """The fit is over."""
 
 
 def _has_short_cut(estimator: Any, rows: Matrix) -> bool:

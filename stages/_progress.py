@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import current_process
 from typing import Any, TypeVar
 
@@ -44,11 +45,23 @@ def counted(doing: str, items: Iterable[T], total: int, unit: str) -> Iterator[T
             bar.update()
 
 
+@dataclass
+class Told:
+    """How far one step is, as far as it tells: `done` of `total` smaller ones, or of fewer (`at_most`)."""
+
+    done: int = 0
+    total: int = 0
+    at_most: bool = False
+
+
 @contextmanager
-def waiting(doing: str) -> Iterator[None]:
-    """How long one step has taken that does not tell how far it is. Nothing where `progress` shows nothing."""
+def waiting(doing: str) -> Iterator[Told]:
+    """How far one step is, for it to tell; until it does, how long it has taken. Silent where `progress` is."""
+    from tqdm import tqdm
+
+    told = Told()
     if _shown or current_process().name != "MainProcess":
-        yield
+        yield told
         return
     over = threading.Event()
 
@@ -57,7 +70,11 @@ def waiting(doing: str) -> Iterator[None]:
         if over.wait(DELAY):
             return
         while True:
-            said = f"{doing}: {time.monotonic() - start:.0f} s"
+            passed = time.monotonic() - start
+            said = f"{doing}: {passed:.0f} s"
+            if told.done and told.total:
+                name = f"{doing}, at most" if told.at_most else doing
+                said = tqdm.format_meter(told.done, told.total, passed, prefix=name, unit="step")
             _say(f"\r{said}")
             if over.wait(_interval()):
                 break
@@ -67,7 +84,7 @@ def waiting(doing: str) -> Iterator[None]:
     _shown.append(thread)
     thread.start()
     try:
-        yield
+        yield told
     finally:
         over.set()
         thread.join()

@@ -7,11 +7,12 @@ together is worth more labels than any choice of rows (docs/benchmarks.md).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._progress import waiting
+from stages._progress import Told, waiting
 from stages._store import Matrix
 
 
@@ -77,12 +78,13 @@ def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: f
     none = np.empty(0)
     basis = none
     limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
-    if sp.issparse(known):
-        if limit >= 2:
-            with waiting("directions"):
-                basis = TruncatedSVD(limit, random_state=seed).fit(known).components_.T
-    elif known.shape[1] > dims and limit >= 2:
-        basis = PCA(limit, svd_solver="covariance_eigh").fit(known).components_.T
+    with waiting("directions") as told:
+        if sp.issparse(known) and limit >= 2:
+            svd = TruncatedSVD(limit, random_state=seed)
+            told.total = 2 * svd.n_iter + 3  # two for a power iteration, the last one, and two projections
+            basis = svd.fit(counting(known, told)).components_.T
+        elif not sp.issparse(known) and known.shape[1] > dims and limit >= 2:
+            basis = PCA(limit, svd_solver="covariance_eigh").fit(known).components_.T
     if unit_rows:
         space = Space(basis, none, 0.0)
         if not (beside and sp.issparse(known) and basis.size):
@@ -93,3 +95,22 @@ def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: f
     centre = none if sp.issparse(known) else rows.mean(axis=0)
     squares = ((rows - centre if centre.size else rows) ** 2).sum(axis=1).mean()
     return Space(basis, centre, max(float(np.sqrt(squares)), 1e-12))
+
+
+def counting(matrix: Matrix, told: Told) -> Any:
+    """The same sparse matrix, sharing its numbers; each product with it, or with its transpose, is told as done."""
+    kind: Any = type(matrix)
+
+    def times(self: Any, other: Any) -> Any:
+        told.done += 1
+        return kind.__matmul__(self, other)
+
+    def times_from_left(self: Any, other: Any) -> Any:
+        told.done += 1
+        return kind.__rmatmul__(self, other)
+
+    def transpose(self: Any, *args: Any, **options: Any) -> Any:
+        return counting(kind.transpose(self, *args, **options), told)
+
+    own = {"__matmul__": times, "__rmatmul__": times_from_left, "transpose": transpose, "T": property(transpose)}
+    return type(kind.__name__, (kind,), own)(matrix)
