@@ -7,8 +7,10 @@ score -inf and probability 0; its column is never left out.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,13 @@ from numpy.typing import NDArray
 from stages._errors import PipelineError
 from stages._identity import stratified_folds
 from stages._imports import build
+from stages._parallel import side_by_side
 from stages._params import Import
 from stages._progress import Told, watched
 from stages._store import Matrix
 
+T = TypeVar("T")
+R = TypeVar("R")
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 TINY = 1e-12
@@ -66,6 +71,14 @@ class Classifier:
         return aligned
 
 
+@contextmanager
+def few_rows_a_class() -> Iterator[None]:
+    """Without scikit-learn's warning of many classes on few labels: that is how every project starts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+        yield
+
+
 def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, told: Told | None = None) -> Classifier:
     """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more.
 
@@ -80,8 +93,7 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, tol
         raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
     if told is not None and hasattr(estimator, "set_callbacks"):
         estimator.set_callbacks(Steps(told))
-    with warnings.catch_warnings():  # many classes on few labels is how every project starts, not a regression
-        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+    with few_rows_a_class():
         fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
         try:
             fitted = fitted or estimator.fit(rows, labels)
@@ -92,6 +104,12 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, tol
     if told is not None and hasattr(fitted, "set_callbacks"):
         fitted.set_callbacks()  # they are no part of the model
     return Classifier(fitted, seen, n_classes)
+
+
+def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:
+    """The results of a function that fits classifiers, in the order of the items, several at a time."""
+    with few_rows_a_class():  # here too: threads put back each other's filters
+        return side_by_side(function, items, n_jobs)
 
 
 class Steps:

@@ -1,4 +1,4 @@
-"""The one parallel layer: a function mapped over the parts of a pool, by joblib, here or on an existing cluster.
+"""The one parallel layer, joblib's: a function mapped over the parts of a pool, here or on an existing cluster.
 
 What is mapped is a pure function of paths and small values, so the backend changes nothing but the time: workers
 read parts and write results themselves, and what comes back is bounded.
@@ -21,6 +21,7 @@ from stages._progress import counted
 T = TypeVar("T")
 R = TypeVar("R")
 MOST_JOBS = 256  # that wait in Spark's queue at a time
+MOST_THREADS = 4  # side by side: each holds a model, and Python lets hardly more run at once
 EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
 
@@ -50,6 +51,20 @@ def mapped(
             lost = isinstance(error, TypeError)
             what = "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
             raise PipelineError(f"{doing}: a worker", what, remedy) from error
+
+
+def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:
+    """The results in the order of the items, on threads of this process with one BLAS thread each.
+
+    For calls that are many small matrix products: a few of them at once are done sooner than each on all cores in turn,
+    and the last digits do not depend on how many cores there are.
+    """
+    import joblib
+    from threadpoolctl import threadpool_limits
+
+    threads = min(joblib.effective_n_jobs(n_jobs), MOST_THREADS)
+    with threadpool_limits(1, user_api="blas"):
+        return list(joblib.Parallel(threads, backend="threading")(joblib.delayed(function)(item) for item in items))
 
 
 def _remote(

@@ -13,11 +13,12 @@ The stopping panel is made here, because it needs the models of earlier rounds, 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 
 import click
 import numpy as np
@@ -28,7 +29,7 @@ from stages._canonical import Row, read_json, read_jsonl, write_json
 from stages._curves import Arms, gap_and_saving, next_labels, seconds_per_id
 from stages._identity import order_key, order_keys, stratified_folds
 from stages._label_report import leakage
-from stages._learning import Floats, Ints, fit, softmax
+from stages._learning import Floats, Ints, fit, softmax, together
 from stages._ledger import check_label, labels_known_at
 from stages._near import near_in
 from stages._params import Params, load
@@ -47,6 +48,7 @@ HALVES = 10
 STEPS = 9
 REMEMBERED = 64_000_000  # probabilities kept for label sets that come again (256 MB)
 Labelled = dict[str, int]
+Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -95,32 +97,49 @@ class History:
 class Refits:
     """What the classifier says of rows after learning a set of labels; asked again for the same rows, it remembers.
 
-    tick: called before every fit.
+    It may be asked by several threads at once. tick: called before every fit.
     """
 
     def __init__(self, index: Index, matrix: Matrix, params: Params, tick: Callable[[], object] = int) -> None:
         self.index, self.matrix, self.params, self.tick = index, matrix, params, tick
         self.fits = 0
-        self._memory: OrderedDict[tuple[object, ...], NDArray[np.float32]] = OrderedDict()
+        self._memory: OrderedDict[Key, NDArray[np.float32]] = OrderedDict()
         self._size = 0
+        self._guard = Lock()  # of all that changes here
+        self._fitting: defaultdict[Key, Lock] = defaultdict(Lock)  # nobody learns the same labels twice
 
     def __call__(self, labelled: Labelled, rows: Ints) -> Floats:
         """Probabilities of the rows, (n, k), after learning one label or more; rows sum to 1."""
         items = sorted(labelled.items())
         key = rows.tobytes(), *items
-        if key not in self._memory:
+        with self._guard:
+            learning = self._fitting[key]
+        with learning:
+            with self._guard:
+                found = self._memory.get(key)
+            if found is None:
+                found = self._learnt(items, rows)
+            self._remember(key, found)
+        exact = found.astype(np.float64)
+        return np.asarray(exact / exact.sum(axis=1, keepdims=True))
+
+    def _learnt(self, items: list[tuple[str, int]], rows: Ints) -> NDArray[np.float32]:
+        with self._guard:
             self.fits += 1
             self.tick()
-            places = self.index.locate([item for item, _ in items], "build/gate/known.jsonl")
-            classes = np.array([label for _, label in items], dtype=np.intp)
-            model = fit(self.params.model, self.matrix[places], classes, len(self.params.labels), self.params.seed)
-            self._memory[key] = softmax(model.scores(self.matrix[rows])).astype(np.float32)
-            self._size += self._memory[key].size
+        places = self.index.locate([item for item, _ in items], "build/gate/known.jsonl")
+        classes = np.array([label for _, label in items], dtype=np.intp)
+        model = fit(self.params.model, self.matrix[places], classes, len(self.params.labels), self.params.seed)
+        return softmax(model.scores(self.matrix[rows])).astype(np.float32)
+
+    def _remember(self, key: Key, found: NDArray[np.float32]) -> None:
+        with self._guard:
+            if key not in self._memory:
+                self._memory[key] = found
+                self._size += found.size
+            self._memory.move_to_end(key)
             while self._size > REMEMBERED and len(self._memory) > 1:
                 self._size -= self._memory.popitem(last=False)[1].size
-        self._memory.move_to_end(key)
-        found = self._memory[key].astype(np.float64)
-        return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -194,7 +213,7 @@ def points(rounds: int, most: int) -> list[int]:
     return sorted({*spread.tolist(), *range(rounds - last + 1, rounds + 1)})
 
 
-def learning_curve(history: History, judge: Judge, params: Params) -> tuple[list[Row], list[Row]]:
+def learning_curve(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[list[Row], list[Row]]:
     """The rows of both arms' learning curve, and of their precision and recall per class.
 
     minutes: of people's time that the arm's labels took, null without timestamps; the seed's are not known.
@@ -202,20 +221,21 @@ def learning_curve(history: History, judge: Judge, params: Params) -> tuple[list
     curve: list[Row] = []
     recall: list[Row] = []
     seconds = seconds_per_id(history.events)
-    for upto in points(history.rounds, params.validate_.max_points):
-        for arm in ARMS:
-            labelled = history.arm(arm, upto, params.labels, params.seed)
-            judged = judge(labelled, upto)
-            if judged is None:
-                continue
-            place = {"arm": arm, "round": upto, "labels": len(labelled)}
-            minutes = sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds or not upto else None
-            curve.append({**place, "minutes": minutes, **overall(judged, params)})
-            classes = per_class(judged.truth, judged.predicted, len(params.labels))
-            for label, row in zip(params.labels, classes, strict=True):
-                if row["support"]:
-                    named = {"low": row["recall_low"], "high": row["recall_high"]}
-                    recall.append({**place, "class": label, **named, **_without(row, ("recall_low", "recall_high"))})
+    places = [(upto, arm) for upto in points(history.rounds, params.validate_.max_points) for arm in ARMS]
+    arms = [history.arm(arm, upto, params.labels, params.seed) for upto, arm in places]
+    wanted = [(labelled, upto) for labelled, (upto, _) in zip(arms, places, strict=True)]
+    found = together(lambda one: judge(*one), wanted, n_jobs)
+    for (upto, arm), labelled, judged in zip(places, arms, found, strict=True):
+        if judged is None:
+            continue
+        place = {"arm": arm, "round": upto, "labels": len(labelled)}
+        minutes = sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds or not upto else None
+        curve.append({**place, "minutes": minutes, **overall(judged, params)})
+        classes = per_class(judged.truth, judged.predicted, len(params.labels))
+        for label, row in zip(params.labels, classes, strict=True):
+            if row["support"]:
+                named = {"low": row["recall_low"], "high": row["recall_high"]}
+                recall.append({**place, "class": label, **named, **_without(row, ("recall_low", "recall_high"))})
     return curve, recall
 
 
@@ -237,7 +257,7 @@ def overall(judged: Judged, params: Params) -> Row:
     }
 
 
-def compare(history: History, judge: Judge, params: Params) -> tuple[Row, Row]:
+def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[Row, Row]:
     """The gap between the arms at as many labels as random has, and the labels saved, as known at the last round.
 
     The active curve is learnt anew in fine steps, in the order in which its labels were asked. Null while one of the
@@ -249,22 +269,26 @@ def compare(history: History, judge: Judge, params: Params) -> tuple[Row, Row]:
     gap: Row = {"labels": equal, "active_minus_random": None, "low": None, "high": None}
     saving: Row = {"labels": equal, "saved": None, "low": None, "high": None}
 
-    def judged(arm: Labelled, count: int, repeat: int | None = None) -> NDArray[np.bool_] | None:
-        first = dict(list(arm.items())[:count])
-        found = judge(first if repeat is None else half(first, history.seed_ids, params.seed + repeat), last)
-        return None if found is None else found.correct
-
-    level, against = judged(active, equal), judged(random, equal)
-    if equal - seeded < 2 or level is None or against is None:
+    if equal - seeded < 2:
         return gap, saving
     steps = np.concatenate([np.linspace(seeded, equal, STEPS), np.linspace(equal, len(active), 5)]).round().astype(int)
-    rising = {count: judged(active, count) for count in np.unique(steps).tolist()}
-    curve = {count: correct for count, correct in rising.items() if correct is not None}
-    halves = []
+    firsts = {("active", count): dict(list(active.items())[:count]) for count in np.unique([*steps, equal]).tolist()}
+    firsts["random", equal] = dict(list(random.items())[:equal])
+    wanted: dict[tuple[str, int, int], Labelled] = {(*key, 0): labelled for key, labelled in firsts.items()}
     for repeat in range(1, HALVES + 1):
-        pair = judged(active, equal, repeat), judged(random, equal, repeat)
-        if pair[0] is not None and pair[1] is not None:
-            halves.append(pair[0].astype(np.float64) - pair[1])
+        for arm in ARMS:
+            wanted[arm, equal, repeat] = half(firsts[arm, equal], history.seed_ids, params.seed + repeat)
+    judged = together(lambda labelled: judge(labelled, last), list(wanted.values()), n_jobs)
+    correct = {key: one.correct for key, one in zip(wanted, judged, strict=True) if one is not None}
+    level, against = correct.get(("active", equal, 0)), correct.get(("random", equal, 0))
+    if level is None or against is None:
+        return gap, saving
+    curve = {count: right for (arm, count, repeat), right in correct.items() if arm == "active" and not repeat}
+    halves = [
+        correct["active", equal, repeat].astype(np.float64) - correct["random", equal, repeat]
+        for repeat in range(1, HALVES + 1)
+        if {("active", equal, repeat), ("random", equal, repeat)} <= correct.keys()
+    ]
     if len(halves) < 2:
         return gap, saving
     arms = Arms(np.array(list(curve), dtype=np.float64), np.array(list(curve.values())), against, level, equal,
@@ -288,24 +312,28 @@ def stop_set(index: Index, seed: int) -> Ints:
     return index.last(seed, STOP_SET)
 
 
-def stopping_points(history: History, refits: Refits, sample: Ints, curve: list[Row], params: Params) -> list[Row]:
+def stopping_points(
+    history: History, refits: Refits, sample: Ints, curve: list[Row], params: Params, n_jobs: int = 1
+) -> list[Row]:
     """One row per point for the panel (see stages/_stopping.py): each round's model beside the one before it."""
     accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
+    chosen = points(history.rounds, params.validate_.max_points)
+    steps: list[tuple[int, Labelled, Labelled]] = []  # the point, its labels, and those that the strategy asked next
+    for upto, following in pairwise([*chosen, history.rounds + 1]):
+        labelled = history.arm("all", upto, params.labels, params.seed)
+        if labelled and len(sample):
+            active = history.arm("active", following, params.labels, params.seed) if following <= history.rounds else {}
+            steps.append((upto, labelled, {item: label for item, label in active.items() if item not in labelled}))
+    asked = [refits.index.locate(list(new), "build/labels/asked.jsonl") for _, _, new in steps]
+    wanted = [(step[1], np.concatenate([sample, rows])) for step, rows in zip(steps, asked, strict=True)]
+    found = together(lambda one: refits(*one), wanted, n_jobs)
     rows: list[Row] = []
     before: Ints | None = None
     right: float | None = None
     n_classes = len(params.labels)
-    chosen = points(history.rounds, params.validate_.max_points)
-    for upto, following in pairwise([*chosen, history.rounds + 1]):
-        labelled = history.arm("all", upto, params.labels, params.seed)
-        if not labelled or not len(sample):
-            continue
+    for (upto, labelled, new), probabilities in zip(steps, found, strict=True):
         row: Row = {"round": upto, "labels": len(labelled), "kappa": None, "change_of_f": None, "changed": None}
         row |= {"selected_accuracy": right, **{f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS}}
-        active = history.arm("active", following, params.labels, params.seed) if following <= history.rounds else {}
-        new = {item: label for item, label in active.items() if item not in labelled}
-        asked = refits.index.locate(list(new), "build/labels/asked.jsonl")
-        probabilities = refits(labelled, np.concatenate([sample, asked]))
         guessed = np.asarray(probabilities.argmax(axis=1), dtype=np.intp)
         now, right = guessed[: len(sample)], None
         if new:
@@ -363,9 +391,10 @@ def prove(
     near = near_in(Features(index, matrix, geometry), params.seed, params.quality.near_duplicate)
     refits = Refits(index, matrix, params, tick)
     judge = judge_on_test(refits, truth) if len(truth) else judge_on_control(refits, history)
-    curve, recall = learning_curve(history, judge, params)
-    gap, saving = compare(history, judge, params)
-    stopping = stopping_points(history, refits, sample, curve, params)
+    n_jobs = params.compute.n_jobs
+    curve, recall = learning_curve(history, judge, params, n_jobs)
+    gap, saving = compare(history, judge, params, n_jobs)
+    stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     passed = set(history.control(history.rounds, params.seed))
     counts = np.bincount(list(labelled.values()), minlength=len(params.labels)).tolist() if labelled else []
