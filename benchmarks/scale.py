@@ -180,7 +180,7 @@ def score(root: Path) -> None:
     part, model = pool.parts[0], root / "build/model/model.skops"
     task = Task(part, str(model), str(pool.folder / "fitted.npz"), "", np.empty(0, np.intp), 1.0, 1, np.ones(83))
     matrix = pool.fitted.features(part.raw[:])
-    weights = np.ascontiguousarray(pool.fitted.space.folded(read_own_model(model).coef_).T)
+    weights = np.ascontiguousarray(pool.fitted.space.folded(read_own_model(model).coef_).T, dtype=np.float32)
     scan_part(task)
     ours, bare = best_of(lambda: scan_part(task)), best_of(lambda: matrix @ weights)
     print(f"  scoring {part.rows} rows: {ours:.2f} s, bare product {bare:.2f} s, ratio {ours / bare:.2f}", flush=True)

@@ -60,6 +60,7 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) ->
     and the last digits do not depend on how many cores there are.
     """
     import joblib
+    import scipy.linalg  # noqa: F401 - only a library that is loaded can be held to one thread
     from threadpoolctl import threadpool_limits
 
     threads = min(joblib.effective_n_jobs(n_jobs), MOST_THREADS)

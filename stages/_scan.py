@@ -178,9 +178,10 @@ def _run(rows: Rows) -> Rows | slice:
 def _loaded(model: str, fitted: str, _stamp: str, n_classes: int) -> tuple[Classifier, Callable[[Matrix], Matrix]]:
     """The classifier, and what makes its features of raw ones.
 
-    Logistic regression takes over what the directions of the geometry add, so that no row has to be projected. For text
-    its weights are in single precision, as the features are, and so laid out that products need no copy of them: a
-    product with sparse rows takes every row alone, so a split into parts still changes nothing.
+    Logistic regression takes over what the directions of the geometry add, so that no row has to be projected. Its
+    weights are in single precision for text, as the features are, and so laid out that a product needs no copy: sparse
+    rows are multiplied one by one. Dense ones are not, and what is beside a row changes its last digits: double
+    precision, so that rounding takes them away and any split into parts gives the same doubts.
     """
     estimator, taught = read_own_model(on_this_machine(model)), read_fitted(on_this_machine(fitted))
     linear = type(estimator).__name__ == "LogisticRegression"
@@ -188,8 +189,9 @@ def _loaded(model: str, fitted: str, _stamp: str, n_classes: int) -> tuple[Class
     if folds:
         estimator.coef_ = taught.space.folded(estimator.coef_)
         estimator.n_features_in_ = estimator.coef_.shape[1]
-    if linear and taught.rarity.size:
-        estimator.coef_ = np.asfortranarray(estimator.coef_, dtype=np.float32)
-        estimator.intercept_ = estimator.intercept_.astype(np.float32)
+    if linear:
+        precision = np.float32 if taught.rarity.size else np.float64
+        estimator.coef_ = np.asfortranarray(estimator.coef_, dtype=precision)
+        estimator.intercept_ = estimator.intercept_.astype(precision)
     classifier = Classifier(estimator, np.asarray(estimator.classes_, dtype=np.intp), n_classes)
     return classifier, taught.features if folds else taught.widened

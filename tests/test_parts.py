@@ -28,10 +28,12 @@ from stages._canonical import read_json, read_jsonl
 from stages._content import exact_bytes
 from stages._errors import PipelineError
 from stages._identity import order_keys
+from stages._learning import Classifier
 from stages._params import Compute, load
 from stages._parts import open_pool, repeated
 from stages._remote import list_parts
 from stages._scan import Found, merged, round_share
+from stages._skops import read_own_model
 from stages._store import read_features
 from stages._tables import Table
 from stages.featurize import main as featurize_stage
@@ -176,6 +178,29 @@ def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(make_small: Call
     assert one.bytes_of(*RESULTS) == mixed.bytes_of(*RESULTS)
     asked = read_jsonl(mixed.root / "build/export/asked.jsonl")
     assert {row["al_id"]: row["text"] for row in asked if row["al_id"].startswith("t-")}.items() <= dict(texts).items()
+
+
+@pytest.mark.parametrize("kind", ["numeric", "text"])
+def test_a_row_is_scanned_as_the_model_scores_it_whatever_rows_are_beside_it(
+    make_small: Callable[[str], Small], kind: str
+) -> None:
+    small = make_small(kind)
+    rows = pool_rows(small)
+    in_parts(small, rows[:90], rows[90:])
+    if kind == "text":
+        small.set({("features", "kind"): "text", ("features", "text", "hashing"): 512, ("data", "text"): "x"})
+    small.run()
+    pool = open_pool(small.root / "build" / "features")
+    assert pool is not None
+    model, fitted = str(small.root / "build/model/model.skops"), str(pool.folder / "fitted.npz")
+    classifier, features = _scan._loaded(model, fitted, kind, 3)
+    raw = pool.parts[0].raw[:]
+    own = Classifier(read_own_model(Path(model)), classifier.seen, 3).scores(pool.fitted.widened(raw))
+    assert np.abs(classifier.scores(features(raw)) - own).max() < 1e-5
+    weights = np.ones(3)
+    together = _scan.doubts_of(classifier, features(raw), weights)
+    alone = [_scan.doubts_of(classifier, features(raw[row : row + 1]), weights) for row in range(raw.shape[0])]
+    assert np.array_equal(together, np.concatenate(alone))
 
 
 def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from stages._canonical import dumps
+from stages._learning import together
+from stages._params import Params
 from stages.validate import Refits, half, judge_on_control, most_fits, points, stop_set
 from tests.proof.conftest import World, make_history
 
@@ -76,6 +78,30 @@ def test_the_same_labels_are_learnt_once_whatever_their_order(world: World) -> N
     assert np.allclose(refits(labelled, rows[:1]), first[:1])
     assert refits.fits == 2
     assert first.sum(axis=1) == pytest.approx([1, 1])
+
+
+def test_threads_that_want_the_same_labels_learn_them_once(world: World) -> None:
+    refits = Refits(world.index, world.matrix, world.params)
+    labelled = {item: int(world.truth[world.index.row_of[item]]) for item in world.index.ids[:30]}
+    wanted = [dict(list(labelled.items())[: 20 + number % 3]) for number in range(30)]
+    found = together(lambda one: refits(one, np.arange(5)), wanted, 4)
+    assert refits.fits == 3
+    alone = [Refits(world.index, world.matrix, world.params)(one, np.arange(5)) for one in wanted]
+    assert all(np.array_equal(*pair) for pair in zip(found, alone, strict=True))
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_how_many_models_are_fitted_at_once_changes_nothing(world: World, test: bool) -> None:
+    told = [
+        dumps(vars(replace(world, params=with_jobs(world, n_jobs)).prove(make_history(world, 6), test=test)))
+        for n_jobs in (1, 2, -1)
+    ]
+    assert told[0] == told[1] == told[2]
+
+
+def with_jobs(world: World, n_jobs: int) -> Params:
+    """The world's params with so many workers."""
+    return world.params.model_copy(update={"compute": world.params.compute.model_copy(update={"n_jobs": n_jobs})})
 
 
 def test_arms_that_hold_the_same_labels_share_their_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
