@@ -61,7 +61,7 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
 
 
 BAR = re.compile(r"\s*([\w, -]+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+), *([^\]]+)\]")  # tqdm's
-CLOCK = re.compile(r"\w+: \d+ s$")  # both are written by stages/_progress.py
+CLOCK = re.compile(r"[\w, -]+: \d+ s$")  # both are written by stages/_progress.py
 
 
 class Dvc:

@@ -127,7 +127,8 @@ class Steps:
 
     def on_fit_task_end(self, _estimator: Any, context: Any) -> None:
         """A step is done; the whole fit is none of them, nor are steps within a step."""
-        self.told.done += context.parent is not None and context.parent.parent is None
+        if context.parent is not None and context.parent.parent is None:
+            self.told.update()
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """The fit is over."""

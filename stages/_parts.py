@@ -34,6 +34,7 @@ from stages._errors import PipelineError
 from stages._identity import order_keys
 from stages._parallel import mapped
 from stages._params import Compute
+from stages._progress import watched
 from stages._remote import copied, is_url, list_parts, rows_of
 from stages._space import Space
 from stages._store import Features, Index, Matrix, read_index
@@ -276,7 +277,9 @@ class Pool:
         """Raw features of ascending row numbers, (n, width); out of a store it is the workers who read them."""
         wanted = [(part.elsewhere(), part.within(rows)) for part in self.parts]
         wanted = [task for task in wanted if task[1].size] or wanted[:1]
-        return stacked(list(mapped(raw_rows, wanted, compute, "read") if self.store else map(raw_rows, wanted)))
+        if self.store:
+            return stacked(list(mapped(raw_rows, wanted, compute, "read")))
+        return stacked([raw_rows(task) for task in watched("read", wanted, "part")])
 
 
 def raw_rows(task: tuple[Part, Rows]) -> Matrix:

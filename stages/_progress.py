@@ -9,27 +9,64 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import current_process
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 DELAY = 2.0  # seconds before the first sign
-_shown: list[Any] = []  # the bars that run now: only the outermost speaks
+_shown: list[threading.Thread] = []  # those that speak now: only the outermost does
+
+
+@dataclass
+class Told:
+    """How far a piece of work is, as far as it tells: `done` of `total` steps, or of fewer (`at_most`)."""
+
+    total: int = 0
+    done: int = 0
+    at_most: bool = False
+
+    def update(self, steps: int = 1) -> None:
+        """So many more steps are done."""
+        self.done += steps
 
 
 @contextmanager
-def progress(doing: str, total: int, unit: str) -> Iterator[Any]:
-    """A bar with rate and time left, to be told `update`. Nothing inside another one, or in a worker process."""
+def progress(doing: str, total: int = 0, unit: str = "step") -> Iterator[Told]:
+    """Says how far work is: a bar with rate and time left once a step of known many is done, till then the time passed.
+
+    Nothing inside another one, or in a worker process.
+    """
     from tqdm import tqdm
 
-    hidden = bool(_shown) or current_process().name != "MainProcess"
-    with tqdm(
-        desc=doing, total=total, unit=unit, delay=DELAY, mininterval=_interval(), leave=False, disable=hidden
-    ) as bar:
-        _shown.append(bar)
-        try:
-            yield bar
-        finally:
-            _shown.remove(bar)
+    told = Told(total)
+    if _shown or current_process().name != "MainProcess":
+        yield told
+        return
+    over = threading.Event()
+
+    def speak() -> None:
+        start = time.monotonic()
+        if over.wait(DELAY):
+            return
+        while True:
+            passed = time.monotonic() - start
+            said = f"{doing}: {passed:.0f} s"
+            if told.done and told.total:
+                name = f"{doing}, at most" if told.at_most else doing
+                said = tqdm.format_meter(told.done, told.total, passed, prefix=name, unit=unit)
+            _say(f"\r{said}")
+            if over.wait(_interval()):
+                break
+        _say(f"\r{' ' * len(said)}\r")
+
+    thread = threading.Thread(target=speak, daemon=True)
+    _shown.append(thread)
+    thread.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        thread.join()
+        _shown.remove(thread)
 
 
 def watched(doing: str, items: Sequence[T], unit: str) -> Iterator[T]:
@@ -39,56 +76,10 @@ def watched(doing: str, items: Sequence[T], unit: str) -> Iterator[T]:
 
 def counted(doing: str, items: Iterable[T], total: int, unit: str) -> Iterator[T]:
     """The items, of which there are `total`, with a bar of how many were taken."""
-    with progress(doing, total, unit) as bar:
+    with progress(doing, total, unit) as told:
         for item in items:
             yield item
-            bar.update()
-
-
-@dataclass
-class Told:
-    """How far one step is, as far as it tells: `done` of `total` smaller ones, or of fewer (`at_most`)."""
-
-    done: int = 0
-    total: int = 0
-    at_most: bool = False
-
-
-@contextmanager
-def waiting(doing: str) -> Iterator[Told]:
-    """How far one step is, for it to tell; until it does, how long it has taken. Silent where `progress` is."""
-    from tqdm import tqdm
-
-    told = Told()
-    if _shown or current_process().name != "MainProcess":
-        yield told
-        return
-    over = threading.Event()
-
-    def tick() -> None:
-        start = time.monotonic()
-        if over.wait(DELAY):
-            return
-        while True:
-            passed = time.monotonic() - start
-            said = f"{doing}: {passed:.0f} s"
-            if told.done and told.total:
-                name = f"{doing}, at most" if told.at_most else doing
-                said = tqdm.format_meter(told.done, told.total, passed, prefix=name, unit="step")
-            _say(f"\r{said}")
-            if over.wait(_interval()):
-                break
-        _say(f"\r{' ' * len(said)}\r")
-
-    thread = threading.Thread(target=tick, daemon=True)
-    _shown.append(thread)
-    thread.start()
-    try:
-        yield told
-    finally:
-        over.set()
-        thread.join()
-        _shown.remove(thread)
+            told.update()
 
 
 def _interval() -> float:

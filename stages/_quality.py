@@ -20,6 +20,7 @@ from stages._identity import order_keys
 from stages._learning import out_of_fold, softmax
 from stages._near import SAMPLE, Near, beyond_chance, said_alike
 from stages._params import Params
+from stages._progress import watched
 from stages._scoring import wilson
 from stages._store import Matrix
 
@@ -126,7 +127,7 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
     share = np.bincount(labels, minlength=n_classes) / max(n, 1)
     total, seen, draw = np.zeros((n, n_classes)), np.zeros(n), np.random.default_rng(seed)
     with config_context(skip_parameter_validation=True):  # with the checks of the rows, a third of a small tree
-        for number in range(TREES if n >= MIN_LABELS else 0):
+        for number in watched("trees", range(TREES if n >= MIN_LABELS else 0), "tree"):
             bag = draw.integers(0, n, min(n, TREE_ROWS))
             tree = ExtraTreeClassifier(max_features="sqrt", min_samples_leaf=2, random_state=seed + number)
             tree.fit(space[bag], labels[bag], check_input=False)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._progress import Told, waiting
+from stages._progress import Told, progress
 from stages._store import Matrix
 
 
@@ -78,7 +78,7 @@ def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: f
     none = np.empty(0)
     basis = none
     limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
-    with waiting("directions") as told:
+    with progress("directions") as told:
         if sp.issparse(known) and limit >= 2:
             svd = TruncatedSVD(limit, random_state=seed)
             told.total = 2 * svd.n_iter + 3  # two for a power iteration, the last one, and two projections
@@ -102,11 +102,11 @@ def counting(matrix: Matrix, told: Told) -> Any:
     kind: Any = type(matrix)
 
     def times(self: Any, other: Any) -> Any:
-        told.done += 1
+        told.update()
         return kind.__matmul__(self, other)
 
     def times_from_left(self: Any, other: Any) -> Any:
-        told.done += 1
+        told.update()
         return kind.__rmatmul__(self, other)
 
     def transpose(self: Any, *args: Any, **options: Any) -> Any:

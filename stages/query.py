@@ -27,6 +27,7 @@ from stages._ledger import check_label
 from stages._near import said_alike
 from stages._params import Params, load
 from stages._parts import read_kept
+from stages._progress import progress
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
 from stages._store import Features, Index, Matrix, read_features
@@ -320,7 +321,8 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
     kept, known = read_kept(probabilities / "kept.parquet"), read_gate(gate, params.labels)
     ids, stands_for = kept or ([], None)
     store = read_features(features, ids, params.compute)
-    batch = compose(store, read_model(probabilities), known, params, stands_for)
+    with progress("batch"):
+        batch = compose(store, read_model(probabilities), known, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_jsonl(out / "passed_over.jsonl", batch.passed_over)
     scan = read_json(probabilities / "calibration.json").get("scan")

@@ -23,7 +23,7 @@ from stages._learning import Classifier, Floats, fit, out_of_fold
 from stages._ledger import Labels
 from stages._params import Params, load
 from stages._parts import gathered, open_pool, write_kept
-from stages._progress import Told, waiting
+from stages._progress import Told, progress, watched
 from stages._shell import PATH, one_line_errors
 from stages._skops import write_model
 from stages._store import Index, Matrix, read_features
@@ -85,7 +85,10 @@ def committee(labels: Labels, index: Index, matrix: Matrix, params: Params) -> F
     order = np.argsort(order_keys(params.seed, labels.ids))
     rng = np.random.default_rng(params.seed)
     draws = [order[rng.integers(0, len(order), len(order))] for _ in range(params.query.committee)]
-    members = [fit(params.model, rows[draw], labels.classes[draw], len(params.labels), params.seed) for draw in draws]
+    members = [
+        fit(params.model, rows[draw], labels.classes[draw], len(params.labels), params.seed)
+        for draw in watched("committee", draws, "model")
+    ]
     return np.array([member.scores(pool) for member in members])
 
 
@@ -110,7 +113,7 @@ def main(gate: Path, features: Path, out: Path) -> str:
     known = read_gate(gate, params.labels)
     labels = known.accepted
     store = read_features(features, known.known(), params.compute)
-    with waiting("model") as told:
+    with progress("model") as told:
         classifier = learn(labels, store.index, store.matrix, params, told)
     model = None
     if classifier is not None:

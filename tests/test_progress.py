@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -17,78 +19,89 @@ from rounds.commands import BAR, CLOCK
 from stages import _progress
 from stages._learning import fit
 from stages._params import Import, TextFeatures
-from stages._progress import Told, progress, waiting, watched
+from stages._progress import Told, progress, watched
 from stages._space import counting
 from stages.featurize import text_features
 
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_progress, "DELAY", 0)
-    monkeypatch.setattr(_progress, "_interval", lambda: 0.0)
+Heard = Callable[[re.Pattern[str]], re.Match[str]]
 
 
-def test_a_bar_counts_every_item_and_close_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(watched("word n-grams", list("abcd"), "text")) == list("abcd")
-    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
-    found = [match.groups() for line in lines if (match := BAR.match(line))]
-    assert [(name, done, total) for name, done, total, _, _ in found][-1] == ("word n-grams", "4", "4")
-    assert all(rate.endswith(("text/s", "s/text")) for *_, rate in found if "?" not in rate)
-
-
-def test_only_the_outermost_bar_speaks(capsys: pytest.CaptureFixture[str]) -> None:
-    for _ in watched("outer", [1, 2], "thing"):
-        assert list(watched("inner", [1, 2, 3], "thing")) == [1, 2, 3]
-        with waiting("clock"):
-            pass
-    err = capsys.readouterr().err
-    assert "outer" in err
-    assert "inner" not in err
-    assert "clock" not in err
-
-
-def test_a_worker_process_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1"))
-    list(watched("parts", [1, 2], "part"))
-    with waiting("model"), progress("models", 1, "model") as bar:
-        bar.update()
-    assert capsys.readouterr().err == ""
-
-
-def test_a_step_that_does_not_tell_how_far_it_is_shows_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    """Waits until something is said that matches, and gives the match; signs come at once and without a pause."""
     said: list[str] = []
-    twice = threading.Event()
+    more = threading.Condition()
 
     def say(text: str) -> None:
-        said.append(text)
-        if len(said) == 2:
-            twice.set()
+        with more:
+            said.append(text.strip())
+            more.notify_all()
+
+    def find(pattern: re.Pattern[str]) -> re.Match[str]:
+        with more:
+            assert more.wait_for(lambda: any(pattern.match(text) for text in said), 60)
+            return next(match for text in reversed(said) if (match := pattern.match(text)))
 
     monkeypatch.setattr(_progress, "_say", say)
-    with waiting("directions"):
-        assert twice.wait(60)
-    assert CLOCK.match(said[0].strip())
-    assert not said[-1].strip()  # the line is wiped
+    monkeypatch.setattr(_progress, "DELAY", 0)
+    monkeypatch.setattr(_progress, "_interval", lambda: 0.001)
+    return find
+
+
+def test_a_bar_counts_every_item_and_close_repeats_it(heard: Heard) -> None:
+    seen = []
+    for item in watched("word n-grams", list("abcd"), "text"):
+        if seen:
+            name, done, total, left, rate = heard(
+                re.compile(BAR.pattern.replace(r"(\d+)/", f"({len(seen)})/"))
+            ).groups()
+            assert (name, done, total) == ("word n-grams", str(len(seen)), "4")
+            assert left != "?"
+            assert rate.endswith(("text/s", "s/text"))
+        seen.append(item)
+    assert seen == list("abcd")
+
+
+def test_until_a_step_is_done_the_time_that_passed_is_said_and_at_the_end_wiped(heard: Heard) -> None:
+    with progress("word n-grams", 4, "text"):
+        assert heard(CLOCK).group() == "word n-grams: 0 s"
+    assert not heard(re.compile("$")).group()
 
 
 @pytest.mark.parametrize(("at_most", "name"), [(False, "directions"), (True, "directions, at most")])
-def test_a_step_that_tells_how_far_it_is_shows_a_bar(at_most: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    bar = threading.Event()
-
-    def say(text: str) -> None:
-        said.append(text)
-        if BAR.match(text.strip()):
-            bar.set()
-
-    monkeypatch.setattr(_progress, "_say", say)
-    with waiting("directions") as told:
+def test_steps_that_may_be_fewer_are_said_to_be(heard: Heard, at_most: bool, name: str) -> None:
+    with progress("directions") as told:
         told.total, told.at_most = 13, at_most
-        told.done = 5
-        assert bar.wait(60)
-    found = next(match.groups() for text in said if (match := BAR.match(text.strip())))
-    assert found[:3] == (name, "5", "13")
-    assert found[3] != "?"  # the time left
+        told.update(5)
+        assert heard(BAR).groups()[:3] == (name, "5", "13")
+
+
+@pytest.mark.usefixtures("heard")
+def test_only_the_outermost_speaks() -> None:
+    outer = threading.active_count()
+    for _ in watched("outer", [1, 2], "thing"):
+        assert threading.active_count() == outer + 1
+        with progress("inner"):
+            assert list(watched("inner", [1, 2, 3], "thing")) == [1, 2, 3]
+            assert threading.active_count() == outer + 1
+    assert threading.active_count() == outer
+
+
+def test_a_worker_process_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1"))
+    before = threading.active_count()
+    for _ in watched("parts", [1, 2], "part"):
+        assert threading.active_count() == before
+
+
+def test_after_an_error_others_speak_again(heard: Heard) -> None:
+    with suppress(InterruptedError):
+        for _ in watched("first", [1, 2], "thing"):
+            raise InterruptedError
+    with suppress(InterruptedError), progress("model"):
+        raise InterruptedError
+    with progress("second"):
+        assert heard(re.compile("second"))
 
 
 @pytest.mark.parametrize("shape", [(60, 200), (200, 60)])
@@ -112,19 +125,9 @@ def test_a_fit_tells_its_steps_and_is_the_same_fit(sparse: bool) -> None:
     spec = Import(path="sklearn.linear_model.LogisticRegression", params={"max_iter": 1000})
     told = Told()
     watched_fit, plain_fit = fit(spec, rows, labels, 3, 0, told), fit(spec, rows, labels, 3, 0)
-    assert told == Told(int(watched_fit.estimator.n_iter_[0]) + 1, 1001, at_most=True)
+    assert told == Told(1001, int(watched_fit.estimator.n_iter_[0]) + 1, at_most=True)
     assert np.array_equal(watched_fit.estimator.coef_, plain_fit.estimator.coef_)
     assert vars(watched_fit.estimator).keys() == vars(plain_fit.estimator).keys()
-
-
-def test_after_an_error_bars_speak_again(capsys: pytest.CaptureFixture[str]) -> None:
-    with suppress(InterruptedError):
-        for _ in watched("first", [1, 2], "thing"):
-            raise InterruptedError
-    with suppress(InterruptedError), waiting("model"):
-        raise InterruptedError
-    list(watched("second", [1], "thing"))
-    assert "second" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hashing", [None, 256])
