@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stages._canonical import dumps, sha256
 from stages._errors import PipelineError
 from stages._params import Params
-from stages._progress import watched
+from stages._progress import progress, watched
 from stages._tables import Table, as_text
 
 MAX_IMAGE_PIXELS = 50_000_000
@@ -190,7 +190,8 @@ def identities(table: Table, params: Params, split: str, *, counted: bool = True
     An id is the user's column, else the content hash (`seed-` and `test-` before it outside the pool); if `counted`, a
     repeat of the same content gets `-2`, `-3`.
     """
-    shas = [sha256(data) for data in exact_bytes(table, params)]
+    with progress("images" if params.data.image else "rows", len(table), "row") as told:
+        shas = [sha256(data) for data in told.each(exact_bytes(table, params))]
     if not params.data.id:
         return _content_ids(shas, "" if split == "pool" else f"{split}-", counted=counted), shas
     ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]

@@ -338,7 +338,7 @@ def gathered(pool: Pool, rows: Rows, compute: Compute) -> Features:
     index, by_id = indexed(pool, rows)
     raw = open_raw(pool.folder)
     own = pool.fitted.features(stacked([pool.raw(rows, compute)[by_id], raw]) if len(rows) else raw)
-    return Features(index, pool.fitted.space.widened(own), pool.fitted.space(own))
+    return Features(index, *pool.fitted.space.both(own))
 
 
 def repeated(columns: list[Keys]) -> Iterator[Rows]:

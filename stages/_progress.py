@@ -28,6 +28,12 @@ class Told:
         """So many more steps are done."""
         self.done += steps
 
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items; each is a step, done when the next one is asked for."""
+        for item in items:
+            yield item
+            self.update()
+
 
 @contextmanager
 def progress(doing: str, total: int = 0, unit: str = "step") -> Iterator[Told]:
@@ -77,9 +83,7 @@ def watched(doing: str, items: Sequence[T], unit: str) -> Iterator[T]:
 def counted(doing: str, items: Iterable[T], total: int, unit: str) -> Iterator[T]:
     """The items, of which there are `total`, with a bar of how many were taken."""
     with progress(doing, total, unit) as told:
-        for item in items:
-            yield item
-            told.update()
+        yield from told.each(items)
 
 
 def _interval() -> float:

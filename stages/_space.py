@@ -32,9 +32,7 @@ class Space:
 
     def __call__(self, matrix: Matrix) -> NDArray[np.float32]:
         """The geometry of some rows, (n, d) float32."""
-        space = self.projected(matrix)
-        length = self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
-        return np.asarray(space / length, dtype=np.float32)
+        return self._scaled(self.projected(matrix))
 
     def widened(self, matrix: Matrix) -> Matrix:
         """What the classifier sees of some rows: their features, for text with the d directions as further columns.
@@ -42,12 +40,12 @@ class Space:
         Both are linear in the features, so this is ridge regression whose penalty is lighter in the directions in
         which the pool varies most. Source: Deerwester et al., "Indexing by latent semantic analysis" (1990).
         """
-        import scipy.sparse as sp
+        return self._beside(matrix, self.projected(matrix)) if self.beside else matrix
 
-        if not self.beside:
-            return matrix
-        more = sp.csr_matrix((self.beside * self.projected(matrix)).astype(np.float32))
-        return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
+    def both(self, matrix: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
+        """What the classifier sees of some rows, and their geometry."""
+        space = self.projected(matrix)
+        return self._beside(matrix, space) if self.beside else matrix, self._scaled(space)
 
     def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """Weights (k, p) that give a row's own features the scores that `weights` (k, p + d) give the widened row."""
@@ -61,6 +59,16 @@ class Space:
         space = matrix @ self.basis if self.basis.size else matrix
         space = space if isinstance(space, np.ndarray) else space.toarray().astype(np.float32)
         return space - self.centre if self.centre.size else space
+
+    def _scaled(self, space: NDArray[np.floating]) -> NDArray[np.float32]:
+        length = self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+        return np.asarray(space / length, dtype=np.float32)
+
+    def _beside(self, matrix: Matrix, space: NDArray[np.floating]) -> Matrix:
+        import scipy.sparse as sp
+
+        more = sp.csr_matrix((self.beside * space).astype(np.float32))
+        return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
 
 
 def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0) -> Space:

@@ -20,7 +20,7 @@ from stages._errors import PipelineError
 from stages._hashing import hashed, rarity, weighted
 from stages._imports import build
 from stages._params import Params, TextFeatures, load
-from stages._progress import watched
+from stages._progress import progress
 from stages._remote import in_parts
 from stages._shell import PATH, one_line_errors
 from stages._space import fit_space
@@ -144,8 +144,10 @@ def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) ->
         )  # fmt: skip
         try:
             told = f"{analyzer} n-grams"
-            vectorizer.fit(watched(f"{told}, learnt", known, "text"))
-            parts.append(vectorizer.transform(watched(told, inputs, "text")))
+            with progress(f"{told}, learnt", len(known), "text") as learning:
+                vectorizer.fit(learning.each(known))
+            with progress(told, len(inputs), "text") as making:
+                parts.append(vectorizer.transform(making.each(inputs)))
         except ValueError as error:
             what = f"no {analyzer} n-grams of {list(ngrams)} in these texts ({error})"
             raise PipelineError("params.yaml features.text", what, "lower min_df or change the ranges") from error
@@ -159,7 +161,8 @@ def spaces_of(
 ) -> tuple[Matrix, NDArray[np.float32]]:
     """What the classifier sees, and the geometry, (n, d <= dims), learnt from some rows; see stages/_space.py."""
     space = fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows, beside=beside)
-    return space.widened(matrix), space(matrix)
+    with progress("projection"):
+        return space.both(matrix)
 
 
 def read_tables(params: Params) -> dict[Split, Table]:
