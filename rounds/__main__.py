@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+from stages._errors import closest
+
 COMMANDS = {  # module, or module:function, and examples for --help, in the order of a project's life
     "demo": ("rounds.demo", ("rounds demo demo",)),
     "init": (
@@ -100,6 +102,14 @@ class Lazy(click.Group):
         assert isinstance(command, click.Command)
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names. Raises UsageError with the closest one for a name that is none."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{closest(args[0], COMMANDS)}.")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -195,6 +195,19 @@ class Params(Section):
             raise ValueError("labels must be distinct and not blank; repair the list")
         return self
 
+    @model_validator(mode="after")
+    def some_class_has_weight(self) -> Params:
+        """Weights of 0 alone would say nothing."""
+        if not any(self.class_weights):
+            raise ValueError("query.class_weights are 0 for every class; give more to those you care about")
+        return self
+
+    @property
+    def class_weights(self) -> list[float]:
+        """(k,) how much each class matters, as query.class_weights has it; 1 where it does not say, or is auto."""
+        given = self.query.class_weights
+        return [1.0 if given == "auto" else given.get(label, 1.0) for label in self.labels]
+
 
 def read_yaml(path: Path) -> Any:
     """The document as DVC's own parser (YAML 1.2) reads it, with line numbers kept. Raises PipelineError."""

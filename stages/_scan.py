@@ -93,9 +93,7 @@ def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
     unasked = pool.rows - len(out)
     wanted = params.query.candidates or unasked
     drawn = min(1.0, wanted / max(unasked, 1))
-    given = params.query.class_weights
-    weights = np.array([1.0 if given == "auto" else given.get(label, 1.0) for label in params.labels])
-    weights = weights / weights.mean() if weights.any() else np.ones(len(weights))
+    weights = np.array(params.class_weights) / np.mean(params.class_weights)
     number, fitted = gate.state["rounds"] + 1, pool.folder / "fitted.npz"
     stamp = "".join(sha256(path.read_bytes()) for path in (model, fitted) if path)
     learnt = shared(model, pool.store) if model else "", shared(fitted, pool.store)

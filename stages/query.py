@@ -182,12 +182,9 @@ def candidates_of(
 
 def _class_weights(params: Params) -> Floats:
     """(k,) weights of mean 1. Raises PipelineError for a class that is not in params.labels."""
-    given = params.query.class_weights
-    named = {} if given == "auto" else given
-    for label in named:
+    for label in () if params.query.class_weights == "auto" else params.query.class_weights:
         check_label(label, params.labels, "params.yaml query.class_weights")
-    weights = np.array([named.get(label, 1.0) for label in params.labels])
-    return np.asarray(weights / weights.mean()) if weights.any() else np.ones(len(weights))
+    return np.array(params.class_weights) / float(np.mean(params.class_weights))
 
 
 def pick(candidates: Candidates, count: int, params: Params, agree: Agree) -> tuple[Ranking, list[PassedOver]]:

@@ -75,6 +75,13 @@ def filled(text: str) -> str:
     return text
 
 
+@pytest.mark.parametrize(("word", "said"), [("anotate", "'anotate' (did you mean 'annotate'?)."), ("zzz", "'zzz'.")])
+def test_a_command_that_is_none_is_told_with_the_closest_one(word: str, said: str) -> None:
+    done = CliRunner().invoke(cli, [word])
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"Error: No such command {said}\n")
+
+
 def test_readme_tables_are_those_of_the_code() -> None:
     text = README.read_text(encoding="utf-8")
     assert filled(text) == text, "run `python -m tests.test_docs`"

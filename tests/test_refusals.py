@@ -241,6 +241,11 @@ PARAMS: list[tuple[str, Change, str]] = [
         "labels: list should have at least 2 items, found ['red']; correct the value",
     ),
     ("labels twice", param(["red", "red"], "labels"), "labels must be distinct and not blank; repair the list"),
+    (
+        "no class has weight",
+        param({"red": 0, "green": 0, "blue": 0}, "query", "class_weights"),
+        "query.class_weights are 0 for every class; give more to those you care about",
+    ),
     ("missing section", edit("params.yaml", "seed: 0", ""), "param 'seed' is missing; add it"),
     ("not YAML", edit("params.yaml", "seed: 0", "seed: [0"), "not valid YAML"),
 ]
