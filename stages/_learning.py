@@ -91,7 +91,8 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, tol
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         what = f"{spec.path} has neither predict_proba nor decision_function"
         raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
-    if told is not None and hasattr(estimator, "set_callbacks"):
+    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(estimator, "set_callbacks")
+    if told is not None and tells:
         estimator.set_callbacks(Steps(told))
     with few_rows_a_class():
         fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
@@ -101,7 +102,7 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, tol
             what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
             remedy = "name another; one that wants no negative numbers needs features.text.directions: 0"
             raise PipelineError("params.yaml model.path", what, remedy) from error
-    if told is not None and hasattr(fitted, "set_callbacks"):
+    if told is not None and tells:
         fitted.set_callbacks()  # they are no part of the model
     return Classifier(fitted, seen, n_classes)
 

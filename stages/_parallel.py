@@ -21,7 +21,7 @@ from stages._progress import counted
 T = TypeVar("T")
 R = TypeVar("R")
 MOST_JOBS = 256  # that wait in Spark's queue at a time
-MOST_THREADS = 4  # side by side: each holds a model, and Python lets hardly more run at once
+MOST_THREADS = 4  # side by side: each holds a model of its own in memory
 EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
 
