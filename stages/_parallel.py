@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -21,6 +22,7 @@ from stages._progress import counted
 T = TypeVar("T")
 R = TypeVar("R")
 MOST_JOBS = 256  # that wait in Spark's queue at a time
+AT_ONCE = 0.05  # seconds: what threads cost shorter calls is more than they save
 MOST_THREADS = 4  # side by side: each holds a model of its own in memory
 EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
@@ -57,15 +59,19 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) ->
     """The results in the order of the items, on threads of this process with one BLAS thread each.
 
     For calls that are many small matrix products: a few of them at once are done sooner than each on all cores in turn,
-    and the last digits do not depend on how many cores there are.
+    and the last digits do not depend on how many cores there are. If the first is done at once, so are the others.
     """
     import joblib
-    import scipy.linalg  # noqa: F401 - only a library that is loaded can be held to one thread
+    import sklearn.linear_model  # noqa: F401 - only a library that is loaded can be held to one thread
     from threadpoolctl import threadpool_limits
 
-    threads = min(joblib.effective_n_jobs(n_jobs), MOST_THREADS)
     with threadpool_limits(1, user_api="blas"):
-        return list(joblib.Parallel(threads, backend="threading")(joblib.delayed(function)(item) for item in items))
+        start = time.perf_counter()
+        first = [function(item) for item in items[:1]]
+        quick = time.perf_counter() - start < AT_ONCE
+        threads = 1 if quick else min(joblib.effective_n_jobs(n_jobs), MOST_THREADS)
+        rest = joblib.Parallel(threads, backend="threading")(joblib.delayed(function)(item) for item in items[1:])
+    return [*first, *rest]
 
 
 def _remote(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages import _parallel
 from stages._canonical import dumps
 from stages._learning import together
 from stages._params import Params
@@ -80,6 +81,13 @@ def test_the_same_labels_are_learnt_once_whatever_their_order(world: World) -> N
     assert first.sum(axis=1) == pytest.approx([1, 1])
 
 
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short a call is, it gets a thread."""
+    monkeypatch.setattr(_parallel, "AT_ONCE", 0.0)
+
+
+@pytest.mark.usefixtures("threads")
 def test_threads_that_want_the_same_labels_learn_them_once(world: World) -> None:
     refits = Refits(world.index, world.matrix, world.params)
     labelled = {item: int(world.truth[world.index.row_of[item]]) for item in world.index.ids[:30]}
@@ -90,6 +98,7 @@ def test_threads_that_want_the_same_labels_learn_them_once(world: World) -> None
     assert all(np.array_equal(*pair) for pair in zip(found, alone, strict=True))
 
 
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("test", [True, False])
 def test_how_many_models_are_fitted_at_once_changes_nothing(world: World, test: bool) -> None:
     told = [
