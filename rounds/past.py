@@ -6,7 +6,9 @@ changed it against one of its parents, so a merge is looked at from every side.
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+import secrets
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,6 +19,7 @@ from stages._errors import PipelineError
 from stages._rounds import FROZEN
 
 FIXED = (*FROZEN, "manifest.json", "closed.json")
+COMMIT = "%H%x09%P%x09%aI%x09%an"
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,8 @@ class Commit:
 
     id: str
     parents: tuple[str, ...]
-    author: str
     date: str
-    subject: str
+    author: str
 
 
 @dataclass(frozen=True)
@@ -69,26 +71,32 @@ def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
-def changes(project: Project, *paths: str) -> list[Change]:
-    """Every change of the paths that HEAD descends from, parents before children.
+def changes(project: Project, *paths: str, at: str = "HEAD") -> list[Change]:
+    """Every change of the paths that a commit descends from, parents before children.
 
     Raises PipelineError in a shallow clone, where the oldest commit seems to have brought everything.
     """
     if git(project.root, "rev-parse", "--is-shallow-repository").strip() == "true":
         remedy = "git fetch --unshallow (in CI: fetch-depth: 0)"
         raise PipelineError(project.root, "a shallow clone, without the history", remedy)
-    form = "--format=%x01%H%x02%P%x02%an%x02%aI%x02%s"
+    mark = secrets.token_hex(16)  # whoever chose the names of authors and files did not know it
     told = git(
         project.root, "-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse", "--full-history",
-        "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative", form, "--", *paths,
+        "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative", "--no-show-signature",
+        f"--format={mark}{COMMIT}", at, "--", *paths,
     )  # fmt: skip
-    return [change for side, section in enumerate(told.split("\x01")[1:]) for change in _section(section, side)]
+    return [change for side, section in enumerate(told.split(mark)[1:]) for change in _section(section, side)]
+
+
+def _commit(told: str) -> Commit:
+    """What git tells of a commit in the form COMMIT."""
+    identity, parents, date, author = told.split("\t", 3)
+    return Commit(identity, tuple(parents.split()), date, author)
 
 
 def _section(section: str, side: int) -> Iterator[Change]:
     head, *entries = section.replace("\n", "\0", 1).split("\0")
-    identity, parents, author, date, subject = head.split("\x02")
-    commit = Commit(identity, tuple(parents.split()), author, date, subject)
+    commit = _commit(head)
     entries = [entry for entry in entries if entry]
     for facts, path in zip(entries[::2], entries[1::2], strict=True):
         _, _, old, new, _ = facts.strip().split(" ")
@@ -100,16 +108,19 @@ def has_commits(project: Project) -> bool:
     return bool(git(project.root, "rev-list", "--all", "--max-count=1").strip())
 
 
-def closing_commits(project: Project, history: list[Change]) -> dict[int, Commit]:
-    """Round number -> the commit that closed it: it brought the next question, or says so when there is none."""
+def closing_commits(project: Project, history: list[Change], at: str = "HEAD") -> dict[int, Commit]:
+    """Round number -> the commit that closed it: it brought the next question, or says so when there is none.
+
+    history: of the manifests, up to the commit `at`.
+    """
     found: dict[int, Commit] = {}
     for number, change in manifests(history).items():
         found[number - 1] = change.commit
     last = max(found, default=-1) + 1
-    said = git(project.root, "log", "-1", f"--grep=^Round {last}: ", "--format=%H%x02%P%x02%an%x02%aI%x02%s").strip()
+    subject = ("--basic-regexp", f"--grep=^Round {last}: [0-9]* labels; ")  # not "Round 3: Ann's answers", a person's
+    said = git(project.root, "log", "-1", "--no-show-signature", f"--format={COMMIT}", *subject, at).strip()
     if said:
-        identity, parents, author, date, subject = said.split("\x02")
-        found[last] = Commit(identity, tuple(parents.split()), author, date, subject)
+        found[last] = _commit(said)
     return dict(sorted(found.items()))
 
 
@@ -128,16 +139,16 @@ def manifests(history: list[Change]) -> dict[int, Change]:
 
 def place(path: str) -> tuple[int, str]:
     """(round number, path within the round) of a path in data/rounds; (0, "") for another."""
-    parts = PurePosixPath(path).parts
-    if parts[:2] != ("data", "rounds") or len(parts) < 4 or not parts[2].isdecimal():
-        return 0, ""
-    return int(parts[2]), "/".join(parts[3:])
+    found = re.fullmatch(r"data/rounds/([0-9]{3,})/(.+)", path, re.DOTALL)
+    return (int(found[1]), found[2]) if found else (0, "")
 
 
 def is_rows(path: str) -> bool:
-    """Whether a path is a file of answers or corrections, or the note of a closing: what an open round may get."""
-    rest = place(path)[1]
-    return rest in ("corrections.jsonl", "closed.json") or rest.startswith("answers/")
+    """Whether a path is a file of answers or corrections, or the note of a closing: what an open round may get.
+
+    Only what import_labels reads: not answers/old/ann.jsonl, nor answers/ann.jsonl.bak.
+    """
+    return bool(re.fullmatch(r"answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json", place(path)[1]))
 
 
 def faults(
@@ -163,12 +174,10 @@ def faults(
             if answered(path):
                 found.append(Fault(path, 0, f"{gone} after round {number} was answered"))
         elif is_rows(path):
-            moved = [
-                data
-                for other, data in after.items()
-                if before.get(other) is None and data and place(other)[0] == number and place(other)[1][:8] == rest[:8]
-            ]
-            if new is None and any(not lost(old, data) for data in moved):
+            folder = PurePosixPath(path).parent
+            beside = [other for other in after if is_rows(other) and PurePosixPath(other).parent == folder]
+            moved = (after[other] for other in beside if before.get(other) is None)
+            if new is None and any(data and not lost(old, data) for data in moved):
                 continue
             line = lost(old, new or b"")
             if line:
@@ -180,11 +189,18 @@ def faults(
 def late_rows(
     before: Mapping[str, bytes | None], after: Mapping[str, bytes | None], over: Callable[[str], bool]
 ) -> Iterator[Fault]:
-    """The first row of each file that a step added to a round that was over."""
+    """The first row of each file that a step added to a round that was over.
+
+    A copy of an old row is one too: where rows have no time, the last line is the last word.
+    """
+    held: dict[int, Counter[bytes]] = defaultdict(Counter)
+    for path, old in before.items():
+        if old and is_rows(path):
+            held[place(path)[0]].update(old.splitlines())
     for path, new in after.items():
         if new and is_rows(path) and over(path):
             number = place(path)[0]
-            line = added(new, [old for other, old in before.items() if old and place(other)[0] == number])
+            line = added(new, held[number])
             if line:
                 yield Fault(path, line, f"the row was added after round {number} was over")
 
@@ -200,18 +216,23 @@ def lost(old: bytes, new: bytes) -> int:
     return 0
 
 
-def added(new: bytes, olds: Iterable[bytes]) -> int:
-    """The first line of `new` that stands in none of `olds`, counted from 1; 0 when there is none."""
-    held = {line for old in olds for line in old.splitlines()}
-    lines = enumerate(new.splitlines(), start=1)
-    return next((number for number, line in lines if line.strip() and line not in held), 0)
+def added(new: bytes, held: Counter[bytes]) -> int:
+    """The first line of `new` that `held` has no (further) one of, counted from 1; 0 when there is none.
+
+    The lines are taken out of `held`.
+    """
+    first = 0
+    for number, line in enumerate(new.splitlines(), start=1):
+        held[line] -= bool(line.strip())
+        if held[line] < 0 and not first:
+            first = number
+    return first
 
 
-def signs_of_the_end(path: str, commit: str) -> list[str]:
-    """Names of what a commit holds when the round of a path is over: the next question, or the note of its closing."""
+def signs_of_the_end(path: str) -> tuple[str, str]:
+    """What a commit holds when the round of a path is over: the next question, or the note of its closing."""
     number = place(path)[0]
-    files = (f"{number + 1:03d}/manifest.json", f"{number:03d}/closed.json")
-    return [f"{commit}:./data/rounds/{file}" for file in files]
+    return f"data/rounds/{number + 1:03d}/manifest.json", f"data/rounds/{number:03d}/closed.json"
 
 
 def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]:
@@ -230,7 +251,10 @@ def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]
         and written[change.commit.id, change.path] == len(change.commit.parents)
         and (change.side, place(change.path)[0]) not in begun
     ]
-    names = {(one.side, one.path): [signs_of_the_end(one.path, up) for up in one.commit.parents] for one in steps}
+    names = {
+        (one.side, one.path): [[f"{up}:./{sign}" for sign in signs_of_the_end(one.path)] for up in one.commit.parents]
+        for one in steps
+    }
     held = read_blobs(project, [name for ups in names.values() for signs in ups for name in signs])
     return {step for step, ups in names.items() if all(any(name in held for name in signs) for signs in ups)}
 
@@ -238,23 +262,34 @@ def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]
 def uncommitted_faults(project: Project) -> list[Fault]:
     """What the working tree did to the ledger of HEAD that it may not do."""
     paths = [path for path in changed_paths(project.root) if place(path)[0]]
-    signs = {path: signs_of_the_end(path, "HEAD") for path in paths}
-    names = [f"HEAD:./{path}" for path in paths] + [name for both in signs.values() for name in both]
-    old = read_blobs(project, names) if has_commits(project) else {}
+    if not paths or not has_commits(project):
+        return []
+    held = {path: blob for path, blob in tree_of(project, "HEAD").items() if path.startswith("data/rounds/")}
+    old = read_blobs(project, [held[path] for path in paths if path in held])
     now = {path: project.root / path for path in paths}
-    after = {path: file.read_bytes() if file.is_file() else None for path, file in now.items()}
     return faults(
-        {path: old.get(f"HEAD:./{path}") for path in paths},
-        after,
-        answered=lambda path: answered_at(project, path, "HEAD"),
-        over=lambda path: any(name in old for name in signs[path]),
+        {path: old.get(held.get(path, "")) for path in paths},
+        {path: file.read_bytes() if file.is_file() else None for path, file in now.items()},
+        answered=lambda path: any(other.startswith(signs_of_an_answer(path)) for other in held),
+        over=lambda path: any(sign in held for sign in signs_of_the_end(path)),
     )
+
+
+def tree_of(project: Project, commit: str) -> dict[str, str]:
+    """Path -> blob id of every file that a commit holds in the project's folder."""
+    listed = git(project.root, "ls-tree", "-r", "-z", commit).split("\0")
+    return {path: facts.split()[2] for facts, _, path in (entry.partition("\t") for entry in listed if entry)}
+
+
+def signs_of_an_answer(path: str) -> tuple[str, str]:
+    """How the paths begin that a commit holds when the round of a path was answered, or closed."""
+    folder = f"data/rounds/{PurePosixPath(path).parts[2]}"
+    return f"{folder}/answers/", f"{folder}/closed.json"
 
 
 def answered_at(project: Project, path: str, commit: str) -> bool:
     """Whether the round that a path belongs to had answers, or was closed, in a commit."""
-    folder = "/".join(PurePosixPath(path).parts[:3])
-    return bool(git(project.root, "ls-tree", commit, "--", f"{folder}/answers", f"{folder}/closed.json").strip())
+    return bool(git(project.root, "ls-tree", "-r", commit, "--", *signs_of_an_answer(path)).strip())
 
 
 def only_appended(project: Project) -> None:

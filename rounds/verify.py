@@ -19,6 +19,7 @@ import itertools
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -43,6 +44,7 @@ from rounds.past import (
     place,
     read_blobs,
     rounds_over,
+    tree_of,
     uncommitted_faults,
 )  # fmt: skip
 from rounds.project import Project
@@ -112,8 +114,8 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
             same = (one for one in parents if f" {olds[path]}\t" in git(project.root, "ls-tree", one, "--", path))
             return any(answered_at(project, path, parent) for parent in same)
 
-        before = {step.path: blobs[step.old] if step.old else None for step in steps}
-        after = {step.path: blobs[step.new] if step.new else None for step in steps}
+        before = {step.path: blobs.get(step.old or "") for step in steps}
+        after = {step.path: blobs.get(step.new or "") for step in steps}
 
         def over(path: str, side: int = side) -> bool:
             return (side, path) in late
@@ -132,6 +134,7 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
     """Batches that are not what export_prodigy had written where they were issued."""
     found = []
     issued = manifests(history)
+    at_once = Counter(change.commit.id for change in issued.values())
     names: dict[int, dict[str, str]] = {
         number: {name: f"{change.commit.id}:./{PurePosixPath(change.path).parent}/{name}" for name in BATCH}
         for number, change in issued.items()
@@ -141,8 +144,10 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
     for number, change in issued.items():
         files = {name: blobs[full] for name, full in names[number].items() if full in blobs}
         if exported(blobs.get(locked[number], b"")) != folder_md5({name: md5(data) for name, data in files.items()}):
-            where = f"data/rounds/{number:03d}"
-            found.append(Violation("issue", change.commit.id, where, "not what export_prodigy wrote (dvc.lock)"))
+            what = "not what export_prodigy wrote (dvc.lock)"
+            if at_once[change.commit.id] > 1:
+                what += f"; {at_once[change.commit.id]} questions came in this one commit: was it squashed, or moved?"
+            found.append(Violation("issue", change.commit.id, f"data/rounds/{number:03d}", what))
     for one in project.rounds():
         manifest = one.folder / "manifest.json"
         known = blobs.get(names[one.number]["manifest.json"]) if one.number in issued else None
@@ -237,8 +242,7 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
 
     hashes: blob id -> MD5, filled in on the way.
     """
-    listed = git(project.root, "ls-tree", "-r", "-z", commit).split("\0")
-    tree = {path: facts.split()[2] for facts, _, path in (entry.partition("\t") for entry in listed if entry)}
+    tree = tree_of(project, commit)
     settings = [
         path for path in tree if path in SETTINGS or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc")
     ]
@@ -378,7 +382,7 @@ def run_again(project: Project, commit: str) -> bytes:
         try:
             config = f"[cache]\n    dir = {project.root / '.dvc' / 'cache'}\n[core]\n    autostage = false\n"
             write_bytes(root / ".dvc" / "config.local", config.encode())
-            tables = git(root, "ls-files", "*.dvc").splitlines()
+            tables = git(root, "ls-files", "-z", "*.dvc").split("\0")[:-1]
             with Dvc(root, lambda _: None) as dvc:
                 if tables:
                     dvc("checkout", *tables)

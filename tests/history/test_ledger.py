@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rounds.commands import git
-from rounds.past import Fault, faults, lost
+from rounds.correct import amend
+from rounds.history import MANIFESTS
+from rounds.past import Fault, changes, closing_commits, faults, lost
 from rounds.project import Project
 from rounds.verify import folder_md5, md5, not_todays, verify
 from stages._canonical import dumps, jsonl, read_jsonl, sha256
@@ -176,6 +179,108 @@ def test_a_violation_names_commit_file_and_line_and_verify_exits_with_1(project:
     assert done.returncode == 1
     assert f"{bad}  {ANN}:2: the row that stood here was changed  [ledger]" in done.stdout
     assert done.stderr.strip().endswith("docs/history.md for what each means")
+
+
+def smuggle(project: Project, how: str) -> None:
+    """Change what round 1, which is over, says, by means that look harmless."""
+    ann, folder = project.root / ANN, (project.root / ANN).parent
+    rows = ann.read_bytes().splitlines(keepends=True)
+    later = folder.with_name("corrections.jsonl")
+    if how == "named so that nobody reads it":
+        ann.rename(f"{ann}.bak")
+    elif how == "moved to where nobody reads it":
+        (folder / "old").mkdir()
+        ann.rename(folder / "old" / ann.name)
+    elif how == "moved to digits that look like the round's":
+        other = project.rounds_folder / "\u0660\u0660\u0661" / "answers"
+        other.mkdir(parents=True)
+        ann.rename(other / ann.name)
+    elif how == "an old row again, as the last word":
+        ann.write_bytes(b"".join([*rows, rows[0]]))
+    elif how == "an old correction again, as the last word":
+        later.write_bytes(later.read_bytes() + later.read_bytes().splitlines(keepends=True)[0])
+    elif how == "a renamed file, and a part of it beside":
+        ann.rename(folder / "anna.jsonl")
+        (folder / "bob.jsonl").write_bytes(rows[0])
+    elif how == "a file that nobody read until now":
+        (folder / "eve.txt").rename(folder / "eve.jsonl")
+
+
+SMUGGLED = (
+    "named so that nobody reads it", "moved to where nobody reads it", "moved to digits that look like the round's",
+    "an old row again, as the last word", "an old correction again, as the last word",
+    "a renamed file, and a part of it beside", "a file that nobody read until now",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", SMUGGLED)
+def test_rows_are_neither_hidden_nor_smuggled_in_by_names_that_nobody_reads_nor_by_copies(
+    project: Fresh, how: str
+) -> None:
+    one = project(0)
+    amend(one, "row-0100", "b", "hm", "Cy")
+    amend(one, "row-0100", "a", "no", "Cy")
+    answer(one)
+    eve = (one.root / ANN).with_name("eve.txt")
+    eve.write_text("".join(redate(relabel(line), 9e9) for line in (one.root / ANN).read_text().splitlines()))
+    closed(one)
+    assert verify(one) == ([], [])
+    smuggle(one, how)
+    assert {found.check for found in verify(one)[0]} == {"ledger"}
+    committed(one, "Tidied up")
+    head = git(one.root, "rev-parse", "HEAD").strip()
+    assert {(found.check, found.commit) for found in verify(one)[0]} == {("ledger", head)}
+
+
+def test_names_of_authors_and_files_cannot_pass_for_what_git_tells_of_commits(project: Fresh) -> None:
+    one = project(1)
+    issued = git(one.root, "log", "--format=%H", "--reverse", "--", "data/rounds/001/manifest.json").split()[0]
+    edit(one.root / ANN, lambda lines: [*lines, redate(lines[0], 9e9)])
+    git(one.root, "add", "--all")
+    forged = f"\x01{issued}\x02{issued}\x02Ann\x022024-01-01T00:00:00Z\x02Round 1"
+    git(one.root, "commit", "--quiet", "--author", "Ann\t\x02B <ann@example.org>", "-m", forged)
+    assert [found.where for found in verify(one)[0]] == [f"{ANN}:9"]
+
+
+def test_a_file_name_with_a_line_end_hides_no_uncommitted_row(project: Fresh) -> None:
+    one = project(1)
+    with (one.root / ANN).open("a") as file:
+        file.write(redate((one.root / ANN).read_text().splitlines()[0], 9e9))
+    odd = one.root / "data" / "rounds" / "001" / "answers" / "a\nb\nc\nd\ne.jsonl"
+    odd.write_text("")
+    assert [found.where for found in verify(one)[0]] == [f"{ANN}:9"]
+
+
+def test_what_people_write_in_commits_and_in_gits_configuration_raises_no_alarm(project: Fresh, tmp_path: Path) -> None:
+    one = project(1)
+    settings = {
+        "gpg.format": "ssh", "user.signingkey": str(tmp_path / "key"), "commit.gpgsign": "true",
+        "log.showSignature": "true", "grep.patternType": "fixed", "diff.renames": "copies", "color.ui": "always",
+    }  # fmt: skip
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    for key, value in settings.items():
+        git(one.root, "config", key, value)
+    answer(one)
+    committed(one, "Round 2: Ann's answers")
+    assert verify(one) == ([], [])
+    assert max(closing_commits(one, changes(one, MANIFESTS))) == 1
+    closed(one)
+    assert verify(one) == ([], [])
+    assert max(closing_commits(one, changes(one, MANIFESTS))) == 2
+
+
+def test_questions_that_came_in_one_commit_are_told_to_be_a_squash(project: Fresh) -> None:
+    one = project(0)
+    git(one.root, "switch", "--quiet", "-c", "side")
+    for _ in range(2):
+        answer(one)
+        closed(one)
+    git(one.root, "switch", "--quiet", "main")
+    git(one.root, "merge", "--quiet", "--squash", "side")
+    committed(one, "Two rounds")
+    found = verify(one)[0]
+    assert [(one.check, one.where) for one in found] == [("issue", "data/rounds/002")]
+    assert found[0].what.endswith("2 questions came in this one commit: was it squashed, or moved?")
 
 
 def test_a_merge_that_drops_a_round_or_edits_a_row_is_named_once(project: Fresh) -> None:
