@@ -19,7 +19,7 @@ from rounds.project import Project, Round
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
 from stages import _prodigy
-from stages._canonical import Row, dumps, write_bytes, write_jsonl
+from stages._canonical import Row, add_lines, dumps, write_jsonl
 from stages._errors import PipelineError, closest
 from stages._prodigy import Answer, NotAnAnswer, keep_last
 from stages._shell import one_line_errors
@@ -174,8 +174,7 @@ def bring(
         lines.append(f"  {found.late} came after their round was closed: they count from round {newest.number} on")
     if not dry_run:
         if new:
-            before = target.read_bytes() if target.is_file() else b""
-            write_bytes(target, before + "".join(new).encode())
+            add_lines(target, "".join(new).encode())
         if found.bad:
             write_jsonl(aside, ({"line": item.line, "why": why, "row": item.raw} for item, _, why in found.bad))
         else:

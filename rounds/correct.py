@@ -6,6 +6,7 @@ so the curve's old points do not move.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rounds.commands import git
 from rounds.history import cases_of
 from rounds.lock import exclusive
 from rounds.project import Project
-from stages._canonical import Row, jsonl, write_bytes
+from stages._canonical import Row, add_lines, jsonl
 from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._shell import one_line_errors
@@ -43,17 +44,20 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
                 "ID", f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now", "all is well"
             )
         row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
-        path = target.corrections
-        write_bytes(path, (path.read_bytes() if path.is_file() else b"") + jsonl([row]))
+        add_lines(target.corrections, jsonl([row]))
     return row
 
 
-def whoever(project: Project) -> str:
-    """The person at the keyboard, as git knows them, else by their login."""
+def whoever(project: Project, by: str | None) -> str:
+    """The name that was given, else the person at the keyboard as git knows them, else their login."""
+    with contextlib.suppress(PipelineError):
+        name = (by or "").strip() or git(project.root, "config", "user.name").strip()
+        if name:
+            return name
     try:
-        return git(project.root, "config", "user.name").strip()
-    except PipelineError:
         return getpass.getuser()
+    except (KeyError, OSError) as error:  # a container may run as nobody
+        raise PipelineError("--by", "neither git nor the system knows your name", "say it: --by NAME") from error
 
 
 def _done(row: Row) -> str:
@@ -70,7 +74,7 @@ def _done(row: Row) -> str:
 def correct(item: str, label: str, why: str, by: str | None) -> str:
     """Give an example another label. It beats every earlier answer."""
     project = Project.find(Path())
-    return f"correct: {_done(amend(project, item, label, why, by or whoever(project)))}"
+    return f"correct: {_done(amend(project, item, label, why, whoever(project, by)))}"
 
 
 @click.command()
@@ -81,4 +85,4 @@ def correct(item: str, label: str, why: str, by: str | None) -> str:
 def retract(item: str, why: str, by: str | None) -> str:
     """Take an example's label away; it may be asked again."""
     project = Project.find(Path())
-    return f"retract: {_done(amend(project, item, None, why, by or whoever(project)))}"
+    return f"retract: {_done(amend(project, item, None, why, whoever(project, by)))}"

@@ -57,7 +57,7 @@ def labels(project: Project, as_of: str) -> list[Row]:
     present label.
     """
     commit = commit_named(project.root, as_of, "--as-of")
-    closings = closing_commits(project, changes(project, MANIFESTS))
+    closings = closing_commits(project, changes(project, MANIFESTS, at=commit), commit)
     told = []
     for row in accepted_at(project, commit):
         brought = closings.get(row["round"])

@@ -78,6 +78,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def add_lines(path: Path, lines: bytes) -> None:
+    """Put whole lines after those of a file, which may be absent, or lack the end of its last line."""
+    before = path.read_bytes() if path.is_file() else b""
+    end = b"\n" if before and not before.endswith(b"\n") else b""
+    write_bytes(path, before + end + lines)
+
+
 def write_json(path: Path, value: Any) -> None:
     """A small JSON document, indented so that git diffs read well."""
     write_bytes(path, (dumps(value, indent=1) + "\n").encode())

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rounds import labels as labels_module
 from rounds.close import Decision
 from rounds.commands import git
-from rounds.correct import amend
+from rounds.correct import amend, whoever
 from rounds.history import life, lines_of
 from rounds.labels import COLUMNS, as_csv, as_parquet
 from rounds.log import line_of, rows
@@ -117,6 +117,50 @@ def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_
     amend(one, item, was, "it was right", "Cy")
     with pytest.raises(PipelineError, match=f"{item}' has the label '{was}' now"):
         amend(one, item, was, "again", "Cy")
+
+
+def test_a_correction_has_a_name_and_a_line_of_its_own(project: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = project(1)
+    git(one.root, "config", "user.name", "")
+    monkeypatch.setenv("LOGNAME", "cy")
+    assert [whoever(one, by) for by in ("Di", " ", None)] == ["Di", "cy", "cy"]
+    git(one.root, "config", "user.name", "Bo")
+    assert whoever(one, "") == "Bo"
+    amend(one, "row-0100", "b", "one", "Cy")
+    path = one.last_round().corrections
+    path.write_bytes(path.read_bytes().rstrip())  # as some editors leave it
+    amend(one, "row-0101", "a", "two", "Cy")
+    assert [row["id"] for row in read_jsonl(path)] == ["row-0100", "row-0101"]
+
+
+def test_without_any_name_a_correction_asks_for_one(project: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = project(1)
+    git(one.root, "config", "user.name", "")
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    with pytest.raises(PipelineError, match="--by: neither git nor the system knows your name; say it: --by NAME"):
+        whoever(one, None)
+
+
+def test_labels_of_another_branch_name_the_commits_of_that_branch(
+    project: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = project(0)
+    git(one.root, "switch", "--quiet", "-c", "side")
+    answer(one)
+    closed(one)
+    side = git(one.root, "rev-parse", "HEAD").strip()
+    git(one.root, "switch", "--quiet", "main")
+    answer(one, label=lambda _: "a")
+    closed(one)
+    accepted = {"id": "q", "label": "a", "round": 1, "source": "votes", "arms": [], "annotators": [], "copies": []}
+    monkeypatch.setattr(labels_module, "accepted_at", lambda *_: [accepted])
+    assert [labels_module.labels(one, name)[0]["commit"] for name in ("side", "HEAD")] == [
+        side, git(one.root, "rev-parse", "HEAD").strip()
+    ]  # fmt: skip
 
 
 def test_the_last_of_several_corrections_in_a_round_holds(project: Fresh) -> None:

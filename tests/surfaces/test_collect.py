@@ -105,6 +105,15 @@ def test_bad_rows_are_told_with_their_lines_and_kept_aside_and_good_ones_are_tak
     assert state(project) == [("p-0", "alex", "label", "positive")]
 
 
+def test_rows_are_put_on_lines_of_their_own_after_a_file_without_a_last_line_end(make_project: MakeProject) -> None:
+    project = make_project()
+    target = project.last_round().answers / "answers.jsonl"
+    target.write_bytes(jsonl([row(0)]).rstrip())  # put there by hand
+    write("answers.jsonl", [row(1)])
+    run("answers.jsonl")
+    assert [answer[0] for answer in state(project)] == ["p-0", "p-1"]
+
+
 def test_strict_refuses_the_whole_file_and_writes_nothing(make_project: MakeProject) -> None:
     project = make_project()
     write("answers.jsonl", [row(0), row(0, "x")])
