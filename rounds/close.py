@@ -126,7 +126,11 @@ def close(
                 subject, body = _advance(project, last.number if last else 0, dvc, data=data, ask=ask)
         committed = commit(project, subject, body)
         if push:
-            git(project.root, "push", *remote)
+            try:
+                git(project.root, "push", *remote)
+            except PipelineError as error:
+                remedy = f"the round is committed here: repair it, and {' '.join(['git push', *remote])}"
+                raise PipelineError(error.where, error.what, remedy) from error
         return subject if committed else f"Nothing to commit. {subject}"
 
 
@@ -287,11 +291,13 @@ def commit(project: Project, subject: str, body: str) -> bool:
 
     Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites the round.
     """
-    names = git(project.root, "diff", "--cached", "--name-only", "--relative", "-z").split("\0")
-    mine = [name for name in names if name]
-    foreign = [name for name in mine if not name.startswith(MADE)]
+    staged = git(project.root, "diff", "--cached", "--name-only", "--no-relative", "-z").split("\0")
+    here = git(project.root, "rev-parse", "--show-prefix").strip("\n")
+    foreign = [name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))]
     if foreign:
-        raise PipelineError(project.root / foreign[0], "staged, and not this round's", "commit or unstage it first")
+        what = "staged, and not this round's"
+        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged :/{foreign[0]}")
+    mine = [name.removeprefix(here) for name in staged if name]
     if not mine:
         return False
     before = {path: path.read_bytes() for path in (project.root / name for name in mine) if path.is_file()}

@@ -22,7 +22,7 @@ from stages._tables import as_text, read_table
 
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",
-    ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", "data/README.md", "data/none.csv",
+    ".gitattributes", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", "data/README.md", "data/none.csv",
     "data/rounds/README.md", ".github/workflows/labels.yml",
 )  # fmt: skip
 MODEL: dict[str, dict[str, Any]] = {  # of logistic regression by kind; docs/benchmarks.md has the numbers

@@ -15,6 +15,7 @@ import rounds.close
 from rounds.close import WHEN_HELD, Decision
 from rounds.collect import collect
 from rounds.commands import changed_paths, git
+from rounds.correct import amend
 from rounds.history import life
 from rounds.lock import exclusive, turn
 from rounds.project import Project
@@ -291,6 +292,34 @@ def test_push_sends_the_branch_and_sets_its_upstream(project: Fresh, tmp_path: P
         closed(one, push=True)
 
 
+def test_a_push_that_fails_says_that_the_round_is_committed_and_what_is_left_to_do(
+    project: Fresh, tmp_path: Path
+) -> None:
+    one = project(0)
+    git(one.root, "remote", "add", "origin", str(tmp_path / "nowhere.git"))
+    answer(one)
+    with pytest.raises(PipelineError, match=r"committed here: repair it, and git push --set-upstream origin main$"):
+        closed(one, push=True)
+    assert log(one)[0].startswith("Round 1:")
+
+
+def test_in_a_folder_of_a_larger_repository_what_others_staged_is_not_committed(project: Fresh, tmp_path: Path) -> None:
+    top = tmp_path / "größer, als #1"
+    one = Project(Path(shutil.copytree(project(0).root, top / "ein projekt", symlinks=True)).resolve())
+    shutil.move(one.root / ".git", top / ".git")
+    committed(one, "Moved")
+    answer(one)
+    (top / "theirs.txt").write_text("half done")
+    git(top, "add", "theirs.txt")
+    with pytest.raises(PipelineError, match=r"^theirs\.txt: staged, and not this round's; commit it first"):
+        closed(one)
+    git(one.root, "restore", "--staged", ":/theirs.txt")
+    closed(one)
+    assert git(top, "show", "--name-only", "--format=", "-z", "HEAD").split("\0")[0].startswith("ein projekt/data")
+    assert git(top, "status", "--porcelain") == "?? theirs.txt\n"
+    assert verify(one) == ([], [])
+
+
 def test_an_unfinished_merge_is_refused(project: Fresh) -> None:
     one = project(0)
     answer(one)
@@ -383,6 +412,20 @@ def test_two_annotators_on_two_branches_merge_without_a_conflict(project: Fresh)
     closed(one)
     assert verify(one) == ([], [])
     assert log(one)[0].startswith("Round 2:")
+
+
+def test_one_persons_answers_and_corrections_on_two_branches_merge_without_a_conflict(project: Fresh) -> None:
+    one = project(1)
+    for branch, item, label in (("laptop", "row-0100", "a"), ("main", "row-0101", "b")):
+        git(one.root, "switch", "--quiet", *(["-c"] if branch != "main" else []), branch)
+        answer(one, only=4 if branch == "laptop" else None, label=lambda _, label=label: label)
+        amend(one, item, "ba"[int(item[-1])], "looked again", "Cy")
+        committed(one, f"On {branch}")
+    git(one.root, "merge", "--quiet", "-m", "Both", "laptop")
+    closed(one)
+    assert verify(one) == ([], [])
+    assert len(read_jsonl(one.rounds_folder / "002" / "answers" / "ann.jsonl")) == 12
+    assert len(read_jsonl(one.rounds_folder / "002" / "corrections.jsonl")) == 2
 
 
 def test_two_closes_on_two_branches_conflict_and_the_documented_way_out_works(project: Fresh) -> None:
