@@ -140,8 +140,8 @@ def target_of(newest: Round, name: str) -> Path:
 
 def _new_lines(target: Path, rows: Iterable[Row]) -> list[str]:
     """The rows as lines that the target does not hold yet, each once."""
-    held = set(target.read_text(encoding="utf-8").split("\n")) if target.is_file() else set()
-    return [line + "\n" for line in dict.fromkeys(dumps(row) for row in rows) if line not in held]
+    held = set(target.read_bytes().split(b"\n")) if target.is_file() else set()
+    return [line + "\n" for line in dict.fromkeys(dumps(row) for row in rows) if line.encode() not in held]
 
 
 def bring(

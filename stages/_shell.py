@@ -14,14 +14,14 @@ import click
 from stages._errors import PipelineError
 
 P = ParamSpec("P")
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 PATH = click.Path(path_type=Path)
 
 
 def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
     """Run a stage's shell: its returned sentence goes to stderr; a PipelineError becomes one line and exit 1.
 
-    So does a disk without room or without permission to write.
+    So does a disk without room or without permission to write, and a name that is too long for it.
     """
 
     @functools.wraps(main)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from stages import _prodigy
@@ -37,6 +38,8 @@ class Item:
 
 
 Numbered = tuple[int, object, str]  # line, raw row, fault
+Told = Row | NotAnAnswer | None  # a db-out row, why there is none, or nothing: nobody has answered
+_COLUMNS = ("id", "label", "annotator", "timestamp", "answer", "batch")  # of a CSV
 
 
 def read(source: Path, data: bytes, forced: str | None = None) -> tuple[str, list[Item]]:
@@ -44,15 +47,20 @@ def read(source: Path, data: bytes, forced: str | None = None) -> tuple[str, lis
 
     Raises PipelineError when no row looks like a known format.
     """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise PipelineError(source, "UTF-16, UTF-8 was expected", "save it as UTF-8")
     data = data.removeprefix(b"\xef\xbb\xbf")
     if forced == "csv" or (forced is None and data.lstrip()[:1] not in (b"{", b"[")):
         header, rows = _csv_rows(data)
+        twice = [name for name in _COLUMNS if header.count(name) > 1]
+        if twice:
+            raise PipelineError(source, f"two columns `{twice[0]}`", "name one of them otherwise")
         name = "csv" if forced or {"id", "label"} <= set(header) else None
     else:
-        rows = _json_rows(data)
+        header, rows = [], _json_rows(data)
         name = forced or next((sign for sign, is_it in _SIGNS.items() if any(is_it(raw) for _, raw, _ in rows)), None)
     if name is None:
-        what = "no row looks like an answer of a known tool" if rows else "the file has no rows"
+        what = "no row looks like an answer of a known tool" if rows or header else "the file has no rows"
         raise PipelineError(source, what, f"name it: --format {'|'.join(READERS)}")
     reader, items = READERS[name], []
     for line, raw, fault in rows:
@@ -60,7 +68,8 @@ def read(source: Path, data: bytes, forced: str | None = None) -> tuple[str, lis
             items.append(Item(line, raw, None, fault or f"an object was expected, found {type(raw).__name__}"))
             continue
         try:
-            items.extend(Item(line, raw, row) for row in reader(raw, source))
+            told = reader(raw, source)
+            items += [Item(line, raw, None, str(a)) if isinstance(a, NotAnAnswer) else Item(line, raw, a) for a in told]
         except NotAnAnswer as reason:
             items.append(Item(line, raw, None, str(reason)))
     return name, items
@@ -96,9 +105,13 @@ def _too_deep(raw: object) -> str:
 
 
 def _csv_rows(data: bytes) -> tuple[list[str], list[Numbered]]:
-    """The header, and the rows: cells as the strings they are ("007", "NA"); a row with a fault comes as its text."""
+    """The header, and the rows: cells as the strings they are ("007", "NA"); a row with a fault comes as its text.
+
+    Cells are parted by whichever of comma, semicolon (spreadsheets in much of Europe) and tab the header has most of.
+    """
     lines = list(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
-    reader, header, rows = csv.reader(iter(lines), strict=True), list[str](), list[Numbered]()
+    parting = max(",;\t", key=next((line for line in lines if line.strip()), "").count)
+    reader, header, rows = csv.reader(iter(lines), delimiter=parting, strict=True), list[str](), list[Numbered]()
     while True:
         line, cells, fault = reader.line_num + 1, list[str](), ""
         try:
@@ -177,17 +190,28 @@ def _single(labels: object) -> str | None:
     return labels[0] if labels else None
 
 
-def from_prodigy(raw: Row, _: Path) -> list[Row | None]:
+def _each(read_one: Callable[[object], Row | None], parts: Sequence[object]) -> list[Told]:
+    """What several people said in one row, each read on its own: one's fault is not another's."""
+    told: list[Told] = []
+    for part in parts:
+        try:
+            told.append(read_one(part))
+        except NotAnAnswer as reason:
+            told.append(reason)
+    return told or [None]
+
+
+def from_prodigy(raw: Row, _: Path) -> list[Told]:
     """A db-out row is what it is."""
     return [raw]
 
 
-def from_label_studio(raw: Row, _: Path) -> list[Row | None]:
+def from_label_studio(raw: Row, _: Path) -> list[Told]:
     """A task of the JSON export: one row per annotation, skips (was_cancelled) included."""
     data, annotations = raw.get("data"), raw.get("annotations")
     if not isinstance(data, dict) or not isinstance(annotations, list):
         raise NotAnAnswer("it has no `data` and `annotations`: export as JSON, not as JSON_MIN")
-    return [_annotation(data, annotation) for annotation in annotations] or [None]
+    return _each(partial(_annotation, data), annotations)
 
 
 def _annotation(data: Row, annotation: object) -> Row:
@@ -214,7 +238,7 @@ def _annotation(data: Row, annotation: object) -> Row:
     )
 
 
-def from_doccano(raw: Row, source: Path) -> list[Row | None]:
+def from_doccano(raw: Row, source: Path) -> list[Told]:
     """A line of doccano's JSONL, one file per annotator; the id there is doccano's own, so the text matters."""
     label = _single(raw.get("label", raw.get("labels")))
     if label is None:
@@ -222,7 +246,7 @@ def from_doccano(raw: Row, source: Path) -> list[Row | None]:
     return [_answer(raw, label=label, answer="accept", annotator=source.stem, tool="doccano", at=None)]
 
 
-def from_argilla(raw: Row, _: Path) -> list[Row | None]:
+def from_argilla(raw: Row, _: Path) -> list[Told]:
     """A record of Argilla's flattened export: one row per response, told by its status."""
     questions = [key.removesuffix(".responses") for key in raw if key.endswith(".responses")]
     if len(questions) != 1:
@@ -236,21 +260,21 @@ def from_argilla(raw: Row, _: Path) -> list[Row | None]:
     assert isinstance(status, list)
     item = raw.get("al_id") or raw.get("metadata.al_id") or raw.get("id")
     content = {**raw, "al_id": item, "al_batch": raw.get("al_batch") or raw.get("metadata.al_batch")}
+    return _each(partial(_response, content), list(zip(said, people, status, strict=True)))
+
+
+def _response(content: Row, told: tuple[object, object, object]) -> Row | None:
+    label, person, state = told
     verdicts: dict[object, Verdict] = {"submitted": "accept", "discarded": "ignore"}
-    rows: list[Row | None] = []
-    for label, person, state in zip(said, people, status, strict=True):
-        if state == "draft":
-            rows.append(None)
-        elif not isinstance(state, str) or state not in verdicts:
-            raise NotAnAnswer(f"a response's status is {state!r}, not submitted, draft or discarded")
-        else:
-            verdict = verdicts[state]
-            value = label if verdict == "accept" else None
-            rows.append(_answer(content, label=value, answer=verdict, annotator=str(person), tool="argilla", at=None))
-    return rows or [None]
+    if state == "draft":
+        return None
+    if not isinstance(state, str) or state not in verdicts:
+        raise NotAnAnswer(f"a response's status is {state!r}, not submitted, draft or discarded")
+    value, name = label if verdicts[state] == "accept" else None, "" if person is None else str(person)
+    return _answer(content, label=value, answer=verdicts[state], annotator=name, tool="argilla", at=None)
 
 
-def from_csv(raw: Row, source: Path) -> list[Row | None]:
+def from_csv(raw: Row, source: Path) -> list[Told]:
     """A row id,label[,annotator,timestamp,answer]; an empty label is a skip, and "NA" is a label."""
     if "id" not in raw or "label" not in raw:
         raise NotAnAnswer("the header has no columns `id` and `label`")
@@ -265,7 +289,7 @@ def from_csv(raw: Row, source: Path) -> list[Row | None]:
     return [_answer(content, label=label, answer=verdict, annotator=name, tool="csv", at=raw.get("timestamp"))]
 
 
-READERS: dict[str, Callable[[Row, Path], Sequence[Row | None]]] = {
+READERS: dict[str, Callable[[Row, Path], Sequence[Told]]] = {
     "prodigy": from_prodigy,
     "label-studio": from_label_studio,
     "argilla": from_argilla,

@@ -114,6 +114,18 @@ def test_rows_are_put_on_lines_of_their_own_after_a_file_without_a_last_line_end
     assert [answer[0] for answer in state(project)] == ["p-0", "p-1"]
 
 
+def test_a_name_that_is_too_long_and_a_target_that_is_no_text_are_told_in_one_line(make_project: MakeProject) -> None:
+    project = make_project()
+    long = "n" * 249 + ".jsonl"
+    write("answers.jsonl", [row(0)]).rename(long)
+    code, told = run(long)
+    assert (code, told.count("\n"), "File name too long" in told) == (1, 1, True)
+    (project.last_round().answers / "answers.jsonl").write_bytes(b"\xff\n")
+    write("answers.jsonl", [row(0)])
+    code, told = run("answers.jsonl")
+    assert (code, told.count("\n"), "answers.jsonl:1: not UTF-8" in told) == (1, 1, True)
+
+
 def test_strict_refuses_the_whole_file_and_writes_nothing(make_project: MakeProject) -> None:
     project = make_project()
     write("answers.jsonl", [row(0), row(0, "x")])

@@ -186,3 +186,38 @@ def test_every_row_of_a_file_comes_out_whatever_its_values_are(data: st.DataObje
             rows.append(row)
         _, items = formats.read(Path("file.x"), lines(*rows), name)
         assert {item.line for item in items} == {1, 2, 3}
+
+
+def test_one_persons_bad_answer_does_not_take_the_others_in_its_row_along() -> None:
+    two = {**STUDIO, "annotations": [{**ANNOTATION, "updated_at": "yesterday"}, {**ANNOTATION, "completed_by": 4}]}
+    items = formats.read(Path("x.json"), lines(two))[1]
+    assert (said(items), [item.why for item in items]) == (
+        [("p-0", "label", "POS", "4")],
+        ["'yesterday' is not a time", ""],
+    )
+    odd = {**ARGILLA, "label.responses.status": ["odd", "submitted", "draft", "discarded"]}
+    items = formats.read(Path("x.json"), lines(odd))[1]
+    assert said(items) == [("p-0", "label", "NEG", "u2"), ("p-0", "skip", None, "u4")]
+    assert [bool(item.why) for item in items] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("parting", [";", "\t"])
+def test_cells_may_be_parted_as_a_spreadsheet_elsewhere_parts_them(parting: str) -> None:
+    text = f'id{parting}label{parting}annotator\r\n"p{parting}0"{parting}a,b{parting}ana\r\n'
+    assert said(formats.read(Path("x.csv"), text.encode())[1]) == [(f"p{parting}0", "label", "a,b", "ana")]
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ("id,label\np-0,POS\n".encode("utf-16"), "x.csv: UTF-16, UTF-8 was expected; save it as UTF-8"),
+        (b"\xfe\xff" + lines(PRODIGY).decode().encode("utf-16-be"), "x.csv: UTF-16, UTF-8 was expected"),
+        (b"id,label,Label\np-0,POS,NEG\n", "x.csv: two columns `label`; name one of them otherwise"),
+        (b"p-0,POS\n", "x.csv: no row looks like an answer of a known tool"),
+        (b"\n", "x.csv: the file has no rows"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_so_says_why(data: bytes, what: str) -> None:
+    with pytest.raises(PipelineError) as error:
+        formats.read(Path("x.csv"), data)
+    assert str(error.value).startswith(what)
