@@ -118,6 +118,14 @@ def dvc(root: Path, words: Sequence[str], say: Say) -> None:
         run(*words)
 
 
+def cache_of(root: Path) -> str:
+    """The folder of DVC's cache, which may be one that a team shares."""
+    words = [sys.executable, "-m", "dvc", "cache", "dir"]
+    return subprocess.run(
+        words, cwd=root, env=environment(root), capture_output=True, check=True, encoding="utf-8"
+    ).stdout.strip()
+
+
 def _failure(words: Sequence[str], told: list[str]) -> PipelineError:
     """A failed command's own words: a stage's one line, else DVC's first error, else the last line."""
     ours = [line for line in told if line.startswith("error: ")]

@@ -63,7 +63,7 @@ def start(target: Path, subject: str) -> None:
     git(target, "init", "--quiet", "--initial-branch", "main")
     config = target / ".dvc" / "config"
     store = target.resolve() / ".dvc" / "store"
-    config.write_text(config.read_text(encoding="utf-8").replace("url = store", f"url = {store}"), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8").replace("url = store", f'url = "{store}"'), encoding="utf-8")
     for key, value in (("user.name", "labelrounds"), ("user.email", "labelrounds@localhost")):
         known = subprocess.run(["git", "config", key], cwd=target, capture_output=True, check=False)
         if known.returncode:

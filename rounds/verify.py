@@ -31,7 +31,7 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rounds.commands import Dvc, changed_paths, commit_named, git
+from rounds.commands import Dvc, cache_of, changed_paths, commit_named, git
 from rounds.history import MANIFESTS
 from rounds.past import (
     Change,
@@ -373,19 +373,26 @@ def not_todays(project: Project, commit: str) -> list[str]:
 
 
 def run_again(project: Project, commit: str) -> bytes:
-    """The batch.jsonl that a commit makes of its sources, in a worktree of its own that is removed afterwards."""
+    """The batch.jsonl that a commit makes of its sources, in a worktree of its own that is removed afterwards.
+
+    Raises PipelineError when tables that DVC keeps are not in its cache.
+    """
     prefix = git(project.root, "rev-parse", "--show-prefix").strip()
     with TemporaryDirectory() as folder:
         top = Path(folder).resolve() / "replay"
         git(project.root, "worktree", "add", "--quiet", "--detach", str(top), commit)
         root = top / prefix
         try:
-            config = f"[cache]\n    dir = {project.root / '.dvc' / 'cache'}\n[core]\n    autostage = false\n"
+            config = f'[cache]\n    dir = "{cache_of(project.root)}"\n[core]\n    autostage = false\n'
             write_bytes(root / ".dvc" / "config.local", config.encode())
             tables = git(root, "ls-files", "-z", "*.dvc").split("\0")[:-1]
             with Dvc(root, lambda _: None) as dvc:
-                if tables:
-                    dvc("checkout", *tables)
+                try:
+                    if tables:
+                        dvc("checkout", *tables)
+                except PipelineError as error:
+                    what = f"tables of {commit[:12]} are not in DVC's cache"
+                    raise PipelineError("verify --replay", what, "`dvc fetch --all-commits` brings them") from error
                 dvc("repro", "--force", "--no-run-cache", "export_prodigy")
             return (root / "build" / "export" / "batch.jsonl").read_bytes()
         finally:

@@ -81,3 +81,11 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(tmp_path: Path) -> None
     assert "data/images.dvc" in shell(root, "git", "ls-files", "data")
     assert "data/images/" not in shell(root, "git", "ls-files", "data")
     shell(root, "dvc", "repro", "featurize")
+
+
+def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    root = tmp_path / "größer, als #1" / "ein projekt"
+    init(root, tables(tmp_path), NAMES, "numeric", [], [])
+    assert (root / ".gitattributes").is_file()
+    told = shell(root, "dvc", "remote", "list")  # which wraps long lines
+    assert "".join(str(root / ".dvc" / "store").split()) in "".join(told.split())

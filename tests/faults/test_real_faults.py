@@ -356,5 +356,11 @@ def test_replay_takes_tables_that_dvc_keeps_from_its_cache(calm: Path) -> None:
     ):
         assert run(project, words).returncode == 0
     (project / "data" / "pool.csv").unlink()
+    shared = (project / ".dvc" / "cache").rename(project.parent / "größer, #1")
+    (project / ".dvc" / "config.local").write_text(f'[cache]\n    dir = "{shared}"\n', encoding="utf-8")
     done = run(project, command(("verify", "--replay")))
     assert (done.returncode, "replay: round 1: the same batch\n" in done.stderr) == (0, True), done.stderr
+    shared.rename(project.parent / "gone")
+    done = run(project, command(("verify", "--replay")))
+    assert done.stderr.startswith("error: verify --replay: tables of ")
+    assert done.stderr.endswith("are not in DVC's cache; `dvc fetch --all-commits` brings them\n")
