@@ -1,0 +1,89 @@
+"""What votes settle on, line by line: small cases with their outcome written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stages._params import Gate
+from stages._standing import Case, Vote, exempt, known, standing
+
+MAJORITY, CONSENSUS = Gate(resolve="majority"), Gate(resolve="consensus")
+
+
+def case(*votes: str, doubted: dict[int, str] | None = None) -> Case:
+    """Votes as "round annotator kind label", or "round annotator label"; doubts as round -> suggested label."""
+    told = [
+        (int(r), who, *((kind, *label) if kind in KINDS else ("label", kind))) for r, who, kind, *label in parts(votes)
+    ]
+    rows = {when: {"label": "a", "suggested": label, "reasons": ["r"]} for when, label in (doubted or {}).items()}
+    return Case("q", [Vote(*row, *[""] * (4 - len(row))) for row in told], {}, rows)
+
+
+KINDS = ("label", "skip", "reject", "empty", "override", "retract")
+
+
+def parts(votes: tuple[str, ...]) -> list[list[str]]:
+    return [vote.split() for vote in votes]
+
+
+@pytest.mark.parametrize(
+    ("votes", "policy", "label", "why"),
+    [
+        (("1 ann a", "1 bo reject"), MAJORITY, None, "reject"),
+        (("1 ann a", "1 bo reject", "1 cy a"), MAJORITY, "a", "votes"),
+        (("1 ann a", "1 bo a", "1 cy b"), CONSENSUS, "a", "votes"),
+        (("1 ann a", "1 bo a", "1 cy a", "1 di b", "1 ed b"), CONSENSUS, None, "disagreement"),
+        (("1 cy override a", "2 cy override b", "2 di a", "2 ed a"), MAJORITY, "b", "override"),
+        (("1 ann a", "2 cy retract"), MAJORITY, None, "retract"),
+        (("2 ann a", "2 cy retract"), MAJORITY, None, "retract"),
+        (("2 cy retract", "3 ann skip"), MAJORITY, None, "skip"),
+        (("1 ann empty",), MAJORITY, None, "empty"),
+        (("1 di a", "1 ed a", "1 cy b", "2 cy b"), Gate(adjudicator="ed"), "a", "votes"),
+        (("1 ed a", "1 cy b", "1 di b", "2 ed c"), Gate(adjudicator="ed"), "c", "votes"),
+    ],
+)
+def test_votes_settle_on(votes: tuple[str, ...], policy: Gate, label: str | None, why: str) -> None:
+    found = standing(case(*votes), 9, policy)
+    assert (found.label, found.why) == (label, why)
+
+
+@pytest.mark.parametrize(
+    ("votes", "doubted", "at", "label"),
+    [
+        (("0 seed a", "2 ann b"), {2: "b"}, 2, "b"),  # asked again, and the model's word given: the tie is broken
+        (("0 seed a", "1 ann b"), {2: "b"}, 2, None),  # who said it before the model did was not asked again
+        (("1 ann a", "1 bo b"), {1: "a"}, 1, "a"),
+        (("0 seed a", "2 ann b"), {3: "b"}, 2, None),  # a doubt of a later round is not known yet
+        (("0 seed a", "2 ann b"), {2: "c"}, 2, None),
+        (("0 seed a", "3 ann b"), {2: "b", 3: "a"}, 3, "b"),
+    ],
+)
+def test_a_tie_is_broken_by_who_was_asked_again(
+    votes: tuple[str, ...], doubted: dict[int, str], at: int, label: str | None
+) -> None:
+    assert standing(case(*votes, doubted=doubted), at, MAJORITY).label == label
+
+
+def test_a_vote_of_a_later_round_is_not_counted() -> None:
+    assert standing(case("1 ann a", "2 ann b", "2 bo b"), 1, MAJORITY).label == "a"
+
+
+def test_a_label_that_more_than_half_confirmed_is_not_doubted_for_that_reason_again() -> None:
+    assert exempt(case("2 ann a", "2 bo b", doubted={2: "b"}), "a", 2) == set()
+    assert exempt(case("2 ann a", "2 bo a", "2 cy b", doubted={2: "b"}), "a", 2) == {"r"}
+    assert exempt(case("2 ann a", doubted={2: "b"}), "a", 1) == set()
+
+
+def test_a_doubted_label_was_not_known_from_the_round_before_it_was_asked_again() -> None:
+    def spans(one: Case, upto: int, current: set[str]) -> list[tuple[Any, ...]]:
+        rows = known([one], upto, current, MAJORITY)
+        return [(row["from_round"], row["to_round"], row["label"]) for row in rows]
+
+    doubted = case("0 seed a", "2 ann a", doubted={2: "b"})
+    assert spans(doubted, 2, set()) == [(0, 1, "a"), (2, None, "a")]
+    assert spans(doubted, 2, {"q"}) == [(0, 1, "a")]
+    assert spans(doubted, 1, {"q"}) == [(0, 1, "a")]
+    assert spans(doubted, 1, set()) == [(0, None, "a")]
+    assert spans(case("0 seed a", "2 ann b", "2 bo b"), 3, set()) == [(0, 2, "a"), (2, None, "b")]
