@@ -51,14 +51,14 @@ def accuracies(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
 def labels_to(x: Floats, heights: Floats, target: float) -> Floats:
     """The labels at which each of d curves, heights (d, p) at x (p,), first reaches `target`; infinity where none does.
 
-    Between two points in proportion.
+    Between two points in proportion. Equal to nine digits is reached: the target often is the mean of these heights.
     """
-    rows, reached = np.arange(len(heights)), heights >= target
+    rows, reached = np.arange(len(heights)), heights >= target - 5e-10
     after = reached.argmax(axis=1)
     before = np.maximum(after - 1, 0)
     rise = heights[rows, after] - heights[rows, before]
     share = np.where(after > 0, (target - heights[rows, before]) / np.where(rise > 0, rise, 1), 0)
-    return np.where(reached.any(axis=1), x[before] + share * (x[after] - x[before]), np.inf)
+    return np.where(reached.any(axis=1), x[before] + np.minimum(share, 1) * (x[after] - x[before]), np.inf)
 
 
 def paired(gaps: Floats) -> Row:
@@ -72,7 +72,7 @@ def paired(gaps: Floats) -> Row:
     gaps = np.round(gaps, 9)
     n, mean = len(gaps), float(gaps.mean())
     counts = {"wins": int((gaps > 0).sum()), "ties": int((gaps == 0).sum()), "losses": int((gaps < 0).sum())}
-    error = float(gaps.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    error = float(gaps.std(ddof=1) / math.sqrt(n)) if np.ptp(gaps) else 0.0
     if error == 0:
         return {"mean": mean, "standard_error": None, "low": None, "high": None, "superior": None, **counts}
     half = float(t.ppf(0.975, n - 1)) * error
@@ -95,8 +95,9 @@ def more_repeats(gaps: Floats) -> int | None:
 def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: int) -> Row:
     """Labels that the mean curves need to a target accuracy; labels of random over own, with a bootstrap interval.
 
-    A value is None where the target is not reached; where random does not get there, it is counted at its last point,
-    so that the saving is at least what is said. Source: Efron, Tibshirani (1993), percentiles over repeats.
+    A value is None where the target is not reached, a bound where too many resamples do not reach it; where random does
+    not get there, it is counted at its last point, so that the saving is at least what is said.
+    Source: Efron, Tibshirani (1993), percentiles over repeats.
     """
     n = len(own)
     rows = np.vstack([np.arange(n), np.random.default_rng(seed).integers(0, n, (DRAWS if n > 1 else 0, n))])
@@ -106,14 +107,12 @@ def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: i
         return labels_to(x, heights[rows].mean(axis=1), target)
 
     needs = needed(own)
-    factors = np.where(np.isfinite(needs), np.minimum(needed(random), accuracies(random)[0][-1]) / needs, np.nan)
-    known = factors[1:][np.isfinite(factors[1:])]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) > 0.9 * DRAWS else (None, None)
-    value = factors[0]
-    return {
-        "labels_to_target": float(needs[0]) if math.isfinite(needs[0]) else None,
-        "saving_factor": float(value) if math.isfinite(value) else None, "saving_low": low, "saving_high": high,
-    }  # fmt: skip
+    theirs = np.minimum(needed(random), accuracies(random)[0][-1])
+    factors = np.divide(theirs, needs, out=np.zeros_like(needs), where=needs > 0)  # 0 where the target is not reached
+    bounds = np.quantile(factors[1:], [0.025, 0.975], method="inverted_cdf") if n > 1 else (0, 0)
+    value, low, high = (float(found) or None for found in (factors[0], *bounds))
+    needed_labels = float(needs[0]) if math.isfinite(needs[0]) else None
+    return {"labels_to_target": needed_labels, "saving_factor": value, "saving_low": low, "saving_high": high}
 
 
 def smallest_control(arms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -212,6 +211,8 @@ def _decision(order: list[Row], areas: Mapping[str, Mapping[str, Floats]]) -> Ro
     ahead = f"{100 * facts['mean']:.2f} points of mean accuracy ahead of {second}"
     if settled:
         rest = "that settles it"
+    elif len(gaps) < 2:
+        rest = "one repeat cannot tell it from chance: give --repeats 5 or more"
     elif more is None:
         rest = "more repeats would hardly tell them apart: take the simpler one"
     else:

@@ -49,6 +49,7 @@ def test_paired_differences_have_students_interval_and_chance() -> None:
     assert found["high"] - found["mean"] == pytest.approx(3.182446305 * 0.012909944 / 2)
     assert found["superior"] == pytest.approx(0.9486, abs=1e-4)  # t = 2.3238 with 3 degrees
     assert paired(np.array([0.02, 0.02]))["superior"] is None
+    assert paired(np.array([0.1, 0.1, 0.1]))["superior"] is None  # though their deviation is 1e-17 by rounding
     assert paired(np.array([0.02]))["standard_error"] is None
 
 
@@ -67,6 +68,37 @@ def test_saving_is_the_labels_of_random_over_ones_own() -> None:
     assert found["labels_to_target"] == 20
     assert found["saving_factor"] == found["saving_low"] == found["saving_high"] == 1.5
     assert saving(own, random, 0.9, seed=0)["saving_factor"] is None
+
+
+def test_a_target_that_is_the_mean_of_ones_own_ends_is_reached_there() -> None:
+    # the mean of these five along an axis and of a column differ in the last digit
+    own = [curve(0.2, height) for height in (0.1, 0.7, 0.3, 0.6, 0.2, 0.9, 0.11, 0.53, 0.77)]
+    found = summary({"random": own}, {"random": "random"}, None)
+    assert found["strategies"][0]["labels_to_target"] == 20
+    x, heights = accuracies(own)
+    assert labels_to(x, heights.mean(axis=0)[None] - 1e-12, found["target"]).tolist() == [20]
+
+
+def test_a_saving_has_no_lower_bound_while_too_many_resamples_miss_the_target() -> None:
+    # all three draws are the bad loop in 1 of 27 resamples: their mean, .2, never reaches .4; every other mean does
+    own, random = [curve(0.2, 0.9), curve(0.2, 0.9), curve(0.2, 0.2)], [curve(0.2, 0.4)] * 3
+    found = saving(own, random, 0.4, seed=0)
+    assert found["saving_factor"] == pytest.approx(20 / (10 + 10 * 0.2 / (1.4 / 3)))
+    assert found["saving_low"] is None
+    assert found["saving_high"] == pytest.approx(20 / (10 + 10 * 0.2 / 0.7))
+
+
+def test_a_target_that_is_reached_without_labels_has_no_factor() -> None:
+    start = [{**point, "n_labels": point["n_labels"] - 10} for point in curve(0.2, 0.8)]
+    found = saving([start] * 2, [start] * 2, 0.1, seed=0)
+    assert (found["labels_to_target"], found["saving_factor"], found["saving_low"]) == (0, None, None)
+
+
+def test_one_repeat_is_said_to_tell_nothing_instead_of_that_more_would_not() -> None:
+    curves = {"random": [curve(0.2, 0.6)], "mine": [curve(0.2, 0.8)]}
+    said = summary(curves, dict.fromkeys(curves, "random"), None)["decision"]["said"]
+    assert said.startswith("use mine: 10.00 points of mean accuracy ahead of random, not yet sure; ")
+    assert said.endswith("one repeat cannot tell it from chance: give --repeats 5 or more")
 
 
 def test_the_decision_names_the_best_and_how_sure_it_is() -> None:
