@@ -17,6 +17,7 @@ RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
 TELLING_WIDTH = 0.1
 TELLING_LABELS = 30
 EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
+UNJUDGED = f"fewer than {ROUNDS_TO_TELL} judged rounds"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _stalls_while_flags_rise(e: Evidence) -> Found:
     active = [row["accuracy"] for row in e.curve if row["arm"] == "active"][-ROUNDS_TO_TELL:]
     doubts = e.doubts[-ROUNDS_TO_TELL:]
     if min(len(active), len(doubts)) < ROUNDS_TO_TELL:
-        return EARLY
+        return UNJUDGED
     if active[-1] > active[0] or not doubts[0] < doubts[-1]:
         return None
     seen = f"accuracy went from {active[0]:.3f} to {active[-1]:.3f}, doubted labels from {doubts[0]} to {doubts[-1]}"
@@ -114,7 +115,7 @@ def _minority_flat(e: Evidence) -> Found:
     """The rarest class that stayed below the floor, its recall not clearly up, while accuracy clearly rose."""
     active = [row for row in e.curve if row["arm"] == "active"]
     if len(active) < ROUNDS_TO_TELL:
-        return EARLY
+        return UNJUDGED
     if active[-1]["accuracy"] <= active[0]["high"]:
         return None
     now, then = (
@@ -139,7 +140,7 @@ def _confidence_lies(e: Evidence) -> Found:
 
 def _leaks(e: Evidence) -> Found:
     if e.leaked is None:
-        return "there is no test set"
+        return "there is no test set" if any(e.labels_of.values()) else "nothing is labelled yet"
     if e.leaked <= LEAKED:
         return None
     seen = f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
@@ -165,7 +166,9 @@ def _control_too_small(e: Evidence) -> Found:
         return f"{e.control} labels drawn at random", remedy
     width = e.gap["high"] - e.gap["low"]
     if width > TELLING_WIDTH and e.gap["low"] <= 0 <= e.gap["high"]:
-        return f"the gap between the arms is known to {width:.3f} only, from {e.control} labels", remedy
+        if e.leaked is not None:
+            remedy = "give more test rows, raise query.control_fraction, or wait: all of them narrow the interval"
+        return f"the interval of the gap between the arms is {width:.3f} wide, from {e.control} labels", remedy
     return None
 
 

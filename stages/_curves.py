@@ -25,15 +25,16 @@ NEVER_BELOW = 1e-3  # no measured accuracy is surer than this
 class Arms:
     """What both arms get right of the m judged rows.
 
-    active: (points, m), the active curve with its label counts `labels`, rising; random: (m,) with `equal` labels;
-    level: (m,) active with as many; halves: (repeats, m) active minus random, each from a random half of its labels.
+    active: (points, m), the active curve with its label counts `labels`, rising; random: (few, m), the random curve
+    with its label counts `counts`, rising; level: (m,) active with as many labels as random's last point;
+    halves: (repeats, m) active minus random, each from a random half of its labels.
     """
 
     labels: Floats
     active: Bools
-    random: Bools
+    counts: Floats
+    random: Floats
     level: Bools
-    equal: int
     halves: Floats
 
 
@@ -54,38 +55,43 @@ def spread_of_draws(halves: Floats) -> float:
 def gap_and_saving(arms: Arms, draws: int, seed: int) -> tuple[Row, Row]:
     """Active minus random accuracy at equal labels, and the labels saved at equal accuracy, with 95 % intervals.
 
-    The saving is how many labels random has, less those at which the active curve reaches random's accuracy; a null
-    is a value or bound not yet known, because the active curve (or too many of its draws) has not got there.
+    The saving is at how many labels random reached the accuracy that it has, less at how many the active curve did; a
+    null is a value or bound not yet known, because the active curve (or too many of its draws) has not got there.
     Source: Efron, Tibshirani, "An introduction to the bootstrap" (1993).
     """
     rng = np.random.default_rng(seed)
-    rows = len(arms.random)
+    rows = len(arms.level)
     weight = rng.multinomial(rows, np.full(rows, 1 / rows), size=draws) / rows
     chance = spread_of_draws(arms.halves) * rng.standard_t(len(arms.halves) - 1, draws)
-    gaps = arms.level.astype(np.float64) - arms.random
+    gaps = arms.level - arms.random[-1]
     low, high = np.quantile(weight @ gaps + chance, INTERVAL)
     gap = {"active_minus_random": float(gaps.mean()), "low": float(low), "high": float(high)}
-    curves, targets = weight @ arms.active.T, weight @ arms.random - chance
-    needed = [labels_to_reach(arms.labels, curve, goal) for curve, goal in zip(curves, targets, strict=True)]
-    bounds = np.quantile(arms.equal - np.array(needed), INTERVAL, method="inverted_cdf")
-    value = arms.equal - labels_to_reach(arms.labels, arms.active.mean(axis=1), float(arms.random.mean()))
-    return gap, {"saved": value, "low": float(bounds[0]), "high": float(bounds[1])}
+    weight, chance = np.vstack([np.full(rows, 1 / rows), weight]), np.append(0.0, chance)  # first what was measured
+    drawn = zip(weight @ arms.active.T, weight @ arms.random.T, chance, strict=True)
+    saved = np.array([
+        labels_to_reach(arms.counts, theirs, theirs[-1]) - labels_to_reach(arms.labels, ours, theirs[-1] - luck)
+        for ours, theirs, luck in drawn
+    ])  # fmt: skip
+    bounds = np.quantile(saved[1:], INTERVAL, method="inverted_cdf")
+    return gap, {"saved": float(saved[0]), "low": float(bounds[0]), "high": float(bounds[1])}
 
 
 def labels_to_reach(labels: Floats, accuracy: Floats, target: float) -> float:
     """The label count at which a curve, made rising by isotonic regression, first reaches `target`; inf if never.
 
-    labels: (p,) rising. Linear between points; never less than the first point's count.
+    labels: (p,) rising. Linear between points; never less than the first point's count. Equal to nine digits is
+    reached: weighted means of the same rows differ in their last ones.
     """
     from scipy.optimize import isotonic_regression
 
     rising = isotonic_regression(accuracy).x
-    if rising[-1] < target:
+    reached = rising >= target - 5e-10
+    if not reached[-1]:
         return float("inf")
-    place = int(np.argmax(rising >= target))
+    place = int(np.argmax(reached))
     if place == 0:
         return float(labels[0])
-    share = (target - rising[place - 1]) / (rising[place] - rising[place - 1])
+    share = min(1.0, (target - rising[place - 1]) / (rising[place] - rising[place - 1]))
     return float(labels[place - 1] + share * (labels[place] - labels[place - 1]))
 
 

@@ -175,14 +175,17 @@ def panel(points: list[Row], means: Means) -> Row:
     expected_accuracy, selected_accuracy, active_accuracy, random_accuracy (null where not judged).
     """
     signs = readings(points, means)
+    primary = next(row for row in signs if row["name"] == PRIMARY)
     earlier = readings(points[:-1], means)
     said = ", ".join(row["name"] for row in signs if row["says"] == "stop")
     if means.budget_left is not None and means.budget_left <= 0:
         advice, why = "stop", "the budget is spent"
     elif agreement(signs) and agreement(earlier):
         advice, why = "stop", f"for two rounds: {said}"
-    elif next(row["says"] for row in signs if row["name"] == PRIMARY) == "not judged":
-        advice, why = "not yet known", "too few rounds"
+    elif primary["says"] == "not judged":
+        advice, why = "not yet known", primary["why"]
+    elif agreement(signs):
+        advice, why = "go on", f"for one round only: {said}"
     else:
         advice, why = "go on", f"only: {said}" if said else "no sign says stop"
     return {"advice": advice, "why": why, "signs": signs}

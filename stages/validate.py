@@ -216,12 +216,13 @@ def points(rounds: int, most: int) -> list[int]:
 def learning_curve(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[list[Row], list[Row]]:
     """The rows of both arms' learning curve, and of their precision and recall per class.
 
-    minutes: of people's time that the arm's labels took, null without timestamps; the seed's are not known.
+    minutes: of people's time that the arm's labels took until then, null without timestamps; the seed's are not known.
     """
     curve: list[Row] = []
     recall: list[Row] = []
-    seconds = seconds_per_id(history.events)
-    places = [(upto, arm) for upto in points(history.rounds, params.validate_.max_points) for arm in ARMS]
+    shown = points(history.rounds, params.validate_.max_points)
+    until = {upto: seconds_per_id([row for row in history.events if row["round"] <= upto]) for upto in shown}
+    places = [(upto, arm) for upto in shown for arm in ARMS]
     arms = [history.arm(arm, upto, params.labels, params.seed) for upto, arm in places]
     wanted = [(labelled, upto) for labelled, (upto, _) in zip(arms, places, strict=True)]
     found = together(lambda one: judge(*one), wanted, n_jobs)
@@ -229,6 +230,7 @@ def learning_curve(history: History, judge: Judge, params: Params, n_jobs: int =
         if judged is None:
             continue
         place = {"arm": arm, "round": upto, "labels": len(labelled)}
+        seconds = until[upto]
         minutes = sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds or not upto else None
         curve.append({**place, "minutes": minutes, **overall(judged, params)})
         classes = per_class(judged.truth, judged.predicted, len(params.labels))
@@ -260,8 +262,9 @@ def overall(judged: Judged, params: Params) -> Row:
 def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[Row, Row]:
     """The gap between the arms at as many labels as random has, and the labels saved, as known at the last round.
 
-    The active curve is learnt anew in fine steps, in the order in which its labels were asked. Null while one of the
-    arms has nothing of its own, or cannot be judged.
+    The active curve is learnt anew in fine steps, in the order in which its labels were asked. The random curve is the
+    seed's point, the mean of its halves, and its last point: fine steps would be as noisy, and seem to be there sooner.
+    Null while one of the arms has nothing of its own, or cannot be judged.
     """
     last = history.rounds
     random, active = (history.arm(arm, last, params.labels, params.seed) for arm in ("random", "active"))
@@ -284,15 +287,20 @@ def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> 
     if level is None or against is None:
         return gap, saving
     curve = {count: right for (arm, count, repeat), right in correct.items() if arm == "active" and not repeat}
-    halves = [
-        correct["active", equal, repeat].astype(np.float64) - correct["random", equal, repeat]
+    both = [
+        (correct["active", equal, repeat], correct["random", equal, repeat])
         for repeat in range(1, HALVES + 1)
         if {("active", equal, repeat), ("random", equal, repeat)} <= correct.keys()
     ]
-    if len(halves) < 2:
+    if len(both) < 2:
         return gap, saving
-    arms = Arms(np.array(list(curve), dtype=np.float64), np.array(list(curve.values())), against, level, equal,
-                np.array(halves))  # fmt: skip
+    halves = np.array(both, dtype=np.float64)
+    theirs = {len(wanted["random", equal, 1]): halves[:, 1].mean(axis=0), equal: against.astype(np.float64)}
+    if seeded in curve:
+        theirs = {seeded: curve[seeded].astype(np.float64), **theirs}
+    arms = Arms(np.array(list(curve), dtype=np.float64), np.array(list(curve.values())),
+                np.array(list(theirs), dtype=np.float64), np.array(list(theirs.values())), level,
+                halves[:, 0] - halves[:, 1])  # fmt: skip
     told = gap_and_saving(arms, params.validate_.bootstrap, params.seed)
     return {**gap, **told[0]}, {**saving, **told[1]}
 
@@ -397,7 +405,7 @@ def prove(
     stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     passed = set(history.control(history.rounds, params.seed))
-    counts = np.bincount(list(labelled.values()), minlength=len(params.labels)).tolist() if labelled else []
+    counts = np.bincount(np.array(list(labelled.values()), dtype=np.intp), minlength=len(params.labels)).tolist()
     facts: Row = {"round": history.rounds, "judged_on": "test set" if len(truth) else "control arm, cross-validated"}
     for arm in ARMS:
         rows = [row for row in curve if row["arm"] == arm]
@@ -427,7 +435,7 @@ def prove(
         redundancy=history.redundancy,
         doubts=history.doubts,
         calibration=calibration,
-        labels_of=dict(zip(params.labels, counts, strict=False)),
+        labels_of=dict(zip(params.labels, counts, strict=True)),
         leaked=leakage(list(labelled), index, near),
         recall_floor=params.validate_.recall_floor,
     )

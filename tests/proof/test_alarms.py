@@ -102,6 +102,15 @@ def test_a_wide_gap_that_covers_zero_means_a_small_control_arm() -> None:
     assert codes(replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])) == ["V009"]
 
 
+def test_a_wide_interval_asks_for_test_rows_too_where_there_is_a_test_set() -> None:
+    wide = {"labels": 90, "active_minus_random": 0.0, "low": -0.08, "high": 0.08}
+    evidence = replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])
+    (tested,), (untested,) = (alarms(replace(evidence, leaked=leaked))[0] for leaked in (0.0, None))
+    assert tested["seen"] == "the interval of the gap between the arms is 0.160 wide, from 40 labels"
+    assert tested["do"].startswith("give more test rows, raise query.control_fraction, or wait")
+    assert "test rows" not in untested["do"]
+
+
 def test_flags_that_rise_with_accuracy_and_stalls_without_flags_are_no_alarm() -> None:
     assert codes(replace(GOOD, doubts=[1, 2, 6, 9])) == []
     assert codes(replace(GOOD, curve=arm("active", [0.7, 0.86, 0.85, 0.85]))) == []

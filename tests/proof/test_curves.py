@@ -24,6 +24,10 @@ def test_a_dip_in_the_curve_is_smoothed_before_reading() -> None:
     assert labels_to_reach(LABELS, np.array([0.5, 0.9, 0.7]), 0.8) == pytest.approx(100)
 
 
+def test_what_rounding_alone_keeps_below_the_target_has_reached_it() -> None:
+    assert labels_to_reach(LABELS, np.array([0.5, 0.7, 0.8 - 1e-12]), 0.8) == 200
+
+
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(0, 0.2))
 def test_a_higher_accuracy_never_needs_fewer_labels(curve: list[float], target: float, more: float) -> None:
     accuracy = np.array(curve)
@@ -57,7 +61,8 @@ def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> 
     """Two arms with such accuracies; the active curve rises from .5 at 50 labels to `active` at 100 and 200."""
     right = [np.arange(rows) < share * rows for share in (0.5, active, active)]
     halves = np.tile([[spread], [-spread]], (5, rows)) + 0.0
-    return Arms(LABELS, np.array(right), np.arange(rows) < random * rows, right[1], 100, halves)
+    theirs = np.array([np.arange(rows) < share * rows for share in (0.5, (0.5 + random) / 2, random)], dtype=np.float64)
+    return Arms(LABELS, np.array(right), np.array([50.0, 75, 100]), theirs, right[1], halves)
 
 
 def test_equal_arms_have_no_gap_and_save_nothing() -> None:
@@ -72,6 +77,20 @@ def test_a_better_active_arm_saves_labels_within_an_interval() -> None:
     assert 0 < gap["low"] < 0.15 < gap["high"]
     assert saving["saved"] == pytest.approx(25)
     assert saving["low"] < 25 < saving["high"]
+
+
+@pytest.mark.parametrize(("start", "half", "saved"), [(150, 180, 10), (150, 200, 0), (200, 200, 0)])
+def test_an_accuracy_that_random_had_sooner_is_no_saving(start: int, half: int, saved: float) -> None:
+    # perfect in the end, both; active at 20 labels, random at 30, at 20, or with the 10 of the seed, as active too
+    rows, perfect = np.arange(200), np.ones(200, np.bool_)
+    ours = np.array([rows < start, perfect, perfect, perfect])
+    theirs = np.array([rows < start, rows < half, perfect], dtype=np.float64)
+    labels = np.array([10.0, 20, 30, 40])
+    judged = Arms(labels, ours, labels[:3], theirs, perfect, np.zeros((10, 200)))
+    for seed in range(5):  # weights add up to one but for rounding
+        gap, saving = gap_and_saving(judged, 500, seed)
+        assert (gap["low"], gap["high"]) == pytest.approx((0, 0), abs=1e-12)
+        assert list(saving.values()) == pytest.approx([saved] * 3)
 
 
 def test_a_saving_that_the_curve_cannot_show_is_not_a_number() -> None:

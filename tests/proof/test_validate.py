@@ -68,6 +68,17 @@ def test_old_points_never_move_when_rounds_are_added_or_labels_corrected(world: 
     assert [row for row in later.stopping if row["round"] <= 2] == earlier.stopping
 
 
+def test_minutes_of_old_points_do_not_grow_by_answers_that_came_later(world: World) -> None:
+    history = make_history(world, 2)
+    again = ("seed-0000", history.asked[0]["id"])  # a seed label and one of round 1, asked again in round 2
+    more = [{"id": item, "round": 2, "annotator": "bob", "at": 50.0 * place} for place, item in enumerate(again)]
+    later, earlier = world.prove(replace(history, events=history.events + more)), world.prove(make_history(world, 1))
+    assert [row for row in later.curve if row["round"] <= 1] == earlier.curve
+    assert [row["minutes"] for row in earlier.curve] == pytest.approx([0, 0, 0.8, 0.2])
+    # round 2: 32 and 8 rows at 3 s; both at the usual 3 s and the 50 s measured; random has the seed's alone
+    assert [row["minutes"] for row in later.curve[4:]] == pytest.approx([(96 + 53) / 60, (24 + 3) / 60])
+
+
 def test_the_same_labels_are_learnt_once_whatever_their_order(world: World) -> None:
     refits = Refits(world.index, world.matrix, world.params)
     labelled = {item: int(world.truth[world.index.row_of[item]]) for item in world.index.ids[:30]}
@@ -180,6 +191,13 @@ def test_a_project_without_labels_is_judged_not_at_all(world: World) -> None:
     facts = world.prove(history).facts
     assert facts["active"] is None
     assert facts["random"] is None
+    assert ("V007", "nothing is labelled yet") in [(row["code"], row["why"]) for row in facts["not_judged"]]
+
+
+def test_classes_are_never_seen_where_every_round_was_skipped(world: World) -> None:
+    facts = world.prove(replace(make_history(world, 3), known=[])).facts
+    (alarm,) = (row for row in facts["alarms"] if row["code"] == "V008")
+    assert alarm["seen"] == "no label of 'a', 'b', 'c' after 3 rounds"
 
 
 def test_the_stop_set_is_pool_rows_that_the_control_arm_reaches_last(world: World) -> None:
