@@ -90,6 +90,11 @@ class Findings:
         """Every alarm that rings, the gate's included."""
         return [*self.metrics["gate"].get("alarms", []), *self.proof["alarms"]]
 
+    @property
+    def open(self) -> str:
+        """The alarms that cannot be judged, each with its reason; "" for none."""
+        return "; ".join(f"{row['code']} ({row['why']})" for row in self.proof["not_judged"])
+
 
 def find(project: Project, against: str | None = None) -> Findings:
     """Read metrics, plots, rounds and git. against: a commit whose metrics to compare with.
@@ -103,8 +108,7 @@ def find(project: Project, against: str | None = None) -> Findings:
     if not found["validate"]:
         where = project.root / "metrics" / "validate.json"
         raise PipelineError(where, "there is nothing to report yet", "run `rounds close`")
-    commit = commit_named(project.root, against, "--against") if against else ""
-    before = json.loads(git(project.root, "show", f"{commit}:./metrics/validate.json")) if against else {}
+    before = then(project, against) if against else {}
     rounds = project.rounds()
     audit = []
     for one in rounds:
@@ -118,6 +122,14 @@ def find(project: Project, against: str | None = None) -> Findings:
     classes = read_json(file) if file.is_file() else []
     drawn, stop = charts(project), stopped(project)
     return Findings(project.root.name, found, before, classes, drawn, stop, batch, audit, commits(project))
+
+
+def then(project: Project, against: str) -> Row:
+    """metrics/validate.json of a commit, empty where it has none. Raises PipelineError where there is no commit."""
+    commit, path = commit_named(project.root, against, "--against"), "metrics/validate.json"
+    held = git(project.root, "ls-tree", "--name-only", commit, "--", path)
+    found: Row = json.loads(git(project.root, "show", f"{commit}:./{path}")) if held else {}
+    return found
 
 
 def commits(project: Project) -> list[list[str]]:
@@ -251,9 +263,8 @@ def alarm_html(found: Findings) -> str:
         f"To do: {escape(row['do'])}</div>"
         for row in found.alarms
     ]
-    open_ = "; ".join(f"{row['code']} ({row['why']})" for row in found.proof["not_judged"])
     return "".join(rows or ["<p>No alarm rings.</p>"]) + (
-        f'<p class="dim">Not judged: {escape(open_)}</p>' if open_ else ""
+        f'<p class="dim">Not judged: {escape(found.open)}</p>' if found.open else ""
     )
 
 
@@ -307,15 +318,15 @@ def markdown(found: Findings) -> str:
     lines = [f"### {cell(found.name)}: round {proof['round']}", ""]
     lines += [f"- **{row['code']} {row['title']}**: {cell(row['seen'])}. {row['do']}" for row in found.alarms]
     lines += ["- No alarm rings."] if not found.alarms else []
+    lines += [f"- Not judged: {cell(found.open)}"] if found.open else []
     lines += ["", *(f"- {cell(line)}" for line in verdict(proof)), ""]
-    if before:
-        lines += ["| | before | now |", "|---|---|---|"]
-        for arm in ("active", "random", "shipped"):
-            for key in ("labels", "accuracy", "macro_f1", "log_loss", "ece"):
-                old, new = ((side.get(arm) or {}).get(key) for side in (before, proof))
-                if old != new:
-                    lines.append(f"| {arm} {key} | {number(old)} | {number(new)} |")
-        lines.append("")
+    moved = [
+        f"| {arm} {key} | {number(old)} | {number(new)} |"
+        for arm in ("active", "random", "shipped")
+        for key in ("labels", "accuracy", "macro_f1", "log_loss", "ece")
+        if (old := (before.get(arm) or {}).get(key)) != (new := (proof.get(arm) or {}).get(key)) and before
+    ]
+    lines += ["| | before | now |", "|---|---|---|", *moved, ""] if moved else []
     lines += ["<details><summary>Stopping panel and classes</summary>", ""]
     lines += ["| criterion | value | stops at | says |", "|---|---|---|---|"]
     lines += ["| " + " | ".join(map(cell, row)) + " |" for row in sign_rows(proof)]

@@ -165,6 +165,21 @@ def test_the_summary_compares_with_an_older_commit(project: Project) -> None:
     told = markdown(find(project, "HEAD"))
     assert f"| active accuracy | {old:.4g} | 0.9876 |" in told
     assert "random accuracy" not in told
+    assert "| before | now |" not in markdown(find(project))
+
+
+def test_a_base_without_metrics_or_with_the_same_ones_has_nothing_to_compare(project: Project) -> None:
+    assert "| before | now |" not in markdown(find(project, "HEAD"))
+    git(project.root, "rm", "--quiet", "--cached", "metrics/validate.json")
+    git(project.root, "commit", "--quiet", "-m", "as after `rounds init`")
+    assert "| before | now |" not in markdown(find(project, "HEAD"))
+    with pytest.raises(PipelineError, match="'nowhere' is no commit"):
+        find(project, "nowhere")
+
+
+def test_the_summary_lists_what_could_not_be_judged(project: Project) -> None:
+    told = markdown(find(project))
+    assert "- Not judged: V001 (fewer than 3 rounds); " in told
 
 
 def test_markdown_cells_keep_their_row() -> None:
