@@ -74,11 +74,9 @@ Found = tuple[str, str] | str | None
 
 
 def _tracks_random(e: Evidence) -> Found:
-    if e.rounds < ROUNDS_TO_TELL:
-        return EARLY
     small = _control_too_small(e)
     if small is not None:
-        return "the control arm is too small to tell"
+        return small if isinstance(small, str) else "the control arm is too small to tell"
     if e.gap["low"] > 0 or (e.saving["low"] is not None and e.saving["low"] > 0):
         return None
     value, low, high = (e.gap[key] for key in ("active_minus_random", "low", "high"))
@@ -162,8 +160,10 @@ def _control_too_small(e: Evidence) -> Found:
     if e.rounds < ROUNDS_TO_TELL:
         return EARLY
     remedy = "raise query.control_fraction, or wait: the proof needs labels drawn at random"
-    if e.gap["low"] is None or e.control < TELLING_LABELS:
+    if e.control < TELLING_LABELS:
         return f"{e.control} labels drawn at random", remedy
+    if e.gap["low"] is None:
+        return "the strategy has too few labels of its own to compare"
     width = e.gap["high"] - e.gap["low"]
     if width > TELLING_WIDTH and e.gap["low"] <= 0 <= e.gap["high"]:
         if e.leaked is not None:

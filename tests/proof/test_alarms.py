@@ -97,6 +97,16 @@ def test_a_small_control_arm_is_told_instead_of_a_verdict_on_the_strategy() -> N
     assert [(row["code"], row["why"]) for row in open_] == [("V001", "the control arm is too small to tell")]
 
 
+def test_an_active_arm_without_labels_is_not_put_down_to_the_control_arm() -> None:
+    none = {"labels": 50, "active_minus_random": None, "low": None, "high": None}
+    raised, open_ = alarms(replace(GOOD, gap=none, saving={**none, "saved": None}, control=120))
+    assert raised == []
+    assert {row["code"]: row["why"] for row in open_} == dict.fromkeys(
+        ("V001", "V009"), "the strategy has too few labels of its own to compare"
+    )
+    assert [row["code"] for row in alarms(replace(GOOD, gap=none, control=0))[0]] == ["V009"]
+
+
 def test_a_wide_gap_that_covers_zero_means_a_small_control_arm() -> None:
     wide = {"labels": 90, "active_minus_random": 0.0, "low": -0.08, "high": 0.08}
     assert codes(replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])) == ["V009"]
