@@ -98,9 +98,12 @@ def labels_to_reach(labels: Floats, accuracy: Floats, target: float) -> float:
 def next_labels(labels: Floats, accuracy: Floats, ahead: float) -> Row | None:
     """What `ahead` more labels bring, by the inverse power law a - b n^-c: gain with a 95 % band; None below 4 points.
 
-    Least squares over a and b for each c of a grid, averaged with the weight that their fit earns; gain >= 0.
+    Least squares over a and b for each c of a grid, averaged with the weight that their fit earns; gain >= 0. The band
+    is Student's with n - 3 degrees: from few points little is known.
     Source: Figueroa et al., "Predicting sample size required for classification performance" (2012).
     """
+    from scipy.special import stdtrit
+
     if len(labels) < 4 or labels[0] <= 0 or len(np.unique(labels)) < 4:
         return None
     now = labels[-1]
@@ -119,8 +122,8 @@ def next_labels(labels: Floats, accuracy: Floats, ahead: float) -> Row | None:
     weight /= weight.sum()
     middle = float(weight @ gain)
     spread = float(np.sqrt(weight @ (variance * leverage + (gain - middle) ** 2)))
-    room = 1 - float(accuracy[-1])
-    low, high = np.clip([middle - 1.96 * spread, middle + 1.96 * spread], 0, room)
+    room, reach = 1 - float(accuracy[-1]), float(stdtrit(len(labels) - 3, INTERVAL[1])) * spread
+    low, high = np.clip([middle - reach, middle + reach], 0, room)
     return {"labels": ahead, "gain": min(middle, room), "low": float(low), "high": float(high)}
 
 

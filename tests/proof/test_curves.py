@@ -50,11 +50,34 @@ def test_extrapolation_needs_four_points_and_never_promises_more_than_perfection
     assert told["high"] <= 0.01 + 1e-9
 
 
+def test_the_band_of_what_comes_next_holds_the_truth_of_noisy_curves() -> None:
+    labels, rng = np.arange(50.0, 300, 50), np.random.default_rng(0)
+    truth = 2 * (250**-0.6 - 350**-0.6)
+    held = []
+    for _ in range(200):
+        told = next_labels(labels, 0.9 - 2 * labels**-0.6 + rng.normal(0, 0.01, 5), 100)
+        assert told is not None
+        held.append(told["low"] <= truth <= told["high"])
+    assert np.mean(held) >= 0.9
+
+
+def test_a_falling_or_flat_curve_foretells_no_gain_and_never_a_loss() -> None:
+    labels = np.array([10.0, 20, 30, 40])
+    for accuracy in ([0.9, 0.8, 0.7, 0.6], [0.8, 0.8, 0.8, 0.8]):
+        told = next_labels(labels, np.array(accuracy), 100)
+        assert told is not None
+        assert (told["gain"], told["low"]) == pytest.approx((0, 0))
+        assert told["high"] > 0
+    assert next_labels(labels, np.ones(4), 100) == {"labels": 100, "gain": 0, "low": 0, "high": 0}
+
+
 def test_the_spread_of_draws_is_that_of_means_less_what_rows_explain() -> None:
     # means .5 and -.5, no residual: variance .5
     assert spread_of_draws(np.array([[0.5, 0.5], [-0.5, -0.5]])) == pytest.approx(np.sqrt(0.5))
     # both means 0, all of it residual
     assert spread_of_draws(np.array([[1.0, -1.0], [-1.0, 1.0]])) == 0.0
+    # means 1.5 and 0, variance 1.125; residuals of a quarter each, .25 in all, explain .25 / 1 / 2 of it
+    assert spread_of_draws(np.array([[2.0, 1.0], [0.0, 0.0]])) == pytest.approx(1)
 
 
 def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> Arms:
@@ -100,8 +123,10 @@ def test_a_saving_that_the_curve_cannot_show_is_not_a_number() -> None:
 
 
 def test_chance_in_the_labels_widens_the_interval() -> None:
-    narrow, wide = (gap_and_saving(arms(0.8, 0.7, spread=spread), 500, 0)[0] for spread in (0.0, 0.05))
-    assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
+    for narrow, wide in zip(
+        *(gap_and_saving(arms(0.8, 0.65, spread=spread), 500, 0) for spread in (0.0, 0.05)), strict=True
+    ):
+        assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
 
 def event(item: str, at: float | None, annotator: str = "ann", number: int = 1) -> dict[str, object]:
@@ -119,6 +144,11 @@ def test_an_answer_costs_the_time_since_the_last_and_pauses_count_as_usual() -> 
     ]
     # known gaps 4, 6, 8: usual 6; a first answer and a pause cost that
     assert seconds_per_id(events) == {"a": 12, "b": 12, "c": 6, "d": 6}
+
+
+def test_answers_at_one_moment_and_the_next_round_after_a_short_while_cost_what_is_usual() -> None:
+    events = [event("a", 0), event("b", 4), event("c", 4), event("d", 200, number=2), event("e", 204, number=2)]
+    assert seconds_per_id(events) == dict.fromkeys("abcde", 4)
 
 
 def test_without_timestamps_there_is_no_cost() -> None:

@@ -10,9 +10,22 @@ import pytest
 
 from stages import _parallel
 from stages._canonical import dumps
+from stages._curves import next_labels
+from stages._identity import order_key
 from stages._learning import together
 from stages._params import Params
-from stages.validate import Refits, half, judge_on_control, most_fits, points, stop_set
+from stages.validate import (
+    History,
+    Refits,
+    compare,
+    half,
+    judge_on_control,
+    judge_on_test,
+    most_fits,
+    own_confidence_holds,
+    points,
+    stop_set,
+)
 from tests.proof.conftest import World, make_history
 
 
@@ -66,6 +79,20 @@ def test_old_points_never_move_when_rounds_are_added_or_labels_corrected(world: 
     keep = [row for row in later.curve if row["round"] <= 2]
     assert keep == earlier.curve
     assert [row for row in later.stopping if row["round"] <= 2] == earlier.stopping
+
+
+def test_what_the_walk_passed_is_the_random_arms_whoever_asked_it_but_not_before_the_walk_was_there() -> None:
+    first, second, third, last = sorted("abcd", key=lambda item: order_key(0, item))
+    rows = [(1, 1, last, "active"), (1, 2, second, "active"), (1, 3, first, "control"), (2, 1, third, "control")]
+    asked = [{"round": at, "rank": rank, "id": item, "arms": [arm]} for at, rank, item, arm in rows]
+    known = [{"id": row["id"], "from_round": row["round"], "to_round": None, "label": "x"} for row in asked]
+    history = History(asked, known, [], [0, 0, 0], frozenset(), 2)
+    assert history.control(0, 0) == []
+    assert history.control(1, 0) == [first]
+    assert history.control(2, 0) == [second, first, third]
+    assert list(history.arm("random", 1, ["x"], 0)) == [first]
+    assert list(history.arm("active", 2, ["x"], 0)) == [last, second]
+    assert list(history.arm("all", 2, ["x"], 0)) == [last, second, first, third]
 
 
 def test_minutes_of_old_points_do_not_grow_by_answers_that_came_later(world: World) -> None:
@@ -177,6 +204,46 @@ def test_cross_validated_arms_learn_from_equally_many_labels(world: World) -> No
     assert max(abs(a - b) for a, b in zip(sorted(sizes["active"]), sorted(sizes["random"]), strict=True)) <= 2
 
 
+@pytest.mark.parametrize(("active", "control"), [(16, 4), (4, 16)])
+def test_the_arms_are_compared_at_the_labels_of_the_smaller_one(world: World, active: int, control: int) -> None:
+    history, params = make_history(world, 3, active=active, control=control), world.params
+    arms = {name: history.arm(name, 3, params.labels, params.seed) for name in ("active", "random")}
+    equal = 12 + 3 * 4  # the seed's and the smaller arm's own
+    assert min(map(len, arms.values())) == equal
+    honest = judge_on_test(Refits(world.index, world.matrix, params), world.truth[world.index.rows("test")])
+    judged: list[dict[str, int]] = []
+    gap, saving = compare(history, lambda one, upto: (judged.append(one), honest(one, upto))[1], params)
+    assert gap["labels"] == saving["labels"] == equal
+    firsts = {name: dict(list(arm.items())[:equal]) for name, arm in arms.items()}
+    assert firsts["active"] in judged
+    assert firsts["random"] in judged
+    assert max(len(one) for one in judged if not set(one) <= set(arms["active"])) == equal
+    right = {name: honest(one, 3) for name, one in firsts.items()}
+    assert right["active"] is not None
+    assert right["random"] is not None
+    measured = right["active"].correct.mean() - right["random"].correct.mean()
+    assert gap["active_minus_random"] == pytest.approx(measured)
+
+
+def test_where_the_seed_teaches_everything_nothing_is_saved_and_the_alarm_says_so(world: World) -> None:
+    easy = replace(world, matrix=np.eye(3, dtype=np.float32)[world.truth] * 20)
+    facts = easy.prove(make_history(world, 3, control=10)).facts
+    assert [facts["difference"][key] for key in ("active_minus_random", "low", "high")] == [0, 0, 0]
+    assert [facts["saving"][key] for key in ("saved", "low", "high")] == [0, 0, 0]
+    assert "V001" in [row["code"] for row in facts["alarms"]]
+
+
+def test_selected_accuracy_is_of_the_rows_the_strategy_asked_next_by_the_model_before(world: World) -> None:
+    history, params = make_history(world, 2), world.params
+    arms = [history.arm("active", at, params.labels, params.seed) for at in (1, 2)]
+    new = {item: label for item, label in arms[1].items() if item not in arms[0]}
+    rows = world.index.locate(list(new), "here")
+    said = Refits(world.index, world.matrix, params)(history.arm("all", 1, params.labels, params.seed), rows)
+    expected = (said.argmax(axis=1) == np.array(list(new.values()))).mean()
+    assert 0 < expected < 1
+    assert world.prove(history).stopping[2]["selected_accuracy"] == pytest.approx(expected)
+
+
 def test_before_the_first_round_there_is_a_point_and_no_verdict(world: World) -> None:
     facts = world.prove(make_history(world, 0)).facts
     assert facts["difference"] == {"labels": 12, "active_minus_random": None, "low": None, "high": None}
@@ -219,6 +286,27 @@ def test_the_budget_of_the_params_reaches_the_panel(world: World) -> None:
     query = world.params.query.model_copy(update={"budget": 40})
     tight = replace(world, params=world.params.model_copy(update={"query": query}))
     assert tight.prove(make_history(world, 2), answers=40).facts["stopping"]["why"] == "the budget is spent"
+
+
+def test_the_panel_weighs_what_the_next_batch_brings_by_the_active_curve(world: World) -> None:
+    worth = world.params.validate_.model_copy(update={"point_worth": 30.0})
+    weighing = replace(world, params=world.params.model_copy(update={"validate_": worth}))
+    proof = weighing.prove(make_history(world, 5))
+    active = [(row["labels"], row["accuracy"]) for row in proof.curve if row["arm"] == "active"]
+    told = next_labels(*(np.array(column, dtype=np.float64) for column in zip(*active, strict=True)), ahead=20)
+    assert told is not None
+    (sign,) = (row for row in proof.facts["stopping"]["signs"] if row["name"] == "marginal value")
+    assert sign["value"] == pytest.approx(100 * told["high"] * 30 - 20)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ece", "holds"), [("trusted", 0.15, True), ("trusted", 0.17, False), ("lying", 0.0, False)]
+)
+def test_a_models_own_confidence_holds_by_what_calibration_found_before_it_and_chance_allows(
+    world: World, verdict: str, ece: float, holds: bool
+) -> None:
+    calibration = {"verdict": verdict, "before": {"ece": ece, "ece_by_chance": 0.06}}  # max_ece is .1
+    assert own_confidence_holds(calibration, world.params) is holds
 
 
 def test_the_shipped_model_is_judged_and_its_confusions_are_counted(world: World) -> None:
