@@ -89,6 +89,8 @@ def applied(choice: Choice, params: Params) -> Params:
     except ValidationError as error:
         fault = error.errors()[0]
         what = f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
+        if fault["type"] == "value_error":  # of several values together: the message names them
+            what = str(fault["ctx"]["error"]).partition("; ")[0]
         raise PipelineError("rounds backtest", what, "correct the option") from error
     resolve(strategy, found.query.engine, weighted=bool(found.query.class_weights))
     build(found.model, found.seed, "model")
@@ -208,6 +210,12 @@ def filled(base: Path, changes: Changes) -> tuple[bytes, Params]:
         return file.read_bytes(), load(file)
 
 
+def refuse_unless_ours(out: Path, data: Path) -> None:
+    """Raises PipelineError where the folder holds more than the data, which a command that was refused leaves there."""
+    if not (out.is_dir() and set(out.iterdir()) <= {data}):
+        refuse_unless_empty(out)
+
+
 def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
     """Write params.yaml and plan.json. Raises PipelineError where the folder holds anything else, and says what."""
     code = [*sorted(Path(stages.__file__).parent.rglob("*.py")), Path(__file__).with_name("_replay.py")]
@@ -218,8 +226,7 @@ def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
     }  # fmt: skip
     file = plan.out / "plan.json"
     if not file.is_file():
-        if plan.out.exists() and set(plan.out.iterdir()) - {plan.data}:
-            refuse_unless_empty(plan.out)
+        refuse_unless_ours(plan.out, plan.data)
         write_bytes(plan.out / "params.yaml", params)
         write_json(file, facts)
     known = read_json(file)
@@ -288,6 +295,9 @@ def report(
             for point in curve:
                 values = [*(point[key] for key in measured), *point["recall"], round(point["seconds"], 3)]
                 rows.writerow([name, number, *values])
+    ran = min(len(curve) for own in curves.values() for curve in own) - 1
+    if ran < plan.rounds:
+        notes.append(f"A loop ended after {ran} of {plan.rounds} rounds: its pool was exhausted, all areas end there.")
     least = _verdict.smallest_control(arms)
     found = _verdict.summary(curves, baseline, target, [name for name in arms if least[name] != name])
     areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
@@ -358,15 +368,16 @@ def command(
         rows, from_seed, told = own_rows(root)
         data, base, count = out / "labelled.jsonl", root.root / "params.yaml", rows.count(b"\n")
         seed_size = min(from_seed, count // 4) if min(from_seed, count // 4) > 1 else 0
-        rounds = max(1, min(rounds, (3 * count // 4 - seed_size) // (2 * batch)))
+        wanted, rounds = rounds, max(1, min(rounds, (3 * count // 4 - seed_size) // (2 * batch)))
         test = root.root / root.params().data.test
         test = test if len(read_table(test, may_be_empty=True)) else None
         if (out / "plan.json").is_file() and data.read_bytes() != rows:
             raise PipelineError(out, "holds a backtest of other labels", "name another --out")
         if not (out / "plan.json").is_file():
-            refuse_unless_empty(out)
+            refuse_unless_ours(out, data)
             write_bytes(data, rows)
-        notes.append(told)
+        fewer = f" {rounds} of {wanted} rounds, so that half of the rows are left to choose from."
+        notes.append(told + (fewer if rounds < wanted else ""))
     else:
         changes = _about_data(data, test, {"id": item, "label": label, "text": text, "image": image}, features)
     if params is not None:  # what is not about the data is the user's choice then

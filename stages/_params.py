@@ -215,6 +215,8 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="rt").load(StringIO(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise PipelineError(path, "file not found", "run this in a labelling project's root folder") from error
+    except IsADirectoryError as error:
+        raise PipelineError(path, "a folder, a file was expected", "name the file") from error
     except UnicodeDecodeError as error:
         raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
     except MarkedYAMLError as error:

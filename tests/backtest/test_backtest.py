@@ -136,6 +136,7 @@ def test_another_backtest_in_the_same_folder_is_refused(data: Path) -> None:
     assert "with other rounds" in refused(backtest(data, "--rounds", "3"))
     (data.parent / "notes.txt").write_text("mine")
     assert "not an empty folder" in refused(backtest(data, out=data.parent))
+    assert "not an empty folder" in refused(backtest(data, out=data.parent / "notes.txt"))
 
 
 def test_csv_jsonl_and_parquet_of_the_same_rows_give_the_same_curves(data: Path) -> None:
@@ -208,6 +209,8 @@ def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_i
         ((), ("--features", "all", "--id", "nr"), "no column 'nr'"),
         (("--label", "lab"), ("--features", "x,y"), "no column 'lab'"),
         (("--params", "nowhere.yaml"), ("--features", "x,y"), "nowhere.yaml: file not found"),
+        (("--params", "."), ("--features", "x,y"), ".: a folder, a file was expected"),
+        (("--control", "1"), ("--features", "x,y"), "backtest: control_fraction + review_fraction is above 1; correct"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(
@@ -272,6 +275,24 @@ def test_answer_times_become_minutes(data: Path) -> None:
     assert "only 4 answers with a time" in refused(backtest(data, *words, out=data.parent / "b"))
 
 
+def test_a_pool_that_is_exhausted_early_is_told(data: Path) -> None:
+    done = backtest(data, "--batch", "50", "--rounds", "4")  # 90 rows, 6 of them seed
+    assert done.exit_code == 0, done.output
+    assert "- A loop ended after 2 of 4 rounds: its pool was exhausted, all areas end there." in done.stdout
+    same = backtest(data, "--test", str(data), out=data.parent / "same")  # what is in the test table is never asked
+    assert "- A loop ended after 0 of 2 rounds" in same.stdout
+
+
+def test_a_refused_command_on_a_project_leaves_nothing_in_the_way_of_the_corrected_one(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven(small, 0.0)
+    monkeypatch.chdir(small.root)
+    words = ["--project", "--rounds", "1", "--repeats", "1", "--no-gate", "--jobs", "1", "--out", "own", "--strategy"]
+    assert "unknown strategy 'margins'" in refused(CliRunner().invoke(module.command, [*words, "margins"]))
+    assert CliRunner().invoke(module.command, [*words, "margin"]).exit_code == 0
+
+
 def test_a_project_is_backtested_on_its_own_answers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = driven(small, 0.0)
     monkeypatch.chdir(small.root)
@@ -287,4 +308,5 @@ def test_a_project_is_backtested_on_its_own_answers(small: Small, monkeypatch: p
     assert loops
     assert all(item in ids for loop in loops for batch in loop["asked"] for item in batch)
     assert "held out" not in done.stdout
+    assert "3 of 10 rounds, so that half of the rows are left to choose from." in done.stdout
     assert "give DATA and --label, or --project" in refused(CliRunner().invoke(module.command, ["--out", "x"]))

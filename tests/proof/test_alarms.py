@@ -126,6 +126,14 @@ def test_flags_that_rise_with_accuracy_and_stalls_without_flags_are_no_alarm() -
     assert codes(replace(GOOD, curve=arm("active", [0.7, 0.86, 0.85, 0.85]))) == []
 
 
+def test_the_rarest_class_that_stays_behind_is_named_and_one_that_clearly_rose_is_not() -> None:
+    flat = [0.1, 0.1, 0.1, 0.12]
+    (row,) = alarms(replace(GOOD, recall=recall("many", flat, 40) + recall("few", flat, 5)))[0]
+    assert row["seen"] == "recall of 'few' went from 0.10 to 0.12 while accuracy rose"
+    assert codes(replace(GOOD, recall=recall("b", [0.1, 0.1, 0.2, 0.21]))) == []  # .1 [, .2] to .21 [, .31]
+    assert codes(replace(GOOD, recall=recall("b", [0.1, 0.1, 0.2, 0.19]))) == ["V004"]
+
+
 def test_a_rare_class_is_no_alarm_while_accuracy_does_not_rise() -> None:
     assert codes(replace(GOOD, **BAD["V004"], curve=arm("active", [0.9, 0.9, 0.9, 0.91]))) == []
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import _parallel
-from stages._canonical import dumps
+from stages._canonical import dumps, write_jsonl
 from stages._curves import next_labels
 from stages._identity import order_key
 from stages._learning import together
 from stages._params import Params
+from stages._scoring import macro_f1, per_class
 from stages.validate import (
     History,
     Refits,
@@ -24,6 +26,7 @@ from stages.validate import (
     most_fits,
     own_confidence_holds,
     points,
+    read_history,
     stop_set,
 )
 from tests.proof.conftest import World, make_history
@@ -79,6 +82,20 @@ def test_old_points_never_move_when_rounds_are_added_or_labels_corrected(world: 
     keep = [row for row in later.curve if row["round"] <= 2]
     assert keep == earlier.curve
     assert [row for row in later.stopping if row["round"] <= 2] == earlier.stopping
+
+
+def test_doubts_are_those_frozen_with_each_batch_and_then_those_of_now_of_accepted_rounds(
+    world: World, tmp_path: Path
+) -> None:
+    tables: dict[str, list[dict[str, Any]]] = {"review": [{"id": "a"}] * 3, "known": [], "redundancy": []}
+    tables["verdicts"] = [{"round": number, "id": "a"} for number in (1, 1, 2, 3)]
+    tables |= {name: [{"round": number, "id": "a"} for number in (1, 2, 3)] for name in ("asked", "events")}
+    for name, rows in tables.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    history = read_history(tmp_path, tmp_path, world.index, 2)  # the third round is held
+    assert history.doubts == [2, 1, 3]
+    assert [row["round"] for row in history.asked] == [row["round"] for row in history.events] == [1, 2]
+    assert history.seed_ids == frozenset(world.index.ids[240:252])
 
 
 def test_what_the_walk_passed_is_the_random_arms_whoever_asked_it_but_not_before_the_walk_was_there() -> None:
@@ -272,6 +289,15 @@ def test_the_stop_set_is_pool_rows_that_the_control_arm_reaches_last(world: Worl
     assert set(sample.tolist()) == set(range(240))
     first = make_history(world, 1, control=5).control(1, 0)
     assert not {world.index.row_of[item] for item in first} & set(sample[-100:].tolist())
+
+
+def test_precision_recall_and_f1_of_a_class_by_hand_and_their_mean_over_the_classes_that_occur() -> None:
+    truth, said = (np.array(classes, dtype=np.intp) for classes in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 0]))
+    first, second, nobody = per_class(truth, said, 3)
+    assert (first["recall"], first["precision"], first["f1"]) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    assert (second["recall"], second["precision"], second["f1"]) == pytest.approx((1 / 2, 1 / 2, 1 / 2))
+    assert (nobody["recall"], nobody["precision"], nobody["f1"], nobody["support"]) == (None, None, None, 0)
+    assert macro_f1(truth, said, 3) == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
 def test_halves_keep_the_seed_and_treat_shared_labels_alike() -> None:
