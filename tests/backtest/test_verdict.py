@@ -113,6 +113,23 @@ def test_the_decision_names_the_best_and_how_sure_it_is() -> None:
     assert found["strategies"][0]["gain"] is None
 
 
+def test_areas_end_where_the_shortest_loop_of_a_repeat_ends() -> None:
+    curves = {"random": [curve(0.2, 0.6, 0.8), curve(0.2, 0.4, 0.9)], "mine": [curve(0.2, 0.6), curve(0.2, 0.6, 0.9)]}
+    random, mine = summary(curves, dict.fromkeys(curves, "random"), 0.5)["strategies"]
+    assert random["areas"] == pytest.approx([0.4, (0.3 + 0.65) / 2])
+    assert mine["areas"] == pytest.approx([0.4, (0.4 + 0.75) / 2])
+
+
+def test_a_strategy_is_compared_with_random_of_its_own_model() -> None:
+    heights = {"random A": 0.4, "random B": 0.6, "mine B": 0.8}
+    curves = {name: [curve(0.2, height)] * 2 for name, height in heights.items()}
+    baseline = {"random A": "random A", "random B": "random B", "mine B": "random B"}
+    found = {arm["strategy"]: arm for arm in summary(curves, baseline, 0.6)["strategies"]}
+    assert found["mine B"]["gain"]["accuracy"]["mean"] == pytest.approx(0.1)
+    assert found["mine B"]["saving_factor"] == pytest.approx(20 / (10 + 10 * 0.4 / 0.6))
+    assert found["random B"]["gain"] is None
+
+
 def test_a_larger_control_arm_is_no_choice_between_strategies() -> None:
     curves = {name: [curve(0.2, height)] for name, height in (("random", 0.6), ("none", 0.8), ("some", 0.7))}
     found = summary(curves, dict.fromkeys(curves, "random"), None, ["some"])
