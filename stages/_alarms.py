@@ -125,7 +125,8 @@ def _minority_flat(e: Evidence) -> Found:
         if row["high"] < e.recall_floor and row["recall"] <= before["high"]:
             seen = f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} while accuracy rose"
             return seen, "add seed examples of the class, or let it count for more: query.class_weights: auto"
-    return None
+    never = [label for label in e.labels_of if label not in now]
+    return f"no row that judges is of {', '.join(map(repr, never[:5]))}" if never else None
 
 
 def _confidence_lies(e: Evidence) -> Found:

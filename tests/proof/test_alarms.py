@@ -134,6 +134,12 @@ def test_the_rarest_class_that_stays_behind_is_named_and_one_that_clearly_rose_i
     assert codes(replace(GOOD, recall=recall("b", [0.1, 0.1, 0.2, 0.19]))) == ["V004"]
 
 
+def test_a_class_without_test_rows_is_told_and_never_counts_as_one_that_does_well() -> None:
+    raised, open_ = alarms(replace(GOOD, labels_of={"a": 50, "b": 10, "c": 4}))
+    assert raised == []
+    assert [(row["code"], row["why"]) for row in open_] == [("V004", "no row that judges is of 'c'")]
+
+
 def test_a_rare_class_is_no_alarm_while_accuracy_does_not_rise() -> None:
     assert codes(replace(GOOD, **BAD["V004"], curve=arm("active", [0.9, 0.9, 0.9, 0.91]))) == []
 
