@@ -241,7 +241,8 @@ def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]
     What a merge takes from one of its parents was not written by it.
     """
     written = Counter((change.commit.id, change.path) for change in history)
-    begun = {(change.side, place(change.path)[0] - 1) for change in history if change.path.endswith("manifest.json")}
+    issued = [change for change in history if change.path.endswith("manifest.json") and change.new and not change.old]
+    begun = {(change.side, place(change.path)[0] - 1) for change in issued}
     steps = [
         change
         for change in history

@@ -269,6 +269,30 @@ def test_what_people_write_in_commits_and_in_gits_configuration_raises_no_alarm(
     assert max(closing_commits(one, changes(one, MANIFESTS))) == 2
 
 
+def test_a_row_is_not_hidden_behind_a_question_that_is_taken_back_and_put_there_again(project: Fresh) -> None:
+    one = project(1)
+    edit(one.root / ANN, lambda lines: [*lines, redate(lines[0], 9e9)])
+    shutil.rmtree(one.rounds_folder / "002")
+    committed(one, "The next question, later")
+    head = git(one.root, "rev-parse", "HEAD").strip()
+    git(one.root, "checkout", "--quiet", "HEAD~1", "--", "data/rounds/002")
+    committed(one, "Here it is")
+    assert [(found.commit, found.where) for found in verify(one)[0]] == [(head, f"{ANN}:9")]
+
+
+def test_rows_of_a_branch_on_which_the_round_was_open_may_come_into_a_file_of_a_closed_one(project: Fresh) -> None:
+    one = project(0)
+    git(one.root, "switch", "--quiet", "-c", "side")
+    answer(one, label=lambda _: "a")
+    committed(one, "At home")
+    git(one.root, "switch", "--quiet", "main")
+    answer(one)
+    closed(one)
+    git(one.root, "merge", "--quiet", "-m", "Both", "side")
+    assert len(read_jsonl(one.root / ANN)) > len(one.rounds()[0].tasks())
+    assert [found for found in verify(one)[0] if found.check == "ledger"] == []
+
+
 def test_questions_that_came_in_one_commit_are_told_to_be_a_squash(project: Fresh) -> None:
     one = project(0)
     git(one.root, "switch", "--quiet", "-c", "side")
