@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rounds.close import Decision
 from rounds.commands import git
 from rounds.correct import amend
 from rounds.history import MANIFESTS
@@ -291,6 +292,16 @@ def test_rows_of_a_branch_on_which_the_round_was_open_may_come_into_a_file_of_a_
     git(one.root, "merge", "--quiet", "-m", "Both", "side")
     assert len(read_jsonl(one.root / ANN)) > len(one.rounds()[0].tasks())
     assert [found for found in verify(one)[0] if found.check == "ledger"] == []
+
+
+def test_a_round_that_was_closed_early_is_over_though_nothing_more_is_asked(project: Fresh) -> None:
+    one = project(0)
+    answer(one, only=3)
+    closed(one, partial=True, decision=Decision(stop=True, why="enough"))
+    assert verify(one) == ([], [])
+    edit(one.root / ANN, lambda lines: [*lines, redate(lines[0], 9e9)])
+    committed(one, "One more")
+    assert [found.where for found in verify(one)[0] if found.check == "ledger"] == [f"{ANN}:4"]
 
 
 def test_questions_that_came_in_one_commit_are_told_to_be_a_squash(project: Fresh) -> None:
