@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 
@@ -323,15 +322,21 @@ def stop_set(index: Index, seed: int) -> Ints:
 def stopping_points(
     history: History, refits: Refits, sample: Ints, curve: list[Row], params: Params, n_jobs: int = 1
 ) -> list[Row]:
-    """One row per point for the panel (see stages/_stopping.py): each round's model beside the one before it."""
+    """One row per point for the panel (see stages/_stopping.py): each round's model beside the one before it.
+
+    A round that taught nothing (all was skipped) is no point: that its model says the same is no sign of anything.
+    """
     accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
-    chosen = points(history.rounds, params.validate_.max_points)
-    steps: list[tuple[int, Labelled, Labelled]] = []  # the point, its labels, and those that the strategy asked next
-    for upto, following in pairwise([*chosen, history.rounds + 1]):
+    known: list[tuple[int, Labelled]] = []
+    for upto in points(history.rounds, params.validate_.max_points) if len(sample) else ():
         labelled = history.arm("all", upto, params.labels, params.seed)
-        if labelled and len(sample):
-            active = history.arm("active", following, params.labels, params.seed) if following <= history.rounds else {}
-            steps.append((upto, labelled, {item: label for item, label in active.items() if item not in labelled}))
+        if labelled and not (known and known[-1][1] == labelled):
+            known.append((upto, labelled))
+    steps: list[tuple[int, Labelled, Labelled]] = []  # the point, its labels, and those that the strategy asked next
+    for place, (upto, labelled) in enumerate(known):
+        later = known[place + 1 :]
+        active = history.arm("active", later[0][0], params.labels, params.seed) if later else {}
+        steps.append((upto, labelled, {item: label for item, label in active.items() if item not in labelled}))
     asked = [refits.index.locate(list(new), "build/labels/asked.jsonl") for _, _, new in steps]
     wanted = [(step[1], np.concatenate([sample, rows])) for step, rows in zip(steps, asked, strict=True)]
     found = together(lambda one: refits(*one), wanted, n_jobs)

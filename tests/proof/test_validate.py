@@ -168,6 +168,16 @@ def with_jobs(world: World, n_jobs: int) -> Params:
     return world.params.model_copy(update={"compute": world.params.compute.model_copy(update={"n_jobs": n_jobs})})
 
 
+def test_rounds_in_which_all_was_skipped_are_no_sign_that_the_model_is_settled(world: World) -> None:
+    history = make_history(world, 3)
+    skipped = {row["id"] for row in history.asked if row["round"] == 2}
+    calm = world.prove(replace(history, known=[row for row in history.known if row["id"] not in skipped]))
+    assert [row["round"] for row in calm.stopping] == [0, 1, 3]
+    assert calm.stopping[-1]["selected_accuracy"] is not None
+    assert all(row["kappa"] < 1 for row in calm.stopping[1:])
+    assert {row["round"] for row in calm.curve} == {0, 1, 2, 3}
+
+
 def test_arms_that_hold_the_same_labels_share_their_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     learnt: list[Any] = []
     import stages.validate as stage
