@@ -5,6 +5,7 @@ A check gives an alarm, None when all is well, or the reason why it cannot be ju
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ LEAKED = 0.01
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
 TELLING_WIDTH = 0.1
 TELLING_LABELS = 30
+ONE_SIDED = 1.645  # standard errors that chance exceeds one time in twenty
 EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
 UNJUDGED = f"fewer than {ROUNDS_TO_TELL} judged rounds"
 
@@ -91,7 +93,8 @@ def _stalls_while_flags_rise(e: Evidence) -> Found:
     doubts = e.doubts[-ROUNDS_TO_TELL:]
     if min(len(active), len(doubts)) < ROUNDS_TO_TELL:
         return UNJUDGED
-    if active[-1] > active[0] or not doubts[0] < doubts[-1]:
+    by_chance = ONE_SIDED * math.sqrt(doubts[0] + doubts[-1])  # two Poisson counts of the same mean
+    if active[-1] > active[0] or doubts[-1] - doubts[0] <= by_chance:
         return None
     seen = f"accuracy went from {active[0]:.3f} to {active[-1]:.3f}, doubted labels from {doubts[0]} to {doubts[-1]}"
     return seen, "people err: raise query.review_fraction, sharpen surface.instructions, see the annotators' agreement"

@@ -126,6 +126,14 @@ def test_flags_that_rise_with_accuracy_and_stalls_without_flags_are_no_alarm() -
     assert codes(replace(GOOD, curve=arm("active", [0.7, 0.86, 0.85, 0.85]))) == []
 
 
+@pytest.mark.parametrize(
+    ("doubts", "rings"), [([4, 7, 9], False), ([4, 9, 11], True), ([0, 0, 2], False), ([0, 0, 3], True)]
+)
+def test_flags_must_rise_by_more_than_chance(doubts: list[int], rings: bool) -> None:
+    stalled = replace(GOOD, curve=arm("active", [0.7, 0.86, 0.85, 0.85]), doubts=doubts)
+    assert codes(stalled) == (["V002"] if rings else [])
+
+
 def test_the_rarest_class_that_stays_behind_is_named_and_one_that_clearly_rose_is_not() -> None:
     flat = [0.1, 0.1, 0.1, 0.12]
     (row,) = alarms(replace(GOOD, recall=recall("many", flat, 40) + recall("few", flat, 5)))[0]
