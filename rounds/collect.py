@@ -229,10 +229,12 @@ def collect(
             read.append((source, *formats.read(source, source.read_bytes(), forced)))
         except OSError as error:
             raise PipelineError(source, f"cannot be read ({error.strerror})", "check the path") from error
-    lines = []
-    for source, tool, items in read:
-        aside = source.with_name(f"{source.name}.bad.jsonl")
-        lines += bring(project, source.stem, tool, items, aside=aside, strict=strict, dry_run=dry_run)
+    lines: list[str] = []
+    for dry in (True, dry_run) if strict else (dry_run,):  # one bad row in any file: none is written
+        lines = []
+        for source, tool, items in read:
+            aside = source.with_name(f"{source.name}.bad.jsonl")
+            lines += bring(project, source.stem, tool, items, aside=aside, strict=strict, dry_run=dry)
     return lines
 
 
@@ -242,7 +244,7 @@ def collect(
 @click.option("--url", help="The server's address.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="The file that holds the access token.")
 @click.option("--format", "forced", type=click.Choice(list(formats.READERS)), help="Do not guess what the files are.")
-@click.option("--strict", is_flag=True, help="Refuse a file that has any bad row.")
+@click.option("--strict", is_flag=True, help="Refuse all files when one has a bad row.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @one_line_errors
 def command(

@@ -126,10 +126,11 @@ def test_a_name_that_is_too_long_and_a_target_that_is_no_text_are_told_in_one_li
     assert (code, told.count("\n"), "answers.jsonl:1: not UTF-8" in told) == (1, 1, True)
 
 
-def test_strict_refuses_the_whole_file_and_writes_nothing(make_project: MakeProject) -> None:
+def test_strict_refuses_every_file_for_one_bad_row_and_writes_nothing(make_project: MakeProject) -> None:
     project = make_project()
     write("answers.jsonl", [row(0), row(0, "x")])
-    code, told = run("--strict", "answers.jsonl")
+    write("good.jsonl", [row(1)])
+    code, told = run("--strict", "good.jsonl", "answers.jsonl")
     assert code == 1
     assert told.startswith("error: answers:2: label 'x' is not in labels")
     assert list(project.last_round().answers.iterdir()) == []
