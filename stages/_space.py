@@ -30,10 +30,6 @@ class Space:
     length: float
     beside: float = 0.0
 
-    def __call__(self, matrix: Matrix) -> NDArray[np.float32]:
-        """The geometry of some rows, (n, d) float32."""
-        return self._scaled(self.projected(matrix))
-
     def widened(self, matrix: Matrix) -> Matrix:
         """What the classifier sees of some rows: their features, for text with the d directions as further columns.
 
@@ -43,9 +39,11 @@ class Space:
         return self._beside(matrix, self.projected(matrix)) if self.beside else matrix
 
     def both(self, matrix: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
-        """What the classifier sees of some rows, and their geometry."""
+        """What the classifier sees of some rows, and their geometry, (n, d) float32."""
         space = self.projected(matrix)
-        return self._beside(matrix, space) if self.beside else matrix, self._scaled(space)
+        length = self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+        seen = self._beside(matrix, space) if self.beside else matrix
+        return seen, np.asarray(space / length, dtype=np.float32)
 
     def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """Weights (k, p) that give a row's own features the scores that `weights` (k, p + d) give the widened row."""
@@ -59,10 +57,6 @@ class Space:
         space = matrix @ self.basis if self.basis.size else matrix
         space = space if isinstance(space, np.ndarray) else space.toarray().astype(np.float32)
         return space - self.centre if self.centre.size else space
-
-    def _scaled(self, space: NDArray[np.floating]) -> NDArray[np.float32]:
-        length = self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
-        return np.asarray(space / length, dtype=np.float32)
 
     def _beside(self, matrix: Matrix, space: NDArray[np.floating]) -> Matrix:
         import scipy.sparse as sp
