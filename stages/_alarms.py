@@ -163,7 +163,8 @@ def _class_never_seen(e: Evidence) -> Found:
 def _control_too_small(e: Evidence) -> Found:
     if e.rounds < ROUNDS_TO_TELL:
         return EARLY
-    remedy = "raise query.control_fraction, or wait: the proof needs labels drawn at random"
+    wait = ", or wait" if e.control else ""
+    remedy = f"raise query.control_fraction{wait}: the proof needs labels drawn at random"
     if e.control < TELLING_LABELS:
         return f"{e.control} labels drawn at random", remedy
     if e.gap["low"] is None:
