@@ -9,6 +9,7 @@ Measured: a project with one answered round; every stage but featurize and clean
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -80,11 +81,12 @@ def commands(root: Path) -> dict[str, list[str]]:
         section, key = word[2:-1].split(".")
         return str(params[section][key])
 
-    return {name: [value(word) for word in stages[name]["cmd"].split()] for name in stages}
+    return {name: [value(word) for word in shlex.split(stages[name]["cmd"])] for name in stages}
 
 
 FLOOR = """
 import importlib, sys
+import shlex
 for line in sys.stdin:
     name, *words = line.split()
     importlib.import_module("stages." + name).main.main(words, standalone_mode=False)

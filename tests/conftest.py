@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -106,7 +107,7 @@ class Small:
         os.chdir(self.root)
         try:
             for name in names or ORDER:
-                words = stages[name]["cmd"].split()[3:]
+                words = shlex.split(stages[name]["cmd"])[3:]
                 words = [params[w[2:-1].split(".")[0]][w[2:-1].split(".")[1]] if w[:2] == "${" else w for w in words]
                 import_module(f"stages.{name}").main.main(words, standalone_mode=False)
         finally:

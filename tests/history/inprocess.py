@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
         hook(name)
     for key in keys:
         shutil.rmtree(key) if Path(key).is_dir() else Path(key).unlink(missing_ok=True)
-    words = entry["cmd"].split()
+    words = shlex.split(entry["cmd"])
     told = io.StringIO()
     with contextlib.redirect_stderr(told):
         try:
