@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rounds.commands import is_committed
 from rounds.lock import exclusive
 from rounds.project import Project
 from stages._canonical import write_jsonl
@@ -18,10 +19,17 @@ _PATH = click.Path(path_type=Path)
 
 
 def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: int) -> str:
-    """Answer the newest batch from `file` into answers/oracle.jsonl. The sentence that says so."""
+    """Answer the newest batch from `file` into answers/oracle.jsonl. The sentence that says so.
+
+    Raises PipelineError where that was done in a commit.
+    """
     from rounds.surfaces import oracle
 
     newest, params = project.last_round(), project.params()
+    target = newest.answers / "oracle.jsonl"
+    if is_committed(project.root, target):
+        what = f"its answers to round {newest.number} are committed, and history is not simulated anew"
+        raise PipelineError(target, what, "`rounds status` says what comes next")
     tasks = newest.tasks()
     rows = oracle.answer(
         tasks,
@@ -32,7 +40,6 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
         seed=oracle.round_seed(seed, newest.number),
         start=oracle.FIRST_ANSWER + newest.number * _SECONDS_PER_ROUND,
     )
-    target = newest.answers / "oracle.jsonl"
     write_jsonl(target, rows)
     skipped = sum(row["answer"] == "ignore" for row in rows)
     shown = target.relative_to(project.root)

@@ -18,6 +18,7 @@ from stages._identity import order_keys
 from stages._learning import fit
 from stages._ledger import read_labels
 from stages._params import Params
+from stages._progress import watched
 from stages._shell import one_line_errors
 from stages._store import read_index, read_model_matrix
 from stages._tables import as_text, read_table
@@ -55,7 +56,7 @@ def labels_random_needs(project: Project, params: Params, accuracy: float) -> li
     test = truth_of_test(read_table(project.root / params.data.test), index, params)
     pool = index.ids[index.rows("pool")]
     needed = []
-    for repeat in range(1, REPEATS + 1):
+    for repeat in watched("random sampling", range(1, REPEATS + 1), "order"):
         order = [pool[row] for row in np.argsort(order_keys(params.seed + repeat, pool))]
         for count in range(STEP, len(pool) + STEP, STEP):
             chosen = order[:count]
@@ -113,8 +114,12 @@ def command(target: Path, count: int) -> str:
         if number:
             simulate(project, oracle, noise=NOISE, skip=SKIP, seed=project.params().seed)
         close(project, partial=False, push=False, say=say)
-        facts, gate = (read_json(project.root / "metrics" / f"{name}.json") for name in ("validate", "gate"))
+        names = ("validate", "gate", "query")
+        facts, gate, query = (read_json(project.root / "metrics" / f"{name}.json") for name in names)
         show(table_line(facts, gate))
+        if not query["batch"]["rows"]:
+            show(f"no round follows: {query['state']}")
+            break
     dvc(project.root, ["plots", "show", "--out", "dvc_plots"], say)
     show("")
     click.echo(saving(project))

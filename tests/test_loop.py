@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from rounds import demo as demonstration
+from rounds.init import fill_in
+from rounds.project import Project
 from tests.conftest import ROOT, Small, blobs, dvc, rounds, shell, write_csv
 
 ROUNDS = 2
@@ -117,6 +122,39 @@ def test_closing_a_round_nobody_answered_is_refused_and_changes_nothing(demo: Pa
     assert shell(demo, "git", "status", "--porcelain") == ""
 
 
+def test_answers_that_are_committed_are_not_simulated_anew(demo: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shell(tmp_path, "git", "clone", "--quiet", str(demo), str(clone))
+    shutil.copytree(demo / "data/demo", clone / "data/demo", dirs_exist_ok=True)
+    rounds(clone, "annotate", "--oracle", "data/demo/oracle.csv")
+    answers = "data/rounds/003/answers/oracle.jsonl"
+    shell(clone, "git", "add", answers)
+    shell(clone, "git", "commit", "--quiet", "-m", "answers", **IDENTITY)
+    with pytest.raises(AssertionError, match="its answers to round 3 are committed, and history is not simulated anew"):
+        rounds(clone, "annotate", "--oracle", "data/demo/oracle.csv", "--noise", "0.3")
+    assert shell(clone, "git", "status", "--porcelain") == ""
+
+
+def test_a_demo_whose_pool_is_exhausted_says_so_and_ends(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = 0
+
+    def close(project: Project, **_: object) -> None:
+        nonlocal closed
+        closed += 1
+        shutil.copytree(demo / "metrics", project.root / "metrics", dirs_exist_ok=True)
+        left = {"batch": {"rows": 40 if closed < 3 else 0}, "state": "ready" if closed < 3 else "pool exhausted"}
+        (project.root / "metrics/query.json").write_text(json.dumps(left))
+
+    for name in ("start", "simulate", "dvc", "saving"):
+        monkeypatch.setattr(demonstration, name, lambda *_, **__: "")
+    monkeypatch.setattr(demonstration, "close", close)
+    done = CliRunner().invoke(demonstration.command, [str(tmp_path / "digits"), "--rounds", "9"])
+    assert (done.exit_code, closed) == (0, 3)
+    assert "no round follows: pool exhausted" in done.stdout.splitlines()
+
+
 def test_a_demo_needs_an_empty_folder(demo: Path) -> None:
     with pytest.raises(AssertionError, match="not an empty folder; name a new one; nothing was changed"):
         rounds(demo.parent, "demo", str(demo))
@@ -211,6 +249,9 @@ def test_the_clone_itself_is_a_project_that_dvc_can_run(tmp_path: Path) -> None:
     shell(clone, "git", "init", "--quiet")
     dvc(clone, "repro", "export_prodigy")
     assert len((clone / "build/export/asked.jsonl").read_text().splitlines()) == 40
+    (clone / "data/a seed.csv").write_bytes((clone / "data/demo/seed.csv").read_bytes())
+    fill_in(clone / "params.yaml", {("data", "seed"): "data/a seed.csv"})
+    assert "clean_seed: 50 labels" in dvc(clone, "repro", "clean_seed"), "a blank in a path is none between words"
 
 
 def test_readmes_round_in_five_commands_runs_as_it_stands(tmp_path: Path) -> None:
