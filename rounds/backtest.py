@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import signal
+import sys
 import time
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -41,6 +42,7 @@ from stages._ledger import read_labels
 from stages._params import Options, Params, load
 from stages._parts import open_pool, read_rows
 from stages._prodigy import NotAnAnswer, read_answer
+from stages._progress import counted
 from stages._shell import one_line_errors
 from stages._store import SPLITS, read_index
 from stages._tables import Table, read_table
@@ -138,7 +140,8 @@ def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, 
         here = setting(split(given, params, plan.seed_size), params)
         for name, choice in todo.items():
             own = applied(choice, params)
-            loop = list(replay(here, own, plan.rounds, plan.noise))
+            turns = replay(here, own, plan.rounds, plan.noise)
+            loop = list(counted("loop, at most", turns, plan.rounds + 1, "round"))
             facts: Row = {"points": [vars(turn.point) for turn in loop]}
             facts["asked"] = [[row["id"] for row in turn.batch] for turn in loop]
             if own.query.control_fraction and own.query.strategy != "random":
@@ -148,7 +151,8 @@ def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, 
             total, before, begun = goal
             done, took = sum(1 for _ in (plan.out / "loops").glob("*.json")) - before, (time.time() - begun) / 60
             left = f"{done / took:.1f} loops a minute, {took / max(done, 1) * (total - before - done):.1f} minutes left"
-            click.echo(f"backtest: {before + done} of {total} loops, {left}", err=True)
+            wiped = "\r\033[K" if sys.stderr.isatty() else ""  # a bar of this process, if one of another is done
+            click.echo(f"{wiped}backtest: {before + done} of {total} loops, {left}", err=True)
 
 
 def loop_file(out: Path, number: int, name: str) -> Path:
@@ -190,7 +194,7 @@ def run_all(tasks: list[Task], jobs: int) -> None:
                 signal.signal(signal.SIGINT, ours)
             for task in left:
                 run(*task)
-            for future in futures:
+            for future in counted("the other processes", futures, len(futures), "repeat"):
                 future.result()
         except BaseException:
             list(left)  # nobody begins with these

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from stages._errors import PipelineError
+from stages._progress import MARK, WRITER, progress
 
 Say = Callable[[str], None]
-MARK = "LABELROUNDS_WRITER"  # whose children we are, so that those of a killed writer can be found
 DRIVER = """
 import json, sys
 from dvc.cli import main
@@ -30,7 +30,7 @@ def environment(root: Path) -> dict[str, str]:
     """This process's environment, with its own Python first on the PATH: `python` in dvc.yaml means this one."""
     here = str(Path(sys.executable).parent)
     path = here + os.pathsep + os.environ.get("PATH", "")
-    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", MARK: f"{root}:{os.getpid()}"}
+    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", WRITER: f"{root}:{os.getpid()}"}
 
 
 def git(root: Path, *words: str) -> str:
@@ -60,10 +60,6 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     return done.stdout
 
 
-BAR = re.compile(r"\s*([\w, -]+):\s+\d+%\|.*\| (\d+)/(\d+) \[[\d:]+<([\d:]+), *([^\]]+)\]")  # tqdm's
-CLOCK = re.compile(r"[\w, -]+: \d+ s$")  # both are written by stages/_progress.py
-
-
 class Dvc:
     """One DVC process that runs several commands in turn: loading DVC costs as much as most of its commands."""
 
@@ -90,26 +86,30 @@ class Dvc:
         """Run a command, passing on what each stage says. Raises PipelineError with the stage's own error."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        told: list[str] = []
+        lines: list[str] = []
         code = 1
         try:
             self.process.stdin.write(json.dumps(words) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            told.append("it ended unexpectedly")
-        for line in self.process.stdout:
-            if line.startswith("\0"):
-                code = int(line[1:])
-                break
-            told.append(line.rstrip())
-            if line.startswith("Running stage "):
-                self.say(line.split("'")[1])
-            elif bar := BAR.match(line):
-                self.say("{} {} of {}, {} left, {}".format(*bar.groups()))
-            elif CLOCK.match(line):
-                self.say(line.strip())
+            lines.append("it ended unexpectedly")
+        with ExitStack() as work:
+            told = work.enter_context(progress(f"dvc {words[0]}", project=self.root))
+            for line in self.process.stdout:
+                if line.startswith("\0"):
+                    code = int(line[1:])
+                    break
+                if line.startswith(MARK):
+                    told.said = line[len(MARK) :].rstrip()
+                    continue
+                lines.append(line.rstrip())
+                if line.startswith("Running stage "):
+                    work.close()
+                    stage = line.split("'")[1]
+                    self.say(stage)
+                    told = work.enter_context(progress(stage, project=self.root))
         if code:
-            raise _failure(words, told)
+            raise _failure(words, lines)
 
 
 def dvc(root: Path, words: Sequence[str], say: Say) -> None:

@@ -21,8 +21,9 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rounds.commands import MARK, git, is_committed
+from rounds.commands import git, is_committed
 from stages._errors import PipelineError
+from stages._progress import WRITER
 
 CLOSE = " close"
 RUNNING = ".dvc/tmp/rwlock"  # where DVC notes who reads and writes what
@@ -151,7 +152,7 @@ def end_orphans(mark: str) -> None:
     orphans = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark:
+            if process.environ().get(WRITER) == mark:
                 process.send_signal(signal.SIGKILL)
                 orphans.append(process)
     psutil.wait_procs(orphans, timeout=10)

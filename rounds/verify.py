@@ -51,6 +51,7 @@ from rounds.project import Project
 from stages._canonical import Row, read_jsonl, sha256, write_bytes
 from stages._content import exact_bytes
 from stages._errors import PipelineError
+from stages._progress import watched
 from stages._rounds import round_folders
 from stages._shell import one_line_errors
 from stages._tables import as_text, read_table
@@ -224,7 +225,8 @@ def locks(project: Project, history: list[Change]) -> list[Violation]:
     hashes: dict[str, str] = {}
     found = []
     closing = dict.fromkeys(commit.id for commit in closing_commits(project, history).values())
-    for commit in dict.fromkeys([*closing, git(project.root, "rev-parse", "HEAD").strip()]):
+    head = git(project.root, "rev-parse", "HEAD").strip()
+    for commit in watched("verify", list(dict.fromkeys([*closing, head])), "commit"):
         try:
             wrong = lock_faults(project, commit, hashes)
         except (LookupError, TypeError, AttributeError):
@@ -282,7 +284,7 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
 def stage_faults(stage: Row, entry: Row, params: Row, here: Mapping[str, str | None]) -> list[tuple[str, str]]:
     """(file, what is wrong) where a stage of dvc.yaml and its entry in dvc.lock disagree. here: path -> DVC's hash."""
     found = []
-    if entry["cmd"] != " ".join(filled(stage["cmd"], params).split()):
+    if entry["cmd"].split() != filled(stage["cmd"], params).split():
         found.append(("dvc.lock", "ran another command"))
     if {filled(path, params) for path in stage["deps"]} != {dep["path"] for dep in entry["deps"]}:
         found.append(("dvc.lock", "had other dependencies"))

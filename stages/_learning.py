@@ -20,7 +20,7 @@ from stages._identity import stratified_folds
 from stages._imports import build
 from stages._parallel import side_by_side
 from stages._params import Import
-from stages._progress import Told, watched
+from stages._progress import Told, progress, watched
 from stages._store import Matrix
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 TINY = 1e-12
 MAX_ROW_SPACE = 3000  # rows; beyond, the products of all pairs cost more than they save
+WORTH_TELLING = 2_000_000  # the size of a fit that may take two seconds
 SPANNED = 1e-10  # of the longest row's squared length: what is left of a row that others span
 
 
@@ -79,11 +80,8 @@ def few_rows_a_class() -> Iterator[None]:
         yield
 
 
-def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, told: Told | None = None) -> Classifier:
-    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more.
-
-    told: is told the solver's steps, where scikit-learn passes them on (from 1.9, L-BFGS and pipelines).
-    """
+def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
+    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more."""
     seen = np.unique(labels)
     if len(seen) == 1:
         return Classifier(None, seen, n_classes)
@@ -91,10 +89,7 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, tol
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         what = f"{spec.path} has neither predict_proba nor decision_function"
         raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
-    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(estimator, "set_callbacks")
-    if told is not None and tells:
-        estimator.set_callbacks(Steps(told))
-    with few_rows_a_class():
+    with few_rows_a_class(), _telling(estimator, rows.shape[0] * min(rows.shape) * n_classes):
         fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
         try:
             fitted = fitted or estimator.fit(rows, labels)
@@ -102,9 +97,26 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int, tol
             what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
             remedy = "name another; one that wants no negative numbers needs features.text.directions: 0"
             raise PipelineError("params.yaml model.path", what, remedy) from error
-    if told is not None and tells:
-        fitted.set_callbacks()  # they are no part of the model
     return Classifier(fitted, seen, n_classes)
+
+
+@contextmanager
+def _telling(estimator: Any, size: int) -> Iterator[None]:
+    """Says how far a fit is: its solver's steps where scikit-learn passes them on (from 1.9, L-BFGS and pipelines).
+
+    size: rows x columns (or rows again, if these are fewer) x classes. A small fit is not asked: that takes time, too.
+    """
+    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(estimator, "set_callbacks")
+    if tells and size < WORTH_TELLING:
+        yield
+        return
+    with progress("model") as told:
+        if not tells:
+            yield
+            return
+        estimator.set_callbacks(Steps(told))
+        yield
+        estimator.set_callbacks()  # they are no part of the model
 
 
 def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:

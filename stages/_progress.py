@@ -1,28 +1,44 @@
-"""Signs of life on stderr from whatever takes longer than two seconds: a bar, or the time that has passed."""
+"""Signs of life on stderr from whatever takes longer than two seconds: a bar, or the time that has passed.
+
+What cannot tell how far it is (another library's strategy, a model of the user's own) is told the time left as of the
+last time, which is kept where DVC keeps what is of this machine only.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import current_process
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 DELAY = 2.0  # seconds before the first sign
-_shown: list[threading.Thread] = []  # those that speak now: only the outermost does
+MEMORY = Path(".dvc/tmp")  # of a project; where there is none, nothing is kept
+WRITER = "LABELROUNDS_WRITER"  # set by a `rounds` command for all that it starts, whose signs of life it passes on
+MARK = "\1"  # how it knows them
 
 
-@dataclass
+@dataclass(eq=False)
 class Told:
-    """How far a piece of work is, as far as it tells: `done` of `total` steps, or of fewer (`at_most`)."""
+    """How far a piece of work is, as far as it tells: `done` of `total` steps, or of fewer (`at_most`).
 
+    since: when it began; said: what somebody else says of it, which is passed on.
+    """
+
+    doing: str = ""
     total: int = 0
+    unit: str = "step"
     done: int = 0
     at_most: bool = False
+    since: float = 0.0
+    said: str = ""
 
     def update(self, steps: int = 1) -> None:
         """So many more steps are done."""
@@ -35,44 +51,77 @@ class Told:
             self.update()
 
 
+_open: list[Told] = []  # the work under way, the outermost first
+
+
 @contextmanager
-def progress(doing: str, total: int = 0, unit: str = "step") -> Iterator[Told]:
+def progress(doing: str, total: int = 0, unit: str = "step", project: Path = Path()) -> Iterator[Told]:
     """Says how far work is: a bar with rate and time left once a step of known many is done, till then the time passed.
 
-    Nothing inside another one, or in a worker process.
+    Of work within other work the outermost speaks of which a step is done. Nothing in a worker process. project: where
+    the time that it takes is kept.
     """
-    from tqdm import tqdm
+    told = Told(doing, total, unit, since=time.monotonic())
+    outermost = not _open
+    _open.append(told)
+    try:
+        if outermost and current_process().name == "MainProcess":
+            with _voice(told, project / MEMORY):
+                yield told
+        else:
+            yield told
+    finally:
+        _open.remove(told)
 
-    told = Told(total)
-    if _shown or current_process().name != "MainProcess":
-        yield told
-        return
+
+@contextmanager
+def _voice(told: Told, memory: Path) -> Iterator[None]:
+    """A thread that says once a while what is to be said."""
     over = threading.Event()
+    kept = memory / f"took-{re.sub(r'[^a-z]+', '-', told.doing)}"
+    before = _last(kept)
 
     def speak() -> None:
-        start = time.monotonic()
         if over.wait(DELAY):
             return
         while True:
-            passed = time.monotonic() - start
-            said = f"{doing}: {passed:.0f} s"
-            if told.done and told.total:
-                name = f"{doing}, at most" if told.at_most else doing
-                said = tqdm.format_meter(told.done, told.total, passed, prefix=name, unit=unit)
-            _say(f"\r{said}")
+            _say(_line(next((work for work in tuple(_open) if work.total and work.done), told), before))
             if over.wait(_interval()):
                 break
-        _say(f"\r{' ' * len(said)}\r")
+        _say("")
 
     thread = threading.Thread(target=speak, daemon=True)
-    _shown.append(thread)
     thread.start()
     try:
-        yield told
+        yield
     finally:
         over.set()
         thread.join()
-        _shown.remove(thread)
+    passed = time.monotonic() - told.since
+    if not told.total and passed > DELAY:
+        with suppress(OSError):
+            kept.write_text(f"{passed:.1f}\n", "ascii")
+
+
+def _line(work: Told, before: float) -> str:
+    """What is said of some work; before: the seconds that it took the last time, 0 if not known."""
+    from tqdm import tqdm
+
+    passed = time.monotonic() - work.since
+    name = f"{work.doing}, at most" if work.at_most else work.doing
+    if work.said:
+        return work.said
+    if work.total and work.done:
+        return str(tqdm.format_meter(work.done, work.total, passed, prefix=name, unit=work.unit))
+    left = tqdm.format_interval(before - passed) if before > passed else ""
+    return f"{work.doing}: {passed:.0f} s{left and f', {left} left as of the last time'}"
+
+
+def _last(kept: Path) -> float:
+    """The seconds that something took here the last time; 0 if that is not known."""
+    with suppress(OSError, ValueError):
+        return float(kept.read_text("ascii"))
+    return 0.0
 
 
 def watched(doing: str, items: Sequence[T], unit: str) -> Iterator[T]:
@@ -87,10 +136,17 @@ def counted(doing: str, items: Iterable[T], total: int, unit: str) -> Iterator[T
 
 
 def _interval() -> float:
-    """Seconds between two signs of life."""
-    return 1 if sys.stderr.isatty() else 10
+    """Seconds between two signs of life; a log gets fewer."""
+    return 1 if WRITER in os.environ or sys.stderr.isatty() else 10
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(text)
+def _say(line: str) -> None:
+    """Write a line to a `rounds` command, in place on a terminal, or to a log; an empty one means no more."""
+    if WRITER in os.environ:
+        written = f"{MARK}{line}\n"
+    elif sys.stderr.isatty():
+        written = f"\r\033[K{line}"
+    else:
+        written = f"{line}\n" if line else ""
+    sys.stderr.write(written)
     sys.stderr.flush()

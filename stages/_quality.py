@@ -85,7 +85,7 @@ def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
     space = np.ascontiguousarray(geometry, dtype=np.float32)
     norms = np.einsum("ij,ij->i", space, space)
     step, width = max(16, BLOCK // max(n, 1)), max(1, min(32, n // max(2 * k, 1)))
-    for start in range(0, n if k else 0, step):
+    for start in watched("neighbours", range(0, n if k else 0, step), "block"):
         part = space[start : start + step]
         distance = part @ space.T
         distance *= -2

@@ -161,8 +161,7 @@ def spaces_of(
 ) -> tuple[Matrix, NDArray[np.float32]]:
     """What the classifier sees, and the geometry, (n, d <= dims), learnt from some rows; see stages/_space.py."""
     space = fit_space(matrix[fitted_on], dims, seed, unit_rows=unit_rows, beside=beside)
-    with progress("projection"):
-        return space.both(matrix)
+    return space.both(matrix)
 
 
 def read_tables(params: Params) -> dict[Split, Table]:

@@ -23,7 +23,7 @@ from stages._learning import Classifier, Floats, fit, out_of_fold
 from stages._ledger import Labels
 from stages._params import Params, load
 from stages._parts import gathered, open_pool, write_kept
-from stages._progress import Told, progress, watched
+from stages._progress import watched
 from stages._shell import PATH, one_line_errors
 from stages._skops import write_model
 from stages._store import Index, Matrix, read_features
@@ -43,12 +43,12 @@ class Trained:
     committee: Logits | None
 
 
-def learn(labels: Labels, index: Index, matrix: Matrix, params: Params, told: Told | None = None) -> Classifier | None:
+def learn(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Classifier | None:
     """The classifier fitted on all accepted labels; None for labels of fewer than two classes."""
     if len(np.unique(labels.classes)) < 2:
         return None
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
-    return fit(params.model, rows, labels.classes, len(params.labels), params.seed, told)
+    return fit(params.model, rows, labels.classes, len(params.labels), params.seed)
 
 
 def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
@@ -113,8 +113,7 @@ def main(gate: Path, features: Path, out: Path) -> str:
     known = read_gate(gate, params.labels)
     labels = known.accepted
     store = read_features(features, known.known(), params.compute)
-    with progress("model") as told:
-        classifier = learn(labels, store.index, store.matrix, params, told)
+    classifier = learn(labels, store.index, store.matrix, params)
     model = None
     if classifier is not None:
         model = out / "model.skops"

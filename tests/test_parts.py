@@ -17,10 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tqdm import tqdm
 
 from rounds.annotate import simulate
-from rounds.commands import BAR
 from rounds.issue import issue
 from rounds.project import Project
 from stages import _featurize_parts, _scan
@@ -383,12 +381,6 @@ def test_the_draw_of_a_round_is_uniform_and_unlike_that_of_the_next() -> None:
     assert np.abs(np.histogram(first, 10, (0, 1))[0] - 2000).max() < 200
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
     assert abs(np.corrcoef(first, keys.astype(float))[0, 1]) < 0.03
-
-
-def test_the_bar_of_a_stage_is_passed_on_with_its_rate_and_the_time_left() -> None:
-    bar = BAR.match("  " + tqdm.format_meter(3, 8, 10.6, prefix="featurize", unit="part", ncols=100))
-    assert bar
-    assert bar.groups() == ("featurize", "3", "8", "00:17", "3.53s/part")
 
 
 REFUSED = [

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._identity import TIE_DIGITS, best_first
+from stages._progress import watched
 from stages.strategies import Candidates, Floats, Ranking
 from stages.strategies._geometry import Points, blocks, kmeans, nearest, squared_distances, squared_norms
 from stages.strategies.uncertainty import least_confidence_of, margin_of
@@ -32,13 +33,13 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
     novelty = 1 - 1 / (1 + np.sqrt(gap))
     counted = np.zeros(len(points), np.intp)  # how many of the picks a row's distance knows of
     chosen: list[int] = []
-    while len(chosen) < count:
+    for _ in watched("picks", range(count), "row"):
         left = len(points) - len(chosen) + (m == 0)  # modAL counts a first pick without labels as unlabelled still
         share = left / (left + m + len(chosen))
         worth = share * novelty + (1 - share) * doubt if m or chosen else -_mean_distance(points)
         worth[chosen] = -np.inf
         leaders = np.argpartition(worth, -min(LEADERS, len(worth)))[-LEADERS:]
-        for _ in range(2 if chosen else 0):
+        for _again in range(2 if chosen else 0):
             old = leaders[counted[leaders] < len(chosen)]
             _shorten(gap, old, points, chosen[int(counted[old].min(initial=len(chosen))) :])
             counted[old] = len(chosen)
@@ -82,7 +83,7 @@ def _mean_distance(points: Points) -> Floats:
     mean = np.empty(len(points))
     rows = points.astype(np.float64)
     norms = np.einsum("ij,ij->i", rows, rows)
-    for block in blocks(len(points), len(points)):
+    for block in watched("distances", list(blocks(len(points), len(points))), "block"):
         gaps = norms[block, None] + norms - 2 * (rows[block] @ rows.T)
         mean[block] = np.sqrt(np.maximum(gaps, 0)).mean(axis=1)
     return mean
@@ -103,7 +104,7 @@ def core_set(candidates: Candidates, count: int) -> Ranking:
     free = np.ones(len(points), bool)
     chosen: list[int] = []
     scores: list[float] = []
-    for _ in range(count):
+    for _ in watched("picks", range(count), "row"):
         row = int(np.where(free, np.round(gap, TIE_DIGITS), -np.inf).argmax())
         scores.append(float(np.sqrt(max(gap[row], 0))))
         chosen.append(row)
@@ -144,7 +145,7 @@ def product_spread(left: Floats, right: Points, count: int, random: Callable[[],
     norms = np.einsum("ij,ij->i", left, left) * squared_norms(right).astype(np.float64)
     gap = norms.copy()
     chosen: list[int] = []
-    while len(chosen) < count:
+    for _ in watched("picks", range(count), "row"):
         total = np.cumsum(gap)
         if total[-1] <= 0:
             free = np.setdiff1d(np.arange(len(left)), chosen)

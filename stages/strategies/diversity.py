@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._identity import best_first
+from stages._progress import watched
 from stages.strategies import Candidates, Floats, Ranking
 from stages.strategies._geometry import blocks, kmeans, squared_distances, typicality
 from stages.strategies.uncertainty import by_score, least_confidence_of, margin_of
@@ -86,7 +87,7 @@ def information_density(candidates: Candidates, count: int) -> Ranking:
     doubt = least_confidence_of(candidates.require_probabilities("information_density"))
     points, others = candidates.geometry, candidates.geometry[:SAMPLE]
     density = np.empty(len(points))
-    for block in blocks(len(points), len(others)):
+    for block in watched("density", list(blocks(len(points), len(others))), "block"):
         gaps = np.sqrt(squared_distances(points[block], others))
         density[block] = (1 / (1 + gaps)).mean(axis=1, dtype=np.float64)
     return by_score(candidates, doubt * density, count, "uncertain", "doubt x density {score:.3f}")

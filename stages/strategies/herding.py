@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._identity import TIE_DIGITS
+from stages._progress import watched
 from stages.strategies import Candidates, Floats, Ranking
 from stages.strategies._geometry import Points, blocks, nearest, squared_distances
 from stages.strategies.uncertainty import margin_of
@@ -60,7 +61,7 @@ def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tup
     free = np.ones(len(rows), bool)
     chosen: list[int] = []
     scores: list[float] = []
-    while len(chosen) < count:
+    for _ in watched("picks", range(count), "row"):
         row = int(np.where(free, np.round(gain, TIE_DIGITS), -1).argmax())
         chosen.append(row)
         scores.append(max(float(gain[row]), 0.0))
