@@ -20,7 +20,7 @@ from stages._identity import stratified_folds
 from stages._imports import build
 from stages._parallel import side_by_side
 from stages._params import Import
-from stages._progress import Told, progress, watched
+from stages._progress import Told, blocks, progress, watched
 from stages._store import Matrix
 
 T = TypeVar("T")
@@ -61,15 +61,18 @@ class Classifier:
         if self.estimator is None:
             aligned[:, self.seen] = 0.0
             return aligned
-        if hasattr(self.estimator, "predict_proba"):
-            values = np.log(np.maximum(self.estimator.predict_proba(rows), TINY))
-        else:
-            decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
-            values = np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
-        aligned[:, np.asarray(self.estimator.classes_, dtype=np.intp)] = values
+        classes = np.asarray(self.estimator.classes_, dtype=np.intp)
+        for block in blocks("scores", rows.shape[0]):
+            aligned[block, classes] = self._logits(rows[block])
         if np.isnan(aligned).any():
             raise PipelineError("params.yaml model", "the model returned NaN", "scale the features or change the model")
         return aligned
+
+    def _logits(self, rows: Matrix) -> Floats:
+        if hasattr(self.estimator, "predict_proba"):
+            return np.asarray(np.log(np.maximum(self.estimator.predict_proba(rows), TINY)))
+        decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
+        return np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
 
 
 @contextmanager

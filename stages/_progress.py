@@ -20,6 +20,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 DELAY = 2.0  # seconds before the first sign
+BLOCK = 16_384  # rows taken at a time
 MEMORY = Path(".dvc/tmp")  # of a project; where there is none, nothing is kept
 WRITER = "LABELROUNDS_WRITER"  # set by a `rounds` command for all that it starts, whose signs of life it passes on
 MARK = "\1"  # how it knows them
@@ -133,6 +134,14 @@ def counted(doing: str, items: Iterable[T], total: int, unit: str) -> Iterator[T
     """The items, of which there are `total`, with a bar of how many were taken."""
     with progress(doing, total, unit) as told:
         yield from told.each(items)
+
+
+def blocks(doing: str, rows: int) -> Iterator[slice]:
+    """Slices of BLOCK rows, one of none where there are none, with a bar of how many rows are done."""
+    with progress(doing, rows, "row") as told:
+        for start in range(0, max(rows, 1), BLOCK):
+            yield slice(start, min(start + BLOCK, rows))
+            told.update(min(BLOCK, rows - start))
 
 
 def _interval() -> float:

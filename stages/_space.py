@@ -6,17 +6,14 @@ together is worth more labels than any choice of rows (docs/benchmarks.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._progress import Told, progress
+from stages._progress import Told, blocks, progress
 from stages._store import Matrix
-
-BLOCK = 16_384  # rows taken at a time
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Space:
 
         seen = []
         geometry = np.empty((matrix.shape[0], self.basis.shape[1] if self.basis.size else matrix.shape[1]), np.float32)
-        for block in _blocks("projection", matrix.shape[0]):
+        for block in blocks("projection", matrix.shape[0]):
             space = self._mapped(matrix[block])
             geometry[block] = space / (self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12))
             if self.beside:
@@ -61,7 +58,7 @@ class Space:
 
     def projected(self, matrix: Matrix) -> NDArray[np.floating]:
         """The rows before they are scaled, (n, d)."""
-        return np.concatenate([self._mapped(matrix[block]) for block in _blocks("projection", matrix.shape[0])])
+        return np.concatenate([self._mapped(matrix[block]) for block in blocks("projection", matrix.shape[0])])
 
     def _mapped(self, matrix: Matrix) -> NDArray[np.floating]:
         if isinstance(matrix, np.ndarray):
@@ -75,14 +72,6 @@ class Space:
 
         more = sp.csr_matrix((self.beside * space).astype(np.float32))
         return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
-
-
-def _blocks(doing: str, rows: int) -> Iterator[slice]:
-    """Slices of BLOCK rows, one of none where there are none; each is told when it is done."""
-    with progress(doing, rows, "row") as told:
-        for start in range(0, max(rows, 1), BLOCK):
-            yield slice(start, min(start + BLOCK, rows))
-            told.update(min(BLOCK, rows - start))
 
 
 def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0) -> Space:
@@ -136,7 +125,7 @@ def _principal(known: NDArray[np.floating], dims: int) -> NDArray[np.float64]:
     width = known.shape[1]
     mean = known.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((width, width))
-    for block in _blocks("directions", len(known)):
+    for block in blocks("directions", len(known)):
         rows = known[block] - mean
         covariance += rows.T @ rows
     basis = eigh(covariance, subset_by_index=[width - dims, width - 1])[1][:, ::-1]

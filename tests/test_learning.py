@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
+from stages import _progress
 from stages._errors import PipelineError
 from stages._learning import fit, out_of_fold, softmax
 from stages._ledger import Labels
@@ -59,6 +60,19 @@ def test_a_decision_function_of_two_classes_gives_two_columns() -> None:
     assert scores[:, 0].tolist() == [0.0] * 4
     assert np.isneginf(scores[:, 1]).all()
     assert scores[0, 2] < 0 < scores[3, 2]
+
+
+@pytest.mark.parametrize("path", ["sklearn.linear_model.LogisticRegression", "sklearn.svm.LinearSVC"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scores_are_of_a_row_however_many_are_taken_at_a_time(
+    path: str, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sp.csr_matrix(sp.random(20, 40, density=0.2, random_state=0))
+    model = fit(Import(path=path, params={}), rows, np.arange(20) % classes, 4, 0)
+    whole = model.scores(rows)
+    monkeypatch.setattr(_progress, "BLOCK", 7)
+    assert np.array_equal(model.scores(rows), whole)
+    assert np.isneginf(whole[:, classes:]).all()
 
 
 def test_no_row_is_scored_by_a_model_that_saw_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import PCA
 
-from stages import _space
+from stages import _progress
 from stages._space import fit_space
 
 ROWS = sp.csr_matrix(np.array([[1, 0, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0.8, 0.6]], np.float32))
@@ -50,7 +50,7 @@ def test_no_block_changes_what_is_seen_or_where_it_lies(rows: Any, block: int, m
         return space.projected(rows), seen.toarray() if sp.issparse(seen) else seen, geometry
 
     whole = made()
-    monkeypatch.setattr(_space, "BLOCK", block)
+    monkeypatch.setattr(_progress, "BLOCK", block)
     for found, expected in zip(made(), whole, strict=True):
         assert found == pytest.approx(expected, abs=1e-6)
         assert found.dtype == expected.dtype
