@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ for line in sys.stdin:
     code = main(json.loads(line))
     print(f"\\0{code}", flush=True)
 """
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+BAR = re.compile(r"\s*\d+%.*\[[\d:]+<\d.*\]")  # DVC's own, once it knows the time left
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -69,7 +72,8 @@ class Dvc:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER], cwd=self.root, env=environment(self.root), process_group=0,
+            [sys.executable, "-c", DRIVER], cwd=self.root, process_group=0,
+            env={**environment(self.root), "DVC_IGNORE_ISATTY": "1"},  # it draws its bars into a pipe, too
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
             errors="replace",
         )  # fmt: skip
@@ -95,13 +99,16 @@ class Dvc:
             lines.append("it ended unexpectedly")
         with ExitStack() as work:
             told = work.enter_context(progress(f"dvc {words[0]}", project=self.root))
-            for line in self.process.stdout:
+            for written in self.process.stdout:
+                line = ESCAPES.sub("", written)
                 if line.startswith("\0"):
                     code = int(line[1:])
                     break
-                if line.startswith(MARK):
-                    told.said = line[len(MARK) :].rstrip()
+                if line.startswith(MARK) or BAR.match(line):
+                    told.said = line.removeprefix(MARK).strip()
                     continue
+                if line.strip():
+                    told.said = ""
                 lines.append(line.rstrip())
                 if line.startswith("Running stage "):
                     work.close()

@@ -16,6 +16,7 @@ from rounds.commands import dvc, git
 from stages._content import numbers as as_numbers
 from stages._errors import PipelineError, closest
 from stages._params import read_yaml
+from stages._progress import progress, watched
 from stages._remote import list_parts
 from stages._shell import one_line_errors
 from stages._tables import as_text, read_table
@@ -52,6 +53,20 @@ def carry(target: Path, names: tuple[str, ...]) -> None:
             shutil.copyfile(origin, target / name)
 
 
+def _copy(origin: Path, target: Path) -> None:
+    """Copy a file, or a folder file by file."""
+    if not origin.is_dir():
+        shutil.copyfile(origin, target)
+        return
+    with progress(f"copy {target.name}", sum(path.is_file() for path in origin.rglob("*")), "file") as told:
+
+        def copied(file: str, place: str) -> None:
+            shutil.copy2(file, place)
+            told.update()
+
+        shutil.copytree(origin, target, copy_function=copied)
+
+
 def refuse_unless_empty(target: Path) -> None:
     """Raises PipelineError when `target` exists and holds anything."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -70,7 +85,7 @@ def start(target: Path, subject: str) -> None:
             git(target, "config", key, value)
     for large in ("data/pool", "data/images"):  # DVC keeps them, git their hashes
         if (target / large).is_dir():
-            dvc(target, ["add", "--quiet", large], lambda _line: None)
+            dvc(target, ["add", large], lambda _line: None)
     git(target, "add", "--all")
     git(target, "commit", "--quiet", "-m", subject)
 
@@ -126,7 +141,7 @@ def refuse_unknown(tables: dict[str, Path], columns: dict[str, str], kind: str, 
     """
     used: list[str] = []
     for name, path in tables.items():
-        for part in list_parts(str(path)) if path.is_dir() else [str(path)]:
+        for part in watched(f"read {name}", list_parts(str(path)) if path.is_dir() else [str(path)], "table"):
             table = read_table(Path(part), may_be_empty=path.is_dir())
             for option in ("id", "text", "image", *(["label"] if name != "pool" else [])):
                 if columns[option]:
@@ -179,10 +194,10 @@ def init(
         here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{suffix}"
         changes["data", name] = here
         if path is not None:
-            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / here)
+            _copy(path, target / here)
     if images is not None:
         changes["data", "images"] = "data/images"
-        shutil.copytree(images, target / "data" / "images")
+        _copy(images, target / "data" / "images")
     if (target / "data" / "pool").is_dir() and kind == "text":
         changes["features", "text", "hashing"] = USUAL_HASHING
     fill_in(target / "params.yaml", changes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from rounds import init as initial
 from rounds.init import init
 from stages._errors import PipelineError
+from stages._progress import Told
 from tests.conftest import shell, write_csv
 
 NAMES = {"id": "nr", "label": "kind", "text": "", "image": ""}
@@ -68,14 +72,21 @@ def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_of_images_comes_along_and_dvc_keeps_it(tmp_path: Path) -> None:
+def test_a_folder_of_images_comes_along_and_dvc_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "png").mkdir()
     for row in range(6):
         Image.new("L", (4, 4), color=row * 40).save(tmp_path / "png" / f"{row}.png")
     pool = write_csv(tmp_path / "pool.csv", ["file"], [[f"{row}.png"] for row in range(6)])
     names = {"id": "", "label": "kind", "text": "", "image": "file"}
-    root = tmp_path / "project"
+    root, told = tmp_path / "project", dict[str, Told]()
+
+    @contextmanager
+    def kept(doing: str, total: int, unit: str) -> Iterator[Told]:
+        yield told.setdefault(doing, Told(doing, total, unit))
+
+    monkeypatch.setattr(initial, "progress", kept)
     init(root, {"pool": pool, "seed": None, "test": None}, names, "image", [], ["a", "b"], tmp_path / "png")
+    assert {doing: (one.done, one.total, one.unit) for doing, one in told.items()} == {"copy images": (6, 6, "file")}
     assert YAML(typ="safe").load(root / "params.yaml")["data"]["images"] == "data/images"
     assert shell(root, "git", "status", "--porcelain") == ""
     assert "data/images.dvc" in shell(root, "git", "ls-files", "data")

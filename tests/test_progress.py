@@ -230,13 +230,17 @@ print("\\1half done", file=sys.stderr, flush=True)
 open("first").read()
 print("\\1", file=sys.stderr, flush=True)
 open("second").read()
+print(" 28%|##   |Adding images to cache  2.27k/8.00k [00:00<00:01, 3.57kfile/s]\\r", file=sys.stderr, flush=True)
+open("third").read()
 """
 
 
-def test_a_rounds_command_passes_on_what_a_stage_says_and_else_the_time_it_takes(heard: Heard, tmp_path: Path) -> None:
+def test_a_rounds_command_passes_on_what_a_stage_or_dvc_says_and_else_the_time_it_takes(
+    heard: Heard, tmp_path: Path
+) -> None:
     (tmp_path / "dvc.yaml").write_text("stages: {slow: {cmd: python slow.py}}")
     (tmp_path / "slow.py").write_text(SLOW)
-    for name in ("first", "second"):
+    for name in ("first", "second", "third"):
         os.mkfifo(tmp_path / name)
     named: list[str] = []
     with Dvc(tmp_path, named.append) as dvc:
@@ -247,6 +251,9 @@ def test_a_rounds_command_passes_on_what_a_stage_says_and_else_the_time_it_takes
         (tmp_path / "first").write_text("go on")
         assert heard(re.compile("slow")).string.startswith("slow: ")
         (tmp_path / "second").write_text("go on")
+        dvcs = " 28%|##   |Adding images to cache  2.27k/8.00k [00:00<00:01, 3.57kfile/s]"  # a bar as DVC draws them
+        assert heard(re.compile("28%")).string == dvcs.strip()
+        (tmp_path / "third").write_text("go on")
         work.join()
     assert named == ["slow"]
     assert (tmp_path / ".dvc/tmp/took-slow").is_file()
