@@ -20,7 +20,7 @@ from stages._identity import stratified_folds
 from stages._imports import build
 from stages._parallel import side_by_side
 from stages._params import Import
-from stages._progress import Told, blocks, progress, watched
+from stages._progress import BLOCK, Told, blocks, progress, watched
 from stages._store import Matrix
 
 T = TypeVar("T")
@@ -62,8 +62,11 @@ class Classifier:
             aligned[:, self.seen] = 0.0
             return aligned
         classes = np.asarray(self.estimator.classes_, dtype=np.intp)
-        for block in blocks("scores", rows.shape[0]):
-            aligned[block, classes] = self._logits(rows[block])
+        if rows.shape[0] <= BLOCK:  # no copy, and nothing to tell
+            aligned[:, classes] = self._logits(rows)
+        else:
+            for block in blocks("scores", rows.shape[0]):
+                aligned[block, classes] = self._logits(rows[block])
         if np.isnan(aligned).any():
             raise PipelineError("params.yaml model", "the model returned NaN", "scale the features or change the model")
         return aligned

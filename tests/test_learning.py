@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
-from stages import _progress
+from stages import _learning, _progress
 from stages._errors import PipelineError
 from stages._learning import fit, out_of_fold, softmax
 from stages._ledger import Labels
@@ -70,7 +70,8 @@ def test_scores_are_of_a_row_however_many_are_taken_at_a_time(
     rows = sp.csr_matrix(sp.random(20, 40, density=0.2, random_state=0))
     model = fit(Import(path=path, params={}), rows, np.arange(20) % classes, 4, 0)
     whole = model.scores(rows)
-    monkeypatch.setattr(_progress, "BLOCK", 7)
+    for module in (_learning, _progress):
+        monkeypatch.setattr(module, "BLOCK", 7)
     assert np.array_equal(model.scores(rows), whole)
     assert np.isneginf(whole[:, classes:]).all()
 
