@@ -11,9 +11,10 @@ import numpy as np
 from rounds.annotate import simulate
 from rounds.close import close
 from rounds.commands import dvc
-from rounds.init import CARRIED, carry, refuse_unless_empty, start
+from rounds.init import CARRIED, carry, start, whole
 from rounds.project import Project
 from stages._canonical import Row, read_json
+from stages._errors import PipelineError
 from stages._identity import order_keys
 from stages._learning import fit
 from stages._ledger import read_labels
@@ -92,10 +93,18 @@ def command(target: Path, count: int) -> str:
 
     The annotator gives a few wrong and skipped answers, as people do. Afterwards DIR is a project like any other.
     """
-    refuse_unless_empty(target)
-    target.mkdir(parents=True, exist_ok=True)
-    carry(target, (*CARRIED, "data/demo/build.py", "data/demo/dvc.yaml", "data/demo/.gitignore"))
-    start(target, "A labelling project on handwritten digits")
+    with whole(target):
+        carry(target, (*CARRIED, "data/demo/build.py", "data/demo/dvc.yaml", "data/demo/.gitignore"))
+        start(target, "A labelling project on handwritten digits")
+    try:
+        return played(target, count)
+    except KeyboardInterrupt:
+        remedy = f"it is a project as far as it came (cd {target} && rounds status); for a whole one remove it first"
+        raise PipelineError(target, "interrupted", remedy) from None
+
+
+def played(target: Path, count: int) -> str:
+    """Run the loop for so many rounds, a line of the table for each. The sentence that says where the plots are."""
     project = Project.find(target)
 
     def say(stage: str) -> None:

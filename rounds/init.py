@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,19 @@ def refuse_unless_empty(target: Path) -> None:
     """Raises PipelineError when `target` exists and holds anything."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise PipelineError(target, "not an empty folder", "name a new one; nothing was changed")
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[None]:
+    """A new folder, emptied again unless all that is to be in it is made; PipelineError where it is not new."""
+    refuse_unless_empty(target)
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in target.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+        raise
 
 
 def start(target: Path, subject: str) -> None:
@@ -185,23 +200,23 @@ def init(
         raise PipelineError("--images", f"{images} is no folder", "name the folder that the image files lie in")
     used = refuse_unknown(given, columns, kind, numbers)
     known = classes_of([table for name, table in given.items() if name != "pool"], columns["label"], labels)
-    target.mkdir(parents=True, exist_ok=True)
-    carry(target, CARRIED)
-    changes = settings(kind, columns, numbers, known)
-    for name in ("pool", "seed", "test"):
-        path = given.get(name)
-        suffix = ".csv" if path is None else "" if path.is_dir() else path.suffix
-        here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{suffix}"
-        changes["data", name] = here
-        if path is not None:
-            _copy(path, target / here)
-    if images is not None:
-        changes["data", "images"] = "data/images"
-        _copy(images, target / "data" / "images")
-    if (target / "data" / "pool").is_dir() and kind == "text":
-        changes["features", "text", "hashing"] = USUAL_HASHING
-    fill_in(target / "params.yaml", changes)
-    start(target, "A new labelling project")
+    with whole(target):
+        carry(target, CARRIED)
+        changes = settings(kind, columns, numbers, known)
+        for name in ("pool", "seed", "test"):
+            path = given.get(name)
+            suffix = ".csv" if path is None else "" if path.is_dir() else path.suffix
+            here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{suffix}"
+            changes["data", name] = here
+            if path is not None:
+                _copy(path, target / here)
+        if images is not None:
+            changes["data", "images"] = "data/images"
+            _copy(images, target / "data" / "images")
+        if (target / "data" / "pool").is_dir() and kind == "text":
+            changes["features", "text", "hashing"] = USUAL_HASHING
+        fill_in(target / "params.yaml", changes)
+        start(target, "A new labelling project")
     seen = f", {len(used)} columns of numbers ({', '.join(used[:3])}{', …' * (len(used) > 3)})" if used else ""
     if "pool" in given and len(known) > 1:
         told = f"init: {target} is ready, {len(known)} classes{seen}"

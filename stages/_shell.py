@@ -15,13 +15,14 @@ from stages._errors import PipelineError
 
 P = ParamSpec("P")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 PATH = click.Path(path_type=Path)
 
 
 def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
     """Run a stage's shell: its returned sentence goes to stderr; a PipelineError becomes one line and exit 1.
 
-    So does a disk without room or without permission to write, and a name that is too long for it.
+    So does a disk without room or without permission to write, and a name that is too long for it; Ctrl-C is exit 130.
     """
 
     @functools.wraps(main)
@@ -31,6 +32,9 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
         except PipelineError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("error: interrupted; nothing is lost: run the same command again", err=True)
+            sys.exit(INTERRUPTED)
         except OSError as error:
             if error.errno not in DISK:
                 raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -70,6 +71,29 @@ def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
     assert blank.splitlines()[1].endswith(
         "; name your classes in `labels` of params.yaml; git add -A && git commit -m 'Our data'; rounds close"
     )
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_interrupted_init_leaves_nothing_and_says_so(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tables(tmp_path)
+    root = tmp_path / "project"
+    if there:
+        root.mkdir()
+
+    def interrupted(*_: object) -> None:
+        assert (root / "data/pool.csv").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(initial, "start", interrupted)
+    words = [str(root), *(f"--{name}={path}" for name, path in given.items() if path), "--id=nr", "--label=kind"]
+    done = CliRunner().invoke(initial.command, words)
+    assert done.exit_code == 130
+    assert done.stderr == "error: interrupted; nothing is lost: run the same command again\n"
+    assert list(root.iterdir()) == []
+    monkeypatch.undo()
+    assert CliRunner().invoke(initial.command, words).exit_code == 0
 
 
 def test_a_folder_of_images_comes_along_and_dvc_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

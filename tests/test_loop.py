@@ -155,6 +155,19 @@ def test_a_demo_whose_pool_is_exhausted_says_so_and_ends(
     assert "no round follows: pool exhausted" in done.stdout.splitlines()
 
 
+def test_an_interrupted_demo_is_a_project_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demonstration, "close", interrupted)
+    root = tmp_path / "digits"
+    done = CliRunner().invoke(demonstration.command, [str(root)], env=IDENTITY)
+    assert done.exit_code == 1
+    remedy = f"it is a project as far as it came (cd {root} && rounds status); for a whole one remove it first"
+    assert done.stderr.splitlines()[-1] == f"error: {root}: interrupted; {remedy}"
+    assert "rounds close" in rounds(root, "status")
+
+
 def test_a_demo_needs_an_empty_folder(demo: Path) -> None:
     with pytest.raises(AssertionError, match="not an empty folder; name a new one; nothing was changed"):
         rounds(demo.parent, "demo", str(demo))
