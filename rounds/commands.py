@@ -18,6 +18,7 @@ from stages._errors import PipelineError
 from stages._progress import MARK, WRITER, progress
 
 Say = Callable[[str], None]
+LOGGED = 10.0  # seconds before a log is told more of a stage than its name
 DRIVER = """
 import json, sys
 from dvc.cli import main
@@ -97,8 +98,9 @@ class Dvc:
             self.process.stdin.flush()
         except BrokenPipeError:
             lines.append("it ended unexpectedly")
+        delay = None if sys.stderr.isatty() else LOGGED
         with ExitStack() as work:
-            told = work.enter_context(progress(f"dvc {words[0]}", project=self.root))
+            told = work.enter_context(progress(f"dvc {words[0]}", project=self.root, delay=delay))
             for written in self.process.stdout:
                 line = ESCAPES.sub("", written)
                 if line.startswith("\0"):
@@ -114,7 +116,7 @@ class Dvc:
                     work.close()
                     stage = line.split("'")[1]
                     self.say(stage)
-                    told = work.enter_context(progress(stage, project=self.root))
+                    told = work.enter_context(progress(stage, project=self.root, delay=delay))
         if code:
             raise _failure(words, lines)
 

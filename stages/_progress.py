@@ -56,18 +56,20 @@ _open: list[Told] = []  # the work under way, the outermost first
 
 
 @contextmanager
-def progress(doing: str, total: int = 0, unit: str = "step", project: Path = Path()) -> Iterator[Told]:
+def progress(
+    doing: str, total: int = 0, unit: str = "step", project: Path = Path(), delay: float | None = None
+) -> Iterator[Told]:
     """Says how far work is: a bar with rate and time left once a step of known many is done, till then the time passed.
 
     Of work within other work the outermost speaks of which a step is done. Nothing in a worker process. project: where
-    the time that it takes is kept.
+    the time that it takes is kept; delay: seconds before the first sign, DELAY if not given.
     """
     told = Told(doing, total, unit, since=time.monotonic())
     outermost = not _open
     _open.append(told)
     try:
         if outermost and current_process().name == "MainProcess":
-            with _voice(told, project / MEMORY):
+            with _voice(told, project / MEMORY, DELAY if delay is None else delay):
                 yield told
         else:
             yield told
@@ -76,14 +78,14 @@ def progress(doing: str, total: int = 0, unit: str = "step", project: Path = Pat
 
 
 @contextmanager
-def _voice(told: Told, memory: Path) -> Iterator[None]:
+def _voice(told: Told, memory: Path, delay: float) -> Iterator[None]:
     """A thread that says once a while what is to be said."""
     over = threading.Event()
     kept = memory / f"took-{re.sub(r'[^a-z]+', '-', told.doing)}"
     before = _last(kept)
 
     def speak() -> None:
-        if over.wait(DELAY):
+        if over.wait(delay):
             return
         while True:
             _say(_line(next((work for work in tuple(_open) if work.total and work.done), told), before))

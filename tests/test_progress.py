@@ -20,6 +20,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
+from rounds import commands
 from rounds.commands import Dvc
 from stages import _learning, _progress
 from stages._params import Import, TextFeatures
@@ -236,8 +237,9 @@ open("third").read()
 
 
 def test_a_rounds_command_passes_on_what_a_stage_or_dvc_says_and_else_the_time_it_takes(
-    heard: Heard, tmp_path: Path
+    heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(commands, "LOGGED", 0)
     (tmp_path / "dvc.yaml").write_text("stages: {slow: {cmd: python slow.py}}")
     (tmp_path / "slow.py").write_text(SLOW)
     for name in ("first", "second", "third"):
