@@ -42,7 +42,7 @@ from stages._ledger import read_labels
 from stages._params import Options, Params, load
 from stages._parts import open_pool, read_rows
 from stages._prodigy import NotAnAnswer, read_answer
-from stages._progress import counted
+from stages._progress import WIPE, counted
 from stages._shell import one_line_errors
 from stages._store import SPLITS, read_index
 from stages._tables import Table, read_table
@@ -151,7 +151,7 @@ def run(plan: Plan, number: int, todo: dict[str, Choice], goal: tuple[int, int, 
             total, before, begun = goal
             done, took = sum(1 for _ in (plan.out / "loops").glob("*.json")) - before, (time.time() - begun) / 60
             left = f"{done / took:.1f} loops a minute, {took / max(done, 1) * (total - before - done):.1f} minutes left"
-            wiped = "\r\033[K" if sys.stderr.isatty() else ""  # a bar of this process, if one of another is done
+            wiped = WIPE if sys.stderr.isatty() else ""  # a bar of this process, if one of another is done
             click.echo(f"{wiped}backtest: {before + done} of {total} loops, {left}", err=True)
 
 

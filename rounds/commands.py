@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -98,9 +99,9 @@ class Dvc:
             self.process.stdin.flush()
         except BrokenPipeError:
             lines.append("it ended unexpectedly")
-        delay = None if sys.stderr.isatty() else LOGGED
+        telling = partial(progress, project=self.root, delay=None if sys.stderr.isatty() else LOGGED)
         with ExitStack() as work:
-            told = work.enter_context(progress(f"dvc {words[0]}", project=self.root, delay=delay))
+            told = work.enter_context(telling(f"dvc {words[0]}"))
             for written in self.process.stdout:
                 line = ESCAPES.sub("", written)
                 if line.startswith("\0"):
@@ -116,7 +117,7 @@ class Dvc:
                     work.close()
                     stage = line.split("'")[1]
                     self.say(stage)
-                    told = work.enter_context(progress(stage, project=self.root, delay=delay))
+                    told = work.enter_context(telling(stage))
         if code:
             raise _failure(words, lines)
 

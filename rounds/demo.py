@@ -19,7 +19,7 @@ from stages._identity import order_keys
 from stages._learning import fit
 from stages._ledger import read_labels
 from stages._params import Params
-from stages._progress import watched
+from stages._progress import WIPE, watched
 from stages._shell import one_line_errors
 from stages._store import read_index, read_model_matrix
 from stages._tables import as_text, read_table
@@ -109,10 +109,10 @@ def played(target: Path, count: int) -> str:
 
     def say(stage: str) -> None:
         if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{stage} …", err=True, nl=False)
+            click.echo(f"{WIPE}{stage} …", err=True, nl=False)
 
     def show(line: str) -> None:
-        click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + line, err=sys.stderr.isatty())
+        click.echo((WIPE if sys.stderr.isatty() else "") + line, err=sys.stderr.isatty())
 
     click.echo(
         f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong", err=True

@@ -117,12 +117,11 @@ def _telling(estimator: Any, size: int) -> Iterator[None]:
         yield
         return
     with progress("model") as told:
-        if not tells:
-            yield
-            return
-        estimator.set_callbacks(Steps(told))
+        if tells:
+            estimator.set_callbacks(Steps(told))
         yield
-        estimator.set_callbacks()  # they are no part of the model
+        if tells:
+            estimator.set_callbacks()  # they are no part of the model
 
 
 def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:

@@ -24,6 +24,7 @@ BLOCK = 16_384  # rows taken at a time
 MEMORY = Path(".dvc/tmp")  # of a project; where there is none, nothing is kept
 WRITER = "LABELROUNDS_WRITER"  # set by a `rounds` command for all that it starts, whose signs of life it passes on
 MARK = "\1"  # how it knows them
+WIPE = "\r\033[K"  # takes back what stands in a terminal's line
 
 
 @dataclass(eq=False)
@@ -156,7 +157,7 @@ def _say(line: str) -> None:
     if WRITER in os.environ:
         written = f"{MARK}{line}\n"
     elif sys.stderr.isatty():
-        written = f"\r\033[K{line}"
+        written = WIPE + line
     else:
         written = f"{line}\n" if line else ""
     sys.stderr.write(written)
