@@ -10,8 +10,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Literal, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
 
 import mmh3
@@ -43,6 +43,9 @@ class Answer:
                   | undone: taken back (only the page writes it; `keep_last` leaves such items out)
     annotator     the session's name, "anonymous" when there was none
     at            seconds since 1970, None where the row has no time
+    about         the one label that a binary row asked about: accepted where `label` is the same
+    order, after  of a row without a time: its place in the order of collecting, and the latest time
+                  of this person's answers to the item that were there before it
     """
 
     id: str | None
@@ -54,6 +57,15 @@ class Answer:
     annotator: str
     at: float | None
     flagged: bool
+    about: str | None = None
+    order: int = 0
+    after: float | None = None
+
+    @property
+    def moment(self) -> tuple[float, int]:
+        """When it was given: by time, and among answers of one time in the order of collecting."""
+        when = self.after if self.at is None else self.at
+        return (-math.inf if when is None else when, self.order)
 
 
 def task(
@@ -130,8 +142,8 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
     """One db-out row, understood. Raises NotAnAnswer for one that is malformed or chose twice.
 
     `accept` counts only under answer == "accept". A binary row names its label in `label`: accepted it is the
-    label; rejected it is the other one of two `labels`, and otherwise says too little (a skip). Whether a
-    label is one of the project's is the caller's question.
+    label; rejected it is the other one of two `labels`, and otherwise says too little (a skip). `keep_last` puts
+    the binary rows of one item together. Whether a label is one of the project's is the caller's question.
     """
     answer = _text(row, "answer")
     if answer is None:
@@ -142,8 +154,11 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
     if kind == "label" and row.get("versions"):
         kind = "override"
     at, flagged = row.get("_timestamp"), row.get("flagged") or False
-    if at is not None and (isinstance(at, bool) or not isinstance(at, int | float) or not _finite(at)):
+    if not _is_time(at):
         raise NotAnAnswer(f"`_timestamp` is {at!r}, not a time in seconds")
+    order, after = row.get("al_order", 0), row.get("al_after")
+    if isinstance(order, bool) or not isinstance(order, int) or not _is_time(after):
+        raise NotAnAnswer(f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time")
     if not isinstance(flagged, bool):
         raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
     return Answer(
@@ -156,14 +171,28 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
         annotator=_annotator(row),
         at=None if at is None else float(at),
         flagged=flagged,
+        about=_text(row, "label") if _is_binary(row) and answer != "ignore" else None,
+        order=order,
+        after=None if after is None else float(after),
     )
+
+
+def _is_time(value: object) -> TypeGuard[int | float | None]:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)
+
+
+def _is_binary(row: Mapping[str, object]) -> bool:
+    """Whether a row asked about one label, accept or reject."""
+    return "accept" not in row and "options" not in row and "label" in row
 
 
 def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tuple[Kind, str | None]:
     """The kind of an answer and its label, before review is considered."""
     if answer == "ignore":
         return ("undone" if row.get("al_undone") is True else "skip"), None
-    if "accept" not in row and "options" not in row and "label" in row:
+    if _is_binary(row):
         label = _text(row, "label")
         if label is None:
             raise NotAnAnswer("`label` is null")
@@ -248,11 +277,50 @@ def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | No
 
 
 def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line]]:
-    """The last word of each annotator on each item, by time (none is earliest), then by line, if not taken back.
+    """The last word of each annotator on each item, if it was not taken back.
 
-    Give answers their id first (`finder`). The result is in the order of (id, annotator), whatever the order given.
+    The last is the latest by time; an answer without a time is earlier than all others, unless it was collected
+    after them (`Answer.after`); then by order of collecting, then by line. Binary rows about several labels of one
+    item are one word (`verdict_of`). Give answers their id first (`finder`). The result is in the order of (id,
+    annotator), whatever the order given.
     """
-    last: dict[tuple[str, str], tuple[Answer, Line]] = {}
-    for answer, line in sorted(answers, key=lambda pair: (-math.inf if pair[0].at is None else pair[0].at, pair[1])):
-        last[answer.id or "", answer.annotator] = (answer, line)
-    return [last[key] for key in sorted(last) if last[key][0].kind != "undone"]
+    said: dict[tuple[str, str], list[tuple[Answer, Line]]] = {}
+    for pair in sorted(answers, key=lambda pair: (pair[0].moment, pair[1])):
+        said.setdefault((pair[0].id or "", pair[0].annotator), []).append(pair)
+    last = [verdict_of(said[key]) for key in sorted(said)]
+    return [pair for pair in last if pair[0].kind != "undone"]
+
+
+def verdict_of(answers: Sequence[tuple[Answer, Line]]) -> tuple[Answer, Line]:
+    """What one person's answers to one item come to, given in the order in which they were said.
+
+    The last answer counts; of binary rows the last about each label, since the latest row that chose among all:
+    one label accepted is the label, whatever others were rejected. None accepted is a skip (of two labels the
+    rejection of one is the other), and so are several accepted, which `conflict_of` names.
+    """
+    recent = _recent_binary(answers)
+    if len(recent) <= 1:
+        return answers[-1]
+    accepted = [pair for pair in recent.values() if pair[0].label == pair[0].about]
+    if len(accepted) == 1:
+        return accepted[0]
+    answer, line = answers[-1]
+    return replace(answer, kind="skip", label=None), line
+
+
+def conflict_of(answers: Sequence[tuple[Answer, Line]]) -> list[str]:
+    """The labels that one person's binary rows accept for one item, where they are several; given as said."""
+    recent = _recent_binary(answers)
+    accepted = [label for label, (answer, _) in recent.items() if answer.label == label]
+    return sorted(accepted) if len(accepted) > 1 else []
+
+
+def _recent_binary(answers: Sequence[tuple[Answer, Line]]) -> dict[str, tuple[Answer, Line]]:
+    """The last binary row about each label, since the last row that was not binary."""
+    recent: dict[str, tuple[Answer, Line]] = {}
+    for answer, line in answers:
+        if answer.about is None:
+            recent.clear()
+        else:
+            recent[answer.about] = (answer, line)
+    return recent

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rounds import annotate, collect
+from rounds import annotate, collect, matching
 from rounds.project import Project
 from rounds.surfaces.desk import Desk
 from stages import _prodigy, import_labels
@@ -60,7 +60,7 @@ def test_a_db_out_export_is_brought_home_and_told(make_project: MakeProject) -> 
         "answers (prodigy): 3 rows: 2 answered, 1 skipped, 1 flagged, 1 superseded; 3 new",
         "round 1: 2 of 3 items are answered",
         "  missing: p-2",
-        "collect: done; next: rounds close",
+        "collect: done; next: get the 1 missing answers, or `rounds close --partial`",
     ]
     assert state(project) == [("p-0", "alex", "label", "neutral"), ("p-1", "alex", "skip", None)]
 
@@ -192,10 +192,18 @@ def test_answers_that_lost_their_id_are_found_by_their_content(make_project: Mak
     assert state(project) == [("p-1", "anonymous", "label", "negative")]
 
 
-def test_a_text_that_was_changed_after_the_export_is_told(make_project: MakeProject) -> None:
-    make_project()
-    write("answers.jsonl", [row(0, text="good ")])
-    assert "1 with another text than asked" in run("answers.jsonl")[1]
+def test_other_blanks_in_a_text_are_told_and_another_text_is_refused(make_project: MakeProject) -> None:
+    project = make_project()
+    rows = [row(0, text="good "), row(1, text="so so"), row(2, text="something else")]
+    write("answers.jsonl", rows)
+    lines = run("answers.jsonl")[1].splitlines()
+    assert lines[:3] == [
+        "answers (prodigy): 3 rows: 1 answered, 2 ids that disagree with their text, "
+        "1 with other blanks in the text than asked; 1 new",
+        "  answers:2: the text beside id 'p-1' is not the one that was asked: it is that of 'p-2'",
+        "  answers:3: the text beside id 'p-2' is not the one that was asked",
+    ]
+    assert state(project) == [("p-0", "alex", "label", "positive")]
 
 
 def test_files_of_several_tools_at_once(make_project: MakeProject) -> None:
@@ -205,7 +213,8 @@ def test_files_of_several_tools_at_once(make_project: MakeProject) -> None:
     write("ana.jsonl", [row(0, who="ana")])
     code, told = run("bo.csv", "cy.jsonl", "ana.jsonl")
     assert code == 0
-    assert [line.split(":")[0] for line in told.splitlines()[:3]] == ["bo (csv)", "cy (doccano)", "ana (prodigy)"]
+    heads = [line.split(":")[0] for line in told.splitlines() if ": 1 rows" in line]
+    assert heads == ["bo (csv)", "cy (doccano)", "ana (prodigy)"]
     assert [(who, label) for _, who, _, label in state(project)] == [
         ("ana", "positive"),
         ("bo", "negative"),
@@ -228,7 +237,7 @@ def test_what_cannot_be_collected_is_refused_in_one_line(make_project: MakeProje
         ((str(inside),), "it is in its place already"),
         (("none.jsonl",), "cannot be read (No such file or directory)"),
         (("stages",), "cannot be read (Is a directory)"),
-        (("dvc.yaml",), "the file has no rows"),
+        (("dvc.yaml",), "dvc.yaml: found no rows"),
         (("--from", "label-studio"), "it needs --url and --token-file"),
     ]:
         code, told = run(*arguments)
@@ -351,6 +360,6 @@ def test_as_many_rows_are_accounted_for_as_were_in_the_file(kinds: list[str]) ->
     _, items = formats.read(Path("x"), data, "prodigy")
     tasks = {"b1": text_tasks(["good"]), "old": text_tasks(["good"], batch="old")}
     held = {("old", "p-0", "alex", "label", "positive", 1.0)}
-    found = collect.sort_out(items, tasks, LABELS, "b1", held)
+    found = matching.sorted_by(items, matching.Asked(tasks, "b1", held), LABELS)
     assert len(found.good) + len(found.bad) + found.earlier + found.unanswered == len(kinds)
     assert (found.earlier, found.late) == (kinds.count("batch"), kinds.count("late"))

@@ -1,0 +1,104 @@
+"""Answer files of every tool, read as db-out rows: which format it is, and row by row what it says.
+
+A row that cannot be read is an item with a reason, never an exception and never silence: every row
+of the file comes out as at least one item (as several where one row holds the answers of several
+people).
+
+`al_id` is the identity that we exported. A bare `id` is kept apart (`Item.bare_id`), since most
+tools put a number of their own there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rounds.surfaces.formats import argilla, doccano, label_studio, plain, prodigy
+from rounds.surfaces.formats.items import Item, Reply, Source, person_of_file
+from rounds.surfaces.formats.tables import Numbered, Table, columns_of, json_rows, table_rows
+from stages._errors import PipelineError
+from stages._prodigy import NotAnAnswer
+
+__all__ = ["READERS", "Item", "person_of_file", "read"]
+
+READERS: dict[str, Callable[[Mapping[str, object], Source], Sequence[Reply | NotAnAnswer | None]]]
+READERS = {
+    "prodigy": prodigy.read,
+    "label-studio": label_studio.read,
+    "argilla": argilla.read,
+    "doccano": doccano.read,
+    "csv": plain.read,  # any flat table: delimited, a spreadsheet, JSON lines
+}
+# In this order: what only one tool writes is looked for first.
+_SIGNS: dict[str, Callable[[Mapping[str, object]], bool]] = {
+    "prodigy": prodigy.recognised,
+    "label-studio": label_studio.recognised,
+    "argilla": argilla.recognised,
+    "doccano": doccano.recognised,
+    "csv": plain.recognised,
+}
+_READ = (
+    "answers of Prodigy, Label Studio, Argilla or doccano, and tables with the columns "
+    "`label` and `al_id`, `id` or `text`, are"
+)
+
+
+def read(source: Path, data: bytes, forced: str | None = None, annotator: str | None = None) -> tuple[str, list[Item]]:
+    """The format's name and the items of a file, recognised by its content unless `forced`.
+
+    annotator: who answered, where the file does not say it; by default the file's name says it.
+    Raises PipelineError when no row looks like a known format.
+    """
+    table = table_rows(source, data) if _is_table(data, forced) else Table([], json_rows(data), "")
+    rows, note = table.rows, table.note
+    mappings = [raw for _, raw, fault in rows if not fault and isinstance(raw, dict)]
+    if table.header:
+        mappings.append(dict.fromkeys(table.header, ""))
+    name = forced or _recognised(mappings)
+    if name is None:
+        columns = columns_of(rows, mappings)
+        what = f"found the columns {', '.join(columns)}" if columns else "found no rows"
+        choices = "|".join(READERS)
+        raise PipelineError(source, what, f"{_READ} read; or name the tool: --format {choices}")
+    file = Source(source, annotator)
+    return name, [item for row in rows for item in _items(row, READERS[name], file, note)]
+
+
+def _is_table(data: bytes, forced: str | None) -> bool:
+    """Whether a file is a delimited table or a spreadsheet, rather than JSON."""
+    begins_json = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+    return not begins_json and forced in (None, "csv", "label-studio", "doccano")
+
+
+def _recognised(rows: Sequence[Mapping[str, object]]) -> str | None:
+    for name, is_it in _SIGNS.items():
+        if any(is_it(row) for row in rows):
+            return name
+    return None
+
+
+def _items(
+    numbered: Numbered,
+    reader: Callable[[Mapping[str, object], Source], Sequence[Reply | NotAnAnswer | None]],
+    file: Source,
+    note: str,
+) -> list[Item]:
+    """What one row says, as items."""
+    line, raw, fault = numbered
+    if fault or not isinstance(raw, dict):
+        why = fault or f"an object was expected, found {type(raw).__name__}"
+        return [Item(line, raw, None, why)]
+    try:
+        replies = reader(raw, file)
+    except NotAnAnswer as reason:
+        return [Item(line, raw, None, str(reason))]
+    return [_item(line, raw, reply, note) for reply in replies]
+
+
+def _item(line: int, raw: object, reply: Reply | NotAnAnswer | None, note: str) -> Item:
+    if isinstance(reply, NotAnAnswer):
+        return Item(line, raw, None, str(reply))
+    if reply is None:
+        return Item(line, raw, None)
+    notes = tuple(filter(None, (*reply.notes, note)))
+    return Item(line, raw, reply.row, "", reply.bare_id, reply.annotator_from_file, notes)

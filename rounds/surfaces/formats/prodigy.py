@@ -1,0 +1,26 @@
+"""Prodigy's own rows, as `prodigy db-out` writes them, and as the page and the oracle do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rounds.surfaces.formats.items import Reply, Source
+
+_VERDICTS = ("accept", "reject", "ignore")
+_SIGNS = ("accept", "options", "_view_id", "_input_hash", "_task_hash", "_session_id", "al_id")
+
+
+def recognised(raw: Mapping[str, object]) -> bool:
+    """A verdict and one of Prodigy's keys; an `id` beside them is the user's own."""
+    return raw.get("answer") in _VERDICTS and ("id" not in raw or any(key in raw for key in _SIGNS))
+
+
+def read(raw: Mapping[str, object], file: Source) -> list[Reply]:
+    """A db-out row is what it is; without a session, `--annotator` says whose it is."""
+    row = dict(raw)
+    own = row.get("id")
+    nameless = not row.get("_annotator_id") and not row.get("_session_id")
+    if nameless and file.annotator:
+        row |= {"_annotator_id": f"collected-{file.annotator}", "al_dataset": "collected"}
+    bare_id = str(own) if isinstance(own, str | int) and not isinstance(own, bool) else None
+    return [Reply(row, bare_id, annotator_from_file=False, notes=())]

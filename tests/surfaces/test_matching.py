@@ -1,0 +1,327 @@
+"""Which item an answer is about, whose it is, which is the last word: the odd ways of real exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rounds.surfaces import formats
+from stages import _prodigy
+from stages._canonical import Row, write_jsonl
+from stages._prodigy import conflict_of, keep_last, read_answer
+from tests.surfaces.conftest import LABELS, MakeProject, committed, text_tasks, write_round
+from tests.surfaces.test_collect import row, run, state, write
+
+TEXTS = ("good", "bad", "so so")
+TRUTH = ("positive", "negative", "neutral")
+RIGHT = [(f"p-{n}", label) for n, label in enumerate(TRUTH)]
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], parting: str = ",") -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=parting)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def numbered(*columns: str) -> list[list[object]]:
+    """Rows of a tool that numbers backwards: its `id` is the number of another item of ours."""
+    cells = [
+        {"id": f"p-{2 - n}", "al_id": f"p-{n}", "al_batch": "b1", "text": TEXTS[n], "data": TEXTS[n],
+         "label": TRUTH[n], "annotator": "1", "annotation_id": 9, "lead_time": 3.2, "Comments": "",
+         "timestamp": "01/05/2024 10:03"}
+        for n in range(3)
+    ]  # fmt: skip
+    return [[cell[column] for column in columns] for cell in cells]
+
+
+STUDIO = ("al_batch", "al_id", "annotation_id", "annotator", "id", "label", "lead_time", "text")
+STUDIO_LOST = ("annotation_id", "annotator", "id", "label", "lead_time", "text")
+DOCCANO = ("id", "text", "label", "Comments")
+
+
+def task(n: int, *extra: Row) -> Row:
+    chosen = {"from_name": "label", "value": {"choices": [TRUTH[n]]}}
+    annotation = {"completed_by": 1, "was_cancelled": False, "result": [chosen, *extra]}
+    return {"id": 2 - n, "data": {"text": TEXTS[n], "al_id": f"p-{n}"}, "annotations": [annotation]}
+
+
+NOTE = {"from_name": "note", "value": {"text": ["not sure"]}}
+RATING = {"from_name": "stars", "value": {"rating": 4}}
+SECOND = {"from_name": "confidence", "value": {"choices": ["high"]}}
+RELATION = {"type": "relation", "value": {}}
+
+
+def argilla(n: int) -> Row:
+    return {
+        "id": f"0000-{n}", "fields": {"text": TEXTS[n]}, "metadata": {}, "status": "completed",
+        "responses": {"label": [{"value": TRUTH[n], "user_id": "u1"}]},
+    }  # fmt: skip
+
+
+def argilla_old(n: int) -> Row:
+    values = {"values": {"label": {"value": TRUTH[n]}}, "user_id": "u1", "status": "submitted"}
+    return {"fields": {"text": TEXTS[n]}, "responses": [values]}
+
+
+def argilla_flat(n: int) -> Row:
+    return {
+        "id": f"{n}-uuid", "text": TEXTS[n], "label.responses": [TRUTH[n]],
+        "label.responses.users": ["u1"], "label.responses.status": ["submitted"],
+    }  # fmt: skip
+
+
+def prodigy(n: int) -> Row:
+    return {**row(n, TRUTH[n]), "id": 2 - n}
+
+
+def all_of(make: Any) -> bytes:
+    return json.dumps([make(n) for n in range(3)]).encode()
+
+
+EXPORTS = {
+    "studio.csv": table(STUDIO, numbered(*STUDIO)),
+    "studio.tsv": table(STUDIO_LOST, numbered(*STUDIO_LOST), "\t"),
+    "studio_min.json": json.dumps([dict(zip(STUDIO, cells, strict=True)) for cells in numbered(*STUDIO)]).encode(),
+    "studio_notes.json": all_of(lambda n: task(n, NOTE, RATING, RELATION)),
+    "studio_second.json": all_of(lambda n: task(n, SECOND)),
+    "doccano.csv": table(DOCCANO, numbered(*DOCCANO)),
+    "doccano.jsonl": all_of(lambda n: {"id": f"p-{2 - n}", "text": TEXTS[n], "label": [TRUTH[n]]}),
+    "doccano_old.jsonl": all_of(lambda n: {"id": n, "data": TEXTS[n], "label": [TRUTH[n]]}),
+    "argilla.json": all_of(argilla),
+    "argilla_old.json": all_of(argilla_old),
+    "argilla_flat.json": all_of(argilla_flat),
+    "prodigy.json": all_of(prodigy),
+    "text.csv": table(("text", "label"), numbered("text", "label")),
+    "semicolons.csv": b"sep=;\r\n" + table(("al_id", "label"), numbered("al_id", "label"), ";"),
+    "ids.jsonl": all_of(lambda n: {"id": f"p-{n}", "label": TRUTH[n]}),
+    "local_time.csv": table(("al_id", "label", "timestamp"), numbered("al_id", "label", "timestamp")),
+    "utf16.csv": table(("al_id", "label"), numbered("al_id", "label")).decode().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_labels_come_home_to_the_text_that_was_judged_whatever_the_tools_own_ids_are(
+    name: str, make_project: MakeProject
+) -> None:
+    project = make_project(TEXTS)
+    Path(name).write_bytes(EXPORTS[name])
+    code, output = run(name)
+    assert (code, "next: rounds close" in output) == (0, True), output
+    assert [(item, label) for item, _, _, label in state(project)] == RIGHT
+
+
+def test_a_spreadsheet_is_read_and_whole_numbers_stay_whole(make_project: MakeProject) -> None:
+    tasks = [{**one, "al_id": str(7 + n)} for n, one in enumerate(text_tasks(TEXTS))]
+    project = make_project(tasks=tasks)
+    frame = pd.DataFrame({"ID": [7.0, 8.0, 9.0], "Label": TRUTH, "Note": ["", "x", None]})
+    frame.to_excel("answers.xlsx", index=False)
+    assert run("answers.xlsx")[0] == 0
+    assert [(item, label) for item, _, _, label in state(project)] == [("7", "positive"), ("8", "negative"),
+                                                                       ("9", "neutral")]  # fmt: skip
+
+
+def test_one_task_alone_is_a_file_too(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    Path("one.json").write_text(json.dumps(task(1), indent=2))
+    run("one.json")
+    assert state(project) == [("p-1", "1", "label", "negative")]
+
+
+def test_what_is_lost_or_left_aside_is_counted(make_project: MakeProject) -> None:
+    make_project(TEXTS)
+    Path("studio.json").write_bytes(EXPORTS["studio_notes.json"])
+    Path("times.csv").write_bytes(EXPORTS["local_time.csv"])
+    output = run("studio.json", "times.csv")[1]
+    assert "  other controls than the label kept aside: 3 rows" in output
+    assert "  time cannot be read: 3 rows" in output
+
+
+def test_an_interface_made_by_hand_may_name_its_only_control_as_it_likes(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    other = task(0)
+    other["annotations"][0]["result"][0]["from_name"] = "sentiment"
+    both = task(1, {**SECOND, "from_name": "topic"})
+    both["annotations"][0]["result"][0]["from_name"] = "sentiment"
+    Path("studio.json").write_text(json.dumps([other, both]))
+    output = run("studio.json")[1]
+    assert "  studio:2: choices of `sentiment`, `topic`, and none is named `label`" in output
+    assert state(project) == [("p-0", "1", "label", "positive")]
+
+
+def test_numbered_labels_are_refused_by_name(make_project: MakeProject) -> None:
+    make_project(TEXTS)
+    Path("old.json").write_text(json.dumps([{"id": 1, "text": "good", "annotations": [{"label": 3, "user": 1}]}]))
+    code, output = run("old.json")
+    assert code == 1
+    assert "  old:1: its labels are numbers without names: export as JSONL with labels" in output
+    assert output.splitlines()[-1] == (
+        "error: collect: none of the 1 answers could be used; the lines above say why; "
+        "mend them at their source, and collect again"
+    )
+
+
+def test_ids_that_are_ours_beside_the_text_of_another_are_refused(make_project: MakeProject) -> None:
+    """A spreadsheet of which one column was sorted: most ids still stand beside their texts."""
+    texts = ("one", "two", "three", "four")
+    make_project(texts)
+    cells = [("p-0", "one"), ("p-1", "two"), ("p-2", "four"), ("p-3", "three"), ("p-3", "five")]
+    Path("mine.csv").write_bytes(table(("id", "text", "label"), [(*cell, "neutral") for cell in cells]))
+    # Of the four known texts two stand beside their own id: too few to believe the ids.
+    assert "5 rows: 4 answered, 1 ids that disagree" in run("mine.csv")[1]
+    cells[2:] = [("p-2", "three"), ("p-3", "one")]
+    Path("ours.csv").write_bytes(table(("id", "text", "label"), [(*cell, "neutral") for cell in cells]))
+    output = run("ours.csv")[1]
+    assert "  ours:5: the text beside id 'p-3' is not the one that was asked: it is that of 'p-0'" in output
+
+
+def test_the_last_word_counts_whatever_file_it_stands_in(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    for folder, label in (("first", "positive"), ("second", "negative")):
+        Path(folder).mkdir()
+        Path(folder, "answers.csv").write_text(f"id,label\np-0,{label}\np-1,neutral\n")
+    for folder, label, new in [
+        ("first", "positive", 2), ("second", "negative", 1), ("second", "negative", 0), ("first", "positive", 1),
+        ("first", "positive", 0),
+    ]:  # fmt: skip
+        output = run(f"{folder}/answers.csv")[1]
+        assert f"; {new} new" in output
+        assert state(project) == [("p-0", "answers", "label", label), ("p-1", "answers", "label", "neutral")]
+    assert "1 answer of the same person changes: the last word counts; two people?" in run("second/answers.csv")[1]
+
+
+def test_an_answer_without_a_time_counts_from_when_it_was_collected(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    Path("ana.csv").write_text("id,label,timestamp\np-0,positive,500\n")
+    Path("later.csv").write_text("id,label,annotator\np-0,negative,ana\n")
+    Path("older.csv").write_text("id,label,timestamp,annotator\np-0,neutral,400,ana\n")
+    Path("newer.csv").write_text("id,label,timestamp,annotator\np-0,neutral,600,ana\n")
+    for name, label in [("ana", "positive"), ("later", "negative"), ("older", "negative"), ("newer", "neutral")]:
+        run(f"{name}.csv")
+        assert state(project) == [("p-0", "ana", "label", label)]
+    run("later.csv")
+    assert state(project) == [("p-0", "ana", "label", "negative")]
+
+
+def test_a_browsers_second_download_is_the_same_person_and_a_name_can_be_given(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    Path("ana.csv").write_text("id,label\np-0,positive\n")
+    Path("ana (1).csv").write_text("id,label\np-0,negative\n")
+    output = run("ana.csv")[1]
+    assert "  taken for the answers of ana, after the file's name; --annotator NAME says who" in output
+    run("ana (1).csv")
+    assert state(project) == [("p-0", "ana", "label", "negative")]
+    output = run("ana.csv", "--annotator", "Bo")[1]
+    assert "taken for" not in output
+    assert state(project)[0] == ("p-0", "Bo", "label", "positive")
+
+
+@pytest.mark.parametrize(
+    ("name", "person"),
+    [
+        ("ana.csv", "ana"), ("ana (1).csv", "ana"), ("ana (12).csv", "ana"), ("ana copy.csv", "ana"),
+        ("ana copy 2.csv", "ana"), ("ana - Copy (3).csv", "ana"), ("ana - Kopie.csv", "ana"),
+        ("copy.csv", "copy"), ("ana2.csv", "ana2"), ("(1).csv", "(1)"), ("photocopy.csv", "photocopy"),
+    ],
+)  # fmt: skip
+def test_the_person_of_a_file(name: str, person: str) -> None:
+    assert formats.person_of_file(Path(name)) == person
+
+
+def binary(n: int, label: str, verdict: str, at: float | None = 1.0) -> Row:
+    base = {"text": TEXTS[n], "al_id": f"p-{n}", "al_batch": "b1", "label": label, "answer": verdict}
+    return {**base, "_view_id": "classification", "_annotator_id": "ds-ana", "_timestamp": at}
+
+
+def test_one_label_at_a_time_is_the_one_that_was_accepted_and_all_rejected_is_a_skip(
+    make_project: MakeProject,
+) -> None:
+    project = make_project(TEXTS)
+    rows = [binary(n, label, "accept" if label == TRUTH[n] else "reject", 1.0 + 10 * k + n)
+            for k, label in enumerate(LABELS) for n in (0, 1)]  # fmt: skip
+    rows += [binary(2, label, "reject", 90.0) for label in LABELS]
+    write("binary.jsonl", rows)
+    output = run("binary.jsonl")[1]
+    assert "9 rows: 2 answered, 7 labels rejected, 1 items with every offered label rejected; 9 new" in output
+    assert state(project) == [
+        ("p-0", "ana", "label", "positive"), ("p-1", "ana", "label", "negative"), ("p-2", "ana", "skip", None),
+    ]  # fmt: skip
+    assert "; 0 new" in run("binary.jsonl")[1]
+
+
+def test_several_labels_accepted_for_one_item_are_a_conflict_and_put_aside(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    rows = [binary(0, "positive", "accept"), binary(0, "negative", "accept", 2.0), binary(1, "negative", "accept")]
+    write("binary.jsonl", rows)
+    output = run("binary.jsonl")[1]
+    assert "1 answered, 2 accepted with several labels; 1 new" in output
+    assert "  binary:1: ana accepted several labels for 'p-0': negative, positive" in output
+    assert state(project) == [("p-1", "ana", "label", "negative")]
+
+
+VERDICTS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(["accept", "reject", "choose"])), max_size=8)
+
+
+@given(VERDICTS, st.randoms())
+def test_binary_rows_are_one_word_about_what_was_last_said_of_each_label(
+    said: list[tuple[str, str]], random: Any
+) -> None:
+    pairs = []
+    for n, (label, verdict) in enumerate(said):
+        one = binary(0, label, verdict, float(n))
+        if verdict == "choose":
+            one = row(0, label, who="ana", at=float(n))
+        pairs.append((read_answer(one, LABELS), n))
+    since = max((n for n, (_, verdict) in enumerate(said) if verdict == "choose"), default=-1)
+    last = dict(said[since + 1 :])
+    accepted = sorted(label for label, verdict in last.items() if verdict == "accept")
+    mixed = list(pairs)
+    random.shuffle(mixed)
+    kept = [(answer.kind, answer.label) for answer, _ in keep_last(mixed)]
+    assert conflict_of(pairs) == (accepted if len(accepted) > 1 else [])
+    if not said:
+        assert kept == []
+    elif last:
+        assert kept == [("label", accepted[0])] if len(accepted) == 1 else [("skip", None)]
+    else:
+        assert kept == [("label", said[since][0])]
+
+
+def test_an_id_of_a_round_that_is_over_is_told_with_its_round(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    Path("ana.csv").write_text("id,label\np-0,positive\np-1,negative\np-2,neutral\n")
+    run("ana.csv")
+    write_round(project.root, 2, [{**one, "al_id": f"q-{n}"} for n, one in
+                                  enumerate(text_tasks(["x", "y"], batch="b2"))], "b2")  # fmt: skip
+    committed(project.root)
+    Path("ana.csv").write_text("id,label\np-0,positive\np-1,positive\nq-0,neutral\n")
+    output = run("ana.csv")[1]
+    assert "ana (csv): 3 rows: 1 answered, 1 of another round, 1 of earlier rounds; 1 new" in output
+    assert "  ana:3: id 'p-1' was asked in round 1, which is over; name its batch (al_batch b1…), or use" in output
+    assert state(project) == [("q-0", "ana", "label", "neutral")]
+
+
+def test_rows_that_a_hand_put_into_the_answers_combine_as_well(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    folder = project.last_round().answers
+    write_jsonl(folder / "a.jsonl", [binary(0, "positive", "accept", None)])
+    write_jsonl(folder / "b.jsonl", [binary(0, "negative", "reject", None)])
+    assert state(project) == [("p-0", "ana", "label", "positive")]
+
+
+def test_collected_rows_keep_what_order_they_came_in() -> None:
+    timed = read_answer({**_prodigy.answer_row({"al_id": "x"}, label="A", answer="accept", annotator="ana",
+                                               dataset="ds", at=5.0)})  # fmt: skip
+    later = read_answer({**_prodigy.answer_row({"al_id": "x"}, label="B", answer="accept", annotator="ana",
+                                               dataset="ds", at=None), "al_order": 1, "al_after": 5.0})  # fmt: skip
+    assert [answer.label for answer, _ in keep_last([(later, 1), (timed, 2)])] == ["B"]
