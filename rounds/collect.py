@@ -23,7 +23,7 @@ from stages._canonical import Row, add_lines, dumps, write_jsonl
 from stages._errors import PipelineError, closest
 from stages._prodigy import Answer, NotAnAnswer, keep_last
 from stages._shell import one_line_errors
-from stages.import_labels import answers_of
+from stages.import_labels import answers_of, to_batch
 
 _KINDS = {
     "label": "answered",
@@ -274,7 +274,7 @@ def command(
             lines = bring(project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run)
         else:
             lines = collect(project, files, forced=forced, strict=strict, dry_run=dry_run)
-        held = keep_last(answers_in(newest, project.params().labels))
+        held = keep_last(to_batch(answers_in(newest, project.params().labels), newest.batch_id()))
         lines += state_of(newest, [answer for answer, _ in held])
     click.echo("\n".join(lines))
     return "collect: nothing was written (--dry-run)" if dry_run else "collect: done; next: rounds close"
