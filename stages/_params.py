@@ -202,16 +202,6 @@ class Params(Section):
             raise ValueError("query.class_weights are 0 for every class; give more to those you care about")
         return self
 
-    def answers_left(self, answers: int) -> int | None:
-        """How many answers may still be asked for after `answers` of them; None for no limit.
-
-        Every row wants `surface.annotations_per_item` answers: what is left over for less than a row is not counted.
-        """
-        if self.query.budget is None:
-            return None
-        per_row = self.surface.annotations_per_item
-        return max(0, self.query.budget - answers) // per_row * per_row
-
     @property
     def class_weights(self) -> list[float]:
         """(k,) how much each class matters, as query.class_weights has it; 1 where it does not say, or is auto."""

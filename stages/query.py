@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._agreement import relabel_or_new, vote_table, weighable
+from stages._budget import answers_left
 from stages._canonical import Row, read_json, write_json, write_jsonl
 from stages._gated import Gate, read_gate, settled
 from stages._identity import order_keys
@@ -76,7 +77,7 @@ def sizes(params: Params, answers: int, free: int, queue: int) -> tuple[int, int
     Shares are rounded half up for control and down for review; what review does not use goes to active.
     """
     options = params.query
-    left = params.answers_left(answers)
+    left = answers_left(params, answers)
     wanted = options.batch_size
     if left is not None:
         wanted = min(wanted, left // params.surface.annotations_per_item)
@@ -263,7 +264,7 @@ def _metrics(
 ) -> Row:  # fmt: skip
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
     answers = gate.state["answers"]
-    left = params.answers_left(answers)
+    left = answers_left(params, answers)
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
     new, mass, modelled = len(rows) - arms["review"], candidates.mass(), candidates.probabilities is not None
     if rows:

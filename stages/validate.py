@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from stages._alarms import Evidence, alarms
 from stages._arms import active_ids, asked_new, control_ids
+from stages._budget import answers_left
 from stages._canonical import Row, read_json, read_jsonl, write_json
 from stages._curves import Arms, gap_and_saving, next_labels, seconds_per_id
 from stages._identity import order_keys, stratified_folds
@@ -420,7 +421,7 @@ def prove(
     facts["stopping"] = panel(
         stopping,
         Means(
-            budget_left=params.answers_left(answers),
+            budget_left=answers_left(params, answers),
             batch=batch,
             trusted=own_confidence_holds(calibration, params),
             gain=next_batch(curve, batch),

@@ -104,7 +104,7 @@ def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_
     item = first_asked(one)
     was = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}[item]
     row = amend(one, item, "b" if was == "a" else "a", "misread", "Cy")
-    assert row == {"id": item, "label": row["label"], "was": was, "why": "misread", "by": "Cy"}
+    assert row == {"id": item, "label": row["label"], "was": was, "why": "misread", "by": "Cy", "after": []}
     amend(one, "row-0100", None, "not an example", "Cy")
     assert len(import_labels(one.rounds_folder, one.params()).rounds) == 2  # corrections alone answer no round
     answer(one)
