@@ -205,8 +205,11 @@ def doubted(
 
 
 def asks(case: Case, upto: int) -> int:
-    """How often people were asked for this label: every round that asked it, and the seed."""
-    return sum(when <= upto for when in case.asked) + any(vote.annotator == SEED for vote in case.votes)
+    """How often people gave or refused this label: every round in which somebody answered, and the seed.
+
+    A round that was closed before anybody came to the row does not count: nobody was asked.
+    """
+    return len({vote.round for vote in in_force(case, upto)})
 
 
 def _doubtable(case: Case, stand: Standing, reason: str, upto: int, policy: Gate) -> bool:

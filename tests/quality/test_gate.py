@@ -483,3 +483,14 @@ def test_an_annotator_called_seed_is_reported_and_counted_like_anybody_else() ->
         assert (row["annotators"], row["source"]) == ([name], "answer")
         (row,) = [row for row in gated.outcome.accepted if row["id"] == "p30"]
         assert (row["annotators"], row["source"]) == ([], "seed")
+
+
+def test_a_doubt_that_two_rounds_left_open_is_not_given_up_before_anybody_answered_it() -> None:
+    loop = Loop(max_asks=3)
+    first_round(loop, p04="B")
+    for item in ("p30", "p31"):
+        loop.round({item: loop.truth[item]}, review={"p04": "B"})
+        loop.events = [event for event in loop.events if event["id"] != "p04" or event["round"] == 1]  # closed early
+    outcome = loop.decide()
+    assert [(row["id"], row["asks"]) for row in outcome.review] == [("p04", 1)]
+    assert outcome.unlabelled == []
