@@ -1,9 +1,9 @@
 """Which arm a row counts for: one rule for the gate's labels, the control walk and the proof.
 
-A row counts for the active arm when the strategy picked it in any round so far, and for the control arm when the walk
-along the random permutation has passed it, whoever asked it. So a row that was left open and is asked again by the
-other arm counts for both, whenever its label comes. Seed rows that are asked again count for neither: they were chosen
-by no arm.
+A row counts for the active arm when the strategy picked it in any round so far, and for the control
+arm when the walk along the random permutation has passed it, whoever asked it. So a row that was
+left open and is asked again by the other arm counts for both, whenever its label comes. Seed rows
+that are asked again count for neither: they were chosen by no arm.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from stages._identity import order_key
 
 
 def control_reach(asked: Iterable[Row], seed: int) -> int | None:
-    """The order key of the furthest row that the control arm asked, in any round; None before it asked any.
+    """The order key of the furthest row that the control arm asked, in any round; None before any.
 
-    Every ask counts, not only the first one of a row: the walk may come to a row that another arm had asked before.
+    Every ask counts, not only the first one of a row: the walk may come to a row that another arm
+    had asked before.
     """
-    return max((order_key(seed, row["id"]) for row in asked if "control" in row["arms"]), default=None)
+    keys = (order_key(seed, row["id"]) for row in asked if "control" in row["arms"])
+    return max(keys, default=None)
 
 
 def asked_new(asked: Iterable[Row], seed_ids: Collection[str]) -> list[Row]:
     """The asks of rows that have no seed label, in the order in which people got them."""
-    return sorted((row for row in asked if row["id"] not in seed_ids), key=lambda row: (row["round"], row["rank"]))
+    new = (row for row in asked if row["id"] not in seed_ids)
+    return sorted(new, key=lambda row: (row["round"], row["rank"]))
 
 
 def active_ids(new: Iterable[Row]) -> list[str]:
@@ -42,7 +45,10 @@ def control_ids(new: Iterable[Row], seed: int) -> list[str]:
 
 
 def arms_by_id(asked: Iterable[Row], seed_ids: Collection[str], seed: int) -> dict[str, list[str]]:
-    """The sorted names of the arms that each asked id counts for; `review` where it was asked again for a doubt."""
+    """The sorted names of the arms that each asked id counts for.
+
+    `review` stands among them where it was asked again for a doubt.
+    """
     rows = list(asked)
     arms: dict[str, set[str]] = {row["id"]: set() for row in rows}
     for row in rows:

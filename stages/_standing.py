@@ -19,9 +19,10 @@ SEED = ""  # who gave a seed label: no person, and no person's name is empty
 
 @dataclass(frozen=True)
 class Vote:
-    """One current answer: in which round, by whom, of which kind; `label` is empty unless kind is label or override.
+    """One current answer: in which round, by whom, of which kind.
 
-    late: it answers the question of an earlier round, so what this round asked is still to be answered.
+    label: empty unless kind is label or override; late: it answers the question of an earlier round,
+    so what this round asked is still to be answered.
     """
 
     round: int
@@ -33,7 +34,7 @@ class Vote:
 
 @dataclass
 class Case:
-    """All that is known about one id: its votes, oldest first, the rows that asked it, and the doubts frozen then."""
+    """All about one id: its votes, oldest first, the rows that asked it, the doubts frozen then."""
 
     id: str
     votes: list[Vote] = field(default_factory=list)
@@ -62,17 +63,17 @@ def collect(seed: Iterable[Row], asked: Iterable[Row], events: Iterable[Row], ve
     for row in asked:
         case(row).asked[row["round"]] = row
     for row in sorted(events, key=_moment):
-        late = bool(row.get("late", False))
-        case(row).votes.append(Vote(row["round"], row["annotator"], row["kind"], row["label"] or "", late))
+        label, late = row["label"] or "", bool(row.get("late", False))
+        case(row).votes.append(Vote(row["round"], row["annotator"], row["kind"], label, late))
     for row in verdicts:
         case(row).doubted[row["round"]] = row
     return [cases[item] for item in sorted(cases)]
 
 
 def _moment(event: Row) -> tuple[int, int, float, str, int]:
-    """When an event was, among the others about its id: by round, then before or after a correction, then by time.
+    """When an event was: by round, then before or after the correction of its id, then by time.
 
-    An answer without a time is the earliest, as in `keep_last`. What is equal so far goes by file and line.
+    An answer without a time is the earliest, as in `keep_last`; ties go by file and line.
     """
     at = event.get("at")
     time = -math.inf if at is None else float(at)
@@ -82,11 +83,11 @@ def _moment(event: Row) -> tuple[int, int, float, str, int]:
 def standing(case: Case, at: int, policy: Gate) -> Standing:
     """What the votes of rounds up to `at` settle on.
 
-    A retraction voids all votes before it, those of its own round too; what is answered after it counts, in its own
-    round as well. The last override beats every vote, an adjudicator every other person. As many rejections as labels
-    make the item a bad one. Else the label with the most votes (`majority`), or with two thirds of them (`consensus`)
-    holds. A tie is a disagreement, to be asked again; under `majority` a person
-    who was asked again and gives what the model had suggested breaks it.
+    A retraction voids all votes before it, those of its own round too; what is answered after it
+    counts, in its own round as well. The last override beats every vote, an adjudicator every other
+    person. As many rejections as labels make the item a bad one. Else the label with the most votes
+    (`majority`), or with two thirds of them (`consensus`) holds. A tie is a disagreement, to be asked
+    again; under `majority` a person who was asked again and gives what the model had suggested breaks it.
     """
     votes = [vote for vote in case.votes if vote.round <= at]
     if len(votes) == 1 and votes[0].kind == "label":  # as most are, in a million of them
@@ -119,13 +120,14 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     return Standing(chosen, "disagreement" if chosen is None else "votes", labels)
 
 
-def _suggested_and_given(case: Case, at: int, labels: tuple[Vote, ...], tied: set[str]) -> str | None:
-    """Of labels with equally many votes the one that the model suggested and somebody, asked again, gave."""
+def _suggested_and_given(case: Case, at: int, votes: tuple[Vote, ...], tied: set[str]) -> str | None:
+    """Of the tied labels the one that the model suggested and somebody, asked again, gave."""
     for when in sorted(case.doubted, reverse=True):
         doubt = case.doubted[when]
-        if when > at or "disagreement" in doubt["reasons"]:  # between people: the model suggested nothing
+        # of a disagreement between people the model had suggested nothing
+        if when > at or "disagreement" in doubt["reasons"]:
             continue
-        again = {vote.label for vote in labels if vote.round >= when and not vote.late}
+        again = {vote.label for vote in votes if vote.round >= when and not vote.late}
         if doubt["suggested"] in tied & again:
             return str(doubt["suggested"])
     return None
@@ -134,8 +136,8 @@ def _suggested_and_given(case: Case, at: int, labels: tuple[Vote, ...], tied: se
 def in_force(case: Case, upto: int) -> list[Vote]:
     """The votes of rounds up to `upto` that no retraction took away, oldest first."""
     votes = [vote for vote in case.votes if vote.round <= upto]
-    start = max((place for place, vote in enumerate(votes, start=1) if vote.kind == "retract"), default=0)
-    return votes[start:]
+    ends = [number for number, vote in enumerate(votes, start=1) if vote.kind == "retract"]
+    return votes[max(ends, default=0) :]
 
 
 def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
@@ -156,7 +158,7 @@ def reviewed(case: Case, upto: int) -> list[tuple[Row, bool | None]]:
 
 
 def _answers(case: Case, when: int) -> list[str]:
-    """What people said when a round asked them: not what came late to the question of an earlier one."""
+    """What people said when a round asked them, without late answers to an earlier one."""
     votes = (vote for vote in case.votes if vote.round == when and not vote.late)
     return [vote.label for vote in votes if vote.kind in ("label", "override")]
 

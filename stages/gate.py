@@ -128,7 +128,8 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     unlabelled.sort(key=lambda row: str(row["id"]))
     out = {row["id"] for row in (*review, *unlabelled)}
     arms = arms_by_id(ledger.asked, {row["id"] for row in ledger.seed}, params.seed)
-    accepted = [_accepted(case, upto, arms.get(case.id, []), index, params) for case in labelled if case.id not in out]
+    final = (case for case in labelled if case.id not in out)
+    accepted = [_accepted(case, upto, arms.get(case.id, []), index, params) for case in final]
     reach = control_reach(ledger.asked, params.seed)
     outcomes = [right for case in cases for _, right in reviewed(case, upto)]
     state = {
@@ -205,9 +206,9 @@ def doubted(
 
 
 def asks(case: Case, upto: int) -> int:
-    """How often people gave or refused this label: every round in which somebody answered, and the seed.
+    """How often people were asked in earnest: every round in which somebody answered, and the seed.
 
-    A round that was closed before anybody came to the row does not count: nobody was asked.
+    A round that was closed before anybody came to the row does not count.
     """
     return len({vote.round for vote in in_force(case, upto)})
 
@@ -255,7 +256,7 @@ def _accepted(case: Case, upto: int, arms: list[str], index: Index, params: Para
 
 
 def _votes(cases: list[Case], upto: int) -> list[Row]:
-    """Every label that counts, without those that a retraction took away; the seed's annotator has no name."""
+    """Every label that counts, without retracted ones; who gave a seed label has no name."""
     return [
         {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
         for case in cases

@@ -4,11 +4,11 @@ reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out row
 writes  build/labels: rounds, asked, events and verdicts (columns in stages/_ledger.py); next: gate
 
 Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line; of
-several corrections of an id in one round the last line holds. Corrections take effect with the answers of their round,
-and know which answers stood before them (stages/_ledger.py, `order`).
-An answer that came after its own round was closed lies in the round that was open then, with the batch that it answers,
-and moves nothing that was known before. It is a vote, but it does not answer what the open round asks: a row that is
-asked again there stays open until somebody answers it there.
+several corrections of an id in one round the last line holds. Corrections take effect with the answers of their
+round, and know which answers stood before them (stages/_ledger.py, `order`).
+An answer that came after its own round was closed lies in the round that was open then, with the
+batch that it answers, and moves nothing that was known before. It is a vote, but it does not answer
+what the open round asks: a row that is asked again there stays open until somebody answers it there.
 """
 
 from __future__ import annotations
@@ -117,11 +117,13 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
 
 def _fingerprints(after: object) -> bool:
     """Whether a correction's `after` is missing, or a list of texts."""
-    return after is None or (isinstance(after, list) and all(isinstance(mark, str) for mark in after))
+    if after is None:
+        return True
+    return isinstance(after, list) and all(isinstance(mark, str) for mark in after)
 
 
 def fingerprint(line: Line) -> str:
-    """The first 16 digits of the SHA-256 of an answer's row: it stays the same when a file is renamed or merged."""
+    """The first 16 digits of the SHA-256 of an answer's row: the same in a renamed or merged file."""
     file, number = line
     return sha256(Path(file).read_bytes().split(b"\n")[number - 1])[:16]
 
@@ -135,7 +137,10 @@ def answers_before(said: Iterable[tuple[Answer, Line]], item: str) -> list[str]:
 
 
 def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
-    """Whether an answer row stands before or after the correction of its id; see `after` in stages/_ledger.py."""
+    """Whether an answer row stands before or after the correction of its id.
+
+    after: the fingerprints that corrections name, by id (stages/_ledger.py).
+    """
     item = str(answer.id)
     if item in after and fingerprint(line) not in after[item]:
         return ORDER["after"]
@@ -154,7 +159,8 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     said = answers_of(folder, manifest["batch_id"], tasks, params.labels)
     closed = (folder / "closed.json").is_file()
     voices: dict[str, set[str]] = {row["id"]: set() for row in batch}
-    for answer, _ in keep_last(to_batch(said, manifest["batch_id"])):  # a late answer may be a person's last word
+    # late answers are left out before the last word is taken: one of them may be a person's last
+    for answer, _ in keep_last(to_batch(said, manifest["batch_id"])):
         voices[str(answer.id)].add(answer.annotator)
     if not any(voices.values()) and not closed:  # late answers alone do not begin a round
         return None

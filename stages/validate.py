@@ -87,7 +87,7 @@ class History:
         return {item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known}
 
     def _asked(self, upto: int) -> list[Row]:
-        """The rows that asked for something new, up to a round, in asking order; an id stands once per ask."""
+        """The asks of rows without a seed label up to a round, in asking order."""
         return asked_new((row for row in self.asked if row["round"] <= upto), self.seed_ids)
 
 
