@@ -147,6 +147,13 @@ def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
     return ORDER["before"]
 
 
+def _newest_side(said: list[tuple[Answer, Line]], after: dict[str, list[str]]) -> list[tuple[Answer, Line]]:
+    """The answers, but of who answered again after a correction only those after it, whatever their times."""
+    after_it = [(answer, line) for answer, line in said if _order(answer, line, after) == ORDER["after"]]
+    again = {(answer.id, answer.annotator) for answer, _ in after_it}
+    return [pair for pair in said if (pair[0].id, pair[0].annotator) not in again] + after_it
+
+
 def import_round(folder: Path, params: Params) -> Imported | None:
     """The tables' rows of one round, or None while nobody has answered and nobody has closed it.
 
@@ -185,7 +192,7 @@ def import_round(folder: Path, params: Params) -> Imported | None:
             "late": answer.batch not in (None, manifest["batch_id"]),
             "order": _order(answer, (file, line), after),
         }
-        for answer, (file, line) in keep_last(said)
+        for answer, (file, line) in keep_last(_newest_side(said, after))
     ]
     events += [{key: value for key, value in row.items() if key != "after"} for row in corrections]
     verdicts = [{"round": number, **row} for row in read_jsonl(folder / "verdicts.jsonl")]

@@ -118,15 +118,16 @@ def test_two_people_are_wanted_and_a_late_one_is_not_the_second(tmp_path: Path) 
     assert (tables.rounds[0]["answered"], tables.rounds[0]["state"]) == (0, "open")
 
 
+@pytest.mark.parametrize("who", ["ann", "bo"])
 @pytest.mark.parametrize("later", [None, 1.0, 99.0])
 def test_what_is_answered_after_a_retraction_counts_whatever_the_clock_says(
-    tmp_path: Path, later: float | None
+    tmp_path: Path, later: float | None, who: str
 ) -> None:
     one = frozen(tmp_path, 1, "z")
     one.answer("ann", {"z": "a"}, at=50)
     one.correct("z", None, after=one.before("z"))
     assert standing_of(tmp_path, "z", seed="a") == (None, "retract")
-    one.answer("bo", {"z": "b"}, at=later)
+    one.answer(who, {"z": "b"}, at=later)
     assert standing_of(tmp_path, "z", seed="a") == ("b", "votes")
     (one.folder / "answers" / "ann.jsonl").rename(one.folder / "answers" / "moved.jsonl")
     assert standing_of(tmp_path, "z", seed="a") == ("b", "votes")
