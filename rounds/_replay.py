@@ -137,8 +137,11 @@ def setting(tables: dict[Split, Table], params: Params) -> Setting:
 def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[Turn]:
     """One loop, round by round: `rounds` turns with a batch, and a last one without.
 
+    The simulated annotator is one person, so a row takes one answer of `query.budget`, whatever the project asks for.
     Ends early when the pool is exhausted. Raises PipelineError when the gate would hold a round.
     """
+    alone = params.surface.model_copy(update={"annotations_per_item": 1})
+    params = params.model_copy(update={"surface": alone})
     ledger = Ledger(given.seed, given.suspects, [], [], [], [])
     for number in range(1, rounds + 2):
         start = time.perf_counter()

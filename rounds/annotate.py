@@ -9,7 +9,7 @@ import click
 from rounds.commands import is_committed
 from rounds.lock import exclusive
 from rounds.project import Project
-from stages._canonical import write_jsonl
+from stages._canonical import read_jsonl, write_jsonl
 from stages._errors import PipelineError
 from stages._shell import one_line_errors
 
@@ -21,7 +21,8 @@ _PATH = click.Path(path_type=Path)
 def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: int) -> str:
     """Answer the newest batch from `file` into answers/oracle.jsonl. The sentence that says so.
 
-    Raises PipelineError where that was done in a commit.
+    Raises PipelineError where that was done in a commit, and where the file holds the answers of a
+    person or a tool that is called oracle too.
     """
     from rounds.surfaces import oracle
 
@@ -30,6 +31,11 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     if is_committed(project.root, target):
         what = f"its answers to round {newest.number} are committed, and history is not simulated anew"
         raise PipelineError(target, what, "`rounds status` says what comes next")
+    held = read_jsonl(target) if target.is_file() else []
+    people = [row for row in held if row.get("al_dataset") != oracle.DATASET]
+    if people:
+        what = f"holds {len(people)} answers that were not simulated, and would be overwritten"
+        raise PipelineError(target, what, "give the file another name, which ends in .jsonl too")
     tasks = newest.tasks()
     rows = oracle.answer(
         tasks,

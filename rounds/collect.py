@@ -23,7 +23,7 @@ from stages._canonical import Row, add_lines, dumps, write_jsonl
 from stages._errors import PipelineError
 from stages._prodigy import Answer, keep_last, verdict_of
 from stages._shell import one_line_errors
-from stages.import_labels import answers_of
+from stages.import_labels import answers_of, to_batch
 
 _SHOWN = 10
 _OLDEST = float("-inf")
@@ -162,11 +162,9 @@ def answers_in(one: Round, labels: Sequence[str]) -> Answered:
 def state_of(newest: Round, answers: Sequence[Answer]) -> tuple[list[str], int]:
     """Where the round stands: answered, missing, and whom to talk to. The lines of the report, and how many miss."""
     asked = [str(row["al_id"]) for row in newest.tasks()]
-    batch = newest.batch_id()
     voices: Mapping[str, dict[str, str]] = defaultdict(dict)
     for answer in answers:
-        if answer.batch in (None, batch):
-            voices[str(answer.id)][answer.annotator] = answer.label or answer.kind
+        voices[str(answer.id)][answer.annotator] = answer.label or answer.kind
     missing = [item for item in asked if item not in voices]
     lines = [f"round {newest.number}: {len(asked) - len(missing)} of {len(asked)} items are answered"]
     if missing:
@@ -258,7 +256,7 @@ def command(
             heaps = [found]
         else:
             lines, heaps = collect(project, files, forced=forced, annotator=annotator, strict=strict, dry_run=dry_run)
-        held = keep_last(answers_in(newest, project.params().labels))
+        held = keep_last(to_batch(answers_in(newest, project.params().labels), newest.batch_id()))
         state, missing = state_of(newest, [answer for answer, _ in held])
     click.echo("\n".join([*lines, *state]))
     return _ending(heaps, missing, dry_run=dry_run)

@@ -1,7 +1,8 @@
 """`rounds correct` and `rounds retract`: change your mind about a label by adding a row, never by editing one.
 
 The row goes into the open round and takes effect when that round is closed; what was known before stays as it was,
-so the curve's old points do not move.
+so the curve's old points do not move. It names the answers that stood in the open round before it, so that what people
+answer there afterwards counts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._shell import one_line_errors
 from stages._standing import standing
+from stages.import_labels import answers_before, answers_of
 
 
 def amend(project: Project, item: str, label: str | None, why: str, by: str) -> Row:
@@ -43,7 +45,9 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
             raise PipelineError(
                 "ID", f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now", "all is well"
             )
+        said = answers_of(target.folder, target.batch_id(), target.tasks(), project.params().labels)
         row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
+        row["after"] = answers_before(said, item)
         add_lines(target.corrections, jsonl([row]))
     return row
 

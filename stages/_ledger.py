@@ -4,7 +4,8 @@
     build/seed/suspects.jsonl    id, label, suggested, score, reasons    the seed labels to be asked again
     build/labels/rounds.jsonl    round, batch_id, asked, answered, state one row per round with at least one answer
     build/labels/asked.jsonl     round, rank, id, arms, score, strategy, reason     what those rounds asked
-    build/labels/events.jsonl    round, id, annotator, kind, label, flagged, at, file, line    one per current answer
+    build/labels/events.jsonl    round, id, annotator, kind, label, flagged, at, file, line, late, order
+                                                                         one per current answer or correction
     build/labels/verdicts.jsonl  round, id, label, suggested, score, reasons, asks   what was doubted when it was asked
     build/gate/accepted.jsonl    id, label, round, arms, source, annotators, copies, asked_rank   what may be learnt
     build/gate/review.jsonl      id, label, suggested, score, reasons, asks     doubted labels, worst first
@@ -13,10 +14,18 @@
     build/gate/redundancy.jsonl  round, asked, near_duplicates, share   new rows of a round that nearly repeat another
     build/gate/state.json        rounds (accepted so far), answers spent, control_key (how far the control arm got)
 
-`kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all others) or retract
-(all earlier answers to the id, and its seed label, are void). `kind` of an unlabelled id is skip, reject, empty,
-retract, or unresolved: asked `gate.max_asks` times without an agreement. accepted, review and unlabelled share out
-all ids that have a seed label or were asked: each is in exactly one of them.
+`kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all
+others; of several the last) or retract (all answers to the id before it, in its own round too, and
+its seed label, are void; what is answered after it counts, in its own round too).
+`order` tells that within a round: 0 before the correction of the id, or without one; 1 the
+correction; 2 after it. A correction names the answers about its id that stood in its round when it
+was made (`after` in corrections.jsonl: fingerprints of their rows); one that does not is the last
+word of its round. `late`: the answer came to an earlier round's batch, so it does not answer what
+this round asked.
+`kind` of an unlabelled id is skip, reject, empty, retract, or unresolved: asked `gate.max_asks`
+times without an agreement. accepted, review and unlabelled share out all ids that have a seed label
+or were asked: each is in exactly one of them.
+`arms` of an accepted label are all that it counts for (stages/_arms.py).
 `round` 0 is the seed. `verdicts` are frozen with each issued batch: what was doubted then stays known.
 """
 

@@ -376,7 +376,8 @@ def with_annotators(
     """The judgement that heeds every vote on rows that several people labelled, and each annotator's quality.
 
     given: for each of the n rows, the class each annotator gave it; labels (n,): what is judged. Rows with one vote
-    keep their doubt, and so do all while annotators cannot be weighed.
+    keep their doubt, and so do all while annotators cannot be weighed. People who agree on a row cannot clear it of the
+    doubt that an exact copy with another label casts: there the larger of both doubts holds.
     """
     people, votes = vote_table(given)
     if not weighable(votes):
@@ -386,6 +387,7 @@ def with_annotators(
     at = np.arange(len(labels))
     several = (~np.isnan(votes)).sum(axis=1) > 1
     error = np.where(several, 1 - chances[at, labels], told.error)
+    error = np.where(found.conflict, np.maximum(error, told.error), error)
     chances[at, labels] = -1
     suggested = np.where(several, chances.argmax(axis=1), told.suggested)
     noise = float(error[told.judged].mean()) if told.judged.any() else 0.0

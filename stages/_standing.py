@@ -5,6 +5,7 @@ Nothing here looks at a model, so what was known at an old round can be told aga
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,22 +14,27 @@ from typing import Literal
 from stages._canonical import Row
 from stages._params import Gate
 
-SEED = "seed"
+SEED = ""  # who gave a seed label: no person, and no person's name is empty
 
 
 @dataclass(frozen=True)
 class Vote:
-    """One current answer: in which round, by whom, of which kind; `label` is empty unless kind is label or override."""
+    """One current answer: in which round, by whom, of which kind.
+
+    label: empty unless kind is label or override; late: it answers the question of an earlier round,
+    so what this round asked is still to be answered.
+    """
 
     round: int
     annotator: str
     kind: str
     label: str
+    late: bool = False
 
 
 @dataclass
 class Case:
-    """All that is known about one id: votes by round, the rows that asked for it, and the doubts frozen with them."""
+    """All about one id: its votes, oldest first, the rows that asked it, the doubts frozen then."""
 
     id: str
     votes: list[Vote] = field(default_factory=list)
@@ -56,28 +62,38 @@ def collect(seed: Iterable[Row], asked: Iterable[Row], events: Iterable[Row], ve
         case(row).votes.append(Vote(0, SEED, "label", row["label"]))
     for row in asked:
         case(row).asked[row["round"]] = row
-    for row in events:
-        case(row).votes.append(Vote(row["round"], row["annotator"] or "", row["kind"], row["label"] or ""))
+    for row in sorted(events, key=_moment):
+        label, late = row["label"] or "", bool(row.get("late", False))
+        case(row).votes.append(Vote(row["round"], row["annotator"], row["kind"], label, late))
     for row in verdicts:
         case(row).doubted[row["round"]] = row
-    for one in cases.values():
-        one.votes.sort(key=lambda vote: (vote.round, vote.annotator))
     return [cases[item] for item in sorted(cases)]
+
+
+def _moment(event: Row) -> tuple[int, int, float, str, int]:
+    """When an event was: by round, then before or after the correction of its id, then by time.
+
+    An answer without a time is the earliest, as in `keep_last`; ties go by file and line.
+    """
+    at = event.get("at")
+    time = -math.inf if at is None else float(at)
+    return event["round"], event.get("order", 0), time, event.get("file", ""), event.get("line", 0)
 
 
 def standing(case: Case, at: int, policy: Gate) -> Standing:
     """What the votes of rounds up to `at` settle on.
 
-    A retraction voids all votes before its round. An override beats every vote, an adjudicator every other
-    person. As many rejections as labels make the item a bad one. Else the label with the most votes (`majority`),
-    or with two thirds of them (`consensus`). A tie is a disagreement, to be asked again; under `majority` a person
-    who was asked again and gives what the model had suggested breaks it.
+    A retraction voids all votes before it, those of its own round too; what is answered after it
+    counts, in its own round as well. The last override beats every vote, an adjudicator every other
+    person. As many rejections as labels make the item a bad one. Else the label with the most votes
+    (`majority`), or with two thirds of them (`consensus`) holds. A tie is a disagreement, to be asked
+    again; under `majority` a person who was asked again and gives what the model had suggested breaks it.
     """
     votes = [vote for vote in case.votes if vote.round <= at]
     if len(votes) == 1 and votes[0].kind == "label":  # as most are, in a million of them
         return Standing(votes[0].label, "votes", (votes[0],))
-    start = max((vote.round for vote in votes if vote.kind == "retract"), default=-1)
-    votes = [vote for vote in votes if vote.round > start]
+    voided = votes and votes[-1].kind == "retract"
+    votes = in_force(case, at)
     labels = tuple(vote for vote in votes if vote.kind in ("label", "override"))
     overrides = [vote for vote in labels if vote.kind == "override"]
     if overrides:
@@ -85,10 +101,11 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     rejects = sum(vote.kind == "reject" for vote in votes)
     if rejects and rejects >= len(labels):
         return Standing(None, "reject", ())
+    if voided:
+        return Standing(None, "retract", ())
     if not labels:
-        kinds = [vote.kind for vote in votes]
-        why = "retract" if start >= 0 and not kinds else "empty" if kinds and kinds[-1] == "empty" else "skip"
-        return Standing(None, why, ())  # type: ignore[arg-type]  # one of the three words above
+        last = votes[-1].kind if votes else "skip"
+        return Standing(None, "empty" if last == "empty" else "skip", ())
     named = [vote for vote in labels if policy.adjudicator and vote.annotator == policy.adjudicator]
     if named:
         return Standing(named[-1].label, "votes", labels)
@@ -99,11 +116,28 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     tied = {first} | {label for label, count in rest if count == most}
     if len(tied) == 1:
         return Standing(first, "votes", labels)
+    chosen = _suggested_and_given(case, at, labels, tied)
+    return Standing(chosen, "disagreement" if chosen is None else "votes", labels)
+
+
+def _suggested_and_given(case: Case, at: int, votes: tuple[Vote, ...], tied: set[str]) -> str | None:
+    """Of the tied labels the one that the model suggested and somebody, asked again, gave."""
     for when in sorted(case.doubted, reverse=True):
-        suggested = case.doubted[when]["suggested"]
-        if when <= at and suggested in tied and any(v.round >= when and v.label == suggested for v in labels):
-            return Standing(suggested, "votes", labels)
-    return Standing(None, "disagreement", labels)
+        doubt = case.doubted[when]
+        # of a disagreement between people the model had suggested nothing
+        if when > at or "disagreement" in doubt["reasons"]:
+            continue
+        again = {vote.label for vote in votes if vote.round >= when and not vote.late}
+        if doubt["suggested"] in tied & again:
+            return str(doubt["suggested"])
+    return None
+
+
+def in_force(case: Case, upto: int) -> list[Vote]:
+    """The votes of rounds up to `upto` that no retraction took away, oldest first."""
+    votes = [vote for vote in case.votes if vote.round <= upto]
+    ends = [number for number, vote in enumerate(votes, start=1) if vote.kind == "retract"]
+    return votes[max(ends, default=0) :]
 
 
 def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
@@ -124,7 +158,9 @@ def reviewed(case: Case, upto: int) -> list[tuple[Row, bool | None]]:
 
 
 def _answers(case: Case, when: int) -> list[str]:
-    return [vote.label for vote in case.votes if vote.round == when and vote.kind in ("label", "override")]
+    """What people said when a round asked them, without late answers to an earlier one."""
+    votes = (vote for vote in case.votes if vote.round == when and not vote.late)
+    return [vote.label for vote in votes if vote.kind in ("label", "override")]
 
 
 def exempt(case: Case, label: str, upto: int) -> set[str]:

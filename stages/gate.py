@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from stages import _label_report as told
 from stages._alarms import held_round
+from stages._arms import arms_by_id, control_reach
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
@@ -37,7 +38,7 @@ from stages._quality import (
     with_annotators,
 )
 from stages._shell import PATH, one_line_errors
-from stages._standing import SEED, Case, Standing, collect, exempt, history, known, reviewed, standing
+from stages._standing import SEED, Case, Standing, collect, exempt, history, in_force, known, reviewed, standing
 from stages._store import Features, Index, read_features
 
 Floats = NDArray[np.float64]
@@ -126,18 +127,20 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     review.sort(key=lambda row: (-round(row["score"], 9), order_key(params.seed, row["id"])))
     unlabelled.sort(key=lambda row: str(row["id"]))
     out = {row["id"] for row in (*review, *unlabelled)}
-    accepted = [_accepted(case, upto, index, params) for case in labelled if case.id not in out]
-    control = [order_key(params.seed, row["id"]) for row in ledger.asked if "control" in row["arms"]]
+    arms = arms_by_id(ledger.asked, {row["id"] for row in ledger.seed}, params.seed)
+    final = (case for case in labelled if case.id not in out)
+    accepted = [_accepted(case, upto, arms.get(case.id, []), index, params) for case in final]
+    reach = control_reach(ledger.asked, params.seed)
     outcomes = [right for case in cases for _, right in reviewed(case, upto)]
     state = {
         "rounds": len(ledger.rounds),
         "answers": sum(row["kind"] not in ("override", "retract") for row in ledger.events),
         "review_found": sum(right is False for right in outcomes),
-        "control_key": str(max(control)) if control else None,
+        "control_key": None if reach is None else str(reach),
     }
     return Outcome(
         upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
-        told.repeat_rows(accepted, cases, params), _votes(cases), state, found.error, found.shift, found.quality,
+        told.repeat_rows(accepted, cases, params), _votes(cases, upto), state, found.error, found.shift, found.quality,
     )  # fmt: skip
 
 
@@ -174,7 +177,10 @@ def doubted(
         if right is not None and "label_error" in doubt["reasons"]
     ]
     shift = reviewed_shift(np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_))
-    given = [{vote.annotator: number[vote.label] for vote in case.votes if vote.kind == "label"} for case in labelled]
+    given = [
+        {vote.annotator: number[vote.label] for vote in in_force(case, upto) if vote.kind == "label"}
+        for case in labelled
+    ]
     quality = dict[str, float]()
     if found.doubts.judged.any():
         found, quality = with_annotators(found, given, classes)
@@ -200,8 +206,11 @@ def doubted(
 
 
 def asks(case: Case, upto: int) -> int:
-    """How often people were asked for this label: every round that asked it, and the seed."""
-    return sum(when <= upto for when in case.asked) + any(vote.annotator == SEED for vote in case.votes)
+    """How often people were asked in earnest: every round in which somebody answered, and the seed.
+
+    A round that was closed before anybody came to the row does not count.
+    """
+    return len({vote.round for vote in in_force(case, upto)})
 
 
 def _doubtable(case: Case, stand: Standing, reason: str, upto: int, policy: Gate) -> bool:
@@ -228,7 +237,7 @@ def _unlabelled(case: Case, kind: str, upto: int) -> Row:
     return {"id": case.id, "kind": kind, "round": last, "times": times}
 
 
-def _accepted(case: Case, upto: int, index: Index, params: Params) -> Row:
+def _accepted(case: Case, upto: int, arms: list[str], index: Index, params: Params) -> Row:
     """One row of accepted.jsonl; `round` is where the present label became known."""
     since, stand = 0, standing(case, upto, params.gate)
     for at, then in reversed(history(case, upto, params.gate)):
@@ -236,7 +245,6 @@ def _accepted(case: Case, upto: int, index: Index, params: Params) -> Row:
             break
         since = at
     voters = {vote.annotator for vote in stand.votes if vote.label == stand.label} - {SEED}
-    arms = sorted({arm for when, row in case.asked.items() if when <= upto for arm in row["arms"]})
     again = since > min([vote.round for vote in case.votes if vote.kind == "label"], default=since)
     source = "override" if stand.why == "override" else "seed" if since == 0 else "review" if again else "answer"
     same = index.copies.get(index.sha[index.row_of[case.id]], [])
@@ -247,11 +255,12 @@ def _accepted(case: Case, upto: int, index: Index, params: Params) -> Row:
     }  # fmt: skip
 
 
-def _votes(cases: list[Case]) -> list[Row]:
+def _votes(cases: list[Case], upto: int) -> list[Row]:
+    """Every label that counts, without retracted ones; who gave a seed label has no name."""
     return [
         {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
         for case in cases
-        for vote in case.votes
+        for vote in in_force(case, upto)
         if vote.kind in ("label", "override")
     ]
 

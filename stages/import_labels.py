@@ -4,19 +4,22 @@ reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out row
 writes  build/labels: rounds, asked, events and verdicts (columns in stages/_ledger.py); next: gate
 
 Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line; of
-several corrections of an id in one round the last line holds. Corrections take effect with the answers of their round.
-So does an answer that came after its own round was closed: it lies in the round that was open then, with the batch that
-it answers, and moves nothing that was known before.
+several corrections of an id in one round the last line holds. Corrections take effect with the answers of their
+round, and know which answers stood before them (stages/_ledger.py, `order`).
+An answer that came after its own round was closed lies in the round that was open then, with the
+batch that it answers, and moves nothing that was known before. It is a vote, but it does not answer
+what the open round asks: a row that is asked again there stays open until somebody answers it there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from stages._canonical import Row, numbered_rows, read_json, read_jsonl, write_jsonl
+from stages._canonical import Row, numbered_rows, read_json, read_jsonl, sha256, write_jsonl
 from stages._errors import PipelineError
 from stages._ledger import check_label
 from stages._params import Params, load
@@ -25,6 +28,7 @@ from stages._rounds import read_frozen, round_folders
 from stages._shell import PATH, one_line_errors
 
 Line = tuple[str, int]
+ORDER = {"before": 0, "correction": 1, "after": 2}  # of the events about an id within a round
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) ->
     return found
 
 
+def to_batch(said: Iterable[tuple[Answer, Line]], batch: str) -> list[tuple[Answer, Line]]:
+    """The answers to a batch itself, without those that came late to an earlier one."""
+    return [(answer, line) for answer, line in said if answer.batch in (None, batch)]
+
+
 def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
     """The events of corrections.jsonl, one per id, sorted by id: kind override, or retract where the label is null.
 
@@ -88,6 +97,9 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
     for number, row in numbered_rows(path) if path.is_file() else ():
         where = f"{path}:{number}"
         known = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
+        if not _fingerprints(row.get("after")):
+            what = "`after` is a list of fingerprints of the answers before the correction"
+            raise PipelineError(where, what, "write it with `rounds correct` or `rounds retract`")
         optional = all(value is None or isinstance(value, str) for value in known.values())
         if not optional or not all(known[key] for key in ("id", "why", "by")) or "label" not in row:
             what = 'a correction is {"id", "label" (null to retract), "was", "why", "by"}, all of them text'
@@ -97,9 +109,49 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
         last[row["id"]] = {
             "round": int(folder.name), "id": row["id"], "annotator": row["by"],
             "kind": "retract" if row["label"] is None else "override", "label": row["label"], "flagged": False,
-            "at": None, "file": path.as_posix(), "line": number,
+            "at": None, "file": path.as_posix(), "line": number, "late": False, "order": ORDER["correction"],
+            "after": row.get("after"),
         }  # fmt: skip
     return [last[item] for item in sorted(last)]
+
+
+def _fingerprints(after: object) -> bool:
+    """Whether a correction's `after` is missing, or a list of texts."""
+    if after is None:
+        return True
+    return isinstance(after, list) and all(isinstance(mark, str) for mark in after)
+
+
+def fingerprint(line: Line) -> str:
+    """The first 16 digits of the SHA-256 of an answer's row: the same in a renamed or merged file."""
+    file, number = line
+    return sha256(Path(file).read_bytes().split(b"\n")[number - 1])[:16]
+
+
+def answers_before(said: Iterable[tuple[Answer, Line]], item: str) -> list[str]:
+    """Fingerprints of a round's answer rows about an id: what a correction made now comes after.
+
+    Rows are named, not times: the clocks of two machines differ, and some answers have no time.
+    """
+    return sorted(fingerprint(line) for answer, line in said if answer.id == item)
+
+
+def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
+    """Whether an answer row stands before or after the correction of its id.
+
+    after: the fingerprints that corrections name, by id (stages/_ledger.py).
+    """
+    item = str(answer.id)
+    if item in after and fingerprint(line) not in after[item]:
+        return ORDER["after"]
+    return ORDER["before"]
+
+
+def _newest_side(said: list[tuple[Answer, Line]], after: dict[str, list[str]]) -> list[tuple[Answer, Line]]:
+    """The answers, but of who answered again after a correction only those after it, whatever their times."""
+    after_it = [(answer, line) for answer, line in said if _order(answer, line, after) == ORDER["after"]]
+    again = {(answer.id, answer.annotator) for answer, _ in after_it}
+    return [pair for pair in said if (pair[0].id, pair[0].annotator) not in again] + after_it
 
 
 def import_round(folder: Path, params: Params) -> Imported | None:
@@ -111,11 +163,12 @@ def import_round(folder: Path, params: Params) -> Imported | None:
         if path.is_symlink():
             raise PipelineError(path, "a symbolic link, whose rows git does not hold", "put the file itself there")
     manifest, batch, tasks = read_frozen(folder)
-    answers = keep_last(answers_of(folder, manifest["batch_id"], tasks, params.labels))
+    said = answers_of(folder, manifest["batch_id"], tasks, params.labels)
     closed = (folder / "closed.json").is_file()
     voices: dict[str, set[str]] = {row["id"]: set() for row in batch}
-    for answer, _ in answers:
-        voices.get(str(answer.id), set()).add(answer.annotator)
+    # late answers are left out before the last word is taken: one of them may be a person's last
+    for answer, _ in keep_last(to_batch(said, manifest["batch_id"])):
+        voices[str(answer.id)].add(answer.annotator)
     if not any(voices.values()) and not closed:  # late answers alone do not begin a round
         return None
     number = int(folder.name)
@@ -123,7 +176,9 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     answered = sum(len(names) >= wanted for names in voices.values())
     state = "accepted" if answered == len(batch) else "partial" if closed else "open"
     facts = {"round": number, "batch_id": manifest["batch_id"], "asked": len(batch), "answered": answered}
-    events = [
+    corrections = corrections_of(folder, params.labels)
+    after = {row["id"]: row["after"] for row in corrections if row["after"] is not None}
+    events: list[Row] = [
         {
             "round": number,
             "id": answer.id,
@@ -134,10 +189,12 @@ def import_round(folder: Path, params: Params) -> Imported | None:
             "at": answer.at,
             "file": file,
             "line": line,
+            "late": answer.batch not in (None, manifest["batch_id"]),
+            "order": _order(answer, (file, line), after),
         }
-        for answer, (file, line) in answers
+        for answer, (file, line) in keep_last(_newest_side(said, after))
     ]
-    events += corrections_of(folder, params.labels)
+    events += [{key: value for key, value in row.items() if key != "after"} for row in corrections]
     verdicts = [{"round": number, **row} for row in read_jsonl(folder / "verdicts.jsonl")]
     return Imported([{**facts, "state": state}], [{"round": number, **row} for row in batch], events, verdicts)
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._agreement import relabel_or_new, vote_table, weighable
+from stages._budget import answers_left
 from stages._canonical import Row, read_json, write_json, write_jsonl
 from stages._gated import Gate, read_gate, settled
 from stages._identity import order_keys
@@ -69,14 +70,17 @@ def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
     return np.flatnonzero(free)
 
 
-def sizes(params: Params, spent: int, free: int, queue: int) -> tuple[int, int, int, int]:
+def sizes(params: Params, answers: int, free: int, queue: int) -> tuple[int, int, int, int]:
     """(batch, active, control, review) counts of the next batch, within budget, pool and queue.
 
+    The budget counts answers, and every row wants `surface.annotations_per_item` of them, repeats and reviews too.
     Shares are rounded half up for control and down for review; what review does not use goes to active.
     """
     options = params.query
-    left = options.batch_size if options.budget is None else max(0, options.budget - spent)
-    wanted = min(options.batch_size, left)
+    left = answers_left(params, answers)
+    wanted = options.batch_size
+    if left is not None:
+        wanted = min(wanted, left // params.surface.annotations_per_item)
     review = min(queue, math.floor(wanted * options.review_fraction + 1e-9), wanted)
     new = min(wanted - review, free)
     control = min(new, math.floor((new + review) * options.control_fraction + 0.5))
@@ -259,12 +263,13 @@ def _metrics(
     rows: list[Row], ranking: Ranking, passed: int, doubts: Floats, candidates: Candidates, gate: Gate, params: Params
 ) -> Row:  # fmt: skip
     """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
-    budget, spent = params.query.budget, gate.state["answers"]
+    answers = gate.state["answers"]
+    left = answers_left(params, answers)
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
     new, mass, modelled = len(rows) - arms["review"], candidates.mass(), candidates.probabilities is not None
     if rows:
         state = "ready" if new < len(doubts) else "ready, the rest of the pool" if new else "ready, doubted labels only"
-    elif budget is not None and spent >= budget:
+    elif left == 0:
         state = "budget spent"
     else:
         state = "nothing but near duplicates of labelled rows is left" if len(doubts) else "pool exhausted"
@@ -277,8 +282,8 @@ def _metrics(
         "evidence": ranking.evidence or None,
         "near_duplicates_passed_over": passed,
         "unasked": round(float(mass.sum())),
-        "answers_spent": spent,
-        "budget_left": None if budget is None else max(0, budget - spent),
+        "answers_spent": answers,
+        "budget_left": left,
         "mean_doubt": float(np.average(doubts, weights=mass)) if modelled and len(doubts) else None,
     }
 

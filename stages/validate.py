@@ -24,9 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._alarms import Evidence, alarms
+from stages._arms import active_ids, asked_new, control_ids
+from stages._budget import answers_left
 from stages._canonical import Row, read_json, read_jsonl, write_json
 from stages._curves import Arms, gap_and_saving, next_labels, seconds_per_id
-from stages._identity import order_key, order_keys, stratified_folds
+from stages._identity import order_keys, stratified_folds
 from stages._label_report import leakage
 from stages._learning import Floats, Ints, fit, softmax, together
 from stages._ledger import check_label, labels_known_at
@@ -67,30 +69,26 @@ class History:
 
     def control(self, upto: int, seed: int) -> list[str]:
         """The ids that the control arm's walk had passed after round `upto`, whoever asked them, in asking order."""
-        rows = self._asked(upto)
-        reached = max((order_key(seed, row["id"]) for row in rows if "control" in row["arms"]), default=-1)
-        return [row["id"] for row in rows if order_key(seed, row["id"]) <= reached]
+        return control_ids(self._asked(upto), seed)
 
     def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
         """The labels an arm had after round `upto`: the seed's, then its own in the order in which they were asked.
 
-        active: every id that the strategy picked. random: `control`. An id both arms wanted counts for both. all: both.
+        active: every id that the strategy picked. random: `control`. An id both arms wanted, in one round or in two,
+        counts for both (stages/_arms.py). all: both.
         """
         place = {label: number for number, label in enumerate(classes)}
         known = labels_known_at(self.known, upto)
         if name == "random":
             members = self.control(upto, seed)
         else:
-            members = [row["id"] for row in self._asked(upto) if name == "all" or "active" in row["arms"]]
+            rows = self._asked(upto)
+            members = active_ids(rows) if name == "active" else [row["id"] for row in rows]
         return {item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known}
 
     def _asked(self, upto: int) -> list[Row]:
-        """The rows that asked for something new, up to a round, in asking order; an id stands once."""
-        first: dict[str, Row] = {}
-        for row in sorted(self.asked, key=lambda row: (row["round"], row["rank"])):
-            if row["round"] <= upto and row["id"] not in self.seed_ids:
-                first.setdefault(row["id"], row)
-        return list(first.values())
+        """The asks of rows without a seed label up to a round, in asking order."""
+        return asked_new((row for row in self.asked if row["round"] <= upto), self.seed_ids)
 
 
 class Refits:
@@ -419,11 +417,11 @@ def prove(
             last = [row for row in recall if row["arm"] == arm and row["round"] == rows[-1]["round"]]
             facts[arm] |= {name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")}
     facts |= {"difference": gap, "saving": saving, "next_100": next_batch(curve, 100)}
-    batch, budget = params.query.batch_size, params.query.budget
+    batch = params.query.batch_size
     facts["stopping"] = panel(
         stopping,
         Means(
-            budget_left=None if budget is None else max(0, budget - answers),
+            budget_left=answers_left(params, answers),
             batch=batch,
             trusted=own_confidence_holds(calibration, params),
             gain=next_batch(curve, batch),

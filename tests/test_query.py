@@ -22,7 +22,7 @@ from stages.query import Model, compose, interleave, model_of, sizes, unasked, w
 N = 60
 
 
-def params(**query: object) -> Params:
+def params(people: int = 1, **query: object) -> Params:
     return Params.model_validate(
         {
             "seed": 5,
@@ -31,6 +31,7 @@ def params(**query: object) -> Params:
             "features": {"kind": "numeric", "vectors": "v"},
             "model": {"path": "sklearn.linear_model.LogisticRegression"},
             "query": {"strategy": "margin", "batch_size": 10, "control_fraction": 0.2, **query},
+            "surface": {"annotations_per_item": people},
         }
     )
 
@@ -81,6 +82,39 @@ def test_the_arms_never_exceed_batch_budget_pool_or_queue(size, control, review,
     assert active + walked <= free
     assert again <= queue
     assert budget is None or total <= max(0, budget - spent)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    people=st.integers(1, 5), size=st.integers(1, 30), budget=st.integers(0, 100), answers=st.integers(0, 100),
+    queue=st.integers(0, 8), planted=st.integers(0, 8), share=st.floats(0, 0.5),
+)  # fmt: skip
+def test_answers_given_and_those_that_a_batch_asks_for_never_exceed_the_budget(
+    people: int, size: int, budget: int, answers: int, queue: int, planted: int, share: float
+) -> None:
+    names = [f"p-{row:02d}" for row in range(queue + planted)]
+    state = gate(names[queue:], [doubted(name) for name in names[:queue]], answers=answers)
+    state = replace(state, repeats=[{"id": name, "label": "a"} for name in names[queue:]])
+    options = params(people, batch_size=size, budget=budget, review_fraction=share)
+    held_out = np.tile([0.9, 0.1], (planted, 1))
+    batch = compose(features(pool_index()), replace(model(), held_out=held_out), state, options)
+    most = max(0, budget - answers)
+    assert len(batch.rows) * people <= most
+    assert len(batch.rows) == min(size, most // people)  # and no more is left out than has to be
+    assert (batch.metrics["state"] == "budget spent") == (most < people)
+
+
+def test_a_budget_of_a_hundred_answers_is_fifty_rows_of_two_people() -> None:
+    options = params(2, batch_size=30, budget=100)
+    assert sizes(options, 0, 500, 0)[0] == 30
+    assert sizes(options, 60, 500, 0)[0] == 20
+    assert sizes(options, 99, 500, 0)[0] == 0
+    batch = compose(features(pool_index()), model(), gate(answers=99), options)
+    assert (batch.metrics["state"], batch.metrics["answers_spent"], batch.metrics["budget_left"]) == (
+        "budget spent",
+        99,
+        0,
+    )
 
 
 def test_a_batch_holds_nothing_labelled_doubted_rejected_or_resting() -> None:

@@ -206,7 +206,8 @@ class Desk:
             for line, row in numbered_rows(path):
                 with contextlib.suppress(NotAnAnswer):  # import_labels refuses such a row, with file and line
                     answer = _prodigy.read_answer(row, self.labels)
-                    item = find(answer)
+                    late = answer.batch not in (None, self.batch)  # answers an earlier batch, not this one
+                    item = None if late else find(answer)
                     if item is None:
                         continue
                     session = self.session(" ".join(answer.annotator.split()).casefold())

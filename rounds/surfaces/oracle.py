@@ -17,6 +17,7 @@ from stages._identity import order_key
 from stages._params import Params
 from stages._tables import Table, as_text, read_table
 
+DATASET = "oracle"  # stands in every simulated row, and in no other
 HEAD = 16  # hex digits of a content hash in an id
 FIRST_ANSWER = 1_700_000_000.0
 _SECONDS_PER_ANSWER = 4.0
@@ -44,7 +45,7 @@ def answer(
         item, at = str(row["al_id"]), start + position * _SECONDS_PER_ANSWER
         label = reply(item, oracle[item], labels, noise=noise, skip=skip, seed=seed)
         said: Literal["ignore", "accept"] = "ignore" if label is None else "accept"
-        rows.append(_prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset="oracle", at=at))
+        rows.append(_prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset=DATASET, at=at))
     return rows
 
 

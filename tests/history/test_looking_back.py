@@ -17,13 +17,14 @@ from rounds import labels as labels_module
 from rounds.close import Decision
 from rounds.commands import git
 from rounds.correct import amend, whoever
-from rounds.history import life, lines_of
+from rounds.history import cases_of, life, lines_of
 from rounds.labels import COLUMNS, as_csv, as_parquet
 from rounds.log import line_of, rows
 from rounds.project import Project
 from rounds.verify import verify
 from stages._canonical import read_json, read_jsonl
 from stages._errors import PipelineError
+from stages._standing import standing
 from stages.import_labels import import_labels
 from tests.history.inprocess import answer, closed, committed, rounds_command
 from tests.history.long import fabricate
@@ -104,7 +105,7 @@ def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_
     item = first_asked(one)
     was = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}[item]
     row = amend(one, item, "b" if was == "a" else "a", "misread", "Cy")
-    assert row == {"id": item, "label": row["label"], "was": was, "why": "misread", "by": "Cy"}
+    assert row == {"id": item, "label": row["label"], "was": was, "why": "misread", "by": "Cy", "after": []}
     amend(one, "row-0100", None, "not an example", "Cy")
     assert len(import_labels(one.rounds_folder, one.params()).rounds) == 2  # corrections alone answer no round
     answer(one)
@@ -175,6 +176,19 @@ def test_the_last_of_several_corrections_in_a_round_holds(project: Fresh) -> Non
     closed(one)
     now = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}
     assert now[item] == other
+
+
+def test_what_is_answered_after_a_retraction_in_its_own_round_counts_and_what_was_said_before_does_not(
+    project: Fresh,
+) -> None:
+    one = project(0)
+    item = first_asked(one)
+    answer(one, label=lambda _: "a", only=3)
+    amend(one, item, None, "two products in one text", "Cy")
+    assert standing(cases_of(one)[item], 1, one.params().gate).why == "retract"
+    answer(one, "bo", label=lambda _: "b", only=3)
+    found = standing(cases_of(one)[item], 1, one.params().gate)
+    assert (found.label, [vote.annotator for vote in found.votes]) == ("b", ["bo"])
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,10 @@ def test_the_budget_of_the_params_reaches_the_panel(world: World) -> None:
     query = world.params.query.model_copy(update={"budget": 40})
     tight = replace(world, params=world.params.model_copy(update={"query": query}))
     assert tight.prove(make_history(world, 2), answers=40).facts["stopping"]["why"] == "the budget is spent"
+    assert tight.prove(make_history(world, 2), answers=39).facts["stopping"]["why"] != "the budget is spent"
+    surface = world.params.surface.model_copy(update={"annotations_per_item": 2})  # one answer is left, a row takes two
+    pairs = replace(tight, params=tight.params.model_copy(update={"surface": surface}))
+    assert pairs.prove(make_history(world, 2), answers=39).facts["stopping"]["why"] == "the budget is spent"
 
 
 def test_the_panel_weighs_what_the_next_batch_brings_by_the_active_curve(world: World) -> None:

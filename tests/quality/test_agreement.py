@@ -118,6 +118,19 @@ def test_several_annotators_outweigh_one() -> None:
     assert with_annotators(found, [{"ann": 0}] * len(truth), labels) == (found, {})
 
 
+def test_people_who_agree_cannot_clear_a_row_that_an_exact_copy_contradicts() -> None:
+    given_ = [{"ann": 0, "bob": 0, "cy": 0}] * 20 + [{"ann": 1, "bob": 1, "cy": 1}] * 20
+    labels = np.array([0] * 20 + [1] * 20, dtype=np.intp)
+    conflict = np.isin(np.arange(40), [0, 20])  # one content under two ids, with two labels
+    doubts = Doubts(np.where(conflict, 0.5, 0.3), labels.copy(), np.ones(40, dtype=np.bool_), 0.0)
+    sure = np.log(np.where(np.eye(2)[labels] > 0, 0.99, 0.01))
+    near = Neighbours(labels, np.zeros(40))
+    found = Judgement(doubts, sure, conflict, np.zeros(40), labels, near)
+    error = with_annotators(found, given_, labels)[0].doubts.error
+    assert error[conflict] == pytest.approx([0.5, 0.5])
+    assert (error[~conflict] < 1e-4).all()
+
+
 def test_annotators_are_weighed_from_twenty_shared_examples_on_and_when_somebody_agrees() -> None:
     agreeing, opposed = {"ann": 0, "bob": 0}, {"ann": 0, "bob": 1}
     assert not weighable(vote_table([agreeing] * 19 + [{"ann": 1}])[1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages._canonical import Row, jsonl
+from stages._identity import order_key
 from stages._ledger import labels_known_at
 from stages._params import Params
 from stages._store import Features, Index
@@ -438,3 +439,58 @@ def test_error_and_skip_rates_are_counted_per_annotator() -> None:
     assert [people[name]["skip_rate"] for name in ("ann0", "ann1", "ann2")] == pytest.approx([0, 1 / 3, 0])
     assert people["ann2"]["error_rate"] == pytest.approx(0.1)
     assert people["ann0"]["error_rate"] == 0
+
+
+def test_an_accepted_label_counts_for_every_arm_that_asked_it_and_for_the_walk_that_passed_it() -> None:
+    loop = Loop()
+    first, second, third = sorted(loop.truth, key=lambda item: order_key(7, item))[:3]
+    loop.round({second: "skip"})  # the strategy picked it; nobody knew
+    loop.round({first: "skip"}, arm="control")
+    loop.round({first: loop.truth[first], second: loop.truth[second]})
+    arms = {row["id"]: row["arms"] for row in loop.decide().accepted}
+    assert arms == {first: ["active", "control"], second: ["active"]}
+    outcome = loop.round({third: loop.truth[third]}, arm="control")
+    arms = {row["id"]: row["arms"] for row in outcome.accepted}
+    assert arms == {first: ["active", "control"], second: ["active", "control"], third: ["control"]}
+    assert outcome.state["control_key"] == str(order_key(7, third))
+
+
+def test_votes_that_a_retraction_took_away_are_not_among_those_that_count() -> None:
+    loop = Loop()
+    loop.round(loop.some(0, 30))
+    retract = {"round": 2, "id": "p04", "annotator": "cy", "kind": "retract", "label": None, "order": 1}
+    loop.events.append(retract)
+    outcome = loop.round({"p30": "A", "p04": "B"})  # said before the retraction, in its round
+    assert [row["label"] for row in outcome.votes if row["id"] == "p04"] == []
+    assert {row["id"]: row["kind"] for row in outcome.unlabelled} == {"p04": "retract"}
+    for event in loop.events:
+        if event["round"] == 2 and event["id"] == "p04" and event["kind"] == "label":
+            event["order"] = 2  # said after it
+    votes = [row["label"] for row in loop.decide().votes if row["id"] == "p04"]
+    assert votes == ["B"]
+
+
+def test_an_annotator_called_seed_is_reported_and_counted_like_anybody_else() -> None:
+    for name in ("ann", "seed"):
+        loop = Loop()
+        loop.seed = [{"id": item, "label": label} for item, label in loop.some(30, 40).items()]
+        loop.round(loop.some(0, 30))
+        for event in loop.events:
+            event["annotator"] = name
+        gated = loop.gate()
+        assert {who: row["answers"] for who, row in gated.metrics["annotators"].items()} == {name: 30}
+        (row,) = [row for row in gated.outcome.accepted if row["id"] == "p00"]
+        assert (row["annotators"], row["source"]) == ([name], "answer")
+        (row,) = [row for row in gated.outcome.accepted if row["id"] == "p30"]
+        assert (row["annotators"], row["source"]) == ([], "seed")
+
+
+def test_a_doubt_that_two_rounds_left_open_is_not_given_up_before_anybody_answered_it() -> None:
+    loop = Loop(max_asks=3)
+    first_round(loop, p04="B")
+    for item in ("p30", "p31"):
+        loop.round({item: loop.truth[item]}, review={"p04": "B"})
+        loop.events = [event for event in loop.events if event["id"] != "p04" or event["round"] == 1]  # closed early
+    outcome = loop.decide()
+    assert [(row["id"], row["asks"]) for row in outcome.review] == [("p04", 1)]
+    assert outcome.unlabelled == []

@@ -288,3 +288,16 @@ def test_a_session_file_is_a_plain_file_name_and_belongs_to_one_name(one: str, o
     for file in files:
         assert "/" not in file
         assert len(file.encode()) < 256
+
+
+def test_a_late_answer_to_an_earlier_batch_does_not_take_a_row_off_the_desk(make_project: MakeProject) -> None:
+    project = make_project()
+    late = _prodigy.answer_row(
+        {**project.last_round().tasks()[0], "al_batch": "b0"},
+        label="positive", answer="accept", annotator="bo", dataset="t", at=1.0,
+    )  # fmt: skip
+    write_jsonl(project.last_round().answers / "late.jsonl", [late])
+    desk = open_desk(project)
+    assert desk.finished == 0
+    assert desk.current(desk.session("ann")) == 0
+    assert desk.current(desk.session("bo")) == 1  # ann has the first; bo may answer it as well, later

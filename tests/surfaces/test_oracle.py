@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from rounds import annotate
 from rounds.surfaces import oracle
 from stages import _prodigy
-from stages._canonical import read_jsonl, sha256
+from stages._canonical import read_jsonl, sha256, write_jsonl
 from stages._errors import PipelineError
 from tests.surfaces.conftest import LABELS, MakeProject, text_tasks
 
@@ -54,6 +54,21 @@ def test_the_command_writes_the_same_bytes_twice(make_project: MakeProject) -> N
     assert CliRunner().invoke(annotate.command, arguments).exit_code == 0
     assert target.read_bytes() == before
     assert len(read_jsonl(target)) == 3
+
+
+def test_the_answers_of_a_person_called_oracle_are_not_overwritten(make_project: MakeProject) -> None:
+    project = make_project()
+    (project.root / "truth.csv").write_text("id,label\np-0,positive\np-1,negative\np-2,neutral\n")
+    target = project.last_round().answers / "oracle.jsonl"
+    task = project.last_round().tasks()[0]
+    row = _prodigy.answer_row(task, label="neutral", answer="accept", annotator="oracle", dataset="ours", at=1.0)
+    write_jsonl(target, [row])
+    before = target.read_bytes()
+    result = CliRunner().invoke(annotate.command, ["--oracle", "truth.csv"])
+    assert result.exit_code == 1
+    said = "oracle.jsonl: holds 1 answers that were not simulated, and would be overwritten; give the file another name"
+    assert said in result.output
+    assert target.read_bytes() == before
 
 
 def test_without_an_id_column_items_are_known_by_their_exact_content(make_project: MakeProject) -> None:
