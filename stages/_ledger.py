@@ -7,7 +7,7 @@
     build/labels/events.jsonl    round, id, annotator, kind, label, flagged, at, file, line, late, order
                                                                          one per current answer or correction
     build/labels/verdicts.jsonl  round, id, label, suggested, score, reasons, asks   what was doubted when it was asked
-    build/gate/accepted.jsonl    id, label, round, arms, source, annotators, copies, asked_rank   what may be learnt
+    build/gate/accepted.jsonl    id, label, round, arms, source, in_seed, annotators, copies, asked_rank; to learn
     build/gate/review.jsonl      id, label, suggested, score, reasons, asks     doubted labels, worst first
     build/gate/unlabelled.jsonl  id, kind, round, times           asked ids without a label (kinds below)
     build/gate/known.jsonl       id, from_round, to_round, label  when a label was the accepted one: from <= k < to

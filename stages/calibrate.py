@@ -27,6 +27,7 @@ from stages._scoring import brier, calibrated_ece, expected_calibration_error, n
 from stages._shell import PATH, one_line_errors
 
 Map = Callable[[Floats], Floats]
+SURELY_BETTER = 2.0  # standard errors by which a map must beat none, while few labels judge it
 CROSS_FIT = 5
 SIMPLEST_FIRST = ("none", "temperature", "sigmoid", "isotonic")
 
@@ -151,24 +152,23 @@ def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats
     return probabilities
 
 
-def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, Floats]:
-    """The method to use and its cross-fitted probabilities.
+def choose(method: str, scores: Floats, truth: Ints, fold: Ints, errors: float = 1.0) -> tuple[str, Floats]:
+    """The method to use and its cross-fitted probabilities: the simplest whose NLL is as good as the best one's.
 
-    `auto`: the simplest whose NLL is within one standard error (paired) of the best. An isotonic map needs 1,000
-    labels to be considered.
+    As good: within `errors` standard errors (paired) of it. `auto` considers all methods, isotonic maps from 1,000
+    labels on; a method by name is considered beside no map at all, unless `errors` is 0: then it is taken.
     """
-    if method != "auto":
-        return method, cross_fitted(method, scores, truth, fold)
+    names = SIMPLEST_FIRST if method == "auto" else ("none", method) if errors else (method,)
     tried = {
         name: cross_fitted(name, scores, truth, fold)
-        for name in SIMPLEST_FIRST
-        if name != "isotonic" or len(truth) >= 1000
+        for name in names
+        if name != "isotonic" or method == "isotonic" or len(truth) >= 1000
     }
     losses = {name: negative_log_likelihood(p, truth) for name, p in tried.items()}
     best = min(losses, key=lambda name: (losses[name].mean(), SIMPLEST_FIRST.index(name)))
-    for name in SIMPLEST_FIRST:
-        gap = losses[name] - losses[best]
-        if gap.mean() <= gap.std() / np.sqrt(len(gap)):
+    for name, loss in losses.items():
+        gap = loss - losses[best]
+        if gap.mean() <= errors * gap.std() / np.sqrt(len(gap)):
             return name, tried[name]
     return best, tried[best]
 
@@ -226,27 +226,30 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
     """Choose, judge and fit the map from logits to probabilities.
 
     scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids, and whether each
-    was drawn at random. Trusted: with at least `min_random_labels` rows to judge by, the cross-fitted ECE beyond
-    what chance explains is at most `max_ece`; else lying. With fewer rows the verdict is unknown, and not trusted.
+    was drawn at random: only those say anything about the pool, since a strategy chooses hard rows. Trusted: with at
+    least `min_random_labels` of them, the cross-fitted ECE beyond what chance explains is at most `max_ece`; else
+    lying. With fewer the verdict is unknown, and a map is fitted only where it is surely better than none: then its
+    gain in NLL exceeds two standard errors.
     """
     options = params.calibrate
-    enough = int(random.sum()) >= options.min_random_labels
-    rows = random if enough else np.ones(len(truth), dtype=np.bool_)
-    n = int(rows.sum())
-    facts: Row = {"labels": n, "drawn": "at random" if enough else "all accepted labels"}
+    n = int(random.sum())
+    enough = n >= options.min_random_labels
+    facts: Row = {"labels": n, "drawn": "at random"}
     if n < 2 * CROSS_FIT:
-        why = f"{n} labels are too few to judge"
+        why = f"{n} labels drawn at random are too few to judge"
         return Calibration(softmax, {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why}, [])
-    chosen, known = scores[rows], truth[rows]
-    fold = stratified_folds(known, [item for item, use in zip(ids, rows, strict=True) if use], CROSS_FIT, params.seed)
-    method, after = choose(options.method, chosen, known, fold)
+    chosen, known = scores[random], truth[random]
+    fold = stratified_folds(known, [item for item, use in zip(ids, random, strict=True) if use], CROSS_FIT, params.seed)
+    as_asked = 1.0 if options.method == "auto" else 0.0
+    method, after = choose(options.method, chosen, known, fold, as_asked if enough else SURELY_BETTER)
     before = softmax(chosen)
     judged = {
         name: quality_of(p, known, options.bins, params.seed) for name, p in (("before", before), ("after", after))
     }
     excess = max(0.0, judged["after"]["ece"] - judged["after"]["ece_by_chance"])
-    if n < options.min_random_labels:
-        verdict, why = "unknown", f"{n} labels, {options.min_random_labels} are needed to judge"
+    if not enough:
+        verdict = "unknown"
+        why = f"{n} labels drawn at random, {options.min_random_labels} are needed to judge"
     else:
         verdict = "trusted" if excess <= options.max_ece else "lying"
         relation = "at most" if verdict == "trusted" else "above"
@@ -262,8 +265,11 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
 
 
 def drawn_at_random(labels: Labels, control_key: str | None, seed: int) -> NDArray[np.bool_]:
-    """(n,) mask of the labels that chance chose: the seed, and every id that the control arm's walk has passed."""
-    from_seed = np.array([row["round"] == 0 for row in labels.rows], dtype=np.bool_)
+    """(n,) mask of the labels that chance chose: the seed, and every id that the control arm's walk has passed.
+
+    A seed row counts whatever became of its label: without the corrected ones the easy ones would be left.
+    """
+    from_seed = np.array([row["in_seed"] for row in labels.rows], dtype=np.bool_)
     if control_key is None:
         return from_seed
     return np.asarray(from_seed | (order_keys(seed, labels.ids) <= np.uint64(int(control_key))))

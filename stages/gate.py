@@ -250,6 +250,7 @@ def _accepted(case: Case, upto: int, arms: list[str], index: Index, params: Para
     same = index.copies.get(index.sha[index.row_of[case.id]], [])
     return {
         "id": case.id, "label": stand.label, "round": since, "arms": arms, "source": source,
+        "in_seed": any(vote.annotator == SEED for vote in case.votes),
         "annotators": sorted(voters), "copies": [item for item in same if item != case.id],
         "asked_rank": int(case.asked[since]["rank"]) if since in case.asked else 0,
     }  # fmt: skip

@@ -108,13 +108,57 @@ def test_confidence_is_trusted_only_when_it_was_shown_to_hold() -> None:
     assert judged(400, 5.0)["verdict"] == "trusted"
     few = judged(40, 1.0)
     assert (few["verdict"], few["trusted"]) == ("unknown", False)
-    assert few["why"] == "40 labels, 100 are needed to judge"
-    assert judged(4, 1.0)["why"] == "4 labels are too few to judge"
+    assert few["why"] == "40 labels drawn at random, 100 are needed to judge"
+    assert judged(4, 1.0)["why"] == "4 labels drawn at random are too few to judge"
+
+
+def hard_tenth(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A population of honest logits times `scale`; in a hard tenth of it the truth is any class."""
+    scores = rng.normal(size=(6000, 3)) * 2
+    truth = np.array([rng.choice(3, p=row) for row in softmax(scores)])
+    hard = rng.random(6000) < 0.1
+    truth[hard] = rng.integers(0, 3, hard.sum())
+    return scores * scale, truth, hard
+
+
+def least_margin(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same without hard rows; chosen is the tenth with the least margin, as a strategy chooses."""
+    scores = rng.normal(size=(6000, 3)) * 2
+    truth = np.array([rng.choice(3, p=row) for row in softmax(scores)])
+    ranked = np.sort(softmax(scores), axis=1)
+    margin = ranked[:, 2] - ranked[:, 1]
+    return scores * scale, truth, margin <= np.quantile(margin, 0.1)
+
+
+@pytest.mark.parametrize("population", [hard_tenth, least_margin])
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_labels_that_a_strategy_chose_neither_judge_nor_harm(population, scale: float) -> None:
+    """60 random labels and 80 of the hard ones: unknown, and no map makes the population's ECE worse by over .02."""
+    for draw in range(12):
+        rng = np.random.default_rng(draw)
+        scores, truth, hard = population(rng, scale)
+        by_chance = rng.choice(len(truth), 60, replace=False)
+        rows = np.concatenate([by_chance, rng.choice(np.flatnonzero(hard), 80, replace=False)])
+        random = np.arange(140) < 60
+        found = calibrate(scores[rows], truth[rows], [f"id-{row}" for row in range(140)], random, params())
+        assert found.facts["verdict"] == "unknown"
+        assert found.facts["why"] == "60 labels drawn at random, 100 are needed to judge"
+
+        def ece(p: np.ndarray, truth: np.ndarray = truth) -> float:
+            return expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == truth, 10)
+
+        assert ece(found.apply(scores)) <= ece(softmax(scores)) + 0.02
+
+
+def test_a_map_by_name_waits_too_until_enough_labels_can_show_that_it_helps() -> None:
+    assert judged(60, 1.0, method="isotonic")["method"] == "none"
+    assert judged(60, 6.0, method="temperature")["method"] == "temperature"
+    assert judged(400, 1.0, method="isotonic")["method"] == "isotonic"
 
 
 def test_random_labels_are_the_seed_and_what_the_control_walk_has_passed() -> None:
     ids = [f"id-{row}" for row in range(50)]
-    rows = [{"id": item, "round": 0 if row < 5 else 1} for row, item in enumerate(ids)]
+    rows = [{"id": item, "round": row % 3, "in_seed": row < 5} for row, item in enumerate(ids)]
     labels = Labels(ids, np.zeros(50, dtype=np.intp), rows)
     reached = sorted(order_key(1, item) for item in ids)[20]
     mask = drawn_at_random(labels, str(reached), 1)
