@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages._agreement import cohen_kappa, excess, fleiss_kappa, krippendorff_alpha
 from stages._canonical import Row
@@ -22,6 +23,7 @@ from stages._store import Index
 FEW = 10  # units (examples answered twice, repeats) needed for a measure of agreement
 SOME = 20  # labels needed for a share of one annotator, one round or one arm
 STANDS_OUT = 3.0  # standard errors
+DRAWS = 9_999  # random tables behind the p-value of drift
 
 
 def answered_share(rounds: list[Row]) -> float | None:
@@ -30,15 +32,26 @@ def answered_share(rounds: list[Row]) -> float | None:
 
 
 def label_error_rate(cases: Iterable[Case], error: dict[str, float], newest: int) -> float | None:
-    """Mean error probability of the labels given in the newest round; None with fewer than 20 that can be judged."""
-    found = [error[case.id] for case in cases if case.id in error and any(v.round == newest for v in case.votes)]
-    return float(np.mean(found)) if newest and len(found) >= SOME else None
+    """Mean error probability of the labels that the newest round's new rows got; None with fewer than 20 to judge.
+
+    Rows that were asked again for a doubt are left out: they were chosen for being probably wrong.
+    """
+    if not newest:
+        return None
+    judged = [error[case.id] for case in cases if case.id in error and _given(case, newest)]
+    return float(np.mean(judged)) if len(judged) >= SOME else None
+
+
+def _given(case: Case, at: int) -> list[str]:
+    """The labels that people gave when a round asked about a row that was not doubted."""
+    if at not in case.asked or at in case.doubted:
+        return []
+    return [vote.label for vote in case.votes if vote.round == at and vote.kind == "label" and not vote.late]
 
 
 def units(cases: Iterable[Case], at: int) -> list[list[str]]:
     """The labels that new rows of one round got, one list per example. Doubted rows are left out: they were chosen."""
-    new = (case for case in cases if at in case.asked and at not in case.doubted)
-    return [[vote.label for vote in case.votes if vote.round == at and vote.kind == "label"] for case in new]
+    return [_given(case, at) for case in cases if at in case.asked and at not in case.doubted]
 
 
 def agreement(cases: Iterable[Case], at: int) -> float | None:
@@ -93,38 +106,74 @@ def annotator_gap(people: dict[str, Row]) -> float | None:
 
 
 def drift(cases: Iterable[Case], newest: int) -> float | None:
-    """P-value of a chi-square test that control rows got the same mix of labels in the newest round as before.
+    """P-value that control rows of the newest round got the same mix of labels as those before; at least 1e-4.
 
-    None with fewer than 20 control labels on either side, or one class only.
-    Source: Pearson, "On the criterion that a given system of deviations ..." (1900).
+    A row counts once, with the label that most people gave it when it was asked (a tie: not at all): several people's
+    answers to one row are no independent draws. None with fewer than 20 such rows on either side, or one class only.
+    The p-value is Monte Carlo, since 20 rows over many classes are too few for the chi-square distribution: Pearson's
+    statistic among random tables with the same margins. Source: Patefield, "An efficient method of generating random
+    R x C tables with given row and column totals" (1981); Phipson, Smyth, "Permutation p-values should never be
+    zero" (2010).
     """
-    now, before = Counter[str](), Counter[str]()
+    sides = {True: Counter[str](), False: Counter[str]()}
     for case in cases:
         for when, row in case.asked.items():
-            if "control" in row["arms"]:
-                given = [vote.label for vote in case.votes if vote.round == when and vote.kind == "label"]
-                (now if when == newest else before).update(given)
-    classes = sorted(set(now) | set(before))
-    if min(now.total(), before.total()) < SOME or len(classes) < 2:
+            label = _majority(_given(case, when)) if "control" in row["arms"] else None
+            if label is not None and when <= newest:
+                sides[when == newest][label] += 1
+    classes = sorted(set(sides[True]) | set(sides[False]))
+    if min(side.total() for side in sides.values()) < SOME or len(classes) < 2:
         return None
-    from scipy.stats import chi2_contingency
+    table = np.array([[side[label] for label in classes] for side in sides.values()])
+    return _same_mix(table, newest)
 
-    table = [[side[label] for label in classes] for side in (now, before)]
-    return float(chi2_contingency(table, correction=False).pvalue)
+
+def _majority(labels: list[str]) -> str | None:
+    """The label that stands most often, None for a tie or for none."""
+    ranked = Counter(labels).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]
+
+
+def _same_mix(table: NDArray[np.intp], seed: int) -> float:
+    """Monte Carlo p-value of a 2 x k table under independence, given its margins."""
+    from scipy.stats import random_table
+
+    rows = table.sum(axis=1)
+    columns = table.sum(axis=0)
+    expected = np.outer(rows, columns) / table.sum()
+    draws = random_table(rows, columns).rvs(DRAWS, random_state=np.random.default_rng(seed))
+    seen = ((table - expected) ** 2 / expected).sum()
+    by_chance = ((draws - expected) ** 2 / expected).sum(axis=(1, 2))
+    return float((1 + np.sum(by_chance >= seen - 1e-9)) / (1 + DRAWS))
 
 
 def repeats(cases: Iterable[Case], upto: int) -> list[bool]:
-    """For every planted repeat (asked again, not doubted) that its annotator answered twice: alike or not."""
-    found = []
+    """For every planted repeat (asked again, not doubted) that its annotator answered twice: alike or not.
+
+    A row that was retracted and asked anew is no repeat: its first label was void.
+    """
+    alike = []
     for case in cases:
-        planted = set(sorted(when for when in case.asked if when <= upto)[1:]) - set(case.doubted)
-        for vote in case.votes:
-            if vote.round in planted and vote.kind == "label":
-                own = [
-                    v.label for v in case.votes if v.round < vote.round and v.annotator == vote.annotator and v.label
-                ]
-                found += [own[-1] == vote.label] if own else []
-    return found
+        for when, row in sorted(case.asked.items()):
+            if when <= upto and row["arms"] == ["review"] and when not in case.doubted:
+                alike += _alike(case, when)
+    return alike
+
+
+def _alike(case: Case, when: int) -> list[bool]:
+    """Whether each person who answered a repeat said the same before, since the last retraction."""
+    earlier: dict[str, str] = {}
+    alike = []
+    for vote in case.votes:
+        if vote.kind == "retract":
+            earlier.clear()
+        elif vote.kind == "label" and vote.round < when:
+            earlier[vote.annotator] = vote.label
+        elif vote.kind == "label" and vote.round == when and not vote.late and vote.annotator in earlier:
+            alike.append(earlier[vote.annotator] == vote.label)
+    return alike
 
 
 def repeat_rows(accepted: list[Row], cases: list[Case], params: Params) -> list[Row]:
