@@ -78,7 +78,7 @@ def inspect(table: Table, source: Source) -> Inspection:
     given = [{name: place[label] for name, label in row.items()} for row in votes]
     found, quality = with_annotators(found, given, classes)
     error = found.doubts.error
-    flagged = doubt(found, error, classes, ids, np.ones(len(ids), dtype=np.bool_), 1.0, params)
+    flagged = doubt(found, error, classes, ids, np.ones(len(ids), dtype=np.bool_), 1.0, params, reviews=None)
     judged, counts, placed = int(found.doubts.judged.sum()), Counter(labels), geometry.shape[1] > 0
     summary = {
         "rows": len(ids), "classes": len(seen), "judged": judged, "flagged": int(flagged.sum()),
@@ -238,14 +238,14 @@ def command(
     if not (text or features or proba):
         raise click.UsageError("name what to judge by: --text COL, --features all, or --proba FILE.npy")
     found = inspect(read_table(data), Source(label, text, features, people, proba))
-    for line in told(found):
-        click.echo(line)
-    if out:
+    if out:  # first of all: whoever reads the summary may stop reading (`| head -1`)
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, list(found.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(plain(row) for row in found.rows)
         write_bytes(out, buffer.getvalue().encode())
+    for line in told(found):
+        click.echo(line)
     share = found.summary["flagged_share"]
     if fail_over is not None and share > fail_over:
         remedy = "read the ranked list (--out) and correct the labels"

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from stages._canonical import Row
 
 ROUNDS_TO_TELL = 3
-REDUNDANT = 0.2
-LEAKED = 0.01
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
 TELLING_WIDTH = 0.1
 TELLING_LABELS = 30
@@ -28,7 +26,8 @@ class Evidence:
 
     rounds: accepted so far; control: labels of the control arm; doubts: labels doubted after each round, in order;
     calibration: calibrate's facts; labels_of: known labels per class; leaked: share of the test rows that a labelled
-    row nearly repeats, None without a test set; recall_floor: params.validate.recall_floor.
+    row nearly repeats, None without a test set; recall_floor: params.validate.recall_floor;
+    most_redundant, most_leaked: the shares that params.gate.limits allow.
     """
 
     rounds: int
@@ -43,6 +42,8 @@ class Evidence:
     labels_of: dict[str, int]
     leaked: float | None
     recall_floor: float
+    most_redundant: float
+    most_leaked: float
 
 
 def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
@@ -106,7 +107,7 @@ def _redundant(e: Evidence) -> Found:
     last = e.redundancy[-1]
     if last["share"] is None:
         return "the last round asked fewer than two new rows"
-    if last["share"] <= REDUNDANT:
+    if last["share"] <= e.most_redundant:
         return None
     seen = f"{last['near_duplicates']} of {last['asked']} rows of round {last['round']} nearly repeat another"
     return seen, "use a strategy with a diversity term: query.strategy: auto"
@@ -143,7 +144,7 @@ def _confidence_lies(e: Evidence) -> Found:
 def _leaks(e: Evidence) -> Found:
     if e.leaked is None:
         return "there is no test set" if any(e.labels_of.values()) else "nothing is labelled yet"
-    if e.leaked <= LEAKED:
+    if e.leaked <= e.most_leaked:
         return None
     seen = f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
     return seen, "remove them from the test table"

@@ -36,12 +36,16 @@ def active_ids(new: Iterable[Row]) -> list[str]:
 
 
 def control_ids(new: Iterable[Row], seed: int) -> list[str]:
-    """The ids that the control walk has passed, in the order in which they were first asked."""
+    """The ids that the control walk has passed, in the order of the permutation.
+
+    Not in the order in which they were asked: other arms ask some of them earlier, and those are no random draw.
+    """
     rows = list(new)
     reach = control_reach(rows, seed)
     if reach is None:
         return []
-    return list(dict.fromkeys(row["id"] for row in rows if order_key(seed, row["id"]) <= reach))
+    passed = {row["id"]: order_key(seed, row["id"]) for row in rows}
+    return sorted((item for item in passed if passed[item] <= reach), key=passed.__getitem__)
 
 
 def arms_by_id(asked: Iterable[Row], seed_ids: Collection[str], seed: int) -> dict[str, list[str]]:

@@ -221,12 +221,23 @@ def by_annotator(
     return rows
 
 
-def kappas(cases: list[Case]) -> Row:
-    """Agreement over all rounds: alpha, Fleiss' kappa where every example has as many labels, Cohen's for each pair."""
-    new = [(case, unit) for case in cases for when in case.asked for unit in units([case], when) if len(unit) > 1]
+def kappas(cases: list[Case], only: int | None = None) -> Row:
+    """Agreement over all rounds, or over `only` one.
+
+    alpha; Fleiss' kappa where every example has as many labels; Cohen's for each pair of annotators.
+    """
+    new = [
+        (case, unit)
+        for case in cases
+        for when in case.asked
+        if only in (None, when)
+        for unit in units([case], when)
+        if len(unit) > 1
+    ]
     shared: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for case, _ in new:
-        votes = [vote for vote in case.votes if vote.kind == "label" and vote.round not in case.doubted]
+        asked = [when for when in case.asked if only in (None, when) and when not in case.doubted]
+        votes = [vote for vote in case.votes if vote.kind == "label" and vote.round in asked and not vote.late]
         given = {(vote.round, vote.annotator): vote.label for vote in votes}
         for (at, left), (when, right) in combinations(sorted(given), 2):
             if at == when:

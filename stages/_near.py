@@ -3,8 +3,8 @@
 Two rows are near duplicates when all of these hold:
 - their similarity, 1 - d^2 / 2 of the geometry, is at least `quality.near_duplicate`;
 - they are much closer than rows of this pool usually are: in a space of few dimensions, where everything is close to
-  something, only this tells. The guard passes over what is within half the usual distance (`reach` of
-  stages/strategies/redundancy.py), which costs nothing; checks and alarms count what chance does not explain;
+  something, only this tells. The guard passes over what is within half the usual distance (`reach`), which costs
+  nothing; checks and alarms count what chance does not explain (`beyond_chance`), which is never more;
 - where the classifier sees sparse features (text), the cosine of these is at least that similarity too: texts of which
   the geometry's few directions know little look alike there, whatever they say.
 """
@@ -29,6 +29,16 @@ CELLS = 1 << 22  # pairs compared at a time
 ROUNDING = 1e-6  # what rounding takes from the cosine of a copy
 
 
+def reach(points: Points, threshold: float) -> float:
+    """The squared distance within which the guard of a batch takes two rows for near duplicates.
+
+    points: a uniform sample. At most half the median distance to the nearest row that is not the same.
+    """
+    nearest, _ = _apart(points)
+    limit = 2 * (1 - threshold)
+    return min(limit, float(np.median(nearest)) / 4) if len(nearest) else limit
+
+
 def beyond_chance(points: Points, threshold: float) -> float:
     """The squared distance within which chance brings a row to any other of the sample once in 1,000 times.
 
@@ -37,16 +47,12 @@ def beyond_chance(points: Points, threshold: float) -> float:
     ratio's logarithm times m has the median log 2.
     Source: Levina, Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), by the median of two.
     """
-    limit = 2 * (1 - threshold)
-    if len(points) < 3:
-        return limit
-    nearest, second = _gaps(points)
-    apart = nearest > COPY
-    if not apart.any():
-        return limit
-    usual = float(np.median(nearest[apart]))
-    inverse = float(np.median(np.log2(second[apart] / nearest[apart]))) / 2  # 1 / m; half, as these are squares
-    return min(limit, usual / 4, usual * math.pow(CHANCE / math.log(2), 2 * inverse))
+    nearest, second = _apart(points)
+    if not len(nearest):
+        return reach(points, threshold)
+    usual = float(np.median(nearest))
+    inverse = float(np.median(np.log2(second / nearest))) / 2  # 1 / m; half, as these are squares
+    return min(reach(points, threshold), usual * math.pow(CHANCE / math.log(2), 2 * inverse))
 
 
 @dataclass(frozen=True)
@@ -92,16 +98,33 @@ def said_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mas
     return np.asarray(cosines).ravel() >= threshold - ROUNDING
 
 
+def usual_rows(features: Features, seed: int) -> Points:
+    """The geometry of a uniform sample of the pool, by which it is told how close rows usually are.
+
+    It is the end of the permutation, the same for the guard and for the checks.
+    """
+    return np.asarray(features.geometry[features.index.last(seed, SAMPLE)])
+
+
 def near_in(features: Features, seed: int, threshold: float) -> Near:
-    """Near duplicates of a store, as close as rows usually are to the last ones of the pool's permutation."""
-    sample = features.geometry[features.index.last(seed, SAMPLE)]
-    return Near(features.matrix, features.geometry, beyond_chance(sample, threshold), threshold)
+    """Near duplicates of a store, as the gate's checks and the alarms count them."""
+    limit = beyond_chance(usual_rows(features, seed), threshold)
+    return Near(features.matrix, features.geometry, limit, threshold)
+
+
+def _apart(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`_gaps` of the sample's distinct rows; none of fewer than three of them."""
+    distinct = np.unique(np.asarray(points[:SAMPLE]), axis=0)
+    if len(distinct) < 3:
+        return np.empty(0), np.empty(0)
+    nearest, second = _gaps(distinct)
+    apart = nearest > COPY
+    return nearest[apart], second[apart]
 
 
 def _gaps(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared distances of each row of the sample to the nearest and the second nearest other one; inf for none."""
-    sample = np.asarray(points[:SAMPLE])
-    gaps = np.pad(_squared(sample, sample), ((0, 0), (0, 2)), constant_values=np.inf)
+    gaps = np.pad(_squared(points, points), ((0, 0), (0, 2)), constant_values=np.inf)
     np.fill_diagonal(gaps, np.inf)
     nearest, second = np.partition(gaps, 1, axis=1)[:, :2].T
     return nearest, second

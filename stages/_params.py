@@ -203,6 +203,11 @@ class Params(Section):
         return self
 
     @property
+    def reviews_a_batch(self) -> int:
+        """How many doubted labels one batch asks again at most."""
+        return int(self.query.review_fraction * self.query.batch_size + 1e-9)
+
+    @property
     def class_weights(self) -> list[float]:
         """(k,) how much each class matters, as query.class_weights has it; 1 where it does not say, or is auto."""
         given = self.query.class_weights

@@ -460,7 +460,15 @@ def shifted(error: Floats, shift: float) -> Floats:
 
 
 def doubt(
-    found: Judgement, error: Floats, labels: Ints, ids: list[str], able: Mask, share: float, params: Params
+    found: Judgement,
+    error: Floats,
+    labels: Ints,
+    ids: list[str],
+    able: Mask,
+    share: float,
+    params: Params,
+    *,
+    reviews: int | None,
 ) -> Mask:
     """The labels to set aside and ask again, (n,): by gate.policy, among `able`, at most `share` of all.
 
@@ -468,23 +476,24 @@ def doubt(
     cleanlab: what cleanlab would remove. A doubt that people will not soon be asked about costs a label and buys
     nothing: under `threshold`, beyond what two batches can review, only labels that are likelier wrong than right by
     the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than
-    half of a class: a model that doubts most labels of a class does not know the class.
+    half of a class: a model that doubts most labels of a class does not know the class. reviews: how many labels one
+    batch asks again; None where nobody is asked.
     """
     limit = int(share * len(labels))
-    one_batch = int(params.query.review_fraction * params.query.batch_size + 1e-9)
     wanted = able & found.doubts.judged
     if params.gate.policy == "threshold":
         wanted &= error >= params.gate.threshold
     elif params.gate.policy == "cleanlab":
         wanted &= cleanlab_issues(found.scores, labels) | found.conflict
-    else:
-        limit = min(limit, one_batch)
+    elif reviews is not None:
+        limit = min(limit, reviews)
+    soon = len(labels) if reviews is None else 2 * reviews
     chosen = np.zeros(len(labels), dtype=np.bool_)
     room = np.bincount(labels, minlength=1) // 2
     rows = np.flatnonzero(wanted)
     keys = order_keys(params.seed, (ids[row] for row in rows))
     for place, row in enumerate(rows[np.lexsort((keys, -np.round(error[rows], 9)))]):
-        if params.gate.policy == "threshold" and place >= 2 * one_batch and found.doubts.error[row] < PROBABLY_WRONG:
+        if params.gate.policy == "threshold" and place >= soon and found.doubts.error[row] < PROBABLY_WRONG:
             continue
         if limit > 0 and room[labels[row]] > 0:
             room[labels[row]] -= 1

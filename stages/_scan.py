@@ -121,7 +121,8 @@ def scan_part(task: Task) -> Found:
             block = rows[start : start + BLOCK]
             doubts[block] = doubts_of(classifier, features(part.raw[_run(block)]), task.weights)
     best = drawn[best_first(doubts[drawn], keys[drawn], KEPT)]
-    histogram = np.histogram(doubts[drawn], BINS, (0, 1))[0].astype(np.intp)
+    # weighted doubt may exceed 1: it belongs to the last bin
+    histogram = np.histogram(np.minimum(doubts[drawn], 1.0), BINS, (0, 1))[0].astype(np.intp)
     top = part.start + best, keys[best], doubts[best]
     return Found(*top, part.start + first, keys[first], doubts[first], len(drawn), histogram)
 

@@ -168,15 +168,17 @@ def agreement(rows: list[Row]) -> bool:
     return PRIMARY in said and len(said) > 1
 
 
-def panel(points: list[Row], means: Means) -> Row:
+def panel(points: list[Row], means: Means, before: Means) -> Row:
     """The advice (stop, go on, not yet known), why, and the signs.
+
+    means, before: the circumstances now, and at the point before the last: its budget, its gain, its trust.
 
     points: one row per round, oldest first, with round, labels, kappa, change_of_f, changed (null at the first),
     expected_accuracy, selected_accuracy, active_accuracy, random_accuracy (null where not judged).
     """
     signs = readings(points, means)
     primary = next(row for row in signs if row["name"] == PRIMARY)
-    earlier = readings(points[:-1], means)
+    earlier = readings(points[:-1], before)
     said = ", ".join(row["name"] for row in signs if row["says"] == "stop")
     if means.budget_left is not None and means.budget_left <= 0:
         advice, why = "stop", "the budget is spent"

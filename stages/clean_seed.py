@@ -46,7 +46,8 @@ def suspects(seed: list[Row], classes: NDArray[np.intp], found: Judgement, param
     """The seed labels to be asked again, worst first: chosen by gate.policy, within clean_seed.max_suspects."""
     ids = [row["id"] for row in seed]
     error, able = found.doubts.error, np.ones(len(ids), dtype=np.bool_)
-    chosen = np.flatnonzero(doubt(found, error, classes, ids, able, params.clean_seed.max_suspects, params))
+    share = params.clean_seed.max_suspects
+    chosen = np.flatnonzero(doubt(found, error, classes, ids, able, share, params, reviews=params.reviews_a_batch))
     order = chosen[np.argsort(-np.round(error[chosen], 9), kind="stable")]
     return [
         {

@@ -189,7 +189,7 @@ def doubted(
     pairs = zip(labelled, reasons, strict=True)
     able = np.array([_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_)
     error = shifted(raw, shift)
-    chosen = doubt(found, error, classes, ids, able, params.gate.max_quarantine, params)
+    chosen = doubt(found, error, classes, ids, able, params.gate.max_quarantine, params, reviews=params.reviews_a_batch)
     review = [
         {
             "id": ids[row],
@@ -337,7 +337,7 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
     spent = told.redundancy(now.asked, [row["id"] for row in now.seed], features.index, near)
     checks = checked(now, outcome, features, near, spent, params)
     failed = [row for row in checks if row["outcome"] == "failed"]
-    pairs = told.kappas(outcome.cases)["cohen_kappa"]
+    pairs = told.kappas(outcome.cases, outcome.upto)["cohen_kappa"]
     holds = holding(checks, params.gate.hold) if params.gate.on_fail == "hold" and last else []
     if holds:
         held = "held, " + "; ".join(f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds)

@@ -25,7 +25,7 @@ from stages._canonical import Row, read_json, write_json, write_jsonl
 from stages._gated import Gate, read_gate, settled
 from stages._identity import order_keys
 from stages._ledger import check_label
-from stages._near import said_alike
+from stages._near import said_alike, usual_rows
 from stages._params import Params, load
 from stages._parts import read_kept
 from stages._progress import progress
@@ -132,7 +132,7 @@ def compose(
     active -= len(planted)
     candidates = replace(candidates_of(free, index, geometry, model, gate, params), stands_for=shares)
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
-    ranking, passed = pick(candidates, active, params, agree)
+    ranking, passed = pick(candidates, active, params, agree, usual_rows(features, params.seed))
     doubts = np.zeros(len(free)) if candidates.probabilities is None else margin_of(candidates.probabilities)
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
@@ -191,10 +191,12 @@ def _class_weights(params: Params) -> Floats:
     return np.array(params.class_weights) / float(np.mean(params.class_weights))
 
 
-def pick(candidates: Candidates, count: int, params: Params, agree: Agree) -> tuple[Ranking, list[PassedOver]]:
+def pick(
+    candidates: Candidates, count: int, params: Params, agree: Agree, sample: NDArray[np.float32]
+) -> tuple[Ranking, list[PassedOver]]:
     """The strategy's picks, and what was passed over because it nearly repeats a pick or a labelled row.
 
-    Random sampling is left as it is: it is the baseline. agree: see `guarded`.
+    Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`.
     """
     options = params.query
     rank = partial(resolve(options.strategy, options.engine, weighted=bool(options.class_weights)), **options.params)
@@ -203,7 +205,7 @@ def pick(candidates: Candidates, count: int, params: Params, agree: Agree) -> tu
         candidates = replace(candidates, class_weights=weights / weights.mean())
     if options.strategy == "random":
         return rank(candidates, count), []
-    return guarded(rank, candidates, count, params.quality.near_duplicate, agree)
+    return guarded(rank, candidates, count, params.quality.near_duplicate, agree, sample)
 
 
 def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:

@@ -21,6 +21,7 @@ from stages._gated import read_gate
 from stages._identity import order_keys
 from stages._learning import Classifier, Floats, fit, out_of_fold
 from stages._ledger import Labels
+from stages._near import SAMPLE
 from stages._params import Params, load
 from stages._parts import gathered, open_pool, write_kept
 from stages._progress import watched
@@ -124,7 +125,9 @@ def main(gate: Path, features: Path, out: Path) -> str:
         from stages._scan import scan
 
         kept = scan(pool, model, known, params)
-        rows = np.union1d(kept.rows, pool.locate(known.known())).astype(np.intp)
+        # the end of the permutation is there for query, which sees from it how close rows usually are
+        others = np.union1d(pool.locate(known.known()), pool.last(SAMPLE))
+        rows = np.union1d(kept.rows, others).astype(np.intp)
         store = gathered(pool, rows, params.compute)
         write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)
     trained = scored(classifier, labels, store.index, store.matrix, params)

@@ -68,13 +68,14 @@ class History:
     redundancy: list[Row] = field(default_factory=list)
 
     def control(self, upto: int, seed: int) -> list[str]:
-        """The ids that the control arm's walk had passed after round `upto`, whoever asked them, in asking order."""
+        """The ids that the control arm's walk had passed after round `upto`, whoever asked them; in its order."""
         return control_ids(self._asked(upto), seed)
 
     def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
         """The labels an arm had after round `upto`: the seed's, then its own in the order in which they were asked.
 
-        active: every id that the strategy picked. random: `control`. An id both arms wanted, in one round or in two,
+        active: every id that the strategy picked. random: `control`, in the order of the permutation: any number of
+        the first of them are a uniform draw. An id both arms wanted, in one round or in two,
         counts for both (stages/_arms.py). all: both.
         """
         place = {label: number for number, label in enumerate(classes)}
@@ -259,7 +260,8 @@ def overall(judged: Judged, params: Params) -> Row:
 def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[Row, Row]:
     """The gap between the arms at as many labels as random has, and the labels saved, as known at the last round.
 
-    The active curve is learnt anew in fine steps, in the order in which its labels were asked. The random curve is the
+    The active curve is learnt anew in fine steps, in the order in which its labels were asked. Of a longer random arm
+    the first along the permutation are taken, which are a random draw too. The random curve is the
     seed's point, the mean of its halves, and its last point: fine steps would be as noisy, and seem to be there sooner.
     Null while one of the arms has nothing of its own, or cannot be judged.
     """
@@ -359,6 +361,33 @@ def stopping_points(
     return rows
 
 
+def circumstances(curve: list[Row], answers: int, params: Params, *, trusted: bool) -> Means:
+    """What the stopping panel must know besides its points, after so many answers."""
+    return Means(
+        budget_left=answers_left(params, answers),
+        batch=params.query.batch_size,
+        trusted=trusted,
+        gain=next_batch(curve, params.query.batch_size),
+        point_worth=params.validate_.point_worth,
+    )
+
+
+def circumstances_before(
+    history: History, stopping: list[Row], curve: list[Row], answers: int, params: Params
+) -> Means:  # fmt: skip
+    """The circumstances of the panel's point before the last, as they were then.
+
+    What calibrate said then is not kept: confidence counts as trusted where the active arm's model of that round was
+    calibrated within `calibrate.max_ece` on the rows that judge it.
+    """
+    at = stopping[-2]["round"] if len(stopping) > 1 else 0
+    later = sum(row["round"] > at and row["kind"] not in ("override", "retract") for row in history.events)
+    then = [row for row in curve if row["round"] <= at]
+    judged = [row["ece"] for row in then if row["arm"] == "active" and row["round"] == at]
+    trusted = bool(judged) and judged[0] <= params.calibrate.max_ece
+    return circumstances(then, answers - later, params, trusted=trusted)
+
+
 def truth_of_test(table: Table, index: Index, params: Params) -> Ints:
     """The classes of the test rows in the order of the index. Raises PipelineError at file:line for a bad label."""
     cells = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
@@ -417,17 +446,8 @@ def prove(
             last = [row for row in recall if row["arm"] == arm and row["round"] == rows[-1]["round"]]
             facts[arm] |= {name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")}
     facts |= {"difference": gap, "saving": saving, "next_100": next_batch(curve, 100)}
-    batch = params.query.batch_size
-    facts["stopping"] = panel(
-        stopping,
-        Means(
-            budget_left=answers_left(params, answers),
-            batch=batch,
-            trusted=own_confidence_holds(calibration, params),
-            gain=next_batch(curve, batch),
-            point_worth=params.validate_.point_worth,
-        ),
-    )
+    now = circumstances(curve, answers, params, trusted=own_confidence_holds(calibration, params))
+    facts["stopping"] = panel(stopping, now, circumstances_before(history, stopping, curve, answers, params))
     evidence = Evidence(
         rounds=history.rounds,
         gap=gap,
@@ -441,6 +461,8 @@ def prove(
         labels_of=dict(zip(params.labels, counts, strict=True)),
         leaked=leakage(list(labelled), index, near),
         recall_floor=params.validate_.recall_floor,
+        most_redundant=params.gate.limits.redundancy,
+        most_leaked=params.gate.limits.leakage,
     )
     facts["alarms"], facts["not_judged"] = alarms(evidence)
     told = Judged(truth, shipped) if len(truth) and calibration["fitted"] else None

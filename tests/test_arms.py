@@ -32,7 +32,7 @@ def test_a_picked_row_left_open_that_the_walk_asks_later_moves_the_walk_to_it() 
     assert control_reach(asked, 0) == order_key(0, FIRST)
     assert control_ids(asked, 0) == [FIRST]
     assert control_reach(later, 0) == order_key(0, THIRD)
-    assert control_ids(later, 0) == [THIRD, FIRST, SECOND]  # in the order in which they were first asked
+    assert control_ids(later, 0) == [FIRST, SECOND, THIRD]  # in the order of the permutation, not of the asks
     assert active_ids(later) == [THIRD, SECOND]
 
 

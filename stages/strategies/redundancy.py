@@ -1,10 +1,7 @@
 """No two near duplicates in a batch, and none of something labelled: a guard around any strategy.
 
-Two rows are near duplicates when their similarity, 1 - d^2 / 2 of the geometry, is at least the threshold and they
-are much closer than rows of this pool usually are (half the median distance to the nearest row that is not the same,
-in a uniform sample): in a space of few dimensions, where everything is close to something, only the second tells.
-Rows that single precision cannot tell apart are near duplicates always. Where the classifier sees sparse features,
-these must agree (stages/_near.py, which also says what the gate counts as near).
+What a near duplicate is stands in stages/_near.py. The guard errs on the safe side of rounding: rows that single
+precision cannot tell apart are near duplicates always, so that what it lets pass is none for the gate's checks either.
 """
 
 from __future__ import annotations
@@ -15,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stages._near import COPY, SAMPLE, reach
 from stages.strategies import Candidates, Rank, Ranking
 from stages.strategies._geometry import Points, nearest, squared_distances, squared_norms
 
-SAMPLE = 1_000
 MOST = 4_096  # picks that a strategy is asked for at a time: several take memory with their square
 
 
@@ -38,16 +35,6 @@ class PassedOver:
     similarity: float
 
 
-def reach(points: Points, threshold: float) -> float:
-    """The squared distance within which two rows are near duplicates; see the module's text. 0 = the same only."""
-    sample, limit = points[:SAMPLE], 2 * (1 - threshold)
-    gaps = squared_distances(sample, sample)
-    gaps[gaps <= rounding(squared_norms(sample), sample.shape[1])[:, None]] = np.inf
-    usual = gaps.min(axis=1, initial=np.inf)
-    usual = usual[np.isfinite(usual)]
-    return min(limit, float(np.median(usual)) / 4) if len(usual) > 2 else limit
-
-
 def rounding(norms: Points, dims: int) -> Points:
     """(n,) the squared distance that single precision may find between two equal rows; norms: (n,) squared lengths."""
     return np.asarray((2 + np.sqrt(dims)) * np.finfo(np.float32).eps * norms)
@@ -58,7 +45,12 @@ def _always(rows: NDArray[np.intp], _twin: int) -> NDArray[np.bool_]:
 
 
 def guarded(
-    rank: Rank, candidates: Candidates, count: int, threshold: float, agree: Agree = _always
+    rank: Rank,
+    candidates: Candidates,
+    count: int,
+    threshold: float,
+    agree: Agree = _always,
+    sample: Points | None = None,
 ) -> tuple[Ranking, list[PassedOver]]:
     """The ranking of `rank` without near duplicates of each other or of labelled rows, and what was passed over.
 
@@ -66,14 +58,15 @@ def guarded(
     that row, and the strategy is asked again for what is missing, what was kept counting as labelled (of no known
     class: -1). So it works for any strategy, and costs O(n d) for every row that turned out to have duplicates.
     The batch is shorter than `count` only where nothing else is left. A threshold above 1 turns it off. agree: whether
-    what is close in the geometry is alike in the features too.
+    what is close in the geometry is alike in the features too; sample: geometry of a uniform sample of the pool, by
+    default of the candidates.
     """
-    order = np.argsort(candidates.keys, kind="stable")
     norms = squared_norms(candidates.geometry)
     limits = np.full(len(norms), -1.0)
     if threshold <= 1:
-        widest = reach(candidates.geometry[order[:SAMPLE]], threshold)
-        limits = np.maximum(rounding(norms, candidates.geometry.shape[1]), widest)
+        if sample is None:
+            sample = candidates.geometry[np.argsort(candidates.keys, kind="stable")[:SAMPLE]]
+        limits = max(reach(sample, threshold), COPY) + rounding(norms, candidates.geometry.shape[1])
     free = np.ones(len(candidates), bool)
     kept: list[int] = []
     scores: list[float] = []
@@ -85,29 +78,55 @@ def guarded(
         ranking = rank(_remaining(candidates, rows, kept), min(MOST, count - len(kept)))
         first = first if kept else ranking
         picks = rows[ranking.positions]
-        known, gaps = nearest(candidates.geometry[picks], candidates.labelled)
+        _, gaps = nearest(candidates.geometry[picks], candidates.labelled)
         for place, row in enumerate(picks):
             if not free[row]:
                 continue  # gone with a duplicate of an earlier pick
-            earlier, gap = (part[0] for part in nearest(candidates.geometry[[row]], candidates.geometry[kept]))
+            gap = nearest(candidates.geometry[[row]], candidates.geometry[kept])[1][0]
             if min(gaps[place], gap) <= limits[row]:
-                in_batch = bool(gap <= gaps[place])
-                twin = kept[earlier] if in_batch else len(candidates) + int(known[place])
-                point = candidates.geometry[kept[earlier]] if in_batch else candidates.labelled[known[place]]
-                like = candidates.ids[kept[earlier]] if in_batch else ""
-                distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
-                close = free & (distance <= limits[row])
-                close[row] = True
-                gone = np.flatnonzero(close)
-                gone = gone[agree(gone, twin)]
-                passed += [PassedOver(int(one), like, float(1 - distance[one] / 2)) for one in gone]
-                free[gone] = False
+                twin = _twin_of(row, candidates, kept, limits[row], agree)
+                if twin is not None:
+                    gone = _gone_with(row, twin, candidates, norms, limits[row], free, agree)
+                    passed += gone
+                    free[[one.position for one in gone]] = False
             if free[row]:
                 kept.append(int(row))
                 scores.append(float(ranking.scores[place]))
                 reasons.append(ranking.reasons[place])
                 free[row] = False
     return replace(first, positions=np.array(kept, np.intp), scores=np.array(scores), reasons=reasons), passed
+
+
+def _twin_of(row: int, candidates: Candidates, kept: list[int], limit: float, agree: Agree) -> int | None:
+    """The nearest row, of the kept and the labelled ones, that a candidate is a near duplicate of, as `Agree` has it.
+
+    All within the limit are asked, not the nearest alone: its features may differ where another's agree.
+    """
+    point = candidates.geometry[[row]]
+    others = np.concatenate([candidates.geometry[kept], candidates.labelled])
+    names = [*kept, *range(len(candidates), len(candidates) + len(candidates.labelled))]
+    distance = squared_distances(point, others)[0]
+    close = np.flatnonzero(distance <= limit)
+    for at in close[np.argsort(distance[close], kind="stable")]:
+        if agree(np.array([row], np.intp), names[at])[0]:
+            return int(names[at])
+    return None
+
+
+def _gone_with(
+    row: int, twin: int, candidates: Candidates, norms: Points, limit: float,
+    free: NDArray[np.bool_], agree: Agree,
+) -> list[PassedOver]:  # fmt: skip
+    """A candidate that is too like its twin, with all free ones that are as near to that."""
+    in_batch = twin < len(candidates)
+    point = candidates.geometry[twin] if in_batch else candidates.labelled[twin - len(candidates)]
+    like = candidates.ids[twin] if in_batch else ""
+    distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
+    close = free & (distance <= limit)
+    close[row] = True
+    gone = np.flatnonzero(close)
+    gone = gone[agree(gone, twin)]
+    return [PassedOver(int(one), like, float(1 - distance[one] / 2)) for one in gone]
 
 
 def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) -> Candidates:

@@ -89,7 +89,7 @@ def make_history(world: World, rounds: int, active: int = 16, control: int = 4) 
         for item, row in asked.items()
     ]
     events = [
-        {"id": item, "round": row["round"], "annotator": "ann", "at": 3.0 * place}
+        {"id": item, "round": row["round"], "annotator": "ann", "kind": "label", "at": 3.0 * place}
         for place, (item, row) in enumerate(asked.items())
     ]
     repeats = [{"round": at, "asked": 12, "near_duplicates": 1, "share": 1 / 12} for at in range(1, rounds + 1)]

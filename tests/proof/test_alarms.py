@@ -37,6 +37,8 @@ GOOD = Evidence(
     labels_of={"a": 50, "b": 10},
     leaked=0.0,
     recall_floor=0.6,
+    most_redundant=0.3,
+    most_leaked=0.02,
 )
 BAD = {
     "V001": {"gap": {"labels": 90, "active_minus_random": 0.0, "low": -0.03, "high": 0.03},
@@ -53,6 +55,13 @@ BAD = {
 
 def codes(evidence: Evidence) -> list[str]:
     return [row["code"] for row in alarms(evidence)[0]]
+
+
+def test_redundancy_and_leakage_ring_above_the_limits_that_the_project_set() -> None:
+    repeats = [{"round": 3, "asked": 40, "near_duplicates": 10, "share": 0.25}]
+    seen = replace(GOOD, redundancy=repeats, leaked=0.015)
+    assert codes(seen) == []
+    assert codes(replace(seen, most_redundant=0.2, most_leaked=0.01)) == ["V003", "V007"]
 
 
 def test_a_healthy_project_raises_nothing_and_leaves_nothing_open() -> None:

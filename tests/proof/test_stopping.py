@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_the_budget_is_exhausted_at_zero_and_not_judged_without_one() -> None:
     spent = Means(budget_left=0, batch=40, trusted=True, gain=None, point_worth=None)
     assert sign("budget exhausted", rounds(2), spent) == (0, "stop")
     assert sign("budget exhausted", rounds(2)) == (None, "not judged")
-    assert panel(rounds(2), spent)["advice"] == "stop"
+    assert panel(rounds(2), spent, spent)["advice"] == "stop"
 
 
 @pytest.mark.parametrize(("worth", "value", "says"), [(70.0, 2.0, "go on"), (50.0, -10.0, "stop")])
@@ -133,18 +134,31 @@ def test_marginal_value_weighs_the_best_case_of_the_next_batch_against_its_label
 def test_the_advice_is_to_stop_when_the_primary_and_another_agree_for_two_rounds() -> None:
     stable = [None, 0.99, 0.99, 0.99, 0.99]
     calm = [None, 0.0, 0.0, 0.0, 0.0]
-    assert panel(rounds(5, kappa=stable, change_of_f=calm), MEANS)["advice"] == "stop"
-    once = panel(rounds(4, kappa=stable, change_of_f=calm), MEANS)
+    assert panel(rounds(5, kappa=stable, change_of_f=calm), MEANS, MEANS)["advice"] == "stop"
+    once = panel(rounds(4, kappa=stable, change_of_f=calm), MEANS, MEANS)
     assert once["advice"] == "go on"
     assert once["why"] == "for one round only: stabilizing predictions, predicted change of F"
 
 
 def test_the_primary_alone_or_the_others_alone_do_not_stop() -> None:
-    assert panel(rounds(5, kappa=[None, 1.0, 1.0, 1.0, 1.0]), MEANS)["advice"] == "go on"
+    assert panel(rounds(5, kappa=[None, 1.0, 1.0, 1.0, 1.0]), MEANS, MEANS)["advice"] == "go on"
     calm: list[Any] = [None, 0.0, 0.0, 0.0, 0.0]
-    assert panel(rounds(5, change_of_f=calm, changed=calm), MEANS)["advice"] == "go on"
+    assert panel(rounds(5, change_of_f=calm, changed=calm), MEANS, MEANS)["advice"] == "go on"
 
 
 def test_too_few_rounds_are_not_advice_to_go_on() -> None:
-    assert panel([], MEANS)["advice"] == "not yet known"
-    assert panel(rounds(2), MEANS)["advice"] == "not yet known"
+    assert panel([], MEANS, MEANS)["advice"] == "not yet known"
+    assert panel(rounds(2), MEANS, MEANS)["advice"] == "not yet known"
+
+
+def test_the_earlier_round_is_read_with_its_own_budget_gain_and_trust() -> None:
+    stable = [None, 1.0, 1.0, 1.0, 1.0]
+    sure = rounds(5, kappa=stable, expected_accuracy=[0.5, 0.6, 0.7, 0.99, 0.995])
+    doubtful = replace(MEANS, trusted=False)
+    assert panel(sure, MEANS, MEANS)["advice"] == "stop"
+    assert panel(sure, MEANS, doubtful)["why"] == "for one round only: stabilizing predictions, uncertainty floor"
+    worth = replace(MEANS, point_worth=10.0, gain={"high": 0.001})
+    rich = replace(worth, gain={"high": 0.2})
+    dear = rounds(5, kappa=stable)
+    assert panel(dear, worth, worth)["advice"] == "stop"
+    assert panel(dear, worth, rich)["advice"] == "go on"

@@ -106,7 +106,7 @@ def test_what_the_walk_passed_is_the_random_arms_whoever_asked_it_but_not_before
     history = History(asked, known, [], [0, 0, 0], frozenset(), 2)
     assert history.control(0, 0) == []
     assert history.control(1, 0) == [first]
-    assert history.control(2, 0) == [second, first, third]
+    assert history.control(2, 0) == [first, second, third]
     assert list(history.arm("random", 1, ["x"], 0)) == [first]
     assert list(history.arm("active", 2, ["x"], 0)) == [last, second]
     assert list(history.arm("all", 2, ["x"], 0)) == [last, second, first, third]
@@ -115,7 +115,10 @@ def test_what_the_walk_passed_is_the_random_arms_whoever_asked_it_but_not_before
 def test_minutes_of_old_points_do_not_grow_by_answers_that_came_later(world: World) -> None:
     history = make_history(world, 2)
     again = ("seed-0000", history.asked[0]["id"])  # a seed label and one of round 1, asked again in round 2
-    more = [{"id": item, "round": 2, "annotator": "bob", "at": 50.0 * place} for place, item in enumerate(again)]
+    more = [
+        {"id": item, "round": 2, "annotator": "bob", "kind": "label", "at": 50.0 * place}
+        for place, item in enumerate(again)
+    ]
     later, earlier = world.prove(replace(history, events=history.events + more)), world.prove(make_history(world, 1))
     assert [row for row in later.curve if row["round"] <= 1] == earlier.curve
     assert [row["minutes"] for row in earlier.curve] == pytest.approx([0, 0, 0.8, 0.2])

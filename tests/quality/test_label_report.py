@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages._label_report import agreement, drift, label_error_rate, repeats
+from stages._label_report import agreement, drift, kappas, label_error_rate, repeats
 from stages._standing import Case, Vote
 
 
@@ -89,6 +89,18 @@ def test_a_planted_repeat_is_one_and_a_row_asked_anew_after_a_retraction_is_none
     assert repeats([planted], 2) == [False]
     assert repeats([anew, voided, doubted], 2) == []
     assert repeats([planted], 1) == []
+
+
+def test_kappa_of_one_round_is_that_rounds_own() -> None:
+    def pair(number: int, when: int, first: str, second: str) -> Case:
+        votes = [Vote(when, "ann", "label", first), Vote(when, "bob", "label", second)]
+        return Case(f"{when}-{number}", votes, {when: asked(["active"])})
+
+    good = [pair(n, 1, "ab"[n % 2], "ab"[n % 2]) for n in range(10)]
+    bad = [pair(n, 2, "ab"[n % 2], "ba"[n % 2]) for n in range(10)]
+    assert kappas([*good, *bad])["cohen_kappa"] == {"ann|bob": pytest.approx(0.0)}
+    assert kappas([*good, *bad], 2)["cohen_kappa"] == {"ann|bob": pytest.approx(-1.0)}
+    assert kappas([*good, *bad], 1)["cohen_kappa"] == {"ann|bob": pytest.approx(1.0)}
 
 
 def test_agreement_leaves_late_answers_out() -> None:

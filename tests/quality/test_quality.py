@@ -306,7 +306,7 @@ def test_each_policy_sets_aside_the_most_doubtful_labels(policy: str, count: int
     rules = params(2, policy=policy)
     ids = [f"r{row}" for row in range(200)]
     found = judge(points, points, labels, ids, ids, rules)
-    chosen = doubt(found, found.doubts.error, labels, ids, np.ones(200, dtype=bool), 0.3, rules)
+    chosen = doubt(found, found.doubts.error, labels, ids, np.ones(200, dtype=bool), 0.3, rules, reviews=4)
     assert chosen.sum() == pytest.approx(count, abs=2)
     assert (labels != truth)[chosen].mean() > 0.9
 
@@ -318,8 +318,8 @@ def test_never_more_than_the_allowed_share_nor_half_of_a_class_is_set_aside() ->
     found = replace(found, doubts=replace(found.doubts, error=error))
     ids = [f"r{row}" for row in range(200)]
     able = np.ones(200, dtype=bool)
-    assert doubt(found, error, labels, ids, able, 1.0, params(2)).sum() == 50
-    assert doubt(found, error, labels, ids, able, 0.1, params(2)).sum() == 20
+    assert doubt(found, error, labels, ids, able, 1.0, params(2), reviews=4).sum() == 50
+    assert doubt(found, error, labels, ids, able, 0.1, params(2), reviews=4).sum() == 20
 
 
 def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_wrong() -> None:
@@ -329,7 +329,7 @@ def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_
     found = judged(points, labels, 2)
     found = replace(found, doubts=replace(found.doubts, error=error))
     ids = [f"r{row}" for row in range(200)]
-    chosen = doubt(found, error, labels, ids, np.ones(200, dtype=bool), 1.0, params(2))
+    chosen = doubt(found, error, labels, ids, np.ones(200, dtype=bool), 1.0, params(2), reviews=4)
     assert chosen[100:103].all()
     assert chosen.sum() == 8
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from conftest import Make
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from stages._near import Near, beyond_chance, reach, said_alike
 from stages.strategies import Candidates, Ranking
-from stages.strategies.redundancy import guarded, reach
+from stages.strategies.redundancy import guarded
 from stages.strategies.registry import resolve
 
 
@@ -110,3 +115,41 @@ def test_in_a_crowded_line_near_means_nearer_than_usual() -> None:
 
 def test_among_distant_rows_near_means_the_threshold() -> None:
     assert np.isclose(reach(np.eye(5, dtype=np.float32), 0.98), 0.04)
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[np.ndarray, Any]:
+    """(n, d) points with copies, near copies and empty rows, few or many dimensions; and sparse features, or none."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    d = draw(st.sampled_from([1, 2, 5, 64]))
+    centres = rng.normal(size=(draw(st.integers(1, 12)), d))
+    spread = draw(st.sampled_from([0.0, 1e-7, 1e-4, 0.02, 0.3]))
+    points = centres[rng.integers(0, len(centres), 60)] + spread * rng.normal(size=(60, d))
+    points[rng.random(60) < 0.1] = 0
+    if draw(st.booleans()):
+        points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
+    matrix = sp.csr_matrix(rng.random((60, 8)) * (rng.random((60, 8)) < 0.3)) if draw(st.booleans()) else points
+    return points.astype(np.float32), matrix
+
+
+@settings(deadline=None, max_examples=80)
+@given(crowds(), st.sampled_from([0.9, 0.98, 1.0]))
+def test_what_the_guard_lets_pass_the_report_counts_for_no_near_duplicate(
+    crowd: tuple[np.ndarray, Any], threshold: float
+) -> None:
+    points, matrix = crowd
+    free, labelled = np.arange(45), np.arange(45, 60)
+    candidates = Candidates(
+        ids=[f"c{row}" for row in free], keys=free.astype(np.uint64), geometry=points[free],
+        labelled=points[labelled], labelled_class=np.full(15, -1, np.intp), probabilities=None, committee=None,
+        held_out=None, trusted=False, class_weights=np.ones(2), seed=0,
+    )  # fmt: skip
+
+    def agree(some: np.ndarray, twin: int) -> np.ndarray:
+        return said_alike(matrix, some, np.full(len(some), twin), threshold)
+
+    ranking, _ = guarded(resolve("random"), candidates, 45, threshold, agree, points)
+    near = Near(matrix, points, beyond_chance(points, threshold), threshold)
+    picks = ranking.positions
+    assert not near.repeats(picks, labelled).any()
+    assert not np.tril(near.alike(picks, picks), -1).any()
