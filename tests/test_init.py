@@ -53,7 +53,7 @@ def test_classes_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, labels=["a", "a"]).startswith("--labels: a, a are not two or more distinct classes; ")
     assert refused(tmp_path, labels=["a"]).startswith("--labels: a are not two or more distinct classes; ")
     assert refused(tmp_path, labels=["a", "bb"]) == (
-        "--labels: 'b', a label in seed.csv, is not among them (did you mean 'bb'?); add it, or correct the rows"
+        "seed.csv:3: label 'b' is not among --labels (did you mean 'bb'?); add it there, or correct the row"
     )
 
 
