@@ -209,6 +209,8 @@ def init(
         start(target, "A new labelling project")
     notes += [note for intake in read.values() for note in intake.notes]
     notes += class_lines(read, columns["label"], known)
+    if {"{", "}"} & set(str(target.resolve())):
+        notes.append("the folder's path has braces, where `dvc` itself fails; the `rounds` commands work")
     details = [f"  {note}" for note in dict.fromkeys(notes)]
     seen = f", {len(used)} columns of numbers ({', '.join(used[:3])}{', …' * (len(used) > 3)})" if used else ""
     folder = shlex.quote(str(target))

@@ -44,7 +44,8 @@ def gather(
             continue
         intake = read(path)
         if name != "pool":
-            intake = plain_labels(labelled(intake, columns["label"]), columns["label"])
+            intake = labelled(intake, columns["label"], also_unlabelled=name == "data")
+            intake = plain_labels(intake, columns["label"])
         sources[name] = join_texts(intake, texts, columns["text"]) if len(texts) > 1 else intake
     whole = sources.pop("data", None)
     if isinstance(whole, Intake):
@@ -125,6 +126,9 @@ def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
         if len(seed) > len(pool):
             what = f"the seed has {len(seed)} rows and the pool only {len(pool)}"
             remedy = "swap --pool and --seed if they are mixed up, or hold some labelled rows out as --test"
+            if pool.path == seed.path:
+                what = f"{len(seed)} rows have a label and only {len(pool)} have none"
+                remedy = "add unlabelled rows, or hold some labelled ones out as --test"
             raise PipelineError(seed.path, what, remedy)
 
 

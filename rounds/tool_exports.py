@@ -78,9 +78,10 @@ class Votes:
             labels.add(answer.label)
 
 
-def labelled(intake: Intake, label: str) -> Intake:
+def labelled(intake: Intake, label: str, *, also_unlabelled: bool = False) -> Intake:
     """The table itself, or the table of labels that a tool's export holds, in a column `label`, with notes.
 
+    also_unlabelled: keep the examples without a label, which are to be asked, with an empty cell.
     Raises PipelineError at file:line for an answer that cannot be read, and for an export without any label.
     """
     tool = tool_of(intake.table, label)
@@ -93,17 +94,18 @@ def labelled(intake: Intake, label: str) -> Intake:
     else:
         votes = _read(intake.table, source, tool)
         title = TOOLS[tool]
-    decided = [(vote, word) for vote in votes if (word := vote.label()) is not None]
+    decided = [vote for vote in votes if vote.label() is not None]
     counts = Counter(_reason(vote) for vote in votes if vote.label() is None)
-    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    others = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     note = f"{source.name}: an export of {title}, read by its answers: {len(decided)} labels"
-    note += f"; left out: {left_out}" if left_out else ""
+    note += f"; no labels: {others}" if others else ""
     if not decided:
         raise PipelineError(source, note.partition(": ")[2].replace(";", ","), "leave it out, or add answers")
-    names = dict.fromkeys(name for vote, _ in decided for name in vote.content)
-    columns = {name: [vote.content.get(name, "") for vote, _ in decided] for name in names}
-    columns[label] = [word for _, word in decided]
-    table = Table(source, columns, [vote.line for vote, _ in decided])
+    kept = votes if also_unlabelled else decided
+    names = dict.fromkeys(name for vote in kept for name in vote.content)
+    columns = {name: [vote.content.get(name, "") for vote in kept] for name in names}
+    columns[label] = [vote.label() or "" for vote in kept]
+    table = Table(source, columns, [vote.line for vote in kept])
     return Intake(table, (*intake.notes, note), rewritten=True)
 
 
@@ -117,7 +119,7 @@ def _read(table: Table, source: Path, tool: str) -> list[Votes]:
     """The votes on every example of an export that `formats.read` knows."""
     names = list(table.columns)
     rows = [dict(zip(names, cells, strict=True)) for cells in zip(*table.columns.values(), strict=True)]
-    rows = [{name: cell for name, cell in row.items() if cell != "" and cell is not None} for row in rows]
+    rows = [{name: cell for name, cell in row.items() if cell != ""} for row in rows]
     rows = [{name: _unfolded(cell) for name, cell in row.items()} for row in rows]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     _, items = formats.read(source, data, tool)
