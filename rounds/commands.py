@@ -20,7 +20,7 @@ from stages._progress import MARK, WRITER, progress
 
 Say = Callable[[str], None]
 LOGGED = 10.0  # seconds before a log is told more of a stage than its name
-# DVC formats the cache's path as a template for its bar, so it fails where a folder's name has braces: they are doubled.
+# DVC formats the cache's path as the template of a bar, which fails where a folder's name has braces: double them.
 DRIVER = """
 import json, sys
 from dvc.cli import main

@@ -135,7 +135,8 @@ def _decoded(path: Path) -> tuple[str, str]:
         except UnicodeDecodeError:
             what = "neither UTF-8 nor Windows-1252"
             raise PipelineError(f"{path}:{line}", what, "save the file as UTF-8") from error
-        word = next(word for word in re.findall(r"\S+", text) if not word.isascii())
+        words = re.findall(r"\w+", text) + re.findall(r"\S+", text)  # a dash may be all that is not ASCII
+        word = next((word for word in words if not word.isascii()), "")
         encoding = f"Windows-1252 (if {word[:30]!r} looks wrong, save it as UTF-8)"
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1

@@ -182,9 +182,9 @@ def csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, li
 
 def refuse_twice(header: Sequence[str], path: Path) -> None:
     """Raises PipelineError for a name that two columns have."""
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise PipelineError(f"{path}:1", f"column {twice[0]!r} stands twice", "rename one of them")
+    if len(set(header)) != len(header):
+        name = next(name for name in header if header.count(name) > 1)
+        raise PipelineError(f"{path}:1", f"column {name!r} stands twice", "rename one of them")
 
 
 def read_labelled(path: Path, label: str) -> Table:
