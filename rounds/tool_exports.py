@@ -127,7 +127,7 @@ def _read(table: Table, source: Path, tool: str) -> list[Votes]:
     for item in items:
         where = f"{source}:{table.lines[item.line - 1]}"
         if item.why:
-            raise PipelineError(where, item.why.replace(";", ","), "repair or remove the row")
+            raise PipelineError(where, _unreadable(tool, item.why), "repair or remove the row")
         raw = rows[item.line - 1]
         content = example(raw)
         vote = votes.setdefault(dumps(content), Votes(content, table.lines[item.line - 1]))
@@ -136,9 +136,13 @@ def _read(table: Table, source: Path, tool: str) -> list[Votes]:
         try:
             answer = read_answer(item.row)
         except NotAnAnswer as reason:
-            raise PipelineError(where, str(reason), "repair or remove the row") from reason
+            raise PipelineError(where, _unreadable(tool, str(reason)), "repair or remove the row") from reason
         vote.hear(answer, binary=tool == "prodigy" and "accept" not in raw and "options" not in raw)
     return list(votes.values())
+
+
+def _unreadable(tool: str, why: str) -> str:
+    return f"a row of an export of {TOOLS[tool]} that cannot be read: {why.replace(';', ',')}"
 
 
 def _unfolded(cell: Any) -> Any:

@@ -108,6 +108,9 @@ def test_a_table_of_labels_is_no_export() -> None:
 def test_an_answer_that_cannot_be_read_is_refused_at_its_line() -> None:
     with pytest.raises(PipelineError) as caught:
         labelled(table([choice("t1", ["A"], "accept"), choice("t2", ["A", "B"], "accept")]), "label")
-    assert str(caught.value) == ("x.jsonl:2: 2 choices (A, B) where one label is asked for; repair or remove the row")
+    assert str(caught.value) == (
+        "x.jsonl:2: a row of an export of Prodigy that cannot be read: 2 choices (A, B) where one label is asked for; "
+        "repair or remove the row"
+    )
     with pytest.raises(PipelineError, match="0 labels, no labels: 1 rejected, ignored or not answered; leave it out"):
         labelled(table([binary("t", "A", "reject")]), "label")
