@@ -26,6 +26,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 DELIMITED = (".csv", ".tsv", ".tab", ".txt")
 SHEETS = (".xlsx", ".xlsm")
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet or .xlsx"
+INDICES = ("Unnamed: 0", "__index_level_0__")  # what pandas calls its row numbers in CSV and Parquet
 EXACT_DIGITS = 15  # of a number in a spreadsheet; further ones are lost
 JOINT = "\n\n"  # between the parts of an example that has several columns of text
 
@@ -71,7 +72,25 @@ def read(path: Path) -> Intake:
         raise PipelineError(path, f"unknown table format {path.suffix!r}", f"use {FORMATS}")
     if not len(intake.table):
         raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
-    return intake
+    return _without_index(intake)
+
+
+def _without_index(intake: Intake) -> Intake:
+    """The table without the column of row numbers that pandas adds, which would pass for a feature."""
+    columns = intake.table.columns
+    indices = [name for name in INDICES if name in columns and _is_index(columns[name])]
+    if not indices:
+        return intake
+    kept = {name: cells for name, cells in columns.items() if name not in indices}
+    table = Table(intake.table.path, kept, intake.table.lines)
+    note = f"{Path(intake.table.path).name}: pandas' row numbers left out (column {indices[0]!r})"
+    return Intake(table, (*intake.notes, note), rewritten=True)
+
+
+def _is_index(cells: Sequence[object]) -> bool:
+    """Whether a column holds row numbers: whole numbers, each once, in whatever order."""
+    words = [as_text(cell) for cell in cells]
+    return all(word.isdecimal() for word in words) and len(set(words)) == len(words)
 
 
 def write(intake: Intake, stem: Path) -> Path:
@@ -186,7 +205,7 @@ def _trimmed(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -
 def _refuse_unnamed(path: Path, unnamed: list[int], rows: list[tuple[int, list[str]]]) -> None:
     """Raises PipelineError for a cell in a column without a name, unless the column is the index that pandas writes."""
     for place in unnamed:
-        if place == 0 and [cells[0] for _, cells in rows] == [str(number) for number in range(len(rows))]:
+        if place == 0 and _is_index([cells[0] for _, cells in rows]):
             continue
         for line, cells in rows:
             if cells[place].strip():

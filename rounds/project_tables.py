@@ -70,7 +70,7 @@ def _refuse_paths(paths: Mapping[str, Path]) -> None:
         raise PipelineError("--data", what, f"leave one of them out: --data or --{twice}")
     for name in ("pool", "seed", "data"):
         if _same(paths.get("test"), paths.get(name)):
-            what = f"the same file as --{name}; a test set is held out".replace(";", ":")
+            what = f"the same file as --{name}: a test set is held out"
             raise PipelineError("--test", what, "leave it out, or split the file in two")
 
 

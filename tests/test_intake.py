@@ -79,6 +79,15 @@ def test_empty_columns_rows_and_the_index_of_pandas_are_left_out_with_a_count(tm
     )
 
 
+def test_row_numbers_of_pandas_are_no_feature(tmp_path: Path) -> None:
+    again = read(put(tmp_path, "t.csv", "Unnamed: 0,x\n7,0.5\n3,0.25\n"))
+    assert cells(again) == [["x"], ["0.5"], ["0.25"]]
+    assert again.notes == ("t.csv: pandas' row numbers left out (column 'Unnamed: 0')",)
+    assert cells(read(put(tmp_path, "n.csv", ",x\n7,0.5\n3,0.25\n"))) == [["x"], ["0.5"], ["0.25"]]
+    measured = read(put(tmp_path, "m.csv", "Unnamed: 0,x\n7,1\n7,2\n"))  # no row numbers: they repeat
+    assert (measured.notes, list(measured.table.columns)) == ((), ["Unnamed: 0", "x"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
