@@ -16,8 +16,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from rounds.commands import dvc, git
-from rounds.intake import Intake, write
+from rounds.intake import write
 from rounds.project_tables import TABLES, Source, Spelling, class_lines, gather, in_order, refuse_rows, settle_classes
+from rounds.table_readers import Intake
 from stages._content import numbers as as_numbers
 from stages._content import texts as as_texts
 from stages._errors import PipelineError
@@ -211,14 +212,20 @@ def init(
     notes += class_lines(read, columns["label"], known)
     if {"{", "}"} & set(str(target.resolve())):
         notes.append("the folder's path has braces, where `dvc` itself fails; the `rounds` commands work")
+    return sentence(target, used, known, notes, has_pool="pool" in sources)
+
+
+def sentence(target: Path, used: list[str], classes: list[str], notes: list[str], *, has_pool: bool) -> str:
+    """What was made, a line for each note, and what comes next. used: the columns of numbers."""
     details = [f"  {note}" for note in dict.fromkeys(notes)]
-    seen = f", {len(used)} columns of numbers ({', '.join(used[:3])}{', …' * (len(used) > 3)})" if used else ""
+    names = f"{', '.join(used[:3])}{', …' * (len(used) > 3)}"
+    seen = f", {len(used)} columns of numbers ({names})" if used else ""
     folder = shlex.quote(str(target))
-    if "pool" in sources and len(known) > 1:
-        head = f"init: {target} is ready, {len(known)} classes{seen}"
+    if has_pool and len(classes) > 1:
+        head = f"init: {target} is ready, {len(classes)} classes{seen}"
         return "\n".join([head, *details, f"next: cd {folder} && rounds close   (issues batch 1)"])
     todo = "name your classes in `labels` of params.yaml"
-    if "pool" not in sources:
+    if not has_pool:
         todo = f"put your tables into data/, name them in `data` of params.yaml, {todo}"
     last = f"next: cd {folder}; {todo}; git add -A && git commit -m 'Our data'; rounds close"
     return "\n".join([f"init: {target}{seen}", *details, last])

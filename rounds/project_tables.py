@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from rounds.intake import Intake, join_texts, plain_labels, read
+from rounds.intake import join_texts, plain_labels, read
 from rounds.spellings import Labelled, merged, refuse_spellings
+from rounds.table_readers import Intake
 from rounds.tool_exports import labelled
 from stages._errors import PipelineError, closest
 from stages._tables import Table, as_text

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rounds.intake import Intake
 from rounds.surfaces import formats
+from rounds.table_readers import Intake
 from stages._canonical import dumps
 from stages._errors import PipelineError
 from stages._prodigy import Answer, NotAnAnswer, read_answer

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rounds.intake import Intake, join_texts, plain_labels, read, write
+from rounds.intake import join_texts, plain_labels, read, write
+from rounds.table_readers import Intake
 from stages._errors import PipelineError
 from stages._tables import Table, as_text, read_table
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rounds.intake import Intake
+from rounds.table_readers import Intake
 from rounds.tool_exports import labelled, tool_of
 from stages._errors import PipelineError
 from stages._tables import Table
