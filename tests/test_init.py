@@ -239,3 +239,10 @@ def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert (root / ".gitattributes").is_file()
     told = shell(root, "dvc", "remote", "list")  # which wraps long lines
     assert "".join(str(root / ".dvc" / "store").split()) in "".join(told.split())
+
+
+def test_dvc_keeps_what_lies_under_a_folder_whose_name_has_braces(tmp_path: Path) -> None:
+    write_csv(tmp_path / "parts" / "a {b}.csv", ["nr", "x", "y"], [[f"p{row}", row, -row] for row in range(9)])
+    root = tmp_path / "{a} ${b} [c]"
+    init(root, {**tables(tmp_path), "pool": tmp_path / "parts"}, NAMES, "numeric", [], [])
+    assert "data/pool.dvc" in shell(root, "git", "ls-files", "data")
