@@ -22,6 +22,7 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
             "rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent",
             "rounds init cells --pool parts/ --columns area,perimeter --labels benign,malignant   # a cold start",
             "rounds init scans --pool pool.csv --seed seed.csv --image file --images scans/ --label finding",
+            "rounds init mails --data mails.xlsx --text subject --text body   # labelled in part",
             "rounds init blank   # then fill in params.yaml",
         ),
     ),

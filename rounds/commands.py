@@ -20,9 +20,18 @@ from stages._progress import MARK, WRITER, progress
 
 Say = Callable[[str], None]
 LOGGED = 10.0  # seconds before a log is told more of a stage than its name
+# DVC formats the cache's path as the template of a bar, which fails where a folder's name has braces: double them.
 DRIVER = """
 import json, sys
 from dvc.cli import main
+from dvc_data.hashfile._progress import QueryingProgress
+
+plain = QueryingProgress.__init__
+
+def start(bar, *words, name=None, **others):
+    plain(bar, *words, name=(name or "").replace("{", "{{").replace("}", "}}"), **others)
+
+QueryingProgress.__init__ = start
 for line in sys.stdin:
     code = main(json.loads(line))
     print(f"\\0{code}", flush=True)

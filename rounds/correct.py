@@ -16,6 +16,7 @@ import click
 from rounds.commands import git
 from rounds.history import cases_of
 from rounds.lock import exclusive
+from rounds.plain_words import PlainWords
 from rounds.project import Project
 from stages._canonical import Row, add_lines, jsonl
 from stages._errors import PipelineError, closest
@@ -69,7 +70,7 @@ def _done(row: Row) -> str:
     return f"{row['id']}: {row['was'] or 'no label'!r} -> {now}, when the open round is closed; next: rounds close"
 
 
-@click.command()
+@click.command(cls=PlainWords)
 @click.argument("item", metavar="ID")
 @click.argument("label")
 @click.option("--why", required=True, help="What was wrong; it stands in the history.")
@@ -81,7 +82,7 @@ def correct(item: str, label: str, why: str, by: str | None) -> str:
     return f"correct: {_done(amend(project, item, label, why, whoever(project, by)))}"
 
 
-@click.command()
+@click.command(cls=PlainWords)
 @click.argument("item", metavar="ID")
 @click.option("--why", required=True, help="What was wrong; it stands in the history.")
 @click.option("--by", help="Who says so.  [default: git's user.name]")

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from rounds.past import Change, Commit, changes, closing_commits, manifests, place, read_blobs
+from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
 from stages._canonical import Row, dumps, read_jsonl
 from stages._errors import PipelineError, closest
@@ -215,7 +216,7 @@ def _who(row: Row) -> str:
     return f"  [{row['commit'][:8]} {row['author']}]" if row["commit"] else "  [not committed]"
 
 
-@click.command()
+@click.command(cls=PlainWords)
 @click.argument("item", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @one_line_errors

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from rounds.commands import dvc, git
+from rounds.intake import write
+from rounds.project_tables import TABLES, Source, Spelling, class_lines, gather, in_order, refuse_rows, settle_classes
+from rounds.table_readers import Intake
 from stages._content import numbers as as_numbers
-from stages._errors import PipelineError, closest
+from stages._content import texts as as_texts
+from stages._errors import PipelineError
 from stages._params import read_yaml
 from stages._progress import progress, watched
 from stages._remote import list_parts
 from stages._shell import one_line_errors
-from stages._tables import as_text, read_table
+from stages._tables import Table, as_text, read_table
 
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",
@@ -56,10 +61,7 @@ def carry(target: Path, names: tuple[str, ...]) -> None:
 
 
 def _copy(origin: Path, target: Path) -> None:
-    """Copy a file, or a folder file by file."""
-    if not origin.is_dir():
-        shutil.copyfile(origin, target)
-        return
+    """Copy a folder file by file."""
     with progress(f"copy {target.name}", sum(path.is_file() for path in origin.rglob("*")), "file") as told:
 
         def copied(file: str, place: str) -> None:
@@ -132,9 +134,7 @@ def labels_in(paths: list[Path], column: str) -> list[str]:
             if not cell.strip():
                 raise PipelineError(table.where(row), f"empty label in column {column!r}", "fill it or remove the row")
         found.update(cells)
-    if all(label.isdecimal() for label in found):
-        return sorted(found, key=int)
-    return sorted(found)
+    return in_order(found)
 
 
 def settings(kind: str, columns: dict[str, str], numbers: list[str], labels: list[str]) -> dict[tuple[str, ...], Any]:
@@ -149,81 +149,105 @@ def settings(kind: str, columns: dict[str, str], numbers: list[str], labels: lis
     }
 
 
-def refuse_unknown(tables: dict[str, Path], columns: dict[str, str], kind: str, numbers: list[str]) -> list[str]:
+def refuse_unknown(sources: Mapping[str, Source], columns: dict[str, str], kind: str, numbers: list[str]) -> list[str]:
     """The columns of numbers that are used, none but for `numeric`.
 
-    Raises PipelineError for a table without a column that was named, and for a cell where a number was expected.
+    Raises PipelineError for a table without a column that was named, for a cell where a number was expected, and for
+    an empty text.
     """
     used: list[str] = []
-    for name, path in tables.items():
-        for part in watched(f"read {name}", list_parts(str(path)) if path.is_dir() else [str(path)], "table"):
-            table = read_table(Path(part), may_be_empty=path.is_dir())
+    for name, source in sources.items():
+        in_parts = isinstance(source, Path)
+        for table in _tables(name, source):
             for option in ("id", "text", "image", *(["label"] if name != "pool" else [])):
                 if columns[option]:
                     table.column(columns[option], f"--{option}")
+            if kind == "text" and columns["text"] and len(table):
+                as_texts(table, columns["text"])
             if kind == "numeric":
                 used = numbers or used or [column for column in table.columns if column not in columns.values()]
                 for column in used:
                     table.column(column, "--columns")
-                as_numbers(table, [] if path.is_dir() else used)
+                as_numbers(table, [] if in_parts else used)
     return used
 
 
-def classes_of(tables: list[Path], column: str, given: list[str]) -> list[str]:
-    """The classes: those given, else those of the labelled tables. Raises PipelineError where they cannot be meant."""
-    seen = labels_in(tables, column) if tables else []
-    if not given:
-        return seen
-    if len(set(given)) < max(2, len(given)):
-        raise PipelineError("--labels", f"{', '.join(given)} are not two or more distinct classes", "name each once")
-    unknown = [label for label in seen if label not in given]
-    if unknown:
-        what = f"{unknown[0]!r}, a label in {' or '.join(map(str, tables))}, is not among them"
-        raise PipelineError("--labels", what + closest(unknown[0], given), "add it, or correct the rows")
-    return given
+def _tables(name: str, source: Source) -> Iterator[Table]:
+    """The table of a source, or those of its parts, one after the other."""
+    if isinstance(source, Intake):
+        yield source.table
+        return
+    for part in watched(f"read {name}", list_parts(str(source)), "table"):
+        yield read_table(Path(part), may_be_empty=True)
 
 
 def init(
     target: Path, tables: dict[str, Path | None], columns: dict[str, str], kind: str, numbers: list[str],
-    labels: list[str], images: Path | None = None,
+    labels: list[str], images: Path | None = None, *, texts: Sequence[str] = (), spelling: Spelling = "refuse",
 ) -> str:  # fmt: skip
-    """Make the project, with the tables copied in and the params filled in as far as they are known."""
+    """Make the project, with the tables copied in and the params filled in as far as they are known.
+
+    tables: of pool, seed and test, or `data`, which is pool and seed in one. texts: several columns of text, which the
+    project's tables join into one.
+    """
     refuse_unless_empty(target)
-    given = {name: path for name, path in tables.items() if path is not None}
-    for name, table in given.items():
-        if ":/" in str(table):  # a path has lost one of the two strokes
-            what, remedy = "a URL, and init copies tables", "leave it out, and set data.pool in params.yaml"
-            raise PipelineError(f"--{name}", what, f"{remedy} (docs/scale.md)")
-        if name != "pool" and table.is_dir():
-            raise PipelineError(f"--{name}", f"{table} is a folder", "name a file: only a pool may be in parts")
     if images is not None and not images.is_dir():
         raise PipelineError("--images", f"{images} is no folder", "name the folder that the image files lie in")
-    used = refuse_unknown(given, columns, kind, numbers)
-    known = classes_of([table for name, table in given.items() if name != "pool"], columns["label"], labels)
+    if len(texts) > 1:
+        columns = {**columns, "text": " + ".join(texts)}
+    sources, notes = gather(tables, columns, texts)
+    used = refuse_unknown(sources, columns, kind, numbers)
+    read = {name: source for name, source in sources.items() if isinstance(source, Intake)}
+    refuse_rows(read, columns["id"])
+    read, known = settle_classes(read, columns["label"], labels, spelling)
     with whole(target):
         carry(target, CARRIED)
         changes = settings(kind, columns, numbers, known)
-        for name in ("pool", "seed", "test"):
-            path = given.get(name)
-            suffix = ".csv" if path is None else "" if path.is_dir() else path.suffix
-            here = "data/none.csv" if path is None and name != "pool" else f"data/{name}{suffix}"
-            changes["data", name] = here
-            if path is not None:
-                _copy(path, target / here)
-        if images is not None:
-            changes["data", "images"] = "data/images"
-            _copy(images, target / "data" / "images")
+        changes |= copy_in(target, {**sources, **read}, images)
         if (target / "data" / "pool").is_dir() and kind == "text":
             changes["features", "text", "hashing"] = USUAL_HASHING
         fill_in(target / "params.yaml", changes)
         start(target, "A new labelling project")
-    seen = f", {len(used)} columns of numbers ({', '.join(used[:3])}{', …' * (len(used) > 3)})" if used else ""
-    if "pool" in given and len(known) > 1:
-        told = f"init: {target} is ready, {len(known)} classes{seen}"
-        return f"{told}\nnext: cd {target} && rounds close   (issues batch 1)"
+    notes += [note for intake in read.values() for note in intake.notes]
+    notes += class_lines(read, columns["label"], known)
+    if {"{", "}"} & set(str(target.resolve())):
+        notes.append("the folder's path has braces, where `dvc` itself fails; the `rounds` commands work")
+    return sentence(target, used, known, notes, has_pool="pool" in sources)
+
+
+def sentence(target: Path, used: list[str], classes: list[str], notes: list[str], *, has_pool: bool) -> str:
+    """What was made, a line for each note, and what comes next. used: the columns of numbers."""
+    details = [f"  {note}" for note in dict.fromkeys(notes)]
+    names = f"{', '.join(used[:3])}{', …' * (len(used) > 3)}"
+    seen = f", {len(used)} columns of numbers ({names})" if used else ""
+    folder = shlex.quote(str(target))
+    if has_pool and len(classes) > 1:
+        head = f"init: {target} is ready, {len(classes)} classes{seen}"
+        return "\n".join([head, *details, f"next: cd {folder} && rounds close   (issues batch 1)"])
     todo = "name your classes in `labels` of params.yaml"
-    todo = todo if "pool" in given else f"put your tables into data/, name them in `data` of params.yaml, {todo}"
-    return f"init: {target}{seen}\nnext: cd {target}; {todo}; git add -A && git commit -m 'Our data'; rounds close"
+    if not has_pool:
+        todo = f"put your tables into data/, name them in `data` of params.yaml, {todo}"
+    last = f"next: cd {folder}; {todo}; git add -A && git commit -m 'Our data'; rounds close"
+    return "\n".join([f"init: {target}{seen}", *details, last])
+
+
+def copy_in(target: Path, sources: Mapping[str, Source], images: Path | None) -> dict[tuple[str, ...], Any]:
+    """Write the tables and images into the project. The params that name them."""
+    changes: dict[tuple[str, ...], Any] = {}
+    for name in TABLES:
+        source = sources.get(name)
+        stem = target / "data" / name
+        if source is None:
+            changes["data", name] = "data/pool.csv" if name == "pool" else "data/none.csv"
+        elif isinstance(source, Path):
+            _copy(source, stem)
+            changes["data", name] = f"data/{name}"
+        else:
+            changes["data", name] = f"data/{write(source, stem).name}"
+    if images is not None:
+        changes["data", "images"] = "data/images"
+        _copy(images, target / "data" / "images")
+    return changes
 
 
 @click.command()
@@ -233,21 +257,37 @@ def init(
 )
 @click.option("--seed", type=click.Path(path_type=Path), help="Table of labelled examples to start from.")
 @click.option("--test", type=click.Path(path_type=Path), help="Table of held-out labelled examples.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Table labelled in part: labelled rows are the seed, others the pool.",
+)
 @click.option("--id", "id_column", default="", help="Column of unique ids; without it the content is the id.")
 @click.option("--label", default="label", show_default=True, help="Column of labels in seed and test.")
-@click.option("--text", default="", help="Column of text that people read.")
+@click.option("--text", "texts", multiple=True, help="Column of text that people read; several are joined.")
 @click.option("--image", default="", help="Column of images that people see: data URIs, or names of files.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder that those files lie in, to copy in.")
 @click.option("--columns", default="", help="Columns of numbers, separated by commas; default: all.")
 @click.option("--labels", default="", help="The classes, separated by commas; default: those in seed and test.")
+@click.option(
+    "--merge-spellings",
+    "spelling",
+    flag_value="merge",
+    help="Labels that differ in case, blanks, number format are one.",
+)
+@click.option("--keep-spellings", "spelling", flag_value="keep", help="Such labels are different classes.")
 @one_line_errors
 def command(
-    target: Path, pool: Path | None, seed: Path | None, test: Path | None, id_column: str, label: str, text: str,
-    image: str, images: Path | None, columns: str, labels: str,
+    target: Path, pool: Path | None, seed: Path | None, test: Path | None, data: Path | None, id_column: str,
+    label: str, texts: tuple[str, ...], image: str, images: Path | None, columns: str, labels: str,
+    spelling: Spelling | None,
 ) -> str:  # fmt: skip
     """Make a new, self-contained labelling project in DIR."""
-    kind = "image" if image else "text" if text or pool is None else "numeric"
-    names = {"id": id_column, "label": label, "text": text, "image": image}
+    texts = tuple(filter(None, texts))
+    no_pool = pool is None and data is None
+    kind = "image" if image else "text" if texts or no_pool else "numeric"
+    names = {"id": id_column, "label": label, "text": texts[0] if texts else "", "image": image}
     chosen = [name.strip() for name in columns.split(",") if name.strip()]
     classes = [name.strip() for name in labels.split(",") if name.strip()]
-    return init(target, {"pool": pool, "seed": seed, "test": test}, names, kind, chosen, classes, images)
+    tables = {"pool": pool, "seed": seed, "test": test, "data": data}
+    return init(target, tables, names, kind, chosen, classes, images, texts=texts, spelling=spelling or "refuse")

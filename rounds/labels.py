@@ -23,6 +23,7 @@ from stages._shell import one_line_errors
 
 COLUMNS = ("id", "label", "round", "source", "arms", "annotators", "asked_rank", "copy_of", "commit")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)  # a class named -1 is no formula
 Format = Literal["csv", "jsonl", "parquet"]
 
 
@@ -71,7 +72,7 @@ def as_csv(rows: list[Row], *, raw: bool) -> bytes:
     """The rows as CSV, lists joined by a semicolon.
 
     Unless `raw`, a cell that a spreadsheet would take for a formula (it begins with = + - @, a tab or a carriage
-    return) gets an apostrophe before it. Source: OWASP, "CSV injection".
+    return, and is no number) gets an apostrophe before it. Source: OWASP, "CSV injection".
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -83,7 +84,9 @@ def as_csv(rows: list[Row], *, raw: bool) -> bytes:
 
 
 def _harmless(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    if not isinstance(cell, str) or NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def as_parquet(rows: list[Row]) -> bytes:

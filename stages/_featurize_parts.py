@@ -43,7 +43,7 @@ from stages._parts import (
 from stages._remote import DONE, finished, is_url, list_parts, local, put
 from stages._space import Space, fit_space
 from stages._store import Index, Matrix, Split, write_index
-from stages._tables import Table, read_table
+from stages._tables import Table, read_labelled, read_table
 
 SAMPLE = 20_000  # rows that scales, n-gram weights and directions are learnt from, besides the seed
 BLOCK = 16_384  # rows whose features are made at a time
@@ -92,8 +92,8 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
         parts.append(Part(item.target, _name(item.place), start, known[item.target]["rows"]))
     pool = Pool(out, parts, params.seed, store)
     rest: dict[Split, Table] = {
-        "seed": read_table(Path(params.data.seed), may_be_empty=True),
-        "test": read_table(Path(params.data.test), may_be_empty=True),
+        "seed": read_labelled(Path(params.data.seed), params.data.label),
+        "test": read_labelled(Path(params.data.test), params.data.label),
     }
     widths = {item.place: known[item.target]["width"] for item in work}
     index, raw = _core(rest, params, pool, widths)

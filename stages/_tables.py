@@ -22,6 +22,7 @@ from stages._canonical import numbered_rows
 from stages._errors import PipelineError, closest
 
 csv.field_size_limit(2**31 - 1)
+ANSWERS = ("accept", "reject", "ignore")  # what Prodigy's column `answer` may say
 
 
 @dataclass(frozen=True)
@@ -147,32 +148,67 @@ def _csv(path: Path) -> Table:
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise PipelineError(f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records = csv_records(text, path, ",")
+    _, header = next(records, (1, []))
+    refuse_twice(header, path)
+    other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
+    if other:
+        what = f"cells stand apart by {other!r}, and commas were expected"
+        raise PipelineError(f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet")
+    columns: list[list[str]] = [[] for _ in header]
+    lines: list[int] = []
+    for line, cells in records:
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells where the header has {len(header)}"
+            raise PipelineError(f"{path}:{line}", what, "quote cells that hold commas or line ends")
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell)
+        lines.append(line)
+    return Table(path, dict(zip(header, columns, strict=True)), lines)
+
+
+def csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The header and every row that is not blank, each with the line that it begins on. Raises PipelineError."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start = 1
     try:
-        header = next(reader, [])
-        if len(set(header)) != len(header):
-            name = next(name for name in header if header.count(name) > 1)
-            raise PipelineError(f"{path}:1", f"column {name!r} stands twice", "rename one of them")
-        other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
-        if other:
-            what = f"cells stand apart by {other!r}, and commas were expected"
-            raise PipelineError(f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet")
-        columns: list[list[str]] = [[] for _ in header]
-        lines: list[int] = []
-        start = reader.line_num + 1
         for cells in reader:
             line, start = start, reader.line_num + 1
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                what = f"{len(cells)} cells where the header has {len(header)}"
-                raise PipelineError(f"{path}:{line}", what, "quote cells that hold commas or line ends")
-            for column, cell in zip(columns, cells, strict=True):
-                column.append(cell)
-            lines.append(line)
+            if cells or line == 1:
+                yield line, cells
     except csv.Error as error:
         raise PipelineError(f"{path}:{reader.line_num}", f"not valid CSV ({error})", "repair the quotes") from error
-    return Table(path, dict(zip(header, columns, strict=True)), lines)
+
+
+def refuse_twice(header: Sequence[str], path: Path) -> None:
+    """Raises PipelineError for a name that two columns have."""
+    if len(set(header)) != len(header):
+        name = next(name for name in header if header.count(name) > 1)
+        raise PipelineError(f"{path}:1", f"column {name!r} stands twice", "rename one of them")
+
+
+def read_labelled(path: Path, label: str) -> Table:
+    """The seed or test table, which may be empty. label: its column of labels.
+
+    Raises PipelineError for what an annotation tool exported: there a rejected row names a label that it has not.
+    """
+    table = read_table(path, may_be_empty=True)
+    refuse_export(table, label)
+    return table
+
+
+def refuse_export(table: Table, label: str) -> None:
+    """Raises PipelineError for a table whose column `answer` says that some of its labels are none."""
+    if label == "answer" or "answer" not in table.columns:
+        return
+    answers = table.columns["answer"]
+    if not all(answer in ANSWERS for answer in answers):
+        return
+    for row, answer in enumerate(answers):
+        if answer != "accept" or "accept" in table.columns:
+            what = f"its `answer` is {answer!r}: an annotation tool's export, not a table of labels"
+            remedy = "let `rounds init` read it (--seed or --test) and use the table that it writes"
+            raise PipelineError(table.where(row), what, remedy)
 
 
 def _jsonl(path: Path) -> Table:
@@ -194,6 +230,6 @@ def parquet_rows(url: str, file: Any, rows: Sequence[int]) -> Table:
 
 def as_text(cell: Any) -> str:
     """A cell as the text that a person would see; missing is empty."""
-    if cell is None:
+    if cell is None or cell != cell:  # noqa: PLR0124 - NaN, which pandas writes for a missing cell
         return ""
     return cell if isinstance(cell, str) else json.dumps(cell) if isinstance(cell, list | dict) else str(cell)

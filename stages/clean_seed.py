@@ -20,7 +20,7 @@ from stages._params import Params, load
 from stages._quality import OUTLIER, Judgement, doubt, issue_rows, judge
 from stages._shell import PATH, one_line_errors
 from stages._store import Index, Matrix, read_features
-from stages._tables import Table, as_text, read_table
+from stages._tables import Table, as_text, read_labelled
 
 
 def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
@@ -81,7 +81,7 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     """Read the seed, judge it, write labels, suspects and counts."""
     params = load()
     store = read_features(features, [], params.compute)
-    seed = seed_labels(read_table(table, may_be_empty=True), store.index, params)
+    seed = seed_labels(read_labelled(table, params.data.label), store.index, params)
     classes, found, doubted = clean(seed, store.index, store.matrix, store.geometry, params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)

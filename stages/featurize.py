@@ -25,7 +25,7 @@ from stages._remote import in_parts
 from stages._shell import PATH, one_line_errors
 from stages._space import fit_space
 from stages._store import SPLITS, Index, Matrix, Split, write_features
-from stages._tables import Table, read_table
+from stages._tables import Table, read_labelled, read_table
 
 Inputs = list[str] | NDArray[Any]
 
@@ -168,8 +168,8 @@ def read_tables(params: Params) -> dict[Split, Table]:
     """The three tables that params name."""
     return {
         "pool": read_table(Path(params.data.pool)),
-        "seed": read_table(Path(params.data.seed), may_be_empty=True),
-        "test": read_table(Path(params.data.test), may_be_empty=True),
+        "seed": read_labelled(Path(params.data.seed), params.data.label),
+        "test": read_labelled(Path(params.data.test), params.data.label),
     }
 
 

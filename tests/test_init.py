@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ from ruamel.yaml import YAML
 
 from rounds import init as initial
 from rounds.init import init
+from rounds.project_tables import in_order
 from stages._errors import PipelineError
 from stages._progress import Told
+from stages._tables import read_table
 from tests.conftest import shell, write_csv
 
 NAMES = {"id": "nr", "label": "kind", "text": "", "image": ""}
@@ -53,7 +56,7 @@ def test_classes_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, labels=["a", "a"]).startswith("--labels: a, a are not two or more distinct classes; ")
     assert refused(tmp_path, labels=["a"]).startswith("--labels: a are not two or more distinct classes; ")
     assert refused(tmp_path, labels=["a", "bb"]) == (
-        "--labels: 'b', a label in seed.csv, is not among them (did you mean 'bb'?); add it, or correct the rows"
+        "seed.csv:3: label 'b' is not among --labels (did you mean 'bb'?); add it there, or correct the row"
     )
 
 
@@ -71,6 +74,118 @@ def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
     assert blank.splitlines()[1].endswith(
         "; name your classes in `labels` of params.yaml; git add -A && git commit -m 'Our data'; rounds close"
     )
+
+
+def test_a_project_lists_its_classes_with_their_counts(tmp_path: Path) -> None:
+    test = write_csv(tmp_path / "test.csv", ["nr", "x", "y", "kind"], [["t1", 1, 2, "a"], ["t2", 1, 2, "a"]])
+    root = tmp_path / "it's {1}"
+    told = init(root, {**tables(tmp_path), "test": test}, NAMES, "numeric", [], ["a", "b", "c d"])
+    assert told.splitlines()[1:] == [
+        "  seed: 2 rows, a 1, b 1, 'c d' 0",
+        "  no seed row of 'c d': found only by chance until answers bring one",
+        "  test: 2 rows, a 2, b 0, 'c d' 0",
+        "  the folder's path has braces, where `dvc` itself fails; the `rounds` commands work",
+        f"next: cd {shlex.quote(str(root))} && rounds close   (issues batch 1)",
+    ]
+
+
+def text_tables(folder: Path, **rows: str) -> dict[str, Path | None]:
+    """Tables of text, each given as CSV."""
+    paths: dict[str, Path | None] = {}
+    for name, text in rows.items():
+        path = folder / f"{name}.csv"
+        path.write_text(text, encoding="utf-8")
+        paths[name] = path
+    return paths
+
+
+TEXT = {"id": "id", "label": "label", "text": "text", "image": ""}
+POOL = "id,text\n" + "".join(f"p{row},words {row}\n" for row in range(5))
+SEED = "id,text,label\ns1,one,card\ns2,two,loan\n"
+
+
+UNLABELLED = POOL.replace("text", "text,label").replace("words", "w,words")  # five rows as a seed
+CAPITAL = "id,text,label\nt1,one,Card\nt2,two,loan\n"
+REFUSED: list[tuple[dict[str, str], str]] = [
+    ({"pool": POOL, "seed": SEED.replace("two", " ")}, "seed.csv:3: empty text in column 'text'; remove"),
+    ({"pool": POOL, "seed": SEED.replace("loan", "card")}, "seed.csv:2: every seed row has the label 'card'; "),
+    ({"pool": POOL, "seed": SEED.replace("loan", "")}, "seed.csv:3: empty label in column 'label'; fill it"),
+    ({"pool": POOL, "seed": SEED.replace("s2", "p1")}, "seed.csv:3: id 'p1' stands twice, first at pool.csv:3; "),
+    ({"pool": POOL.replace("p3", " "), "seed": SEED}, "pool.csv:5: id ' ' is blank or not printable; "),
+    ({"pool": SEED, "seed": UNLABELLED}, "seed.csv: the seed has 5 rows and the pool only 2; swap"),
+    ({"pool": POOL, "data": SEED}, "--data: --pool is given as well, and --data is pool and seed in one; "),
+    ({"data": SEED}, "--data: all 2 rows of data.csv have a label in column 'label', and none is left to ask; "),
+    ({"data": SEED + "s3,x,\n"}, "data.csv: 2 rows have a label and only 1 have none; add unlabelled rows"),
+    ({"pool": POOL, "seed": SEED, "test": CAPITAL}, "seed.csv:2: classes that differ only in case"),
+]
+
+
+@pytest.mark.parametrize(("rows", "said"), REFUSED)
+def test_what_the_first_close_would_refuse_is_refused_at_the_users_own_line(
+    rows: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PipelineError) as caught:
+        init(tmp_path / "p", text_tables(tmp_path, **rows), TEXT, "text", [], [])
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(said)
+    assert not (tmp_path / "p").exists()
+
+
+PART = "id,title,body,label\n1,A,a,card\n2,B,b,\n3,C,c,loan\n4,D,d, \n"
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_table_labelled_in_part_is_pool_and_seed_in_one(
+    twice: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    path = text_tables(tmp_path, part=PART)["part"]
+    given = {"pool": path, "seed": path} if twice else {"data": path}
+    told = init(tmp_path / "p", given, TEXT, "text", [], [], texts=["title", "body"]).splitlines()
+    assert ("  part.csv is pool and seed in one: read as --data" in told) == twice
+    assert "  part.csv: 2 labelled rows are the seed, 2 others the pool" in told
+    joined = "id,title,body,title + body"
+    assert (tmp_path / "p/data/pool.csv").read_text() == f'{joined}\n2,B,b,"B\n\nb"\n4,D,d,"D\n\nd"\n'
+    seed = read_table(tmp_path / "p/data/seed.csv").columns
+    assert (seed["title + body"], seed["label"]) == (["A\n\na", "C\n\nc"], ["card", "loan"])
+    assert YAML(typ="safe").load(tmp_path / "p/params.yaml")["data"]["text"] == "title + body"
+
+
+def test_spellings_are_merged_in_the_projects_own_tables_or_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    given = text_tables(tmp_path, pool=POOL, seed=SEED + "s3,three,Card \n", test="id,text,label\nt1,x,LOAN\n")
+    told = init(tmp_path / "m", given, TEXT, "text", [], [], spelling="merge").splitlines()
+    assert "  seed.csv: 'Card ' is now 'card' (1 rows)" in told
+    assert "  test.csv: 'LOAN' is now 'loan' (1 rows)" in told
+    assert YAML(typ="safe").load(tmp_path / "m/params.yaml")["labels"] == ["card", "loan"]
+    assert (tmp_path / "m/data/seed.csv").read_text() == SEED + "s3,three,card\n"
+    init(tmp_path / "k", given, TEXT, "text", [], [], spelling="keep")
+    assert YAML(typ="safe").load(tmp_path / "k/params.yaml")["labels"] == ["Card ", "LOAN", "card", "loan"]
+    assert (tmp_path / "k/data/seed.csv").read_bytes() == (tmp_path / "seed.csv").read_bytes()
+
+
+def test_labels_of_a_pool_are_not_used_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    given = text_tables(tmp_path, pool=PART.replace("title", "text"))
+    told = init(tmp_path / "p", given, TEXT, "text", [], ["-1", "0"])
+    assert "part" not in told
+    assert "  pool.csv: 2 of 4 pool rows have a label in 'label', which is not used; give it as --data instead" in told
+
+
+def test_negative_classes_are_named_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    pool = text_tables(tmp_path, pool=POOL)["pool"]
+    for place, words in enumerate((["--labels", "-1,0,1"], ["--labels=-1,0,1"])):
+        root = tmp_path / str(place)
+        done = CliRunner().invoke(initial.command, [str(root), f"--pool={pool}", "--text=text", *words])
+        assert done.exit_code == 0, done.stderr
+        assert YAML(typ="safe").load(root / "params.yaml")["labels"] == ["-1", "0", "1"]
+
+
+def test_whole_numbers_are_sorted_by_value() -> None:
+    assert in_order({"10", "-2", "9", "-10"}) == ["-10", "-2", "9", "10"]
+    assert in_order({"10", "9", "a"}) == ["10", "9", "a"]
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -124,3 +239,10 @@ def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert (root / ".gitattributes").is_file()
     told = shell(root, "dvc", "remote", "list")  # which wraps long lines
     assert "".join(str(root / ".dvc" / "store").split()) in "".join(told.split())
+
+
+def test_dvc_keeps_what_lies_under_a_folder_whose_name_has_braces(tmp_path: Path) -> None:
+    write_csv(tmp_path / "parts" / "a {b}.csv", ["nr", "x", "y"], [[f"p{row}", row, -row] for row in range(9)])
+    root = tmp_path / "{a} ${b} [c]"
+    init(root, {**tables(tmp_path), "pool": tmp_path / "parts"}, NAMES, "numeric", [], [])
+    assert "data/pool.dvc" in shell(root, "git", "ls-files", "data")

@@ -101,6 +101,16 @@ TABLE: list[tuple[str, Change, str]] = [
         "data/pool.csv:3: empty text in column 'text'; remove the row or fill it",
     ),
     (
+        "an annotation tool's export as seed",
+        put("data/seed.csv", b"id,x,y,label,answer\ns1,1,2,red,accept\ns2,1,2,blue,reject\n"),
+        "data/seed.csv:3: its `answer` is 'reject': an annotation tool's export, not a table of labels; let",
+    ),
+    (
+        "an annotation tool's export as test set",
+        put("data/test.csv", b'id,x,y,accept,answer\nt1,1,2,"[""red""]",accept\n'),
+        "data/test.csv:2: its `answer` is 'accept': an annotation tool's export, not a table of labels; let",
+    ),
+    (
         "unknown label in the seed",
         edit("data/seed.csv", ",green", ",Green"),
         "label 'Green' is not in params.labels (did you mean 'green'?); correct the label",

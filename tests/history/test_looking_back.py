@@ -259,6 +259,12 @@ def test_labels_as_csv_are_safe_for_spreadsheets() -> None:
     assert as_parquet([row]).startswith(b"PAR1")
 
 
+@pytest.mark.parametrize(("label", "written"), [("-1", "-1"), ("+0.5", "+0.5"), ("-1+2", "'-1+2"), ("-a", "'-a")])
+def test_a_class_named_by_a_negative_number_keeps_its_name_in_csv(label: str, written: str) -> None:
+    row = dict.fromkeys(COLUMNS) | {"id": "a", "label": label, "arms": [], "annotators": []}
+    assert next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))["label"] == written
+
+
 def test_10_000_labels_in_100_rounds_are_looked_back_on_and_verified_at_once(tmp_path: Path) -> None:
     project = fabricate(tmp_path / "long", 100, 100)
     started = time.process_time()

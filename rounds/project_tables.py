@@ -1,0 +1,222 @@
+"""The tables of a new project: which of the user's files is pool, seed and test, and what classes they hold.
+
+All that the first `rounds close` would refuse in them is refused here, at the user's own file and line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from rounds.intake import join_texts, plain_labels, read
+from rounds.spellings import Labelled, merged, refuse_spellings
+from rounds.table_readers import Intake
+from rounds.tool_exports import labelled
+from stages._errors import PipelineError, closest
+from stages._tables import Table, as_text
+
+Source = Intake | Path  # a table, or the folder of a pool in parts
+Spelling = Literal["refuse", "merge", "keep"]
+TABLES = ("pool", "seed", "test")
+WHOLE_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+SHOWN = 20  # classes that are listed with their counts
+
+
+def gather(
+    tables: Mapping[str, Path | None], columns: Mapping[str, str], texts: Sequence[str]
+) -> tuple[dict[str, Source], list[str]]:
+    """Pool, seed and test as read, and notes on what was assumed. columns: of id, label, text and image."""
+    paths = {name: path for name, path in tables.items() if path is not None}
+    _refuse_paths(paths)
+    notes: list[str] = []
+    if _same(paths.get("pool"), paths.get("seed")):
+        notes.append(f"{paths['pool'].name} is pool and seed in one: read as --data")
+        paths = {"data": paths["pool"], **{name: path for name, path in paths.items() if name == "test"}}
+    sources: dict[str, Source] = {}
+    for name, path in paths.items():
+        if path.is_dir():
+            if len(texts) > 1:
+                what, remedy = "a pool in parts has one column of text", "join the columns in the parts"
+                raise PipelineError("--text", what, remedy)
+            sources[name] = path
+            continue
+        intake = read(path)
+        if name != "pool":
+            intake = labelled(intake, columns["label"], also_unlabelled=name == "data")
+            intake = plain_labels(intake, columns["label"])
+        sources[name] = join_texts(intake, texts, columns["text"]) if len(texts) > 1 else intake
+    whole = sources.pop("data", None)
+    if isinstance(whole, Intake):
+        sources |= split(whole, columns["label"])
+    pool = sources.get("pool")
+    if isinstance(pool, Intake):
+        notes += _labels_of_pool(pool.table, columns["label"])
+    return {name: sources[name] for name in TABLES if name in sources}, notes
+
+
+def _refuse_paths(paths: Mapping[str, Path]) -> None:
+    """Raises PipelineError for what is no file, and for one file in two roles."""
+    for name, path in paths.items():
+        if ":/" in str(path):  # a path has lost one of the two strokes
+            what, remedy = "a URL, and init copies tables", "leave it out, and set data.pool in params.yaml"
+            raise PipelineError(f"--{name}", what, f"{remedy} (docs/scale.md)")
+        if name != "pool" and path.is_dir():
+            raise PipelineError(f"--{name}", f"{path} is a folder", "name a file: only a pool may be in parts")
+    twice = next((name for name in ("pool", "seed") if "data" in paths and name in paths), None)
+    if twice:
+        what = f"--{twice} is given as well, and --data is pool and seed in one"
+        raise PipelineError("--data", what, f"leave one of them out: --data or --{twice}")
+    for name in ("pool", "seed", "data"):
+        if _same(paths.get("test"), paths.get(name)):
+            what = f"the same file as --{name}: a test set is held out"
+            raise PipelineError("--test", what, "leave it out, or split the file in two")
+
+
+def _same(path: Path | None, other: Path | None) -> bool:
+    return path is not None and other is not None and path.exists() and other.exists() and path.samefile(other)
+
+
+def split(whole: Intake, label: str) -> dict[str, Source]:
+    """The pool and the seed in a table labelled in part. Raises PipelineError where every row has a label."""
+    has_label = [bool(as_text(cell).strip()) for cell in whole.table.column(label, "--label")]
+    seed = [row for row, yes in enumerate(has_label) if yes]
+    pool = [row for row, yes in enumerate(has_label) if not yes]
+    name = Path(whole.table.path).name
+    if not pool:
+        what = f"all {len(seed)} rows of {name} have a label in column {label!r}, and none is left to ask"
+        raise PipelineError("--data", what, "give it as --seed, and the unlabelled rows as --pool")
+    note = f"{name}: {len(seed)} labelled rows are the seed, {len(pool)} others the pool"
+    rest = whole.with_rows(pool)
+    unlabelled = {column: cells for column, cells in rest.table.columns.items() if column != label}
+    asked = Intake(Table(rest.table.path, unlabelled, rest.table.lines), (*whole.notes, note), rewritten=True)
+    return {"pool": asked, "seed": whole.with_rows(seed)} if seed else {"pool": asked}
+
+
+def _labels_of_pool(table: Table, label: str) -> list[str]:
+    """A note on labels in the pool, which nobody reads."""
+    if label not in table.columns:
+        return []
+    count = sum(bool(as_text(cell).strip()) for cell in table.columns[label])
+    if not count:
+        return []
+    remedy = "give it as --data instead" if count < len(table) else "give it, or a part of it, as --seed instead"
+    name = Path(table.path).name
+    return [f"{name}: {count} of {len(table)} pool rows have a label in {label!r}, which is not used; {remedy}"]
+
+
+def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
+    """Raises PipelineError for a bad or repeated id over all tables, and for a seed that is larger than the pool."""
+    seen: dict[str, str] = {}
+    for intake in read_tables.values():
+        table = intake.table
+        for row, cell in enumerate(table.column(id_column, "--id") if id_column else []):
+            item = as_text(cell)
+            if not item.strip() or not item.isprintable():
+                what = f"id {item!r} is blank or not printable"
+                raise PipelineError(table.where(row), what, "give the row a plain id")
+            if item in seen:
+                what = f"id {item!r} stands twice, first at {seen[item]}"
+                remedy = "rename or remove one, or leave --id out: the content is the id then"
+                raise PipelineError(table.where(row), what, remedy)
+            seen[item] = table.where(row)
+    if {"pool", "seed"} <= set(read_tables):
+        pool, seed = read_tables["pool"].table, read_tables["seed"].table
+        if len(seed) > len(pool):
+            what = f"the seed has {len(seed)} rows and the pool only {len(pool)}"
+            remedy = "swap --pool and --seed if they are mixed up, or hold some labelled rows out as --test"
+            if pool.path == seed.path:
+                what = f"{len(seed)} rows have a label and only {len(pool)} have none"
+                remedy = "add unlabelled rows, or hold some labelled ones out as --test"
+            raise PipelineError(seed.path, what, remedy)
+
+
+def settle_classes(
+    read_tables: Mapping[str, Intake], column: str, chosen: list[str], spelling: Spelling
+) -> tuple[dict[str, Intake], list[str]]:
+    """The tables, with spellings merged where that was asked for, and the classes: those chosen, else all labels.
+
+    Raises PipelineError for labels that cannot be meant.
+    """
+    if chosen and len(set(chosen)) < max(2, len(chosen)):
+        raise PipelineError("--labels", f"{', '.join(chosen)} are not two or more distinct classes", "name each once")
+    tables = dict(read_tables)
+    rows = [item for name, intake in tables.items() if name != "pool" for item in labels_of(intake.table, column)]
+    if spelling == "refuse":
+        refuse_spellings([*(Labelled(label, "--labels") for label in chosen), *rows])
+    if spelling == "merge":
+        instead = merged(rows, chosen)
+        tables = {name: _renamed(intake, column, instead, name) for name, intake in tables.items()}
+        rows = [Labelled(instead.get(item.label, item.label), item.where) for item in rows]
+    classes = chosen or in_order({item.label for item in rows})
+    strange = next((item for item in rows if item.label not in classes), None)
+    if strange is not None:
+        what = f"label {strange.label!r} is not among --labels{closest(strange.label, classes)}"
+        raise PipelineError(strange.where, what, "add it there, or correct the row")
+    if "seed" in tables:
+        words = {item.label for item in labels_of(tables["seed"].table, column)}
+        if len(words) == 1:
+            remedy = "add rows of another class, or leave --seed out and name the classes with --labels"
+            where = tables["seed"].table.where(0)
+            raise PipelineError(where, f"every seed row has the label {next(iter(words))!r}", remedy)
+    return tables, classes
+
+
+def labels_of(table: Table, column: str) -> list[Labelled]:
+    """The label of every row with its file and line. Raises PipelineError for an empty one."""
+    labels = [as_text(cell) for cell in table.column(column, "--label")]
+    for row, label in enumerate(labels):
+        if not label.strip():
+            remedy = "fill it, remove the row, or give a table labelled in part as --data"
+            raise PipelineError(table.where(row), f"empty label in column {column!r}", remedy)
+    return [Labelled(label, table.where(row)) for row, label in enumerate(labels)]
+
+
+def _renamed(intake: Intake, column: str, instead: Mapping[str, str], name: str) -> Intake:
+    """The table with some spellings replaced, which a note counts."""
+    if name == "pool" or not instead:
+        return intake
+    cells = [as_text(cell) for cell in intake.table.column(column, "--label")]
+    gone = Counter(cell for cell in cells if cell in instead)
+    if not gone:
+        return intake
+    changes = [f"{label!r} is now {instead[label]!r} ({count} rows)" for label, count in sorted(gone.items())]
+    changed = intake.with_columns({column: [instead.get(cell, cell) for cell in cells]})
+    return changed.noted(f"{Path(intake.table.path).name}: {', '.join(changes)}")
+
+
+def in_order(labels: Collection[str]) -> list[str]:
+    """The labels sorted: whole numbers by value, everything else by text."""
+    if all(WHOLE_NUMBER.fullmatch(label) for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
+    return sorted(labels)
+
+
+def class_lines(read_tables: Mapping[str, Intake], column: str, classes: list[str]) -> list[str]:
+    """A line for seed and test each that counts its rows by class, and one for the classes without a seed row."""
+    lines = []
+    for name in ("seed", "test"):
+        if name not in read_tables:
+            continue
+        labels = [item.label for item in labels_of(read_tables[name].table, column)]
+        counts = Counter(labels)
+        lines.append(f"{name}: {len(labels)} rows, {_listed(f'{_quoted(label)} {counts[label]}' for label in classes)}")
+        missing = [label for label in classes if not counts[label]]
+        if name == "seed" and missing:
+            lines.append(
+                f"no seed row of {_listed(map(_quoted, missing))}: found only by chance until answers bring one"
+            )
+    return lines
+
+
+def _quoted(label: str) -> str:
+    """The label, in quotes where blanks or commas would hide where it ends."""
+    return label if label.isprintable() and not {" ", ","} & set(label) else repr(label)
+
+
+def _listed(words: Iterable[str]) -> str:
+    every = list(words)
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(every[:SHOWN]) + more

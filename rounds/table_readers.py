@@ -1,0 +1,238 @@
+"""Readers of strangers' tables: text of any delimiter and encoding, spreadsheets, JSON. Each assumption is a note."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stages._canonical import Row, numbered_rows
+from stages._errors import PipelineError
+from stages._tables import Table, as_text, csv_records, refuse_twice
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+EXACT_DIGITS = 15  # of a number in a spreadsheet; further ones are lost
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A table as read, the notes on what was assumed, and whether the project's copy must be written anew."""
+
+    table: Table
+    notes: tuple[str, ...] = ()
+    rewritten: bool = False
+
+    def noted(self, *notes: str) -> Intake:
+        """The same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    def with_columns(self, columns: Mapping[str, list[Any]]) -> Intake:
+        """The same with some columns replaced or added; the copy is written anew."""
+        table = Table(self.table.path, {**self.table.columns, **columns}, self.table.lines)
+        return replace(self, table=table, rewritten=True)
+
+    def with_rows(self, rows: Sequence[int]) -> Intake:
+        """Some of the rows; the copy is written anew."""
+        columns = {name: [cells[row] for row in rows] for name, cells in self.table.columns.items()}
+        table = Table(self.table.path, columns, [self.table.lines[row] for row in rows])
+        return replace(self, table=table, rewritten=True)
+
+
+def is_index(cells: Sequence[object]) -> bool:
+    """Whether a column holds row numbers: whole numbers, each once, in whatever order."""
+    words = [as_text(cell) for cell in cells]
+    return all(word.isdecimal() for word in words) and len(set(words)) == len(words)
+
+
+def is_missing(cell: object) -> bool:
+    """Whether a cell of JSON, Parquet or a spreadsheet is null or NaN."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def delimited(path: Path) -> Intake:
+    """A text file of cells: its encoding and what parts the cells are told by its content."""
+    text, encoding = _decoded(path)
+    first, _, rest = text.partition("\n")
+    hint = re.fullmatch(r"sep=(.)\r?", first)  # a line that Excel writes and reads, and shows to no one
+    delimiter = hint[1] if hint else _delimiter(text)
+    records = list(csv_records(rest if hint else text, path, delimiter))
+    shift = 1 if hint else 0
+    header = records[0][1] if records else []
+    rows = [(line + shift, cells) for line, cells in records[1:]]
+    assumed = [f"{DELIMITERS.get(delimiter, repr(delimiter))}-separated"] if delimiter != "," else []
+    assumed += [encoding] if encoding else []
+    notes = [f"{path.name}: read as {', '.join(assumed)}"] if assumed else []
+    table, trimmed = _trimmed(path, header, rows)
+    rewritten = bool(assumed or hint or trimmed or path.suffix.lower() != ".csv")
+    return Intake(table, (*notes, *trimmed), rewritten)
+
+
+def _decoded(path: Path) -> tuple[str, str]:
+    """The file's text, and the name of its encoding where it is not UTF-8. Raises PipelineError."""
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return data.decode("utf-16"), "UTF-16"
+        except UnicodeDecodeError as error:
+            raise PipelineError(path, "not valid UTF-16", "save the file as UTF-8") from error
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text, encoding = data.decode("utf-8"), ""
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError:
+            what = "neither UTF-8 nor Windows-1252"
+            raise PipelineError(f"{path}:{line}", what, "save the file as UTF-8") from error
+        words = re.findall(r"\w+", text) + re.findall(r"\S+", text)  # a dash may be all that is not ASCII
+        word = next((word for word in words if not word.isascii()), "")
+        encoding = f"Windows-1252 (if {word[:30]!r} looks wrong, save it as UTF-8)"
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise PipelineError(f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text")
+    return text, encoding
+
+
+def _delimiter(text: str) -> str:
+    """What parts the cells: the sign that the header has most of outside quotes; the comma where it has none."""
+    widths = {}
+    for sign in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+        try:
+            widths[sign] = len(next(reader, []))
+        except csv.Error:
+            widths[sign] = 0
+    return max(widths, key=lambda sign: widths[sign])  # the first of equals: the comma
+
+
+def _trimmed(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> tuple[Table, list[str]]:
+    """The table without rows that are all blank and columns without a name; notes say what was left out.
+
+    Raises PipelineError for a row of another width, for a name that stands twice, and for cells under no name.
+    """
+    width = len(header)
+    wide = [(line, cells) for line, cells in rows if len(cells) != width]
+    for line, cells in wide:
+        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+            what = f"{len(cells)} cells where the header has {width}"
+            raise PipelineError(f"{path}:{line}", what, "quote cells that hold separators or line ends")
+    filled = [(line, cells) for line, cells in rows if width == 1 or any(cell.strip() for cell in cells)]
+    named = [place for place, name in enumerate(header) if name.strip()]
+    unnamed = [place for place, name in enumerate(header) if not name.strip()]
+    _refuse_unnamed(path, unnamed, filled)
+    refuse_twice([header[place] for place in named], path)
+    notes = []
+    if wide:
+        notes.append(f"{path.name}: blank cells beyond the header's columns left out ({len(wide)} rows)")
+    if unnamed:
+        notes.append(f"{path.name}: columns without a name left out ({len(unnamed)})")
+    if len(filled) < len(rows):
+        notes.append(f"{path.name}: blank rows left out ({len(rows) - len(filled)})")
+    columns = {header[place]: [cells[place] for _, cells in filled] for place in named}
+    return Table(path, columns, [line for line, _ in filled]), notes
+
+
+def _refuse_unnamed(path: Path, unnamed: list[int], rows: list[tuple[int, list[str]]]) -> None:
+    """Raises PipelineError for a cell in a column without a name, unless the column is the index that pandas writes."""
+    for place in unnamed:
+        if place == 0 and is_index([cells[0] for _, cells in rows]):
+            continue
+        for line, cells in rows:
+            if cells[place].strip():
+                what = f"{cells[place]!r} stands in column {place + 1}, which has no name"
+                raise PipelineError(f"{path}:{line}", what, "give the column a name in the header")
+
+
+def spreadsheet(path: Path) -> Intake:
+    """The first sheet that holds anything; cells as a person sees them, whole numbers without a point."""
+    import pandas as pd
+
+    try:
+        sheets = pd.read_excel(
+            path, sheet_name=None, header=None, dtype=object, keep_default_na=False, na_filter=False, engine="openpyxl"
+        )
+    except ImportError as error:
+        raise PipelineError(path, "reading .xlsx needs openpyxl", "`pip install openpyxl`, or save as .csv") from error
+    except Exception as error:  # openpyxl raises errors of many kinds for a file that is damaged or protected
+        raise PipelineError(path, f"not a readable .xlsx file ({error})", "save it as .csv") from error
+    filled = {name: frame for name, frame in sheets.items() if len(frame)}
+    if not filled:
+        raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
+    name, frame = next(iter(filled.items()))
+    rows = [(line, list(map(_seen, cells))) for line, cells in enumerate(frame.itertuples(index=False), start=1)]
+    rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
+    table, notes = _trimmed(path, rows[0][1], rows[1:])
+    read_as = f"{path.name}: read from sheet {str(name)!r}"
+    if len(filled) > 1:
+        read_as += f", the first of {len(filled)}"
+    long = [row for row in frame.itertuples(index=False) if any(map(_rounded_by_excel, row))]
+    if long:
+        notes.append(f"{path.name}: numbers of more than {EXACT_DIGITS} digits, which spreadsheets round: keep as text")
+    return Intake(table, (read_as, *notes), rewritten=True)
+
+
+def _seen(cell: object) -> str:
+    """A spreadsheet's cell as text: 12.0 is 12, a day has no time, TRUE is TRUE."""
+    if cell is None or is_missing(cell):
+        return ""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, dt.datetime):
+        midnight = cell.time() == dt.time()
+        return cell.date().isoformat() if midnight else cell.isoformat(sep=" ")
+    return str(cell)
+
+
+def _rounded_by_excel(cell: object) -> bool:
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return False
+    return math.isfinite(cell) and cell == int(cell) and abs(cell) >= 10**EXACT_DIGITS
+
+
+def json_rows(path: Path) -> Intake:
+    """An array of objects, or one object a line, whatever the suffix says."""
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    rows: list[tuple[int, Row]] = []
+    is_array = data.lstrip()[:1] == b"["
+    if is_array:
+        rows = _elements(path, data)
+    elif path.suffix.lower() == ".json":
+        rows = _one_object(data) or list(numbered_rows(path))
+    else:
+        rows = list(numbered_rows(path))
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    columns = {name: [row.get(name, "") for _, row in rows] for name in names}
+    table = Table(path, columns, [number for number, _ in rows])
+    notes = (f"{path.name}: read as a JSON array of {len(rows)} objects",) if is_array else ()
+    return Intake(table, notes, rewritten=is_array or path.suffix.lower() == ".json")
+
+
+def _elements(path: Path, data: bytes) -> list[tuple[int, Row]]:
+    try:
+        whole = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise PipelineError(path, f"not valid JSON ({error})", "repair the file") from error
+    for number, row in enumerate(whole, start=1):
+        if not isinstance(row, dict):
+            what = f"element {number} is {type(row).__name__}, an object was expected"
+            raise PipelineError(f"{path}:{number}", what, "write an array of objects, one per row")
+    return list(enumerate(whole, start=1))
+
+
+def _one_object(data: bytes) -> list[tuple[int, Row]]:
+    """The one row of a file that is a single object over several lines, as tools export one task; else nothing."""
+    try:
+        whole = json.loads(data)
+    except (ValueError, RecursionError):
+        return []
+    return [(1, whole)] if isinstance(whole, dict) else []
