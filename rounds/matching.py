@@ -111,7 +111,7 @@ def asked_in(project: Project, items: Iterable[Item], labels: Sequence[str]) -> 
     """What the items may be about: the newest round, and the earlier ones."""
     newest = project.last_round()
     everything = project.rounds()
-    named = {item.row.get("al_batch") for item in items if item.row}
+    named = {batch for item in items if item.row and isinstance(batch := item.row.get("al_batch"), str)}
     strange = any(_strange(item, newest) for item in items)
     wanted = [one for one in everything if one.number == newest.number or strange or one.batch_id() in named]
     tasks = {one.batch_id(): one.tasks() for one in wanted}
@@ -131,7 +131,7 @@ def _strange(item: Item, newest: Round) -> bool:
     if item.row is None or item.row.get("al_batch") is not None:
         return False
     item_id = item.row.get("al_id") or item.bare_id
-    return item_id is not None and item_id not in {str(row["al_id"]) for row in newest.tasks()}
+    return isinstance(item_id, str) and item_id not in {str(row["al_id"]) for row in newest.tasks()}
 
 
 def _answers(one: Round, labels: Sequence[str]) -> list[Answer]:

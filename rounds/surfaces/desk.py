@@ -214,8 +214,8 @@ class Desk:
                     key = str(row.get("al_key") or f"{path.name}:{line}")
                     session.keys[positions[item]] = key
                     session.last_answer = max(session.last_answer, answer.at or 0.0)
-                    at = -1.0 if answer.at is None else answer.at
-                    standing.append((at, path.name, line, session, Said(positions[item], key, answer)))
+                    said = Said(positions[item], key, answer)
+                    standing.append((answer.moment, path.name, line, session, said))
         for _, _, _, session, said in sorted(standing, key=lambda entry: entry[:3]):
             self._stand(session, said)
 
