@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import Dvc, Say, changed_paths, git, is_committed
+from rounds.content import require_same_contents
 from rounds.decision import decide, require_open, stopped
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
@@ -111,6 +112,7 @@ def close(
         rounds = [one for one in project.rounds() if unfinished is None or one.number != unfinished.number]
         last = rounds[-1] if rounds else None
         _require_own_changes(project)
+        require_same_contents(project)
         if last and not unfinished and (decision is None or last.answer_files()):
             _require_answers(project, last, partial=partial, dry_run=dry_run)
         if dry_run:
@@ -255,7 +257,7 @@ def _remote_is_local(project: Project) -> bool:
     """Whether the default DVC remote is a folder on this machine, where a push costs next to nothing."""
     from configparser import ConfigParser
 
-    config = ConfigParser()
+    config = ConfigParser(interpolation=None)  # a path may hold a %
     config.read(project.root / ".dvc" / "config")
     name = config.get("core", "remote", fallback="")
     url = config.get(f"'remote \"{name}\"'", "url", fallback="")
