@@ -126,7 +126,9 @@ def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
             raise PipelineError("rounds changed", "every asked id has the content that was judged", "all is well")
         record = read_changed(project.rounds_folder)
         number = max((row["change"] for row in record), default=0) + 1
-        facts = {"change": number, "round": len(project.rounds()), "why": why.strip(), "by": by}
+        newest = project.rounds()[-1]
+        corrections = len(newest.corrections.read_bytes().splitlines()) if newest.corrections.is_file() else 0
+        facts = {"change": number, "round": newest.number, "corrections": corrections, "why": why.strip(), "by": by}
         if not moved:
             gone = [row.id for row in rows if row.now is None]
             if gone:

@@ -160,7 +160,11 @@ def import_labels(root: Path, params: Params) -> Imported:
 
 def under_todays_ids(rows: list[Row], record: list[Row]) -> list[Row]:
     """Rows of a round with the ids that their contents have now; what left the pool is left out."""
-    pairs = [(row, renamed(row["id"], row["round"], record)) for row in rows]
+
+    def correction(row: Row) -> int:
+        return int(row["line"]) if str(row.get("file", "")).endswith("/corrections.jsonl") else 0
+
+    pairs = [(row, renamed(row["id"], row["round"], record, correction(row))) for row in rows]
     return [{**row, "id": item} for row, item in pairs if item is not None]
 
 

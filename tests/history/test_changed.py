@@ -33,6 +33,11 @@ def test_what_a_later_round_asked_is_not_moved() -> None:
     assert renamed("a", 2, [moved(1, "a", "b", rounds=1)]) == "a"
 
 
+def test_a_correction_made_after_the_move_names_todays_id() -> None:
+    record = [{**moved(1, "a", "b"), "corrections": 1}]
+    assert [renamed("a", 1, record, correction=line) for line in (1, 2)] == ["b", "a"]
+
+
 def shift_ids(project: Project) -> dict[str, str]:
     """Every pool row gets the id of the row before it, as row numbers do when the first row goes. Old id -> new."""
     path = project.root / project.params().data.pool
@@ -103,3 +108,22 @@ def test_the_same_values_have_the_same_content_in_any_format_order_and_company()
     assert list(exact_bytes(of_csv, numeric, ["x", "y"])) == list(exact_bytes(of_parquet, numeric, ["x", "y"]))
     task = {"fields": {"x": "3.0", "y": "-0.5"}}
     assert asked_sha({"fields": {"y": "-.5", "x": "3"}}, numeric) == asked_sha(task, numeric)
+
+
+def test_the_store_moves_with_the_project_and_one_out_of_reach_is_said_before_the_run(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "100% {done} [x]", rounds=0)
+    config = project.root / ".dvc" / "config"
+    assert "url = store" in config.read_text()
+    assert str(tmp_path) not in config.read_text()
+    gone = tmp_path / "nowhere" / "store"
+    config.write_text(config.read_text().replace("url = store", f"url = {gone}"))
+    committed(project)
+    answer(project)
+    ran: list[str] = []
+    Stages.hooks.append(ran.append)
+    with pytest.raises(PipelineError, match="the DVC remote 'store' cannot be reached") as error:
+        closed(project)
+    Stages.hooks.clear()
+    assert not ran
+    assert "dvc remote modify store url URL" in error.value.remedy
+    assert closed(project, keep_data=True).startswith("Round 1:")
