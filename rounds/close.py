@@ -169,8 +169,7 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) 
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")
         if _hashes(project.root / "build" / "labels") == labels:  # else a batch that nobody answered would count
-            if data:
-                dvc("push")
+            _push_data(project, dvc, now=data)
             git(project.root, "add", "--all", "--", *_mine(project))
             frozen = {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")} if new else set()
             after = snapshot(project)
@@ -183,6 +182,19 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) 
             shutil.rmtree(new.folder)
     what = "answers keep coming in while the round is being closed"
     raise PipelineError(project.rounds_folder, what, "let the annotators pause, then `rounds close` again")
+
+
+def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
+    """Push the data of this round, and of rounds that were committed without a push; else note that it waits."""
+    waiting = project.root / ".dvc" / "tmp" / "unpushed"
+    if not now:
+        waiting.parent.mkdir(parents=True, exist_ok=True)
+        waiting.touch()
+        return
+    if waiting.exists():
+        dvc("push", "--all-commits")
+    dvc("push")
+    waiting.unlink(missing_ok=True)
 
 
 def _question(project: Project, *, ask: bool) -> Round | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rounds.close import _push_data
 from rounds.content import accept, changed
 from rounds.project import Project
 from rounds.status import report
@@ -127,3 +128,15 @@ def test_the_store_moves_with_the_project_and_one_out_of_reach_is_said_before_th
     assert not ran
     assert "dvc remote modify store url URL" in error.value.remedy
     assert closed(project, keep_data=True).startswith("Round 1:")
+    assert (project.root / ".dvc" / "tmp" / "unpushed").exists()
+
+
+def test_data_committed_without_a_push_is_pushed_with_the_next(tmp_path: Path) -> None:
+    ran: list[tuple[str, ...]] = []
+
+    def dvc(*words: str) -> None:
+        ran.append(words)
+
+    for now in (False, True, True):
+        _push_data(Project(tmp_path), dvc, now=now)  # type: ignore[arg-type]  # stands in for DVC
+    assert ran == [("push", "--all-commits"), ("push",), ("push",)]
