@@ -56,6 +56,7 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
     ),
     "correct": ("rounds.correct:correct", ("rounds correct q0042 refund --why 'asked the customer'",)),
     "retract": ("rounds.correct:retract", ("rounds retract q0042 --why 'cannot be decided from the text'",)),
+    "changed": ("rounds.content:command", ("rounds changed --ids-moved --why 'the pool was exported anew'",)),
     "log": ("rounds.log", ("rounds log", "rounds log --json | jq .labels")),
     "history": ("rounds.history", ("rounds history q0042",)),
     "labels": (

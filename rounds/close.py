@@ -10,6 +10,8 @@ where it stopped, and the commit is the one that would have been made without th
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import signal
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import Dvc, Say, changed_paths, git, is_committed
+from rounds.content import require_same_contents
 from rounds.decision import decide, require_open, stopped
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
@@ -91,11 +94,14 @@ def close(
     partial: bool,
     push: bool,
     say: Say,
+    keep_data: bool = False,
     dry_run: bool = False,
     decision: Decision | None = None,
 ) -> str:
     """Close the last round, or start the first. The commit's subject line.
 
+    keep_data: the data stays in this machine's cache (--no-push); the next close pushes it. Else the default store
+    must be within reach, which is looked at before anything runs.
     decision: to stop (no further batch is issued) or to go on after a stop; while nothing of the open round is
     answered, only the decision is committed. Raises PipelineError when the round is not answered (unless `partial`),
     when the tree holds changes that are not this round's, when an old answer was changed or removed, when the work
@@ -111,8 +117,12 @@ def close(
         rounds = [one for one in project.rounds() if unfinished is None or one.number != unfinished.number]
         last = rounds[-1] if rounds else None
         _require_own_changes(project)
+        require_same_contents(project)
         if last and not unfinished and (decision is None or last.answer_files()):
             _require_answers(project, last, partial=partial, dry_run=dry_run)
+        data = not keep_data and (push or _remote_is_local(project))
+        if data:
+            _require_store(project)
         if dry_run:
             return _plan(last, unfinished, push=push)
         decided = decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
@@ -122,7 +132,7 @@ def close(
                 dvc("repro", "--single-item", "import_labels")
                 git(project.root, "add", "--all", "--", *_mine(project))
             else:
-                data, ask = push or _remote_is_local(project), decision is None or not decision.stop
+                ask = decision is None or not decision.stop
                 subject, body = _advance(project, last.number if last else 0, dvc, data=data, ask=ask)
         committed = commit(project, subject, body)
         if push:
@@ -159,8 +169,7 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) 
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")
         if _hashes(project.root / "build" / "labels") == labels:  # else a batch that nobody answered would count
-            if data:
-                dvc("push")
+            _push_data(project, dvc, now=data)
             git(project.root, "add", "--all", "--", *_mine(project))
             frozen = {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")} if new else set()
             after = snapshot(project)
@@ -173,6 +182,19 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) 
             shutil.rmtree(new.folder)
     what = "answers keep coming in while the round is being closed"
     raise PipelineError(project.rounds_folder, what, "let the annotators pause, then `rounds close` again")
+
+
+def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
+    """Push the data of this round, and of rounds that were committed without a push; else note that it waits."""
+    waiting = project.root / ".dvc" / "tmp" / "unpushed"
+    if not now:
+        waiting.parent.mkdir(parents=True, exist_ok=True)
+        waiting.touch()
+        return
+    if waiting.exists():
+        dvc("push", "--all-commits")
+    dvc("push")
+    waiting.unlink(missing_ok=True)
 
 
 def _question(project: Project, *, ask: bool) -> Round | None:
@@ -251,15 +273,34 @@ def _require_accepted(project: Project, number: int) -> None:
         raise PipelineError(project.root / "metrics" / "gate.json", what, WHEN_HELD)
 
 
-def _remote_is_local(project: Project) -> bool:
-    """Whether the default DVC remote is a folder on this machine, where a push costs next to nothing."""
+def _default_remote(project: Project) -> tuple[str, str]:
+    """Name and URL of the default DVC remote, empty where there is none; .dvc/config.local comes last, as in DVC."""
     from configparser import ConfigParser
 
-    config = ConfigParser()
-    config.read(project.root / ".dvc" / "config")
-    name = config.get("core", "remote", fallback="")
-    url = config.get(f"'remote \"{name}\"'", "url", fallback="")
+    config = ConfigParser(interpolation=None)  # a path may hold a %
+    config.read([project.root / ".dvc" / "config", project.root / ".dvc" / "config.local"], encoding="utf-8")
+    name = config.get("core", "remote", fallback="").strip("\"'")
+    url = config.get(f"'remote \"{name}\"'", "url", fallback="").strip("\"'")
+    return name, url
+
+
+def _remote_is_local(project: Project) -> bool:
+    """Whether the default DVC remote is a folder on this machine, where a push costs next to nothing."""
+    _, url = _default_remote(project)
     return bool(url) and "://" not in url
+
+
+def _require_store(project: Project) -> None:
+    """Raises PipelineError where the default store is a folder that cannot be reached, before the run is paid for."""
+    name, url = _default_remote(project)
+    if not _remote_is_local(project):
+        return
+    store = project.root / ".dvc" / url  # DVC takes a path from the folder of its config; an absolute one stays
+    above = store if store.exists() else store.parent
+    if above.is_dir() and os.access(above, os.W_OK):
+        return
+    remedy = f"name another: `dvc remote modify {shlex.quote(name)} url URL`, or `rounds close --no-push`"
+    raise PipelineError(store, f"the DVC remote {name!r} cannot be reached", remedy)
 
 
 def message(project: Project, number: int) -> tuple[str, str]:
@@ -317,17 +358,22 @@ def commit(project: Project, subject: str, body: str) -> bool:
 @click.command()
 @click.option("--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool.")
 @click.option("--push", is_flag=True, help="Push the commit (git) and its data (dvc) afterwards.")
+@click.option(
+    "--no-push", "keep_data", is_flag=True, help="Leave the data in the cache here; the next close pushes it."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing.")
 @click.option("--stop", is_flag=True, help="Stop the work here: no further batch. Needs --why.")
 @click.option("--continue", "go_on", is_flag=True, help="Go on after a stop, or against the advice to. Needs --why.")
 @click.option("--why", default="", help="The reason for --stop or --continue; it stands in the history.")
 @one_line_errors
-def command(partial: bool, push: bool, dry_run: bool, stop: bool, go_on: bool, why: str) -> str:
+def command(*, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: bool, go_on: bool, why: str) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
     The first `close` of a project issues batch 1. One commit holds the answers of round k, the metrics they
     brought, and the question of round k+1. Interrupted at any moment, the same command goes on where it stopped.
     """
+    if push and keep_data:
+        raise click.UsageError("--push and --no-push exclude each other")
     if stop and go_on:
         raise click.UsageError("--stop and --continue exclude each other")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -337,7 +383,9 @@ def command(partial: bool, push: bool, dry_run: bool, stop: bool, go_on: bool, w
         click.echo(f"  {name} …", err=True)
 
     decision = Decision(stop, why) if stop or go_on else None
-    subject = close(project, partial=partial, push=push, say=say, dry_run=dry_run, decision=decision)
+    subject = close(
+        project, partial=partial, push=push, keep_data=keep_data, say=say, dry_run=dry_run, decision=decision
+    )
     if dry_run:
         return subject
     waiting = not stop and project.rounds() and not project.rounds()[-1].answer_files()

@@ -16,13 +16,14 @@ from rounds.past import Change, Commit, changes, closing_commits, manifests, pla
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
 from stages._canonical import Row, dumps, read_jsonl
+from stages._changed import read_changed
 from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._params import Params
 from stages._shell import one_line_errors
 from stages._standing import Case, collect, history, known, standing
 from stages._tables import as_text, read_table
-from stages.import_labels import answers_of, corrections_of, import_round
+from stages.import_labels import answers_of, corrections_of, import_round, under_todays_ids
 
 MANIFESTS = ":(glob)data/rounds/*/manifest.json"
 
@@ -57,6 +58,9 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
         events += found.events if found else corrections_of(one.folder, params.labels)
         for name, rows in (("batch", asked), ("verdicts", verdicts)):
             rows += [{"round": one.number, **row} for row in read_jsonl(one.folder / f"{name}.jsonl")]
+    if rounds is None:  # `life` tells the story of an id as it was asked; labels belong to today's ids
+        record = read_changed(project.rounds_folder)
+        asked, events, verdicts = (under_todays_ids(rows, record) for rows in (asked, events, verdicts))
     seed = seed_labels(project, params)
     for row in seed:
         check_label(row["label"], params.labels, params.data.seed)

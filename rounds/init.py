@@ -93,9 +93,6 @@ def whole(target: Path) -> Iterator[None]:
 def start(target: Path, subject: str) -> None:
     """Make `target` a git and DVC repository with a data remote beside its cache, and commit what is there."""
     git(target, "init", "--quiet", "--initial-branch", "main")
-    config = target / ".dvc" / "config"
-    store = target.resolve() / ".dvc" / "store"
-    config.write_text(config.read_text(encoding="utf-8").replace("url = store", f'url = "{store}"'), encoding="utf-8")
     for key, value in (("user.name", "labelrounds"), ("user.email", "labelrounds@localhost")):
         known = subprocess.run(["git", "config", key], cwd=target, capture_output=True, check=False)
         if known.returncode:

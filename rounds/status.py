@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from rounds.close import WHEN_HELD, answered
+from rounds.content import REMEDY, changed, summary
 from rounds.decision import stopped
 from rounds.lock import repaired
 from rounds.project import Project
@@ -77,6 +78,9 @@ def report(project: Project) -> list[str]:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
     raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
     alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+    other = changed(project)
+    if other:
+        return [*lines, *alarms, f"content  {summary(other)}", f"next     {REMEDY}"]
     return [*lines, *alarms, f"next     {next_command(project)}"]
 
 

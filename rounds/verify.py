@@ -3,6 +3,7 @@
     ledger    no answered batch and no answer row was changed or removed, in any commit or in the working tree
     issue     every batch is byte for byte what export_prodigy had written, by the dvc.lock of its commit
     answers   every answer and correction is readable and belongs to its batch
+    content   every asked id still carries the content that was judged, or a person said why not (`rounds changed`)
     test      no id, and no content, of the test set was ever asked
     lock      every round commit reproduces: its dvc.lock describes the very files and params of that commit; and the
               figures (metrics, plots) of HEAD are those in its dvc.lock
@@ -32,6 +33,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rounds.commands import Dvc, cache_of, changed_paths, commit_named, git
+from rounds.content import changed, summary
 from rounds.history import MANIFESTS
 from rounds.past import (
     Change,
@@ -49,7 +51,7 @@ from rounds.past import (
 )  # fmt: skip
 from rounds.project import Project
 from stages._canonical import Row, read_jsonl, sha256, write_bytes
-from stages._content import exact_bytes
+from stages._content import exact_bytes, number_columns
 from stages._errors import PipelineError
 from stages._progress import watched
 from stages._rounds import round_folders
@@ -89,7 +91,7 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
         gap = Violation("answers", HERE, error.where.removeprefix(f"{project.root}/"), error.what)
         return [*found, gap], ["issue, answers, test: not checked while a round is missing"]
     asked_tests, unchecked = tests(project, history)
-    found += [*issues(project, history), *answers(project, history), *asked_tests]
+    found += [*issues(project, history), *answers(project, history), *content(project), *asked_tests]
     return list(dict.fromkeys(found)), unchecked  # a merge is looked at from every parent
 
 
@@ -198,6 +200,19 @@ def answers(project: Project, history: list[Change]) -> list[Violation]:
     return found
 
 
+def content(project: Project) -> list[Violation]:
+    """Asked ids whose content is not what was judged, all of them in one violation."""
+    rows = changed(project)
+    return [Violation("content", HERE, project.params().data.pool, summary(rows))] if rows else []
+
+
+def pool_columns(project: Project) -> list[str] | None:
+    """The columns whose values identify a row, as featurize takes them from the pool; None where it is not here."""
+    params = project.params()
+    path = project.root / params.data.pool
+    return number_columns(read_table(path), params) if path.is_file() else None
+
+
 def tests(project: Project, history: list[Change]) -> tuple[list[Violation], list[str]]:
     """Test rows that were asked, by id or by content, and a note when the test table is not here."""
     params = project.params()
@@ -207,7 +222,7 @@ def tests(project: Project, history: list[Change]) -> tuple[list[Violation], lis
     table = read_table(path, may_be_empty=True)
     if not len(table):
         return [], []
-    shas = {sha256(data) for data in exact_bytes(table, params)}
+    shas = {sha256(data) for data in exact_bytes(table, params, pool_columns(project))}
     ids = {as_text(cell) for cell in table.column(params.data.id, "data.id")} if params.data.id else set()
     found, commits = [], written(project, history)
     for one in project.rounds():

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,25 +175,64 @@ def _data_uri(cell: str, folder: str, where: str) -> str:
     return f"data:image/{'jpeg' if suffix == 'jpg' else suffix};base64,{base64.b64encode(data).decode()}"
 
 
-def exact_bytes(table: Table, params: Params) -> Iterator[bytes]:
-    """The exact content of every row, as bytes to be hashed: image bytes, else text, else the fields."""
+def exact_bytes(table: Table, params: Params, columns: list[str] | None = None) -> Iterator[bytes]:
+    """The exact content of every row, as bytes to be hashed: image bytes, else text, else the fields.
+
+    columns: of the fields, the pool's own; a seed or test table may have more of them, in another order.
+    """
     if params.data.image:
         return images(table, params)
     if params.data.text:
         return (text.encode("utf-8", "surrogatepass") for text in texts(table, params.data.text))
-    columns = number_columns(table, params)
-    cells = [table.column(name, "features.columns") for name in columns]
-    return (dumps(dict(zip(columns, row, strict=True))).encode() for row in zip(*cells, strict=True))
+    names = number_columns(table, params) if columns is None else columns
+    cells = [table.column(name, "features.columns") for name in names]
+    return (_fields_bytes(dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True))
 
 
-def identities(table: Table, params: Params, split: str, *, counted: bool = True) -> tuple[list[str], list[str]]:
+def _fields_bytes(fields: Mapping[str, Any]) -> bytes:
+    return dumps({name: _by_value(cell) for name, cell in fields.items()}).encode()
+
+
+def _by_value(cell: Any) -> Any:
+    """A cell as its value, whatever format it came from: a CSV's "3" is a Parquet's 3.0."""
+    if isinstance(cell, list):
+        return [_by_value(entry) for entry in cell]
+    text = as_text(cell).strip()
+    if text.startswith("["):
+        with suppress(json.JSONDecodeError):
+            return _by_value(json.loads(text))
+    with suppress(ValueError):
+        return str(int(text))
+    with suppress(ValueError, OverflowError):
+        number = float(text)
+        return str(int(number)) if number.is_integer() else repr(number)
+    return as_text(cell)
+
+
+def asked_sha(task: Mapping[str, Any], params: Params) -> str | None:
+    """The content hash of what a person was asked, from the task itself; None where another kind was asked then."""
+    image = task.get("image")
+    if params.data.image:
+        if not isinstance(image, str) or not image.startswith("data:"):
+            return None
+        return sha256(image_bytes(image, Path(params.data.images), "asked.jsonl"))
+    if params.data.text:
+        text = task.get("text")
+        return sha256(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else None
+    fields = task.get("fields")
+    return sha256(_fields_bytes(fields)) if isinstance(fields, dict) else None
+
+
+def identities(
+    table: Table, params: Params, split: str, *, counted: bool = True, columns: list[str] | None = None
+) -> tuple[list[str], list[str]]:
     """Ids and content hashes of a table's rows. Raises PipelineError for a blank id.
 
     An id is the user's column, else the content hash (`seed-` and `test-` before it outside the pool); if `counted`, a
     repeat of the same content gets `-2`, `-3`.
     """
     with progress("images" if params.data.image else "rows", len(table), "row") as told:
-        shas = [sha256(data) for data in told.each(exact_bytes(table, params))]
+        shas = [sha256(data) for data in told.each(exact_bytes(table, params, columns))]
     if not params.data.id:
         return _content_ids(shas, "" if split == "pool" else f"{split}-", counted=counted), shas
     ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]

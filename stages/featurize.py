@@ -37,9 +37,10 @@ def make_index(tables: dict[Split, Table], params: Params) -> Index:
     """
     seen: dict[str, str] = {}
     rows: list[tuple[int, str, int, str]] = []
+    columns = number_columns(tables["pool"], params)
     for place, split in enumerate(SPLITS):
         table = tables[split]
-        for row, (item, sha) in enumerate(zip(*identities(table, params, split), strict=True)):
+        for row, (item, sha) in enumerate(zip(*identities(table, params, split, columns=columns), strict=True)):
             where = table.where(row)
             if item in seen:
                 what = f"id {item!r} stands twice, first at {seen[item]}"

@@ -1,6 +1,7 @@
 """import_labels: read what people answered, and to which batch; judge nothing.
 
 reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows), corrections.jsonl, closed.json
+        changed.jsonl beside them, which says what ids moved since
 writes  build/labels: rounds, asked, events and verdicts (columns in stages/_ledger.py); next: gate
 
 Answers are append-only, so the current answer of an annotator to an id is the last row by time, then by line; of
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 
 from stages._canonical import Row, numbered_rows, read_json, read_jsonl, sha256, write_jsonl
+from stages._changed import read_changed, renamed
 from stages._errors import PipelineError
 from stages._ledger import check_label
 from stages._params import Params, load
@@ -202,14 +204,25 @@ def import_round(folder: Path, params: Params) -> Imported | None:
 def import_labels(root: Path, params: Params) -> Imported:
     """All rounds that anyone has answered, in order."""
     tables = Imported([], [], [], [])
+    record = read_changed(root)
     for folder in round_folders(root):
-        found = import_round(folder, params)
-        if found is not None:
-            tables.rounds.extend(found.rounds)
-            tables.asked.extend(found.asked)
-            tables.events.extend(found.events)
-            tables.verdicts.extend(found.verdicts)
+        imported = import_round(folder, params)
+        if imported is not None:
+            tables.rounds.extend(imported.rounds)
+            tables.asked.extend(under_todays_ids(imported.asked, record))
+            tables.events.extend(under_todays_ids(imported.events, record))
+            tables.verdicts.extend(under_todays_ids(imported.verdicts, record))
     return tables
+
+
+def under_todays_ids(rows: list[Row], record: list[Row]) -> list[Row]:
+    """Rows of a round with the ids that their contents have now; what left the pool is left out."""
+
+    def correction(row: Row) -> int:
+        return int(row["line"]) if str(row.get("file", "")).endswith("/corrections.jsonl") else 0
+
+    pairs = [(row, renamed(row["id"], row["round"], record, correction(row))) for row in rows]
+    return [{**row, "id": item} for row, item in pairs if item is not None]
 
 
 @click.command(help=__doc__)

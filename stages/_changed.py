@@ -1,0 +1,55 @@
+"""data/rounds/changed.jsonl: what a person said about asked ids whose content changed, and what follows for answers.
+
+Columns: change (number of the command that wrote the line), round (rounds issued by then), corrections (lines that the
+newest round's corrections.jsonl had then: later ones name today's ids), kind, id, why, by, and
+    moved    to, sha    the content that `id` had stands under the id `to` now; null: nowhere, it left
+    edited   was, now   the content of `id` was edited: hashes of what was judged, and of what it is now
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages._canonical import Row, numbered_rows
+from stages._errors import PipelineError
+
+CHANGED = "changed.jsonl"
+
+
+def read_changed(folder: Path) -> list[Row]:
+    """The lines of the record in the folder of rounds, none where nobody wrote one."""
+    path = folder / CHANGED
+    rows = []
+    for number, row in numbered_rows(path) if path.is_file() else ():
+        needed = {"moved": ("to", "sha"), "edited": ("was", "now")}.get(str(row.get("kind")), ("kind",))
+        if any(key not in row for key in ("change", "round", "id", *needed)):
+            what = "not a line of `rounds changed`"
+            raise PipelineError(f"{path}:{number}", what, f"restore it: git checkout HEAD -- {path}")
+        rows.append(row)
+    return rows
+
+
+def renamed(item: str, round_number: int, record: Sequence[Row], correction: int = 0) -> str | None:
+    """The id that what was asked as `item` in a round has now; None where it left the pool.
+
+    All ids of one change move at once, so that two ids may swap; changes follow each other. A change moves what was
+    asked before it, and no later round. correction: the line of a correction, 0 for anything else.
+    """
+    current: str | None = item
+    for change in sorted({row["change"] for row in record if row["kind"] == "moved"}):
+        moves = {
+            row["id"]: row["to"]
+            for row in record
+            if row["kind"] == "moved" and row["change"] == change and _is_before(round_number, correction, row)
+        }
+        current = moves.get(current, current)
+        if current is None:
+            return None
+    return current
+
+
+def _is_before(round_number: int, correction: int, row: Row) -> bool:
+    if round_number == row["round"] and correction:
+        return bool(correction <= row.get("corrections", 0))
+    return bool(round_number <= row["round"])

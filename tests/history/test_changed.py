@@ -1,0 +1,142 @@
+"""What happens when an id that people judged carries another content than it did."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from rounds.close import _push_data
+from rounds.content import accept, changed
+from rounds.project import Project
+from rounds.status import report
+from rounds.verify import verify
+from stages._canonical import read_jsonl
+from stages._changed import renamed
+from stages._content import asked_sha, exact_bytes
+from stages._errors import PipelineError
+from stages._params import load
+from stages._tables import Table
+from tests.history.inprocess import Stages, answer, closed, committed, new_project
+
+
+def moved(change: int, before: str, after: str | None, rounds: int = 1) -> dict[str, object]:
+    return {"change": change, "round": rounds, "kind": "moved", "id": before, "to": after, "sha": "s"}
+
+
+def test_two_ids_that_swap_move_at_once_and_changes_follow_each_other() -> None:
+    record = [moved(1, "a", "b"), moved(1, "b", "a"), moved(2, "b", "c"), moved(2, "d", None)]
+    assert [renamed(item, 1, record) for item in "abd"] == ["c", "a", None]
+
+
+def test_what_a_later_round_asked_is_not_moved() -> None:
+    assert renamed("a", 2, [moved(1, "a", "b", rounds=1)]) == "a"
+
+
+def test_a_correction_made_after_the_move_names_todays_id() -> None:
+    record = [{**moved(1, "a", "b"), "corrections": 1}]
+    assert [renamed("a", 1, record, correction=line) for line in (1, 2)] == ["b", "a"]
+
+
+def shift_ids(project: Project) -> dict[str, str]:
+    """Every pool row gets the id of the row before it, as row numbers do when the first row goes. Old id -> new."""
+    path = project.root / project.params().data.pool
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ids = [row["id"] for row in rows]
+    new = dict(zip(ids, [ids[-1], *ids[:-1]], strict=True))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "id": new[row["id"]]} for row in rows)
+    return new
+
+
+def test_moved_ids_are_found_refused_and_followed(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "p", rounds=1)
+    seed_or_pool = {task["al_id"] for task in project.rounds()[0].tasks()}
+    new = shift_ids(project)
+    committed(project)
+    ran: list[str] = []
+    Stages.hooks.append(ran.append)
+    asked = {task["al_id"] for past in project.rounds() for task in past.tasks()} & set(new)
+    assert {row.id for row in changed(project)} == asked
+    answer(project)
+    with pytest.raises(PipelineError, match=rf"{len(asked)} asked ids carry another content than was judged") as error:
+        closed(project)
+    Stages.hooks.clear()
+    assert not ran
+    assert "rounds changed --ids-moved --why TEXT" in error.value.remedy
+    assert any(line.startswith(f"content  {len(asked)} asked ids carry") for line in report(project))
+    assert [one.check for one in verify(project)[0] if one.check == "content"] == ["content"]
+
+    accept(project, moved=True, why="exported anew", by="ann")
+    assert not changed(project)
+    closed(project)
+    before = {new.get(item, item) for item in seed_or_pool}
+    events = read_jsonl(project.root / "build/labels/events.jsonl")
+    assert {row["id"] for row in events if row["round"] == 1} == before
+    assert not [one for one in verify(project)[0] if one.check == "content"]
+
+
+def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    item = next(task["al_id"] for task in project.last_round().tasks())
+    path = project.root / project.params().data.pool
+    original = path.read_text()
+    row = next(line for line in original.splitlines() if line.startswith(f"{item},"))
+    path.write_text(original.replace(row, f"{item},9.5,9.5"))
+    with pytest.raises(PipelineError, match="no reason given"):
+        accept(project, moved=False, why=" ", by="ann")
+    assert [line["id"] for line in accept(project, moved=False, why="a typing error", by="ann")] == [item]
+    assert not changed(project)
+    path.write_text(original.replace(row, f"{item},7.5,9.5"))
+    assert [one.id for one in changed(project)] == [item]
+    path.write_text(original.replace(row + "\n", ""))
+    assert [(one.id, one.now) for one in changed(project)] == [(item, None)]
+    committed(project)
+    with pytest.raises(PipelineError, match=f"pool and seed lack 1 of the asked ids: '{item}'; restore"):
+        closed(project)
+
+
+def test_the_same_values_have_the_same_content_in_any_format_order_and_company() -> None:
+    params = load(Path(__file__).parents[2] / "params.yaml")
+    data = params.data.model_copy(update={"text": "", "image": ""})
+    numeric = params.model_copy(update={"data": data})
+    of_csv = Table("pool.csv", {"id": ["1"], "x": ["3"], "y": ["-0.50"]}, [2])
+    of_parquet = Table("test.parquet", {"note": ["q"], "y": [-0.5], "x": [3.0], "id": ["2"]}, [1])
+    assert list(exact_bytes(of_csv, numeric, ["x", "y"])) == list(exact_bytes(of_parquet, numeric, ["x", "y"]))
+    task = {"fields": {"x": "3.0", "y": "-0.5"}}
+    assert asked_sha({"fields": {"y": "-.5", "x": "3"}}, numeric) == asked_sha(task, numeric)
+
+
+def test_the_store_moves_with_the_project_and_one_out_of_reach_is_said_before_the_run(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "100% {done} [x]", rounds=0)
+    config = project.root / ".dvc" / "config"
+    assert "url = store" in config.read_text()
+    assert str(tmp_path) not in config.read_text()
+    gone = tmp_path / "nowhere" / "store"
+    config.write_text(config.read_text().replace("url = store", f"url = {gone}"))
+    committed(project)
+    answer(project)
+    ran: list[str] = []
+    Stages.hooks.append(ran.append)
+    with pytest.raises(PipelineError, match="the DVC remote 'store' cannot be reached") as error:
+        closed(project)
+    Stages.hooks.clear()
+    assert not ran
+    assert "dvc remote modify store url URL" in error.value.remedy
+    assert closed(project, keep_data=True).startswith("Round 1:")
+    assert (project.root / ".dvc" / "tmp" / "unpushed").exists()
+
+
+def test_data_committed_without_a_push_is_pushed_with_the_next(tmp_path: Path) -> None:
+    ran: list[tuple[str, ...]] = []
+
+    def dvc(*words: str) -> None:
+        ran.append(words)
+
+    for now in (False, True, True):
+        _push_data(Project(tmp_path), dvc, now=now)  # type: ignore[arg-type]  # stands in for DVC
+    assert ran == [("push", "--all-commits"), ("push",), ("push",)]
