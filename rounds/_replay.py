@@ -32,6 +32,7 @@ from stages.clean_seed import clean, seed_labels
 from stages.featurize import featurize
 from stages.gate import Ledger, decide, gate
 from stages.query import Model, compose, model_of
+from stages.strategies.registry import find
 from stages.train import train
 from stages.validate import History, Refits, compare, judge_on_test
 
@@ -191,7 +192,8 @@ def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model
         fitted = fit(params.model, rows, labels.classes, len(params.labels), params.seed)
         scores = fitted.scores(features.matrix[features.index.rows("test")]).astype(np.float32)
         return scores.argmax(axis=1), None
-    trained = train(labels, features.index, features.matrix, params)
+    needed = "committee" in find(params.query.strategy, params.query.engine).needs
+    trained = train(labels, features.index, features.matrix, params, with_committee=needed)
     if trained.classifier is None:
         majority = np.bincount(labels.classes, minlength=len(params.labels)).argmax()
         return np.full(len(trained.test), majority), None

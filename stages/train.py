@@ -52,15 +52,22 @@ def learn(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Class
     return fit(params.model, rows, labels.classes, len(params.labels), params.seed)
 
 
-def train(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
+def train(
+    labels: Labels, index: Index, matrix: Matrix, params: Params, *, with_committee: bool
+) -> Trained:  # fmt: skip
     """Fit on all accepted labels; score pool and test with that model, labelled rows by cross-validation.
 
-    With labels of fewer than two classes there is no model, and all scores are zero.
+    With labels of fewer than two classes there is no model, and all scores are zero. with_committee: whether a
+    committee scores the pool too, as some strategies need.
     """
-    return scored(learn(labels, index, matrix, params), labels, index, matrix, params)
+    model = learn(labels, index, matrix, params)
+    return scored(model, labels, index, matrix, params, with_committee=with_committee)
 
 
-def scored(classifier: Classifier | None, labels: Labels, index: Index, matrix: Matrix, params: Params) -> Trained:
+def scored(
+    classifier: Classifier | None, labels: Labels, index: Index, matrix: Matrix, params: Params, *,
+    with_committee: bool,
+) -> Trained:  # fmt: skip
     """What `learn` gave, with the logits of pool, test and labelled rows."""
     n_classes = len(params.labels)
     pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
@@ -69,8 +76,7 @@ def scored(classifier: Classifier | None, labels: Labels, index: Index, matrix: 
         return Trained(None, none[0], none[1], none[2], None)
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
     held_out = out_of_fold(params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed)
-    asked = "committee" in find(params.query.strategy, params.query.engine).needs
-    members = committee(labels, index, matrix, params).astype(np.float32) if asked else None
+    members = committee(labels, index, matrix, params).astype(np.float32) if with_committee else None
     logits = [part.astype(np.float32) for part in (classifier.scores(pool), classifier.scores(test), held_out)]
     return Trained(classifier, logits[0], logits[1], logits[2], members)
 
@@ -130,7 +136,8 @@ def main(gate: Path, features: Path, out: Path) -> str:
         rows = np.union1d(kept.rows, others).astype(np.intp)
         store = gathered(pool, rows, params.compute)
         write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)
-    trained = scored(classifier, labels, store.index, store.matrix, params)
+    needed = "committee" in find(params.query.strategy, params.query.engine).needs
+    trained = scored(classifier, labels, store.index, store.matrix, params, with_committee=needed)
     for name in ("pool", "test", "labelled"):
         write_array(out / f"{name}.npy", getattr(trained, name))
     if trained.committee is not None:
