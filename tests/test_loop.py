@@ -68,6 +68,7 @@ def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(demo: Pat
     shell(tmp_path, "git", "clone", "--quiet", str(demo), str(clone))
     shell(clone, "git", "checkout", "--quiet", "HEAD~1")
     assert "up to date" in dvc(clone, "repro", "--allow-missing", "--dry")
+    dvc(clone, "remote", "modify", "--local", "store", "url", str(demo / ".dvc" / "store"))
     dvc(clone, "pull")
     assert "up to date" in dvc(clone, "repro")
     for hash_seed in ("1", "2"):

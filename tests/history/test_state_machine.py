@@ -67,7 +67,7 @@ class Loop(RuleBasedStateMachine):
         after = collected(self.project)
         assert before <= after
         assert len(after) - len(before) <= many
-        assert "; 0 new" in collect(self.project, [export], strict=True)[0]
+        assert "; 0 new" in collect(self.project, [export], strict=True)[0][0]
         assert collected(self.project) == after
 
     @rule(place=st.integers(0, 99), label=st.sampled_from(["a", "b", None]))
