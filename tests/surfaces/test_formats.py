@@ -104,10 +104,14 @@ def test_times_are_read_as_numbers_or_as_iso_8601() -> None:
         (lines(PRODIGY) + b'{"a":"\xff"}\n', 2, "not JSON ('utf-8' codec"),
         (lines(PRODIGY) + b"[" * 900 + b"]" * 900, 2, "nested too deeply"),
         (lines(PRODIGY) + b"[" * 100_000, 2, "not JSON"),
-        (json.dumps([studio(result=[{"value": 7}])]).encode(), 1, "a result has no `value`"),
-        (json.dumps([STUDIO, {"data": {}, "text": "x"}]).encode(), 2, "export as JSON, not as JSON_MIN"),
+        (
+            json.dumps([studio(result=[{"from_name": "label", "value": 7}])]).encode(),
+            1,
+            "a result of `label` has no `choices`",
+        ),
+        (json.dumps([STUDIO, {"data": {}, "text": "x"}]).encode(), 2, "it is no task with `data` and `annotations`"),
         (lines({**DOCCANO, "label": ["A", "B"]}), 1, "2 labels (A, B) where one is asked for"),
-        (lines({"a.responses": [], "b.responses": []}), 1, "2 questions with responses where one is expected"),
+        (lines({"a.responses": [], "b.responses": []}), 1, "`a`, `b` may each be the label: name one of them `label`"),
         (b"id,label\np,A,B\n", 2, "3 cells where the header has 2"),
         (b"id,label\np,\xff\nq,\xc3\xa9\n", 2, "not UTF-8"),
         (b"id,label,answer\np,A,yes\n", 2, "answer is 'yes', not accept, reject or ignore"),
@@ -192,7 +196,7 @@ def test_one_persons_bad_answer_does_not_take_the_others_in_its_row_along() -> N
     items = formats.read(Path("x.json"), lines(two))[1]
     assert (said(items), [item.why for item in items]) == (
         [("p-0", "label", "POS", "4")],
-        ["a result has no `value`", ""],
+        ["a result is 7, not an object", ""],
     )
     odd = {**ARGILLA, "label.responses.status": ["odd", "submitted", "draft", "discarded"]}
     items = formats.read(Path("x.json"), lines(odd))[1]

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from rounds.surfaces.formats import argilla, doccano, label_studio, plain, prodigy
 from rounds.surfaces.formats.items import Item, Reply, Source, person_of_file
-from rounds.surfaces.formats.tables import Numbered, Table, columns_of, json_rows, table_rows
+from rounds.surfaces.formats.tables import (
+    Numbered,
+    Table,
+    as_utf8,
+    columns_of,
+    json_rows,
+    table_rows,
+)
 from stages._errors import PipelineError
 from stages._prodigy import NotAnAnswer
 
@@ -37,6 +44,11 @@ _SIGNS: dict[str, Callable[[Mapping[str, object]], bool]] = {
     "doccano": doccano.recognised,
     "csv": plain.recognised,
 }
+# What of a row tells the questions that it answers, where a tool asks several.
+_QUESTIONS: dict[str, Callable[[Mapping[str, object]], Sequence[str]]] = {
+    "label-studio": label_studio.questions,
+    "argilla": argilla.questions,
+}
 _READ = (
     "answers of Prodigy, Label Studio, Argilla or doccano, and tables with the columns "
     "`label` and `al_id`, `id` or `text`, are"
@@ -49,18 +61,22 @@ def read(source: Path, data: bytes, forced: str | None = None, annotator: str | 
     annotator: who answered, where the file does not say it; by default the file's name says it.
     Raises PipelineError when no row looks like a known format.
     """
-    table = table_rows(source, data) if _is_table(data, forced) else Table([], json_rows(data), "")
-    rows, note = table.rows, table.note
+    data, note = as_utf8(data)
+    is_table = _is_table(data, forced)
+    table = table_rows(source, data) if is_table else Table([], json_rows(data), "")
+    rows, note = table.rows, note or table.note
     mappings = [raw for _, raw, fault in rows if not fault and isinstance(raw, dict)]
     if table.header:
         mappings.append(dict.fromkeys(table.header, ""))
-    name = forced or _recognised(mappings)
+    name = forced or _recognised(mappings, is_table=is_table)
     if name is None:
         columns = columns_of(rows, mappings)
         what = f"found the columns {', '.join(columns)}" if columns else "found no rows"
         choices = "|".join(READERS)
         raise PipelineError(source, what, f"{_READ} read; or name the tool: --format {choices}")
-    file = Source(source, annotator)
+    questions = _QUESTIONS.get(name)
+    answered = [question for row in mappings for question in questions(row)] if questions else []
+    file = Source(source, annotator, frozenset(answered))
     return name, [item for row in rows for item in _items(row, READERS[name], file, note)]
 
 
@@ -70,8 +86,14 @@ def _is_table(data: bytes, forced: str | None) -> bool:
     return not begins_json and forced in (None, "csv", "label-studio", "doccano")
 
 
-def _recognised(rows: Sequence[Mapping[str, object]]) -> str | None:
+def _recognised(rows: Sequence[Mapping[str, object]], *, is_table: bool) -> str | None:
+    """The first tool that a row has the signs of.
+
+    Prodigy writes no tables: in one, `answer` is its own column, unless Prodigy's keys stand there.
+    """
     for name, is_it in _SIGNS.items():
+        if name == "prodigy" and is_table and not any(map(prodigy.is_its_own, rows)):
+            continue
         if any(is_it(row) for row in rows):
             return name
     return None

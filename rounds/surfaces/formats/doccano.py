@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-from rounds.surfaces.formats.items import Reply, Source, content_of, reply, single
+from rounds.surfaces.formats.items import (
+    Reply,
+    Source,
+    content_of,
+    each,
+    identity_in,
+    reply,
+    single,
+)
 from stages._prodigy import NotAnAnswer
 
 
 def recognised(raw: Mapping[str, object]) -> bool:
-    """A list of labels, or annotations of numbered labels beside a text."""
-    numbered = isinstance(raw.get("annotations"), list) and isinstance(_text(raw), str)
-    return numbered or isinstance(raw.get("label", raw.get("labels")), list)
+    """A list of labels, or a list of annotations beside a text."""
+    annotated = isinstance(raw.get("annotations"), list) and isinstance(_text(raw), str)
+    return annotated or isinstance(raw.get("label", raw.get("labels")), list)
 
 
 def _text(raw: Mapping[str, object]) -> object:
     return raw.get("text", raw.get("data"))  # up to version 1.5 the text stands in `data`
 
 
-def read(raw: Mapping[str, object], file: Source) -> list[Reply | None]:
-    """One reply, or none for a row without a label. Raises NotAnAnswer for numbered labels."""
-    if "annotations" in raw and "label" not in raw and "labels" not in raw:
-        raise NotAnAnswer("its labels are numbers without names: export as JSONL with labels")
+def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | None]:
+    """One reply, or one per annotation; none for a row without a label."""
+    notes = identity_in(raw.get("meta")) or identity_in(raw.get("metadata"))
+    shown = {"text": _text(raw), "path": raw.get("filename")}
+    content = content_of(raw, notes, shown)
+    bare_id = raw.get("id")
+    if "label" not in raw and "labels" not in raw and isinstance(raw.get("annotations"), list):
+        return each(partial(_annotation, content, bare_id, file), _listed(raw["annotations"]))
     labels = raw.get("label", raw.get("labels"))
     label = labels or None if isinstance(labels, str) else single(labels)
     if label is None:
         return [None]
-    text = {"text": _text(raw)}
-    content = content_of(raw, raw.get("meta"), raw.get("metadata"), text)
-    return [reply(content, file, tool="doccano", label=label, bare_id=raw.get("id"))]
+    return [reply(content, file, tool="doccano", label=label, bare_id=bare_id)]
+
+
+def _listed(annotations: object) -> list[object]:
+    return annotations if isinstance(annotations, list) else []
+
+
+def _annotation(
+    content: Mapping[str, object], bare_id: object, file: Source, annotation: object
+) -> Reply:  # fmt: skip
+    """One person's label. Older releases export the number of the label, and its name nowhere."""
+    if not isinstance(annotation, Mapping) or "label" not in annotation:
+        raise NotAnAnswer("an annotation has no `label`")
+    label = annotation["label"]
+    if not isinstance(label, str):
+        raise NotAnAnswer("its labels are numbers without names: export as JSONL with labels")
+    person = annotation.get("user")
+    return reply(content, file, tool="doccano", label=label, person=person, bare_id=bare_id)

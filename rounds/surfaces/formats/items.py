@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,11 @@ from stages._canonical import Row
 from stages._prodigy import NotAnAnswer, Verdict
 
 TIME_LOST = "time cannot be read"
+QUESTION = "label"  # the name that we give the question about the label
 # " (1)", " - Copy (2)", " copy 2", " - Kopie", " - copie", " - copia": a second download or copy
 _COPY = re.compile(r"(\s*\(\d+\)|[\s_-]+(copy|kopie|copie|copia)(\s*\d+)?)+$", re.IGNORECASE)
-_CONTENT = ("al_id", "al_batch", "text", "image", "path")
+_IDENTITY = ("al_id", "al_batch")
+_CONTENT = (*_IDENTITY, "text", "image", "path")
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,27 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """The file that is read, and who answered where its rows do not say it."""
+    """The file that is read, who answered where its rows do not say it, and what its rows answer.
+
+    questions: the names of all questions (controls) that some row of the file answers
+    """
 
     path: Path
     annotator: str | None = None
+    questions: frozenset[str] = frozenset()
+
+    def question(self) -> str:
+        """The question about the label: the one of our name, or the only one of the file.
+
+        It is decided for the whole file: a row that answers another question alone gives no label.
+        Raises NotAnAnswer where several have other names.
+        """
+        if QUESTION in self.questions or not self.questions:
+            return QUESTION
+        if len(self.questions) > 1:
+            names = ", ".join(sorted(f"`{name}`" for name in self.questions))
+            raise NotAnAnswer(f"{names} may each be the label: name one of them `{QUESTION}`")
+        return next(iter(self.questions))
 
 
 @dataclass(frozen=True)
@@ -68,8 +88,24 @@ def content_of(*places: object) -> Row:
         if isinstance(place, Mapping):
             for key in _CONTENT:
                 if content.get(key) in (None, "") and place.get(key) is not None:
-                    content[key] = place[key]
+                    content[key] = _number_as_text(place[key])
     return content
+
+
+def identity_in(notes: object) -> Row:
+    """The identity that a row's metadata keep: an object, or JSON text of one."""
+    if isinstance(notes, str) and notes[:1] == "{":
+        try:
+            notes = json.loads(notes)
+        except (ValueError, RecursionError):
+            return {}
+    return {key: notes.get(key) for key in _IDENTITY} if isinstance(notes, Mapping) else {}
+
+
+def _number_as_text(value: object) -> object:
+    """An identity like 007 stays a text, but many tools make a number of 17."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else value
 
 
 def reply(

@@ -1,4 +1,4 @@
-"""Label Studio's exports: JSON, with every annotation; JSON_MIN, CSV and TSV, which lack skips."""
+"""Label Studio's exports: JSON, with every annotation; and the flat JSON_MIN, CSV and TSV."""
 
 from __future__ import annotations
 
@@ -6,20 +6,49 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from rounds.surfaces.formats.items import Reply, Source, content_of, each, reply, single
+from rounds.surfaces.formats.items import (
+    QUESTION,
+    Reply,
+    Source,
+    content_of,
+    each,
+    identity_in,
+    reply,
+    single,
+)
 from stages._prodigy import NotAnAnswer
 
-CONTROL = "label"  # the name of our <Choices> in the labelling interface
 ASIDE = "other controls than the label kept aside"
 _FLAT = {"annotation_id", "lead_time"}  # columns that only Label Studio's flat exports have
+# What stands in a flat row beside the answers: Label Studio's own columns and our task's.
+_NO_ANSWER = _FLAT | {
+    "id", "annotator", "created_at", "updated_at", "was_cancelled", "agreement",
+    "al_id", "al_batch", "text", "image", "path", "html", "meta", "metadata",
+}  # fmt: skip
 
 
 def recognised(raw: Mapping[str, object]) -> bool:
     """A task with annotations that have results, or a row of a flat export."""
     annotations = raw.get("annotations")
-    if isinstance(annotations, list) and isinstance(raw.get("data", {}), dict):
-        return not annotations or any(isinstance(a, dict) and "result" in a for a in annotations)
+    if isinstance(annotations, list):
+        is_task = isinstance(raw.get("data"), dict)
+        return is_task or any(isinstance(one, dict) and "result" in one for one in annotations)
     return raw.keys() >= _FLAT
+
+
+def questions(raw: Mapping[str, object]) -> list[str]:
+    """The names of the controls with choices that a row answers.
+
+    A flat row does not say which of its columns are controls: all that may be.
+    """
+    if "annotations" not in raw:
+        names = [name for name in raw if name and name not in _NO_ANSWER]
+        return [QUESTION] if QUESTION in raw else names
+    annotations = raw["annotations"]
+    parts = annotations if isinstance(annotations, list) else []
+    lists = [part.get("result") for part in parts if isinstance(part, dict)]
+    results = [result for part in lists if isinstance(part, list) for result in part]
+    return [_control(result) for result in results if _choices(result) is not None]
 
 
 def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | None]:
@@ -29,23 +58,27 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | 
     data = raw.get("data")
     annotations = raw.get("annotations")
     if not isinstance(data, dict) or not isinstance(annotations, list):
-        raise NotAnAnswer("it has no `data` and `annotations`: export as JSON, not as JSON_MIN")
-    return each(partial(_annotation, content_of(data, raw.get("meta")), data.get("id"), file), annotations)
+        raise NotAnAnswer("it is no task with `data` and `annotations`")
+    content = content_of(data, identity_in(data.get("meta")), identity_in(raw.get("meta")))
+    return each(partial(_annotation, content, data.get("id"), file), annotations)
 
 
-def _annotation(content: Mapping[str, object], bare_id: object, file: Source, annotation: object) -> Reply | None:
+def _annotation(
+    content: Mapping[str, object], bare_id: object, file: Source, annotation: object
+) -> Reply:  # fmt: skip
+    """What one person said about a task."""
     results = annotation.get("result") if isinstance(annotation, dict) else None
     if not isinstance(annotation, dict) or not isinstance(results, list):
         raise NotAnAnswer("an annotation has no list `result`")
     skipped = annotation.get("was_cancelled") is True
-    chosen, aside = ([], False) if skipped else _chosen(results)
+    chosen, aside = ([], False) if skipped else _chosen(results, file.question())
     person = annotation.get("completed_by")
     name = person.get("email") or person.get("id") if isinstance(person, dict) else person
     return reply(
         content,
         file,
         tool="labelstudio",
-        label=None if skipped else single(chosen),
+        label=single(chosen),
         answer="ignore" if skipped else "accept",
         person=name,
         at=annotation.get("updated_at") or annotation.get("created_at"),
@@ -54,48 +87,62 @@ def _annotation(content: Mapping[str, object], bare_id: object, file: Source, an
     )
 
 
-def _chosen(results: list[object]) -> tuple[list[object], bool]:
-    """The choices of our control, and whether other controls had results as well.
-
-    Our control is the one named `label`; in an interface made by hand the only one with choices.
-    """
-    by_control: dict[object, list[object]] = {}
-    others = False
+def _chosen(results: list[object], question: str) -> tuple[list[object], bool]:
+    """The choices of one control, and whether others (notes, ratings, relations) have results."""
+    chosen: list[object] = []
+    aside = False
     for result in results:
-        value = result.get("value") if isinstance(result, dict) else None
-        if not isinstance(result, dict) or not isinstance(value, dict):
-            raise NotAnAnswer("a result has no `value`")
-        choices = value.get("choices")
-        if isinstance(choices, list):
-            by_control.setdefault(result.get("from_name"), []).extend(choices)
-        else:
-            others = True
-    if CONTROL in by_control:
-        return by_control[CONTROL], others or len(by_control) > 1
-    if len(by_control) > 1:
-        names = ", ".join(sorted(f"`{name}`" for name in by_control))
-        raise NotAnAnswer(f"choices of {names}, and none is named `{CONTROL}`")
-    return next(iter(by_control.values()), []), others
+        if not isinstance(result, dict):
+            raise NotAnAnswer(f"a result is {result!r}, not an object")
+        if _control(result) != question:
+            aside = True
+            continue
+        choices = _choices(result)
+        if choices is None:
+            raise NotAnAnswer(f"a result of `{question}` has no `choices`")
+        chosen.extend(choices)
+    return chosen, aside
+
+
+def _choices(result: object) -> list[object] | None:
+    """What a result chose, None where it is no choice. A relation has no `value` at all."""
+    value = result.get("value") if isinstance(result, dict) else None
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return choices if isinstance(choices, list) else None
+
+
+def _control(result: Mapping[str, object]) -> str:
+    name = result.get("from_name")
+    return name if isinstance(name, str) else ""
 
 
 def _flat(raw: Mapping[str, object], file: Source) -> Reply:
-    """A row of JSON_MIN, CSV or TSV: its `id` is the number of the task there."""
-    if CONTROL not in raw:
+    """A row of JSON_MIN, CSV or TSV: its `id` is the number of the task there.
+
+    JSON_MIN leaves out a control that was not answered; newer CSV has `was_cancelled` for skips.
+    """
+    if not file.questions:
         names = ", ".join(map(str, raw))
-        raise NotAnAnswer(f"no column `{CONTROL}` in Label Studio's row (it has {names})")
-    chosen = raw[CONTROL]
+        raise NotAnAnswer(f"no column `{QUESTION}` in Label Studio's row (it has {names})")
+    skipped = str(raw.get("was_cancelled")).casefold() in ("true", "1")
+    label = None if skipped else _flat_label(raw.get(file.question()))
+    return reply(
+        content_of(raw, identity_in(raw.get("meta"))),
+        file,
+        tool="labelstudio",
+        label=label or None,
+        answer="ignore" if skipped else "accept",
+        person=raw.get("annotator"),
+        at=raw.get("updated_at") or raw.get("created_at"),
+        bare_id=raw.get("id"),
+    )
+
+
+def _flat_label(chosen: object) -> object:
+    """One choice stands as itself, several as an object, in a CSV as its JSON text."""
     if isinstance(chosen, str) and chosen.startswith('{"choices"'):
         try:
             chosen = json.loads(chosen)
         except ValueError as error:
             raise NotAnAnswer(f"label {chosen!r} is not JSON") from error
-    label = single(chosen.get("choices")) if isinstance(chosen, dict) else chosen
-    return reply(
-        content_of(raw),
-        file,
-        tool="labelstudio",
-        label=label or None,
-        person=raw.get("annotator"),
-        at=raw.get("updated_at") or raw.get("created_at"),
-        bare_id=raw.get("id"),
-    )
+    return single(chosen.get("choices")) if isinstance(chosen, dict) else chosen

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rounds.surfaces.formats.items import Reply, Source, content_of, reply
+from rounds.surfaces.formats.items import Reply, Source, content_of, identity_in, reply
 from stages._prodigy import NotAnAnswer, Verdict
 
 _WHICH = ("al_id", "id", "text", "data", "image", "path")
@@ -20,7 +20,7 @@ def recognised(raw: Mapping[str, object]) -> bool:
     """A label, and something that says which item it is about."""
     label = raw.get("label")
     named = any(raw.get(key) is not None for key in _WHICH)
-    return "label" in raw and named and (label is None or isinstance(label, str | int))
+    return "label" in raw and named and not isinstance(label, list | dict)
 
 
 def read(raw: Mapping[str, object], file: Source) -> list[Reply]:
@@ -35,10 +35,11 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply]:
         raise NotAnAnswer(f"answer is {verdict!r}, not accept, reject or ignore")
     accepted = verdict == "accept" and label not in (None, "")
     batch = {"al_batch": raw.get("al_batch") or raw.get("batch") or None}
+    notes = identity_in(raw.get("meta")) or identity_in(raw.get("metadata"))
     text = {"text": raw["data"]} if isinstance(raw.get("data"), str) else {}
     return [
         reply(
-            content_of(raw, batch, text),
+            content_of(raw, batch, text, notes),
             file,
             tool="csv",
             label=label if accepted else None,

@@ -8,11 +8,24 @@ from rounds.surfaces.formats.items import Reply, Source
 
 _VERDICTS = ("accept", "reject", "ignore")
 _SIGNS = ("accept", "options", "_view_id", "_input_hash", "_task_hash", "_session_id", "al_id")
+_PLAIN = ("annotator", "timestamp")
 
 
 def recognised(raw: Mapping[str, object]) -> bool:
-    """A verdict and one of Prodigy's keys; an `id` beside them is the user's own."""
-    return raw.get("answer") in _VERDICTS and ("id" not in raw or any(key in raw for key in _SIGNS))
+    """A verdict and one of Prodigy's keys; an `id` beside them is the user's own.
+
+    A plain row with a verdict has columns that Prodigy lacks, and none with its underscore.
+    """
+    if raw.get("answer") not in _VERDICTS:
+        return False
+    if not is_its_own(raw) and any(key in raw for key in _PLAIN):
+        return False
+    return "id" not in raw or any(key in raw for key in _SIGNS)
+
+
+def is_its_own(raw: Mapping[str, object]) -> bool:
+    """Whether a row has keys that only Prodigy writes: `_input_hash`, `_view_id`, and so on."""
+    return any(key.startswith("_") for key in raw)
 
 
 def read(raw: Mapping[str, object], file: Source) -> list[Reply]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +41,22 @@ def columns_of(rows: Sequence[Numbered], mappings: Sequence[Mapping[str, object]
     return names[:_SHOWN] + (["…"] if len(names) > _SHOWN else [])
 
 
+def as_utf8(data: bytes) -> tuple[bytes, str]:
+    """The bytes of a file, of UTF-16 as UTF-8, and a note. Windows' `>` makes a file UTF-16."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace").encode(), "read as UTF-16"
+    return data, ""
+
+
 def json_rows(data: bytes) -> list[Numbered]:
-    """JSON lines, the elements of one JSON array, or one JSON object."""
+    """JSON lines, the elements of one JSON array, one JSON object, or the columns of a table."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError):
         whole = None  # lines, then
+    if isinstance(whole, dict):
+        whole = _turned(whole) or whole
     if isinstance(whole, list):
         return [(number, raw, _too_deep(raw)) for number, raw in enumerate(whole, start=1)]
     if isinstance(whole, dict):
@@ -60,6 +72,18 @@ def json_rows(data: bytes) -> list[Numbered]:
             text = line.decode("utf-8", "backslashreplace")
             rows.append((number, text, f"not JSON ({_first_line(error)})"))
     return rows
+
+
+def _turned(columns: Row) -> list[Row] | None:
+    """The rows of a table that was written by column, as lists or as pandas does; else None."""
+    cells = list(columns.values())
+    if len(cells) < 2 or not cells[0]:
+        return None
+    if all(isinstance(cell, dict) and cell.keys() == cells[0].keys() for cell in cells):
+        return [{name: columns[name][row] for name in columns} for row in cells[0]]
+    if all(isinstance(cell, list) and len(cell) == len(cells[0]) for cell in cells):
+        return [{name: columns[name][row] for name in columns} for row in range(len(cells[0]))]
+    return None
 
 
 def _too_deep(raw: object) -> str:
@@ -94,12 +118,10 @@ def _refuse_twins(source: Path, header: Sequence[str]) -> None:
 
 
 def decoded(data: bytes) -> tuple[str, str]:
-    """The text of a table and a note: UTF-8, UTF-16 by its mark, else Windows-1252.
+    """The text of a table and a note: UTF-8, else Windows-1252.
 
     A file that holds good UTF-8 beyond ASCII is UTF-8: its bad bytes come as lone surrogates.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace"), "read as UTF-16"
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return data.decode("utf-8"), ""
@@ -124,13 +146,13 @@ def _beyond_ascii(line: bytes) -> bool:
 def _delimited(text: str) -> tuple[list[str], list[Numbered]]:
     """The header, and the rows: cells as the strings they are ("007", "NA"), faults as their text.
 
-    Cells are parted by whichever of comma, semicolon (spreadsheets in much of Europe) and tab the
-    header has most of, or by what a first line `sep=;` says.
+    Cells are parted by whichever of comma, semicolon (spreadsheets in much of Europe), tab and bar
+    the header has most of, or by what a first line `sep=;` says. Blank rows are none.
     """
     lines = list(io.StringIO(text, newline=""))
     first = next((line for line in lines if line.strip()), "")
-    said = first.strip().removeprefix("sep=") if first.startswith("sep=") else ""
-    parting = said if len(said) == 1 else max(",;\t", key=first.count)
+    hint = re.fullmatch(r'"?sep=(.)"?\s*', first)  # a line of Excel's that it shows to no one
+    parting = hint[1] if hint else max(",;\t|", key=first.count)
     reader = csv.reader(iter(lines), delimiter=parting, strict=True)
     header: list[str] = []
     rows: list[Numbered] = []
@@ -145,12 +167,12 @@ def _delimited(text: str) -> tuple[list[str], list[Numbered]]:
         except csv.Error as error:
             fault = f"not valid CSV ({error})"
         raw = "".join(lines[start : reader.line_num])
-        if said and start == 0:
+        if hint and start == 0:
             continue
         if not header and cells:
             header = [name.strip().casefold() for name in cells]
             continue
-        if fault or cells:
+        if fault or any(cell.strip() for cell in cells):
             rows.append(_row(start + 1, header, cells, raw, fault))
 
 
@@ -167,28 +189,47 @@ def _row(line: int, header: Sequence[str], cells: list[str], raw: str, fault: st
 
 
 def _sheet(source: Path, data: bytes) -> Table:
-    """The rows of a workbook's first sheet; whole numbers lose the ".0" that a sheet gives them."""
+    """The rows of a workbook's first sheet with rows; whole numbers lose a sheet's ".0"."""
     import pandas as pd
 
+    if _is_archive(data):
+        raise PipelineError(source, "a zip archive", "unpack it, and collect the files in it")
     try:
-        frame = pd.read_excel(io.BytesIO(data), header=None, dtype=object, keep_default_na=False)
+        with warnings.catch_warnings(action="ignore"):  # of styles that openpyxl does not know
+            book = pd.ExcelFile(io.BytesIO(data))
+            sheets = book.parse(sheet_name=None, header=None, dtype=object, keep_default_na=False)
     except Exception as error:  # whatever a broken archive makes of the library
         remedy = "save it as .xlsx or CSV anew"
         raise PipelineError(source, f"not a spreadsheet ({_first_line(error)})", remedy) from error
-    if frame.empty:
+    for frame in sheets.values():
+        lines = [list(map(cell_text, cells)) for cells in frame.itertuples(index=False)]
+        filled = [(line, cells) for line, cells in enumerate(lines, start=1) if any(cells)]
+        if filled:
+            break
+    else:
         return Table([], [], "")
-    header = [cell_text(cell).strip().casefold() for cell in frame.iloc[0]]
+    header = [name.strip().casefold() for name in filled[0][1]]
     _refuse_twins(source, [name for name in header if name])
     rows: list[Numbered] = []
-    for number, cells in enumerate(frame.iloc[1:].itertuples(index=False), start=2):
-        row: Row = {name: cell_text(cell) for name, cell in zip(header, cells, strict=True) if name}
-        if any(row.values()):
-            rows.append((number, row, ""))
+    for line, cells in filled[1:]:
+        row: Row = {name: cell for name, cell in zip(header, cells, strict=True) if name}
+        rows.append((line, row, ""))
     return Table(header, rows, "")
+
+
+def _is_archive(data: bytes) -> bool:
+    """Whether a zip file is one that a tool packed its export in, rather than a workbook."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except zipfile.BadZipFile:
+        return False
+    return not any(name.startswith(("xl/", "content.xml", "mimetype")) for name in names)
 
 
 def cell_text(cell: object) -> str:
     """A spreadsheet's cell as the text that a person sees: 12.0 is "12", a date is ISO 8601."""
+    if cell is None:
+        return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     moment = getattr(cell, "isoformat", None)
