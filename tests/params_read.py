@@ -43,13 +43,12 @@ PATHS = sections()
 
 def values() -> set[str]:
     """The dotted keys of all values of params.yaml."""
-    found = {
+    return {
         f"{path}.{key}".lstrip(".")
         for model, path in PATHS.items()
         for key, kind in fields_of(model).values()
         if not kind
     }
-    return found
 
 
 def path_of(model: type[Section], name: str) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stages._errors import PipelineError
 from stages._params import load
 from tests.params_read import only, outside, read_by, recorded, values
 
@@ -78,6 +79,27 @@ def test_every_path_in_a_command_is_a_dep_or_an_out(stage: str) -> None:
     assert set(words) <= deps(stage) | outs(stage)
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_that_params_yaml_does_not_hold_is_refused_at_its_section(name: str, tmp_path: Path) -> None:
+    document = YAML().load(ROOT / "params.yaml")
+    *sections, last = name.split(".")
+    node = document
+    for key in sections:
+        node = node[key]
+    del node[last]
+    path = tmp_path / "params.yaml"
+    YAML().dump(document, path)
+    with pytest.raises(PipelineError) as caught:
+        load(path)
+    written = path.read_text().splitlines()
+    at = int(str(caught.value).removeprefix(f"{path}:").partition(":")[0])
+    assert at == 1 if not sections else written[at - 1].strip().startswith(f"{sections[-1]}:")
+    assert str(caught.value) == (
+        f"{path}:{at}: param {name!r} is missing; add it; README.md and params.yaml of a new project (`rounds init`) "
+        "have the values to start with"
+    )
+
+
 @cache
 def params_read(stage: str) -> frozenset[str]:
     """The values of params.yaml that a stage and its modules read, dvc.yaml's own ${…} for it among them."""
@@ -132,7 +154,7 @@ def test_reading_params_is_recorded_while_a_stage_runs() -> None:
     assert read == {"query.batch_size", "query.review_fraction", "model", "features"}
     assert params.seed == 0
     assert "seed" not in read
-    with pytest.raises(AssertionError, match="gate.limits.drift"), only(["gate.limits.answered", "gate.hold"]):
+    with pytest.raises(AssertionError, match=r"gate\.limits\.drift"), only(["gate.limits.answered", "gate.hold"]):
         assert params.gate.limits.drift
 
 
