@@ -29,10 +29,11 @@ import click
 import numpy as np
 
 from rounds.init import MODEL
+from rounds.shipped import shipped_params
 from stages._canonical import read_json, write_json
 from stages._identity import order_key
 from stages._learning import fit, out_of_fold, softmax
-from stages._params import Params, TextFeatures
+from stages._params import Params
 from stages._quality import (
     Floats,
     Geometry,
@@ -118,24 +119,20 @@ def load(name: str) -> Table:
         order = np.random.default_rng(0).permutation(len(texts))[: SENTENCES if name == "langid" else len(texts)]
         texts = [texts[row] for row in order]
         truth = np.unique([labels[row] for row in order], return_inverse=True)[1]
-        matrix = text_features(texts, slice(0, len(texts)), TextFeatures())
+        matrix = text_features(texts, slice(0, len(texts)), shipped_params().features.text)
     if name not in TEXTS:
         order = np.random.default_rng(0).permutation(len(truth))
         matrix, truth = matrix[order], truth[order]
-    beside = TextFeatures().directions
+    beside = shipped_params().features.text.directions
     matrix, geometry = spaces_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS, beside=beside)
     return matrix, geometry, truth.astype(np.intp)
 
 
 def project(classes: int, name: str) -> Params:
-    """The defaults of a project on the set of this name."""
+    """The params of a new project on the set of this name."""
     kind = "text" if name in TEXTS else "image" if name == "digits" else "numeric"
-    return Params.model_validate({
-        "seed": 0, "labels": [str(number) for number in range(classes)],
-        "data": {"pool": "-", "seed": "-", "test": "-", "label": "-", "images": "-"},
-        "features": {"kind": "numeric", "vectors": "-"},
-        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}},
-    })  # fmt: skip
+    model = {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}}
+    return shipped_params({"labels": [str(number) for number in range(classes)], "model": model})
 
 
 def sample(name: str, rows: int, seed: int) -> tuple[Table, Table]:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.labels import Data, load
+from rounds.shipped import shipped_params
 from stages._canonical import Row, dumps
 from stages._gated import Gate
 from stages._learning import out_of_fold, softmax
@@ -52,12 +53,10 @@ class Simulated:
 
 def params_of(data: Data, strategy: str, seed: int, batch: int, control: float) -> Params:
     """The params of a project on a set."""
-    return Params.model_validate(
+    return shipped_params(
         {
             "seed": seed,
             "labels": [str(place) for place in range(data.classes)],
-            "data": {"pool": "-", "seed": "-", "test": "-", "label": "label", "images": "-"},
-            "features": {"kind": "precomputed", "vectors": "-"},
             "model": {
                 "path": "sklearn.linear_model.LogisticRegression",
                 "params": {"C": 10.0, "max_iter": 1000, "tol": 1e-3},

@@ -28,6 +28,7 @@ from typing import Any
 
 import click
 
+from rounds.shipped import shipped_params
 from stages import _prodigy
 from stages._canonical import jsonl, read_jsonl, write_bytes, write_json
 
@@ -112,11 +113,8 @@ def make_project(root: Path, items: int) -> None:
     (root / "stages").mkdir(parents=True)
     (root / "stages" / "query.py").touch()
     (root / "dvc.yaml").touch()
-    (root / "params.yaml").write_text(
-        f"seed: 1\nlabels: {LABELS}\n"
-        "data: {pool: p.csv, seed: s.csv, test: t.csv, images: data, label: label, text: text}\n"
-        "features: {kind: text, vectors: data/none.csv}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n"
-    )
+    params = shipped_params({"labels": LABELS, "data": {"id": "", "text": "text", "image": ""}})
+    write_json(root / "params.yaml", params.model_dump(by_alias=True))
     tasks = [
         _prodigy.task(
             {"text": f"Review {n}: arrived late, works well."},

@@ -19,8 +19,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from rounds.shipped import shipped_params
 from stages._learning import fit
-from stages._params import Import, TextFeatures
+from stages._params import Import
 from stages._space import fit_space
 from stages._store import Matrix
 from stages.featurize import text_features
@@ -34,8 +35,9 @@ Scores = dict[tuple[str, int], list[tuple[float, float]]]
 
 def variants(texts: list[str]) -> Iterator[tuple[str, Matrix]]:
     """Names and features of all texts, the directions scaled as they stand beside the n-grams."""
-    grams = text_features(texts, slice(None), TextFeatures())
-    space = fit_space(grams, 128, 0, unit_rows=True, beside=TextFeatures().directions)
+    options = shipped_params().features.text
+    grams = text_features(texts, slice(None), options)
+    space = fit_space(grams, 128, 0, unit_rows=True, beside=options.directions)
     yield "n-grams", grams
     yield "directions", (space.beside * space.projected(grams)).astype(np.float32)
     yield "both", space.widened(grams)

@@ -5,10 +5,12 @@ Inside a labelling project it always runs the code of that project, never an ins
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
@@ -132,6 +134,28 @@ def own_project() -> Path | None:
     return None
 
 
+class Lasting(io.FileIO):
+    """An output whose reader may leave, as in `rounds log | head -1`: the command goes on, and the rest is dropped."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, to the null device once nobody reads; the commands that this one starts do so, too."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(memoryview(data).cast("B"))
+
+
+def lasting(stream: TextIO) -> TextIO:
+    """The stream as it is, but for a reader that leaves."""
+    raw = Lasting(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=getattr(stream, "line_buffering", True)
+    )
+
+
 def main() -> None:
     """Run the command with the code of the project it stands in."""
     root = own_project()
@@ -139,6 +163,8 @@ def main() -> None:
         paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
         os.execv(sys.executable, [sys.executable, "-P", "-m", "rounds", *sys.argv[1:]])  # noqa: S606 - this process becomes the other
+    sys.stdout = lasting(sys.stdout)
+    sys.stderr = lasting(sys.stderr)
     cli(prog_name="rounds")
 
 

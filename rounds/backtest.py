@@ -33,8 +33,9 @@ from threadpoolctl import threadpool_limits
 import stages
 from rounds import _verdict
 from rounds._replay import Examples, examples, replay, setting, split, told
-from rounds.init import fill_in, labels_in, refuse_unless_empty, settings, source
+from rounds.init import fill_in, labels_in, refuse_unless_empty, settings
 from rounds.project import Project
+from rounds.shipped import params_file
 from stages._canonical import Row, jsonl, numbered_rows, plain, read_json, sha256, write_bytes, write_json
 from stages._errors import PipelineError
 from stages._imports import build
@@ -366,7 +367,7 @@ def command(
         raise PipelineError("rounds backtest", "what to replay is not clear", "give DATA and --label, or --project")
     if seed_size == 1:
         raise PipelineError("--seed-size 1", "one label teaches nothing", "0 starts without labels; else 2 or more")
-    notes, changes, base = list[str](), Changes(), params or source() / "params.yaml"
+    notes, changes, base = list[str](), Changes(), params or params_file()
     if data is None:
         root = Project.find(Path())
         rows, from_seed, told = own_rows(root)

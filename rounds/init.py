@@ -15,6 +15,7 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from rounds import shipped
 from rounds.commands import dvc, git
 from rounds.intake import write
 from rounds.project_tables import TABLES, Source, Spelling, class_lines, gather, in_order, refuse_rows, settle_classes
@@ -41,23 +42,20 @@ USUAL_IMAGE_SIZE = 32  # the demo's digits have 8 x 8 pixels; other images have 
 NOT_CARRIED = shutil.ignore_patterns("__pycache__", "*.pyc", "_project")
 
 
-def source() -> Path:
-    """The folder that holds the pipeline's own files: a checkout or project, else the copy in the installed package."""
-    packed = Path(__file__).parent / "_project"
-    return packed if packed.is_dir() else Path(__file__).parent.parent
-
-
 def carry(target: Path, names: tuple[str, ...]) -> None:
     """Copy the pipeline's own files into a new project."""
     for name in names:
-        origin = source() / name
+        origin = shipped.source() / name
         if name in {"stages", "rounds"}:
             origin = Path(__file__).parent.parent / name
         if origin.is_dir():
             shutil.copytree(origin, target / name, ignore=NOT_CARRIED, dirs_exist_ok=True)
         else:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(origin, target / name)
+            shutil.copyfile(shipped.params_file() if name == "params.yaml" else origin, target / name)
+    if "rounds" in names:
+        (target / shipped.PACKED.parent).mkdir(exist_ok=True)
+        shutil.copyfile(shipped.params_file(), target / shipped.PACKED)
 
 
 def _copy(origin: Path, target: Path) -> None:

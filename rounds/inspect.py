@@ -15,12 +15,13 @@ import click
 import numpy as np
 
 from rounds.init import MODEL
+from rounds.shipped import shipped_params
 from stages._agreement import krippendorff_alpha
 from stages._canonical import Row, plain, sha256, write_bytes
 from stages._content import numbers, texts
 from stages._errors import PipelineError
 from stages._learning import TINY
-from stages._params import Params, TextFeatures
+from stages._params import Params
 from stages._quality import (
     OUTLIER,
     Floats,
@@ -164,8 +165,9 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
     rows = slice(0, len(table))
     if source.text:
         content = texts(table, source.text)
-        matrix = text_features(content, rows, TextFeatures())
-        beside = TextFeatures().directions
+        options = shipped_params().features.text
+        matrix = text_features(content, rows, options)
+        beside = options.directions
         return *spaces_of(matrix, rows, 128, 0, unit_rows=True, beside=beside), [sha256(text) for text in content]
     if not source.features:
         return None, np.zeros((len(table), 0), dtype=np.float32), [str(line) for line in table.lines]
@@ -181,13 +183,9 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
 
 
 def _params(names: list[str], kind: str) -> Params:
-    """The defaults of a project, for a table that has none."""
-    return Params.model_validate({
-        "seed": 0, "labels": names,
-        "data": {"pool": "-", "seed": "-", "test": "-", "label": "-", "images": "-"},
-        "features": {"kind": "text", "vectors": "-"},
-        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}},
-    })  # fmt: skip
+    """The params of a new project, for a table that has none."""
+    model = {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}}
+    return shipped_params({"labels": names, "model": model})
 
 
 def told(found: Inspection) -> list[str]:

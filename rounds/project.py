@@ -7,14 +7,18 @@ manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-on
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.commands import is_committed
+from rounds.shipped import shipped_value
 from stages._canonical import Row, read_json, read_jsonl
 from stages._errors import PipelineError
-from stages._params import Params, load
+from stages._params import MissingParamError, Params, load
 from stages._rounds import round_folders
+
+SECTIONS_OF_THE_DATA = {"labels", "data", "features", "model"}  # their values suit the data of one project alone
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,15 @@ class Project:
         return self.root / "data" / "rounds"
 
     def params(self) -> Params:
-        """The project's checked params."""
-        return load(self.root / "params.yaml")
+        """The project's checked params. Raises PipelineError, for a missing one with the value to start with."""
+        try:
+            return load(self.root / "params.yaml")
+        except MissingParamError as error:
+            if error.name.partition(".")[0] in SECTIONS_OF_THE_DATA:
+                raise
+            last, value = error.name.rpartition(".")[2], shipped_value(error.name)
+            remedy = f"add `{last}: {json.dumps(value)}`, as a new project has it"
+            raise PipelineError(error.where, error.what, remedy) from error
 
     def rounds(self) -> list[Round]:
         """Every issued round, oldest first. Raises PipelineError if one is missing in between."""

@@ -1,7 +1,8 @@
 """params.yaml as frozen, strictly checked values: one loader, one table of what may be set.
 
-An unknown key is refused with the closest known one, a wrong type or range with file and line. The comments
-in params.yaml say what each value means; the bounds are here.
+An unknown key is refused with the closest known one, a wrong type or range with file and line, and so is a missing
+key: what a new project starts with stands in params.yaml alone. Its comments say what each value means; the bounds
+are here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,18 @@ from stages._errors import PipelineError, closest
 PARAMS = Path("params.yaml")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Options = dict[str, Any]
+MISSING = "add it; README.md and params.yaml of a new project (`rounds init`) have the values to start with"
+
+
+class MissingParamError(PipelineError):
+    """A key that params.yaml has to hold and does not."""
+
+    def __init__(self, where: object, name: str) -> None:
+        self.name = name
+        super().__init__(where, f"param {name!r} is missing", MISSING)
+
+    def __reduce__(self) -> tuple[type[MissingParamError], tuple[str, str]]:  # type: ignore[override]
+        return type(self), (self.where, self.name)
 
 
 class Section(BaseModel):
@@ -31,20 +44,20 @@ class Data(Section):
     pool: str = Field(min_length=1)
     seed: str = Field(min_length=1)
     test: str = Field(min_length=1)
-    id: str = ""
+    id: str
     label: str = Field(min_length=1)
-    text: str = ""
-    image: str = ""
+    text: str
+    image: str
     images: str = Field(min_length=1)
 
 
 class TextFeatures(Section):
-    word_ngrams: tuple[int, int] = (1, 2)
-    char_ngrams: tuple[int, int] = (2, 5)
-    min_df: int = Field(default=2, ge=1)
-    max_features: int = Field(default=100_000, ge=1)
-    hashing: int | None = Field(default=None, ge=256, le=1 << 22)
-    directions: float = Field(default=3.0, ge=0)
+    word_ngrams: tuple[int, int]
+    char_ngrams: tuple[int, int]
+    min_df: int = Field(ge=1)
+    max_features: int = Field(ge=1)
+    hashing: int | None = Field(ge=256, le=1 << 22)
+    directions: float = Field(ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -57,67 +70,67 @@ class TextFeatures(Section):
 
 
 class ImageFeatures(Section):
-    size: int = Field(default=16, ge=1, le=256)
-    mode: Literal["L", "RGB"] = "L"
+    size: int = Field(ge=1, le=256)
+    mode: Literal["L", "RGB"]
 
 
 class Embedding(Section):
-    library: Literal["model2vec", "sentence-transformers"] = "model2vec"
-    model: str = ""
+    library: Literal["model2vec", "sentence-transformers"]
+    model: str
 
 
 class Import(Section):
     """Any class by import path, with its keyword arguments. Naming one runs its code: treat params.yaml as code."""
 
     path: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")
-    params: Options = {}
+    params: Options
 
 
 class Features(Section):
     kind: Literal["text", "embedding", "numeric", "image", "precomputed", "custom"]
-    columns: list[str] = []
-    text: TextFeatures = TextFeatures()
-    embedding: Embedding = Embedding()
-    image: ImageFeatures = ImageFeatures()
+    columns: list[str]
+    text: TextFeatures
+    embedding: Embedding
+    image: ImageFeatures
     vectors: str = Field(min_length=1)
-    custom: Import | None = None
-    geometry_dims: int = Field(default=128, ge=2, le=256)
+    custom: Import | None
+    geometry_dims: int = Field(ge=2, le=256)
 
 
 class Quality(Section):
-    folds: int = Field(default=5, ge=2, le=20)
-    min_class: int = Field(default=5, ge=2)
-    near_duplicate: float = Field(default=0.98, gt=0, le=1)
+    folds: int = Field(ge=2, le=20)
+    min_class: int = Field(ge=2)
+    near_duplicate: float = Field(gt=0, le=1)
 
 
 class CleanSeed(Section):
-    max_suspects: Fraction = 0.2
+    max_suspects: Fraction
 
 
 class Limits(Section):
-    answered: Fraction = 0.5
-    label_errors: Fraction = 0.3
-    agreement: float = Field(default=0.4, ge=-1, le=1)
-    redundancy: Fraction = 0.2
-    leakage: Fraction = 0.01
-    coverage: Fraction = 1.0
-    annotator: Fraction = 0.1
-    drift: Fraction = 0.001
-    repeats: Fraction = 0.7
+    answered: Fraction
+    label_errors: Fraction
+    agreement: float = Field(ge=-1, le=1)
+    redundancy: Fraction
+    leakage: Fraction
+    coverage: Fraction
+    annotator: Fraction
+    drift: Fraction
+    repeats: Fraction
 
 
 class Gate(Section):
-    policy: Literal["budget", "threshold", "cleanlab"] = "threshold"
-    review_cost: float = Field(default=1.0, gt=0)
-    error_cost: float = Field(default=2.5, gt=0)
-    max_quarantine: Fraction = 0.3
-    resolve: Literal["majority", "consensus"] = "majority"
-    adjudicator: str = ""
-    max_asks: int = Field(default=3, ge=2, le=10)
-    repeat_fraction: Fraction = 0.0
-    on_fail: Literal["hold", "stop"] = "hold"
-    hold: list[Literal["G001", "G002", "G003", "G004", "G005", "G006", "G007", "G008", "G009"]] = ["G003", "G009"]
-    limits: Limits = Limits()
+    policy: Literal["budget", "threshold", "cleanlab"]
+    review_cost: float = Field(gt=0)
+    error_cost: float = Field(gt=0)
+    max_quarantine: Fraction
+    resolve: Literal["majority", "consensus"]
+    adjudicator: str
+    max_asks: int = Field(ge=2, le=10)
+    repeat_fraction: Fraction
+    on_fail: Literal["hold", "stop"]
+    hold: list[Literal["G001", "G002", "G003", "G004", "G005", "G006", "G007", "G008", "G009"]]
+    limits: Limits
 
     @property
     def threshold(self) -> float:
@@ -126,25 +139,25 @@ class Gate(Section):
 
 
 class Calibrate(Section):
-    method: Literal["none", "temperature", "sigmoid", "isotonic", "auto"] = "auto"
-    min_random_labels: int = Field(default=100, ge=10)
-    bins: int = Field(default=10, ge=2, le=100)
-    max_ece: Fraction = 0.1
+    method: Literal["none", "temperature", "sigmoid", "isotonic", "auto"]
+    min_random_labels: int = Field(ge=10)
+    bins: int = Field(ge=2, le=100)
+    max_ece: Fraction
 
 
 class Query(Section):
-    strategy: str = Field(default="auto", min_length=1)
-    engine: Literal["modal", "skactiveml", "own"] = "modal"
-    params: Options = {}
-    class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"] = {}
-    recall_floor: Fraction = 0.6
-    committee: int = Field(default=5, ge=2, le=100)
-    batch_size: int = Field(default=40, ge=1)
-    control_fraction: Fraction = 0.2
-    review_fraction: Fraction = 0.1
-    budget: int | None = Field(default=None, ge=0)
-    candidates: int | None = Field(default=None, ge=1000)
-    skip_cooldown: int = Field(default=2, ge=0)
+    strategy: str = Field(min_length=1)
+    engine: Literal["modal", "skactiveml", "own"]
+    params: Options
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"]
+    recall_floor: Fraction
+    committee: int = Field(ge=2, le=100)
+    batch_size: int = Field(ge=1)
+    control_fraction: Fraction
+    review_fraction: Fraction
+    budget: int | None = Field(ge=0)
+    candidates: int | None = Field(ge=1000)
+    skip_cooldown: int = Field(ge=0)
 
     @model_validator(mode="after")
     def shares_leave_room(self) -> Query:
@@ -155,22 +168,22 @@ class Query(Section):
 
 
 class Validate(Section):
-    bootstrap: int = Field(default=500, ge=50)
-    max_points: int = Field(default=20, ge=2)
-    recall_floor: Fraction = 0.6
-    point_worth: float | None = Field(default=None, gt=0)
+    bootstrap: int = Field(ge=50)
+    max_points: int = Field(ge=2)
+    recall_floor: Fraction
+    point_worth: float | None = Field(gt=0)
 
 
 class Compute(Section):
-    backend: Literal["loky", "dask", "ray", "spark"] = "loky"
-    n_jobs: Literal[-1] | PositiveInt = -1
-    address: str = ""
-    store: str = Field(default="", pattern=r"^$|^[a-z][a-z0-9+.-]*://.")
+    backend: Literal["loky", "dask", "ray", "spark"]
+    n_jobs: Literal[-1] | PositiveInt
+    address: str
+    store: str = Field(pattern=r"^$|^[a-z][a-z0-9+.-]*://.")
 
 
 class Surface(Section):
-    annotations_per_item: int = Field(default=1, ge=1)
-    instructions: str = ""
+    annotations_per_item: int = Field(ge=1)
+    instructions: str
 
 
 class Params(Section):
@@ -179,14 +192,14 @@ class Params(Section):
     data: Data
     features: Features
     model: Import
-    quality: Quality = Quality()
-    clean_seed: CleanSeed = CleanSeed()
-    gate: Gate = Gate()
-    calibrate: Calibrate = Calibrate()
-    query: Query = Query()
-    validate_: Validate = Field(default=Validate(), alias="validate")
-    surface: Surface = Surface()
-    compute: Compute = Compute()
+    quality: Quality
+    clean_seed: CleanSeed
+    gate: Gate
+    calibrate: Calibrate
+    query: Query
+    validate_: Validate = Field(alias="validate")
+    surface: Surface
+    compute: Compute
 
     @model_validator(mode="after")
     def labels_are_distinct(self) -> Params:
@@ -256,15 +269,16 @@ def _plain(node: Any) -> Any:
 
 
 def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
-    """The first fault of a validation, in one line."""
-    fault = error.errors()[0]
+    """The first fault of a validation, in one line; a key that is unknown before the one that is then missing."""
+    faults = error.errors()
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     keys = [str(key) for key in fault["loc"]]
     name = ".".join(keys)
     where = f"{path}:{_line(document, fault['loc'])}"
     if fault["type"] == "extra_forbidden":
         return PipelineError(where, f"unknown param {name!r}{closest(keys[-1], _known(keys[:-1]))}", "correct the key")
     if fault["type"] == "missing":
-        return PipelineError(where, f"param {name!r} is missing", "add it; README.md has the table of params")
+        return MissingParamError(where, name)
     if fault["type"] == "value_error":
         what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
         return PipelineError(where, what, remedy)

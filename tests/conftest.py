@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from rounds.init import CARRIED, carry, fill_in
 from stages._canonical import sha256
+from tests.params_read import only
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
@@ -109,7 +110,9 @@ class Small:
             for name in names or ORDER:
                 words = shlex.split(stages[name]["cmd"])[3:]
                 words = [params[w[2:-1].split(".")[0]][w[2:-1].split(".")[1]] if w[:2] == "${" else w for w in words]
-                import_module(f"stages.{name}").main.main(words, standalone_mode=False)
+                main = import_module(f"stages.{name}").main
+                with only(stages[name]["params"]):
+                    main.main(words, standalone_mode=False)
         finally:
             os.chdir(before)
 

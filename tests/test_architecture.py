@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stages._errors import PipelineError
+from stages._params import load
+from tests.params_read import only, outside, read_by, recorded, values
+
 ROOT = Path(__file__).parent.parent
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 STAGES = sorted(PIPELINE)
-PARAM_FILES = {"data/none.csv"}
+VALUES = sorted(values())
 
 
 def imported_modules(path: Path, *, top_level: bool = False) -> set[str]:
@@ -75,24 +79,83 @@ def test_every_path_in_a_command_is_a_dep_or_an_out(stage: str) -> None:
     assert set(words) <= deps(stage) | outs(stage)
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_that_params_yaml_does_not_hold_is_refused_at_its_section(name: str, tmp_path: Path) -> None:
+    document = YAML().load(ROOT / "params.yaml")
+    *sections, last = name.split(".")
+    node = document
+    for key in sections:
+        node = node[key]
+    del node[last]
+    path = tmp_path / "params.yaml"
+    YAML().dump(document, path)
+    with pytest.raises(PipelineError) as caught:
+        load(path)
+    written = path.read_text().splitlines()
+    at = int(str(caught.value).removeprefix(f"{path}:").partition(":")[0])
+    assert at == 1 if not sections else written[at - 1].strip().startswith(f"{sections[-1]}:")
+    assert str(caught.value) == (
+        f"{path}:{at}: param {name!r} is missing; add it; README.md and params.yaml of a new project (`rounds init`) "
+        "have the values to start with"
+    )
+
+
+@cache
+def params_read(stage: str) -> frozenset[str]:
+    """The values of params.yaml that a stage and its modules read, dvc.yaml's own ${…} for it among them."""
+    file = ROOT / "stages" / f"{stage}.py"
+    filled_in = re.findall(r"\$\{([\w.]+)\}", " ".join([PIPELINE[stage]["cmd"], *deps(stage)]))
+    return frozenset(read_by(file, project_files(file)) | set(filled_in))
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_reads_only_the_params_that_dvc_yaml_lists(stage: str) -> None:
-    read = set()
-    for file in project_files(ROOT / "stages" / f"{stage}.py"):
-        if file.name != "_params.py":
-            read |= set(re.findall(r"\bparams\.([a-z_]+)", file.read_text(encoding="utf-8").replace("params.yaml", "")))
-    sections = {"seed", "labels", "data", "features", "model", "quality", "clean_seed", "gate", "calibrate", "query"}
-    sections |= {"validate_", "surface"}
-    mine = {name.rstrip("_") for name in own_params(stage) & sections}
-    listed = {name.partition(".")[0] for name in PIPELINE[stage]["params"]}
-    assert mine <= listed
-    assert {f"{name}_" if name == "validate" else name for name in listed} <= read
+def test_a_stage_lists_every_value_of_params_that_it_and_its_modules_read(stage: str) -> None:
+    file = ROOT / "stages" / f"{stage}.py"
+    assert outside(read_by(file, project_files(file)), PIPELINE[stage]["params"]) == set()
 
 
-def own_params(stage: str) -> set[str]:
-    """The sections of params that the stage's own module reads."""
-    text = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8").replace("params.yaml", "")
-    return set(re.findall(r"\bparams\.([a-z_]+)", text))
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_lists_a_whole_section_of_params_only_where_it_reads_most_of_it(stage: str) -> None:
+    read = params_read(stage)
+    for listed in PIPELINE[stage]["params"]:
+        inside = [path for path in VALUES if f"{path}.".startswith(f"{listed}.")]
+        unread = [path for path in inside if outside({path}, read)]
+        assert inside
+        assert 4 * len(unread) <= len(inside), f"{listed} is listed, and {unread} are not read"
+
+
+def test_reading_params_is_seen_through_names_sections_and_properties(tmp_path: Path) -> None:
+    stage = tmp_path / "stage.py"
+    stage.write_text(
+        "from stages._params import Gate, Limits, Params, load\n"
+        "def never(params: Params) -> int:\n    return params.clean_seed.max_suspects\n"
+        "def strict(policy: Gate) -> float:\n    return policy.threshold\n"
+        "def every(limits: Limits, name: str) -> float:\n    return getattr(limits, name)\n"
+        "TABLE = {'strict': strict}\n"
+        "class Judge:\n"
+        "    def __init__(self, params: Params) -> None:\n        self.params, self.seed = params, params.seed\n"
+        "    def size(self) -> int:\n        return self.params.reviews_a_batch\n"
+        "def main() -> None:\n    params = load()\n    options, hold = params.validate_, params.gate.hold\n"
+        "    Judge(params).size(), TABLE, options.bootstrap, every(params.gate.limits, 'x'), params.model.path\n"
+    )
+    assert read_by(stage, [stage]) == {
+        "seed", "model", "gate.review_cost", "gate.error_cost", "gate.hold", "gate.limits", "validate.bootstrap",
+        "query.batch_size", "query.review_fraction",
+    }  # fmt: skip
+
+
+def test_reading_params_is_recorded_while_a_stage_runs() -> None:
+    with recorded() as read:
+        params = load(ROOT / "params.yaml")
+        assert read == set()  # checking them is not using them
+        assert params.reviews_a_batch == 4
+        assert params.model.path
+        params.features.model_dump()
+    assert read == {"query.batch_size", "query.review_fraction", "model", "features"}
+    assert params.seed == 0
+    assert "seed" not in read
+    with pytest.raises(AssertionError, match=r"gate\.limits\.drift"), only(["gate.limits.answered", "gate.hold"]):
+        assert params.gate.limits.drift
 
 
 @pytest.mark.parametrize("stage", STAGES)

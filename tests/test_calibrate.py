@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rounds.shipped import shipped_params
 from stages._identity import order_key, stratified_folds
 from stages._learning import softmax
 from stages._ledger import Labels
@@ -12,13 +13,11 @@ from stages.calibrate import calibrate, choose, drawn_at_random, isotonic, sigmo
 
 
 def params(**options: object) -> Params:
-    return Params.model_validate(
+    return shipped_params(
         {
             "seed": 1,
             "labels": ["a", "b", "c"],
-            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-            "features": {"kind": "numeric", "vectors": "v"},
-            "model": {"path": "sklearn.linear_model.LogisticRegression"},
+            "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {}},
             "calibrate": options,
         }
     )

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from rounds.shipped import shipped_params
 from stages._canonical import Row, read_json, sha256, write_json, write_jsonl
 from stages._errors import PipelineError
-from stages._params import Gate, Params
+from stages._params import Params
 from stages._prodigy import answer_row, task
 from stages._rounds import FROZEN, batch_id
 from stages._standing import SEED, collect, standing
@@ -20,11 +21,9 @@ LABELS = ["a", "b"]
 
 
 def params(people: int = 1) -> Params:
-    return Params.model_validate({
+    return shipped_params({
         "seed": 0, "labels": LABELS,
-        "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-        "features": {"kind": "numeric", "vectors": "v"},
-        "model": {"path": "sklearn.linear_model.LogisticRegression"},
+        "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {}},
         "surface": {"annotations_per_item": people},
     })  # fmt: skip
 
@@ -79,7 +78,7 @@ def standing_of(root: Path, item: str, seed: str | None = None) -> tuple[str | N
     tables = import_labels(root, params())
     seed_rows = [{"id": item, "label": seed}] if seed else []
     (case,) = (case for case in collect(seed_rows, tables.asked, tables.events, tables.verdicts) if case.id == item)
-    stand = standing(case, 9, Gate())
+    stand = standing(case, 9, params().gate)
     return stand.label, stand.why
 
 
@@ -160,6 +159,6 @@ def test_a_person_called_seed_or_oracle_is_a_person(tmp_path: Path) -> None:
     tables = import_labels(tmp_path, params())
     (case,) = collect([{"id": "z", "label": "a"}], tables.asked, tables.events, [])
     assert [vote.annotator for vote in case.votes] == [SEED, "oracle", "seed"]
-    assert standing(case, 1, Gate()).label == "b"
-    assert standing(case, 0, Gate(adjudicator="seed")).label == "a"
-    assert standing(case, 1, Gate(adjudicator="seed")).label == "b"
+    assert standing(case, 1, params().gate).label == "b"
+    assert standing(case, 0, shipped_params({"gate": {"adjudicator": "seed"}}).gate).label == "a"
+    assert standing(case, 1, shipped_params({"gate": {"adjudicator": "seed"}}).gate).label == "b"

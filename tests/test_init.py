@@ -69,6 +69,10 @@ def test_a_folder_is_a_pool_only_and_images_need_one(tmp_path: Path) -> None:
 
 def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
     said = init(tmp_path / "project", tables(tmp_path), NAMES, "numeric", [], [])
+    to_start_with = tmp_path / "project" / "rounds" / "_project" / "params.yaml"
+    assert (
+        to_start_with.read_bytes() == (Path(__file__).parents[1] / "params.yaml").read_bytes()
+    )  # whatever the project makes of its own
     assert said.splitlines()[0].endswith("is ready, 2 classes, 2 columns of numbers (x, y)")
     blank = init(tmp_path / "blank", {**tables(tmp_path), "seed": None}, NAMES, "numeric", [], [])
     assert blank.splitlines()[1].endswith(

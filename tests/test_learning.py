@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
+from rounds.shipped import shipped_params
 from stages import _learning, _progress
 from stages._errors import PipelineError
 from stages._learning import fit, out_of_fold, softmax
@@ -36,7 +37,7 @@ def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None, spann
 
 
 def test_a_model_that_cannot_learn_the_rows_is_refused_with_the_remedy() -> None:
-    spec = Import(path="sklearn.naive_bayes.MultinomialNB")
+    spec = Import(path="sklearn.naive_bayes.MultinomialNB", params={})
     with pytest.raises(PipelineError, match=r"MultinomialNB cannot learn these rows \(Negative values.*directions: 0"):
         fit(spec, np.array([[1.0], [-1.0]]), np.array([0, 1]), 2, 0)
 
@@ -54,7 +55,7 @@ def test_one_class_alone_has_probability_one() -> None:
 
 
 def test_a_decision_function_of_two_classes_gives_two_columns() -> None:
-    svm = Import(path="sklearn.svm.LinearSVC")
+    svm = Import(path="sklearn.svm.LinearSVC", params={})
     rows = np.array([[0.0], [1.0], [2.0], [3.0]])
     scores = fit(svm, rows, np.array([0, 0, 2, 2]), 3, 0).scores(rows)
     assert scores[:, 0].tolist() == [0.0] * 4
@@ -88,7 +89,7 @@ def test_no_row_is_scored_by_a_model_that_saw_it() -> None:
 
 
 def test_a_model_that_returns_nan_is_refused() -> None:
-    broken = Import(path="tests.test_learning.Broken")
+    broken = Import(path="tests.test_learning.Broken", params={})
     with pytest.raises(PipelineError, match="the model returned NaN; scale the features or change the model"):
         fit(broken, np.zeros((2, 1)), np.array([0, 1]), 2, 0).scores(np.zeros((1, 1)))
 
@@ -121,13 +122,11 @@ def test_a_committee_lives_with_a_bootstrap_that_misses_classes() -> None:
 
 
 def settings(**query: object) -> Params:
-    return Params.model_validate(
+    return shipped_params(
         {
             "seed": 0,
             "labels": ["a", "b", "c"],
-            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-            "features": {"kind": "numeric", "vectors": "v"},
-            "model": {"path": LOGISTIC.path},
+            "model": {"path": LOGISTIC.path, "params": {}},
             "query": query,
         }
     )

@@ -21,13 +21,14 @@ from PIL import Image
 from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
+from rounds.shipped import shipped_params
 from stages import _featurize_parts, _scan
 from stages._canonical import read_json, read_jsonl
 from stages._content import exact_bytes
 from stages._errors import PipelineError
 from stages._identity import order_keys
 from stages._learning import Classifier
-from stages._params import Compute, load
+from stages._params import load
 from stages._parts import open_pool, repeated
 from stages._remote import list_parts
 from stages._scan import Found, merged, round_share
@@ -220,7 +221,7 @@ def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
         os.utime(path, (0, 0))
     small.run()
     assert small.bytes_of("build/features") == before
-    store = read_features(small.root / "build/features", [parts[1][0][0]], Compute())
+    store = read_features(small.root / "build/features", [parts[1][0][0]], shipped_params().compute)
     row = store.index.row_of[parts[1][0][0]]
     assert store.matrix[row].tolist() == pytest.approx([float(cell) for cell in parts[1][0][1:]], abs=1e-6)
     assert len(batch(small)) == 10
@@ -496,7 +497,7 @@ def test_embeddings_of_a_local_model_are_features_and_nothing_is_downloaded(smal
         ("features", "kind"): "embedding", ("features", "embedding", "model"): "model", ("compute", "n_jobs"): 1,
     })  # fmt: skip
     small.run()
-    store = read_features(small.root / "build/features", ["t-0", "t-3"], Compute())
+    store = read_features(small.root / "build/features", ["t-0", "t-3"], shipped_params().compute)
     assert store.matrix.shape[1] == 4
     assert batch(small)
     small.set({("features", "embedding", "model"): "no/model"})

@@ -22,8 +22,9 @@ from sklearn.linear_model import LogisticRegression
 
 from rounds import commands
 from rounds.commands import Dvc
+from rounds.shipped import shipped_params
 from stages import _learning, _progress
-from stages._params import Import, TextFeatures
+from stages._params import Import
 from stages._progress import WRITER, Told, progress, watched
 from stages._space import counting
 from stages.featurize import text_features
@@ -216,7 +217,7 @@ class Own(DummyClassifier):
 
 @pytest.mark.parametrize("hashing", [None, 256])
 def test_a_bar_changes_no_feature(hashing: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = TextFeatures(hashing=hashing, min_df=1)
+    options = shipped_params({"features": {"text": {"hashing": hashing, "min_df": 1}}}).features.text
     texts = ["one two three", "two three four", "three four five"]
     shown = text_features(texts, slice(0, 2), options)
     monkeypatch.setattr(_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1"))

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rounds.shipped import shipped_params
 from stages._errors import PipelineError
 from stages._gated import Gate
 from stages._identity import order_key
@@ -23,13 +24,11 @@ N = 60
 
 
 def params(people: int = 1, **query: object) -> Params:
-    return Params.model_validate(
+    return shipped_params(
         {
             "seed": 5,
             "labels": ["a", "b"],
-            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-            "features": {"kind": "numeric", "vectors": "v"},
-            "model": {"path": "sklearn.linear_model.LogisticRegression"},
+            "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {}},
             "query": {"strategy": "margin", "batch_size": 10, "control_fraction": 0.2, **query},
             "surface": {"annotations_per_item": people},
         }

@@ -256,7 +256,7 @@ PARAMS: list[tuple[str, Change, str]] = [
         param({"red": 0, "green": 0, "blue": 0}, "query", "class_weights"),
         "query.class_weights are 0 for every class; give more to those you care about",
     ),
-    ("missing section", edit("params.yaml", "seed: 0", ""), "param 'seed' is missing; add it"),
+    ("missing value", edit("params.yaml", "seed: 0", ""), "param 'seed' is missing; add it"),
     ("not YAML", edit("params.yaml", "seed: 0", "seed: [0"), "not valid YAML"),
 ]
 
@@ -270,6 +270,26 @@ def test_bad_params_are_refused_with_their_line(small: Small, change: Change, sa
     assert said in text
     assert text.startswith(f"{small.root / 'params.yaml'}:")
     assert text.removeprefix(f"{small.root / 'params.yaml'}:").partition(":")[0].isdecimal()
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "remedy"),
+    [
+        ("committee", "query", "add `committee: 5`, as a new project has it"),
+        ("hold", "gate", 'add `hold: ["G003", "G009"]`, as a new project has it'),
+        ("budget", "query", "add `budget: null`, as a new project has it"),
+    ],
+)
+def test_a_missing_param_is_named_with_the_value_of_a_new_project(
+    small: Small, name: str, section: str, remedy: str
+) -> None:
+    path = small.root / "params.yaml"
+    lines = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith(f"  {name}:")]
+    path.write_text("".join(lines))
+    with pytest.raises(PipelineError) as caught:
+        Project(small.root).params()
+    at = lines.index(f"{section}:\n") + 1
+    assert str(caught.value) == f"{path}:{at}: param '{section}.{name}' is missing; {remedy}"
 
 
 def answered(small: Small) -> Path:

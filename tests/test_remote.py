@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rounds.init import command, fill_in
+from rounds.shipped import shipped_params
 from stages._canonical import read_json
 from stages._errors import PipelineError
-from stages._params import Compute
 from stages._parts import open_pool
 from stages._remote import DONE, copied, finished, local, on_this_machine, put, rows_of, shared
 from tests.conftest import Small, blobs, dvc, rounds, shell, write_csv
@@ -111,7 +111,7 @@ def test_a_part_that_the_store_has_lost_is_told_in_one_line(small: Small, tmp_pa
     pool = open_pool(small.root / "build/features")
     assert pool is not None
     with pytest.raises(PipelineError) as error:
-        pool.raw(pool.locate(row[0] for row in pool_rows(small)), Compute(n_jobs=1))
+        pool.raw(pool.locate(row[0] for row in pool_rows(small)), shipped_params({"compute": {"n_jobs": 1}}).compute)
     assert str(error.value).startswith(f"file://{lost}: cannot be read from the store (")
     assert str(error.value).endswith("run `dvc repro --force --single-item featurize`, then `dvc repro`")
 

@@ -27,6 +27,7 @@ from rounds.verify import filled, folder_md5, md5, param
 from stages._canonical import Row, dumps
 from stages._errors import PipelineError
 from tests.faults.lives import make_project
+from tests.params_read import only
 
 Hook = Callable[[str], None]
 
@@ -92,7 +93,7 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
         shutil.rmtree(key) if Path(key).is_dir() else Path(key).unlink(missing_ok=True)
     words = shlex.split(entry["cmd"])
     told = io.StringIO()
-    with contextlib.redirect_stderr(told):
+    with contextlib.redirect_stderr(told), only(stage.get("params", [])):
         try:
             import_module(words[2]).main(words[3:], standalone_mode=False)
         except SystemExit as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rounds.shipped import shipped_params
 from stages._identity import order_keys
 from stages._params import Params
 from stages._store import Index
@@ -49,12 +50,10 @@ def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:
     centres = rng.normal(size=(CLASSES, 8))
     matrix = (centres[truth] + rng.normal(size=(len(ids), 8))).astype(np.float32)
     index = Index(ids, [f"sha-{item}" for item in ids], split, list(range(len(ids))))
-    params = Params.model_validate(
+    params = shipped_params(
         {
             "seed": seed,
             "labels": ["a", "b", "c"],
-            "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-            "features": {"kind": "numeric", "vectors": "v"},
             "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
             "validate": {"bootstrap": 100},
             "query": {"batch_size": 20},

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from rounds.shipped import shipped_params
 from stages import clean_seed, featurize, gate
 from stages._canonical import read_json, read_jsonl, write_jsonl
 
-PARAMS = """
-seed: 7
-labels: [ham, spam]
-data: {pool: pool.csv, seed: seed.csv, test: none.csv, id: id, label: label, images: none.csv}
-features: {kind: numeric, vectors: none.csv}
-model: {path: sklearn.linear_model.LogisticRegression}
-"""
+PARAMS: dict[str, Any] = {
+    "seed": 7,
+    "labels": ["ham", "spam"],
+    "data": {"pool": "pool.csv", "seed": "seed.csv", "test": "none.csv", "image": "", "images": "none.csv"},
+    "features": {"kind": "numeric", "vectors": "none.csv"},
+    "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {}},
+}
 COMMAND = ["--table", "seed.csv", "--features", "build/features", "--out", "build/seed", "--metrics", "seed.json"]
 
 
@@ -26,13 +29,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A numeric project of 60 pool rows and 30 seed rows, seed row s4 with a wrong label."""
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(3)
-    (tmp_path / "params.yaml").write_text(PARAMS)
+    write_params(PARAMS)
     (tmp_path / "none.csv").write_text("id\n")
     rows = [(f"p{i}", 3 * (i % 2) + 0.3 * draw.normal()) for i in range(60)]
     (tmp_path / "pool.csv").write_text("id,x\n" + "".join(f"{item},{x}\n" for item, x in rows))
     seed = [(f"s{i}", 3 * (i % 2) + 0.3 * draw.normal(), ("ham", "spam")[i % 2 if i != 4 else 1]) for i in range(30)]
     write_seed([f"{item},{x},{label}" for item, x, label in seed])
     return tmp_path
+
+
+def write_params(changes: dict[str, Any]) -> None:
+    Path("params.yaml").write_text(json.dumps(shipped_params(changes).model_dump(by_alias=True)))
 
 
 def write_seed(lines: list[str]) -> None:
@@ -102,8 +109,7 @@ def run_gate(project: Path, *, exit_code: int = 0) -> str:
 
 def test_with_on_fail_stop_a_failed_check_ends_with_exit_1_after_the_report(project: Path) -> None:
     write_seed([f"s{row},{3 * (row % 2) + row / 1000},{('ham', 'spam')[row % 2]}" for row in range(40)])
-    text = (project / "params.yaml").read_text().replace("[ham, spam]", "[ham, spam, eggs]")
-    (project / "params.yaml").write_text(text + "gate: {on_fail: stop}\n")
+    write_params({**PARAMS, "labels": ["ham", "spam", "eggs"], "gate": {"on_fail": "stop"}})
     run()
     said = run_gate(project, exit_code=1)
     assert said.startswith("error: gate.json: G006 failed: share of the classes that have an accepted label is 0.667")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rounds.shipped import shipped_params
 from stages._canonical import Row, jsonl
 from stages._identity import order_key
 from stages._ledger import labels_known_at
@@ -16,10 +17,8 @@ N = 40
 
 
 def params(**gate: object) -> Params:
-    return Params.model_validate({
+    return shipped_params({
         "seed": 7, "labels": ["A", "B"],
-        "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-        "features": {"kind": "numeric", "vectors": "v"},
         "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"C": 10.0}},
         "gate": gate,
     })  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rounds.shipped import shipped_params
 from stages._near import Near
 from stages._params import Params
 from stages._quality import (
@@ -31,10 +32,8 @@ from stages._quality import (
 
 
 def params(classes: int = 2, **gate: object) -> Params:
-    return Params.model_validate({
+    return shipped_params({
         "seed": 7, "labels": [f"c{number}" for number in range(classes)],
-        "data": {"pool": "p", "seed": "s", "test": "t", "label": "label", "images": "i"},
-        "features": {"kind": "numeric", "vectors": "v"},
         "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
         "gate": gate,
     })  # fmt: skip

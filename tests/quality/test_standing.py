@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
+from rounds.shipped import shipped_params
 from stages._params import Gate
 from stages._standing import SEED, Case, Vote, collect, exempt, known, reviewed, standing
 
-MAJORITY, CONSENSUS = Gate(resolve="majority"), Gate(resolve="consensus")
+
+def by(**changes: Any) -> Gate:
+    """The policy of a new project, with some values changed."""
+    return shipped_params({"gate": changes}).gate
+
+
+MAJORITY, CONSENSUS = by(resolve="majority"), by(resolve="consensus")
 
 
 def case(*votes: str, doubted: dict[int, str] | None = None) -> Case:
@@ -44,8 +51,8 @@ def parts(votes: tuple[str, ...]) -> list[list[str]]:
         (("1 ann a", "2 cy retract", "2 bo skip"), MAJORITY, None, "skip"),
         (("2 cy retract", "3 ann skip"), MAJORITY, None, "skip"),
         (("1 ann empty",), MAJORITY, None, "empty"),
-        (("1 di a", "1 ed a", "1 cy b", "2 cy b"), Gate(adjudicator="ed"), "a", "votes"),
-        (("1 ed a", "1 cy b", "1 di b", "2 ed c"), Gate(adjudicator="ed"), "c", "votes"),
+        (("1 di a", "1 ed a", "1 cy b", "2 cy b"), by(adjudicator="ed"), "a", "votes"),
+        (("1 ed a", "1 cy b", "1 di b", "2 ed c"), by(adjudicator="ed"), "c", "votes"),
     ],
 )
 def test_votes_settle_on(votes: tuple[str, ...], policy: Gate, label: str | None, why: str) -> None:
@@ -148,6 +155,6 @@ def test_a_disagreement_of_people_suggests_nothing_that_could_break_a_later_tie(
 def test_the_seed_has_no_name_that_a_person_could_have() -> None:
     (one,) = collect([{"id": "q", "label": "a"}], [], [event(1, "seed", "label", "b")], [])
     assert [vote.annotator for vote in one.votes] == [SEED, "seed"]
-    assert standing(one, 1, Gate(adjudicator="seed")).label == "b"
-    assert standing(one, 0, Gate(adjudicator="seed")).label == "a"
+    assert standing(one, 1, by(adjudicator="seed")).label == "b"
+    assert standing(one, 0, by(adjudicator="seed")).label == "a"
     assert standing(one, 1, MAJORITY).why == "disagreement"

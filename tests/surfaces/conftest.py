@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rounds.project import Project
+from rounds.shipped import shipped_params
 from stages import _prodigy
 from stages._canonical import Row, jsonl, write_bytes, write_json
 
@@ -24,13 +26,11 @@ def text_tasks(texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str 
     ]
 
 
-def params_text(labels: Sequence[str] = LABELS, data_id: str = "id") -> str:
-    """The least that params.yaml must say."""
-    return (
-        f"seed: 1\nlabels: {list(labels)!r}\n"
-        f"data: {{pool: p.csv, seed: s.csv, test: t.csv, images: data, id: '{data_id}', label: label, text: text}}\n"
-        "features: {kind: text, vectors: data/none.csv}\nmodel: {path: sklearn.linear_model.LogisticRegression}\n"
-    )
+def params_text(labels: Sequence[str] = LABELS, data_id: str = "id", surface: Row | None = None) -> str:
+    """The params.yaml of a project whose people read texts."""
+    data = {"pool": "p.csv", "seed": "s.csv", "test": "t.csv", "images": "data", "text": "text", "image": ""}
+    changes = {"seed": 1, "labels": list(labels), "data": {**data, "id": data_id}, "features": {"kind": "text"}}
+    return json.dumps(shipped_params({**changes, "surface": surface or {}}).model_dump(by_alias=True), indent=1)
 
 
 def write_round(root: Path, number: int, tasks: Sequence[Row], batch: str) -> None:
@@ -55,21 +55,21 @@ MakeProject = Callable[..., Project]
 
 @pytest.fixture
 def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject:
-    """make(texts or tasks, surface="…yaml lines…") -> a project, which becomes the working directory."""
+    """make(texts or tasks, surface={param: value}) -> a project, which becomes the working directory."""
 
     def make(
         texts: Sequence[str] = ("good", "bad", "so so"),
         *,
         tasks: Sequence[Row] | None = None,
         labels: Sequence[str] = LABELS,
-        surface: str = "",
+        surface: Row | None = None,
         data_id: str = "id",
     ) -> Project:
         root = tmp_path / "project"
         (root / "stages").mkdir(parents=True)
         (root / "stages" / "query.py").touch()
         (root / "dvc.yaml").touch()
-        (root / "params.yaml").write_text(params_text(labels, data_id) + surface, encoding="utf-8")
+        (root / "params.yaml").write_text(params_text(labels, data_id, surface), encoding="utf-8")
         write_round(root, 1, text_tasks(texts, labels) if tasks is None else tasks, "b1")
         committed(root)
         monkeypatch.chdir(root)

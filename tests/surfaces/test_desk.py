@@ -18,7 +18,7 @@ from stages._canonical import numbered_rows, write_jsonl
 from stages._errors import PipelineError
 from tests.surfaces.conftest import MakeProject, write_round
 
-TWO_EACH = "surface: {annotations_per_item: 2}\n"
+TWO_EACH = {"annotations_per_item": 2}
 
 
 class Clock:

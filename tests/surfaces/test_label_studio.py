@@ -121,7 +121,7 @@ def run(what: Any, *arguments: str) -> str:
 @pytest.mark.parametrize("kind", ["legacy token", "personal access token"])
 def test_a_round_with_a_real_server(make_project: MakeProject, server: httpx.Client, kind: str) -> None:
     odd = "<script>alert(1)</script> & \u200b\u202e\n\r\n second line \U0001f600"
-    project = make_project(["good", odd, "so so", "last"], surface="surface: {annotations_per_item: 2}\n")
+    project = make_project(["good", odd, "so so", "last"], surface={"annotations_per_item": 2})
     root = project.root.rename(project.root.with_name(kind))  # the server's project bears the folder's name
     os.chdir(root)
     project = type(project)(root)

@@ -338,7 +338,7 @@ def test_one_of_many_labels_is_found_by_typing(make_project: MakeProject, serve:
 def test_the_accessibility_checker_finds_nothing(
     make_project: MakeProject, serve: Any, chromium: Any, axe: str, scheme: str, size: tuple[int, int]
 ) -> None:
-    guide = "surface: {instructions: guide.md}\n"
+    guide = {"instructions": "guide.md"}
     tasks = digit_tasks(3)
     project = make_project(tasks=tasks, labels=DIGITS, surface=guide)
     (project.root / "guide.md").write_text("# Digits\n\nLabel what you *see*.\n")

@@ -128,7 +128,7 @@ def test_with_the_real_prodigy_the_components_are_what_it_expects(batch: Path) -
 
 
 def test_annotate_prints_the_commands_for_serving_people_and_collecting(make_project: MakeProject) -> None:
-    make_project(surface="surface: {annotations_per_item: 2}\n")
+    make_project(surface={"annotations_per_item": 2})
     result = CliRunner().invoke(annotate.command, ["--with", "prodigy", "--annotator", "ana", "--annotator", "Bo K."])
     assert result.exit_code == 0
     people, batch = "PRODIGY_ALLOWED_SESSIONS='ana,Bo K.'", "data/rounds/001/asked.jsonl"
