@@ -323,7 +323,8 @@ def message(project: Project, number: int) -> tuple[str, str]:
         asks = f"Asks round {number + 1}: {rows} rows, batch {facts['query']['batch_id']}"
     else:
         asks = f"Asks nothing more: {facts['query']['state']}"
-    alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in facts["validate"]["alarms"]]
+    raised = facts["gate"]["alarms"] + facts["validate"]["alarms"]
+    alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in raised]
     return subject, "\n".join([asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms])
 
 

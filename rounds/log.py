@@ -45,7 +45,7 @@ def rows(project: Project) -> list[Row]:
             "strategy": asked.get("strategy"), "regime": asked.get("regime"), "state": asked.get("state"),
             "advice": said["validate"].get("stopping", {}).get("advice"),
             "decision": read_json(decisions[number]) if number in decisions else None,
-            "alarms": [alarm["code"] for alarm in said["validate"].get("alarms", [])],
+            "alarms": [alarm["code"] for name in ("gate", "validate") for alarm in said[name].get("alarms", [])],
         })  # fmt: skip
     return told
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from rounds import labels as labels_module
-from rounds.close import Decision
+from rounds.close import Decision, message
 from rounds.commands import git
 from rounds.correct import amend, whoever
 from rounds.history import cases_of, life, lines_of
@@ -243,6 +243,16 @@ def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh
     assert re.search(rf"{re.escape(shown[0])} +{shown[1]}; {shown[2]}; stop: good enough", line_of(told[3]))
     done = rounds_command(one, "log", "--json")
     assert [json.loads(line) for line in done.stdout.splitlines()] == told
+
+
+def test_an_alarm_of_the_gate_stands_in_the_log_and_in_the_commit(project: Fresh) -> None:
+    one = project(1)
+    path = one.root / "metrics" / "gate.json"
+    alarm = {"code": "V006", "title": "round held", "seen": "alpha 0.1", "do": "look"}
+    path.write_text(json.dumps(read_json(path) | {"alarms": [alarm]}))
+    git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--", "metrics/gate.json")
+    assert rows(one)[-1]["alarms"][0] == "V006"
+    assert "V006 round held: alpha 0.1" in message(one, 1)[1].splitlines()
 
 
 def test_labels_as_csv_are_safe_for_spreadsheets() -> None:
