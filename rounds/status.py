@@ -14,9 +14,11 @@ from rounds.content import REMEDY, changed, summary
 from rounds.decision import stopped
 from rounds.lock import repaired
 from rounds.project import Project
+from rounds.renamed_labels import notes, outdated, retired_labels, untouched
 from rounds.report import saved
 from stages._canonical import Row, read_json
 from stages._shell import one_line_errors
+from stages.import_labels import RETIRED, retired_words
 
 
 def metrics(project: Project, name: str) -> Row | None:
@@ -34,6 +36,8 @@ def next_command(project: Project) -> str:
     if not rounds:
         return "rounds close   (issues batch 1)"
     done, asked = answered(project, rounds[-1])
+    if untouched(rounds[-1]) and outdated(project, rounds[-1]):
+        return "rounds close   (issues the batch anew, with the labels of params.yaml)"
     if rounds[-1].closed_early.is_file() or done >= asked:
         query = metrics(project, "query")
         finished = query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]
@@ -78,6 +82,11 @@ def report(project: Project) -> list[str]:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
     raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
     alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+    alarms += [f"labels   {note}" for note in notes(project)]
+    lacking = retired_labels(project)
+    if lacking:
+        words = retired_words(lacking, params.labels)
+        return [*lines, *alarms, f"labels   params.yaml labels: {words}", f"next     {RETIRED}"]
     other = changed(project)
     if other:
         return [*lines, *alarms, f"content  {summary(other)}", f"next     {REMEDY}"]
