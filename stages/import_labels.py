@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from stages._canonical import Row, numbered_rows, read_json, read_jsonl, sha256, write_jsonl
-from stages._changed import read_changed, renamed
+from stages._changed import ids_since, read_changed, renamed
 from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._params import Params, load
@@ -219,7 +219,7 @@ def import_labels(root: Path, params: Params) -> Imported:
         imported = import_round(folder, params)
         if imported is not None:
             tables.rounds.extend(imported.rounds)
-            tables.asked.extend(under_todays_ids(imported.asked, record))
+            tables.asked.extend(with_earlier_ids(imported.asked, record))
             tables.events.extend(under_todays_ids(imported.events, record))
             tables.verdicts.extend(under_todays_ids(imported.verdicts, record))
     require_todays_labels(tables.events, params.labels)
@@ -246,6 +246,20 @@ def require_todays_labels(events: Iterable[Row], labels: Collection[str]) -> Non
     counts = retired(events, labels)
     if counts:
         raise PipelineError("params.yaml labels", retired_words(counts, labels), RETIRED)
+
+
+def with_earlier_ids(asked: list[Row], record: list[Row]) -> list[Row]:
+    """What a round asked under today's ids; where ids moved since, `ids` has each one's id in its round and after.
+
+    The control arm walks along a permutation of ids, so it is judged by the ids of its time (stages/_arms.py).
+    """
+    rows = []
+    for row in asked:
+        ids = ids_since(row["id"], row["round"], record)
+        if ids[-1] is not None:
+            moved = {"ids": ids} if len(ids) > 1 else {}
+            rows.append({**row, "id": ids[-1], **moved})
+    return rows
 
 
 def under_todays_ids(rows: list[Row], record: list[Row]) -> list[Row]:

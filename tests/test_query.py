@@ -43,7 +43,7 @@ def pool_index(n: int = N) -> Index:
 
 def gate(accepted=(), review=(), unlabelled=(), rounds: int = 1, answers: int = 0) -> Gate:
     labels = Labels(list(accepted), np.zeros(len(accepted), dtype=np.intp), [{"id": item} for item in accepted])
-    return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers, "control_key": None})
+    return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers})
 
 
 def doubted(item: str) -> dict[str, object]:

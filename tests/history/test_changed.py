@@ -13,7 +13,7 @@ from rounds.project import Project
 from rounds.status import report
 from rounds.verify import verify
 from stages._canonical import read_jsonl
-from stages._changed import renamed
+from stages._changed import ids_since, renamed
 from stages._content import asked_sha, exact_bytes
 from stages._errors import PipelineError
 from stages._params import load
@@ -32,6 +32,15 @@ def test_two_ids_that_swap_move_at_once_and_changes_follow_each_other() -> None:
 
 def test_what_a_later_round_asked_is_not_moved() -> None:
     assert renamed("a", 2, [moved(1, "a", "b", rounds=1)]) == "a"
+
+
+def test_an_id_counts_every_move_after_its_round_its_own_or_not() -> None:
+    record = [moved(1, "a", "b", rounds=1), moved(2, "b", "c", rounds=2)]
+    assert ids_since("a", 1, record) == ["a", "b", "c"]
+    assert ids_since("z", 1, record) == ["z", "z", "z"]
+    assert ids_since("b", 2, record) == ["b", "c"]
+    assert ids_since("a", 3, record) == ["a"]
+    assert ids_since("a", 1, [moved(1, "a", None)]) == ["a", None]
 
 
 def test_a_correction_made_after_the_move_names_todays_id() -> None:
@@ -77,6 +86,10 @@ def test_moved_ids_are_found_refused_and_followed(tmp_path: Path) -> None:
     before = {new.get(item, item) for item in seed_or_pool}
     events = read_jsonl(project.root / "build/labels/events.jsonl")
     assert {row["id"] for row in events if row["round"] == 1} == before
+    rows = read_jsonl(project.root / "build/labels/asked.jsonl")
+    assert {tuple(row["ids"]) for row in rows if row["round"] == 1} == {
+        (item, new.get(item, item)) for item in seed_or_pool
+    }
     assert not [one for one in verify(project)[0] if one.check == "content"]
 
 
