@@ -398,5 +398,8 @@ def command(*, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: 
     )
     if dry_run:
         return subject
+    if not stop:
+        asks = read_json(project.root / "metrics" / "query.json")
+        subject += "" if asks["batch"]["rows"] else f"\nAsks nothing more: {asks['state']}"
     waiting = not stop and project.rounds() and not project.rounds()[-1].answer_files()
     return f"{subject}\nnext: " + ("rounds annotate" if waiting else "rounds status")

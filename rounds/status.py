@@ -20,6 +20,10 @@ from stages._canonical import Row, read_json
 from stages._shell import one_line_errors
 from stages.import_labels import RETIRED, retired_words
 
+AFTER_THE_LAST = (
+    "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), commit, and rounds close"
+)
+
 
 def metrics(project: Project, name: str) -> Row | None:
     """metrics/NAME.json, or None before the first `dvc repro`."""
@@ -40,9 +44,8 @@ def next_command(project: Project) -> str:
         return "rounds close   (issues the batch anew, with the labels of params.yaml)"
     if rounds[-1].closed_early.is_file() or done >= asked:
         query = metrics(project, "query")
-        finished = query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]
-        if finished:
-            return "nothing: the work is done; `dvc plots show`"
+        if query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]:
+            return f"nothing more to ask: {query['state']}; {AFTER_THE_LAST}"
         gate = metrics(project, "gate")
         checked = gate is not None and gate["rounds"] < rounds[-1].number and "held, G" in (gate["held"] or "")
         return WHEN_HELD if checked else "rounds close"
