@@ -35,8 +35,9 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Now:
-    """What the pool and the seed hold now: the content hash of each id, and the first id of each content."""
+    """What the pool and the seed hold now: the content hash of each id, the first id of each content, the fields."""
 
+    columns: list[str]
     sha_of: dict[str, str]
     id_of: dict[str, str]
 
@@ -65,7 +66,7 @@ def contents(project: Project, params: Params) -> Now | None:
         for item, sha in zip(*identities(table, here, name, columns=columns), strict=True):
             sha_of[item] = sha
             id_of.setdefault(sha, item)
-    return Now(sha_of, id_of)
+    return Now(columns, sha_of, id_of)
 
 
 def changed(project: Project, now: Now | None = None) -> list[Changed]:
@@ -80,7 +81,7 @@ def changed(project: Project, now: Now | None = None) -> list[Changed]:
     differing: dict[tuple[str, str], Changed] = {}
     for past in rounds:
         for task in past.tasks():
-            judged = asked_sha(task, params)
+            judged = asked_sha(task, params, now.columns)
             item = renamed(str(task["al_id"]), past.number, record)
             if judged is None or item is None:  # other kinds of content were asked then; or the row left, as recorded
                 continue

@@ -79,11 +79,13 @@ def known_labels(path: Path, tasks: Sequence[Row], params: Params, root: Path = 
     params.labels, two labels of one item, and tasks that the file does not know (naming them).
     """
     accepted = _prodigy.acceptable(tasks, params.labels)
-    truth = _truth(read_table(path), params, accepted)
+    # Contents are hashed by the columns that were shown, which are the pool's: this file may have more of them.
+    fields = next((list(row["fields"]) for row in tasks if "fields" in row), None)
+    truth = _truth(read_table(path), params, accepted, fields)
     names = {str(row["al_id"]): _name(str(row["al_id"]), params) for row in tasks}
     seed = root / params.data.seed
     if any(name not in truth for name in names.values()) and seed.is_file():
-        truth = _truth(read_table(seed, may_be_empty=True), params, accepted) | truth
+        truth = _truth(read_table(seed, may_be_empty=True), params, accepted, fields) | truth
     missing = [item for item, name in names.items() if name not in truth]
     if missing:
         shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
@@ -91,13 +93,13 @@ def known_labels(path: Path, tasks: Sequence[Row], params: Params, root: Path = 
     return {item: truth[name] for item, name in names.items()}
 
 
-def _truth(table: Table, params: Params, accepted: Sequence[str]) -> dict[str, str]:
+def _truth(table: Table, params: Params, accepted: Sequence[str], fields: list[str] | None) -> dict[str, str]:
     """The label of each row, by its id; where there are no ids, by the head of its content's hash."""
     labels = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
     if params.data.id:
         names = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
     else:
-        names = [sha256(content)[:HEAD] for content in exact_bytes(table, params)] if len(table) else []
+        names = [sha256(content)[:HEAD] for content in exact_bytes(table, params, fields)] if len(table) else []
     truth: dict[str, str] = {}
     for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         if label not in accepted:
