@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from rounds.close import WHEN_HELD, answered
-from rounds.content import REMEDY, changed, summary
+from rounds.content import REMEDY, changed, not_compared, summary
 from rounds.decision import stopped
 from rounds.lock import repaired
 from rounds.project import Project
@@ -85,15 +85,23 @@ def report(project: Project) -> list[str]:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
     raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
     alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
-    alarms += [f"labels   {note}" for note in notes(project)]
+    return [*lines, *alarms, *_content_and_labels(project)]
+
+
+def _content_and_labels(project: Project) -> list[str]:
+    """What changed under the answers since they were given, and the next command, which comes first to mend that."""
+    lines = [f"labels   {note}" for note in notes(project)]
     lacking = retired_labels(project)
     if lacking:
-        words = retired_words(lacking, params.labels)
-        return [*lines, *alarms, f"labels   params.yaml labels: {words}", f"next     {RETIRED}"]
+        words = retired_words(lacking, project.params().labels)
+        return [*lines, f"labels   params.yaml labels: {words}", f"next     {RETIRED}"]
+    skipped = not_compared(project) if project.rounds() else None
+    if skipped:
+        lines.append(f"content  {skipped}")
     other = changed(project)
     if other:
-        return [*lines, *alarms, f"content  {summary(other)}", f"next     {REMEDY}"]
-    return [*lines, *alarms, f"next     {next_command(project)}"]
+        return [*lines, f"content  {summary(other)}", f"next     {REMEDY}"]
+    return [*lines, f"next     {next_command(project)}"]
 
 
 @click.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rounds.close import _push_data
-from rounds.content import accept, changed
+from rounds.content import accept, changed, not_compared
 from rounds.project import Project
 from rounds.status import report
 from rounds.verify import verify
@@ -111,6 +111,22 @@ def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_
     committed(project)
     with pytest.raises(PipelineError, match=f"pool and seed lack 1 of the asked ids: '{item}'; restore"):
         closed(project)
+
+
+def test_a_pool_in_parts_is_said_not_to_be_compared(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    assert not_compared(project) is None
+    path = project.root / project.params().data.pool
+    away = path.rename(path.with_suffix(".away"))
+    name = project.params().data.pool
+    said = f"{name} is not here, so nothing is compared with what was asked; `dvc pull` brings it"
+    assert not_compared(project) == said
+    path.mkdir()
+    away.rename(path / "part-0.csv")
+    said = "a pool in parts is not compared with what was asked"
+    assert not_compared(project) == said
+    assert f"content  {said}" in report(project)
+    assert f"content: {said}" in verify(project)[1]
 
 
 def test_the_same_values_have_the_same_content_in_any_format_order_and_company() -> None:
