@@ -224,7 +224,7 @@ def _mine(project: Project) -> list[str]:
     words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *MADE)
     for path in git(project.root, *words).split("\0"):
         if path.endswith((".json", ".jsonl", "dvc.lock")):
-            remedy = f"`git check-ignore -v {path}` names the line that does it; take it out"
+            remedy = f"`git check-ignore -v {shlex.quote(path)}` names the line that does it; take it out"
             raise PipelineError(project.root / path, "git ignores it, so no commit would hold it", remedy)
     return [path for path in changed_paths(project.root) if path.startswith(MADE)]
 
@@ -345,7 +345,8 @@ def commit(project: Project, subject: str, body: str) -> bool:
     foreign = [name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))]
     if foreign:
         what = "staged, and not this round's"
-        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged :/{foreign[0]}")
+        path = shlex.quote(f":/{foreign[0]}")
+        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged {path}")
     mine = [name.removeprefix(here) for name in staged if name]
     if not mine:
         return False

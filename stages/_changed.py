@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from stages._canonical import Row, numbered_rows
 from stages._errors import PipelineError
@@ -25,7 +26,7 @@ def read_changed(folder: Path) -> list[Row]:
         needed = {"moved": ("to", "sha"), "edited": ("was", "now")}.get(str(row.get("kind")), ("kind",))
         if any(key not in row for key in ("change", "round", "id", *needed)):
             what = "not a line of `rounds changed`"
-            raise PipelineError(f"{path}:{number}", what, f"restore it: git checkout HEAD -- {path}")
+            raise PipelineError(f"{path}:{number}", what, f"restore it: git checkout HEAD -- {quote(str(path))}")
         rows.append(row)
     return rows
 
