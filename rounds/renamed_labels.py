@@ -60,6 +60,8 @@ def notes(project: Project) -> Iterator[str]:
     last = rounds[-1] if rounds else None
     if last is None or last.closed_early.is_file() or not outdated(project, last):
         return
+    if retired_labels(project):  # that comes first, and is an error of its own
+        return
     shown = ", ".join(offered_by(last))
     if untouched(last):
         yield f"round {last.number} was issued with {shown}; nobody has answered, so close issues it anew"

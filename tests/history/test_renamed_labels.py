@@ -96,6 +96,7 @@ def test_a_label_renamed_after_it_was_given_is_named_before_anything_runs(tmp_pa
     assert not ran
     assert str(error.value) == f"params.yaml labels: {what}; {REMEDY}"
     assert report(project)[-2:] == [f"labels   params.yaml labels: {what}", f"next     {REMEDY}"]
+    assert not list(notes(project))
     # What the open batch offers is still taken.
     newest = project.last_round()
     item = newest.tasks()[-1]["al_id"]
