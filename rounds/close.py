@@ -345,8 +345,8 @@ def commit(project: Project, subject: str, body: str) -> bool:
     foreign = [name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))]
     if foreign:
         what = "staged, and not this round's"
-        path = shlex.quote(f":/{foreign[0]}")
-        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged {path}")
+        unstage = shlex.quote(f":/{foreign[0]}")
+        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged {unstage}")
     mine = [name.removeprefix(here) for name in staged if name]
     if not mine:
         return False
