@@ -198,7 +198,7 @@ def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model
         majority = np.bincount(labels.classes, minlength=len(params.labels)).argmax()
         return np.full(len(trained.test), majority), None
     logits = Rows(trained.pool, trained.test, trained.labelled, trained.committee)
-    calibration = calibration_of(logits, True, labels, known.state["control_key"], params)
+    calibration = calibration_of(logits, True, labels, params)
     p = logits.mapped(calibration.apply)
     return trained.test.argmax(axis=1), model_of(p.pool, p.labelled, p.committee, calibration.facts["verdict"])
 

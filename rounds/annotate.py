@@ -11,6 +11,7 @@ from rounds.lock import exclusive
 from rounds.project import Project
 from stages._canonical import read_jsonl, write_jsonl
 from stages._errors import PipelineError
+from stages._prodigy import offered
 from stages._shell import one_line_errors
 
 _SECONDS_PER_ROUND = 86_400.0
@@ -40,7 +41,7 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     rows = oracle.answer(
         tasks,
         oracle.known_labels(file, tasks, params, project.root),
-        params.labels,
+        offered(tasks) or params.labels,
         noise=noise,
         skip=skip,
         seed=oracle.round_seed(seed, newest.number),

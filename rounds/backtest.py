@@ -261,8 +261,7 @@ def own_rows(project: Project) -> tuple[bytes, int, str]:
     """A project's labelled rows as JSONL, how many of them are its seed, and what a backtest on them can tell."""
     params, build = project.params(), project.root / "build"
     accepted = read_labels(build / "gate" / "accepted.jsonl", params.labels)
-    key = read_json(build / "gate" / "state.json")["control_key"]
-    chance, from_seed = drawn_at_random(accepted, key, params.seed), sum(row["round"] == 0 for row in accepted.rows)
+    chance, from_seed = drawn_at_random(accepted), sum(row["round"] == 0 for row in accepted.rows)
     rest, pool = read_index(build / "features"), open_pool(build / "features")
     tables = {str(split): getattr(params.data, split) for split in SPLITS}
     tables = {split: path if "://" in path else str(project.root / path) for split, path in tables.items()}

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import click
 
-from rounds.commands import Dvc, Say, changed_paths, git, is_committed
+from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
 from rounds.content import require_same_contents
 from rounds.decision import decide, require_open, stopped
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
 from rounds.past import only_appended
 from rounds.project import Project, Round
+from rounds.renamed_labels import notes, outdated, require_answered_labels, untouched, withdraw
 from stages._canonical import Row, read_json, sha256, write_bytes, write_json
 from stages._errors import PipelineError
 from stages._rounds import FROZEN, read_frozen
@@ -72,7 +73,7 @@ def begun(project: Project) -> Round | None:
     Raises PipelineError when somebody answered it already: its answers cannot be committed before its question.
     """
     rounds = project.rounds()
-    if not rounds or is_committed(project.root, rounds[-1].folder / "manifest.json"):
+    if not rounds or is_as_committed(project.root, rounds[-1].folder / "manifest.json"):
         return None
     if rounds[-1].answer_files() or rounds[-1].closed_early.is_file():
         what = f"round {rounds[-1].number} was answered before its question was committed"
@@ -118,6 +119,11 @@ def close(
         last = rounds[-1] if rounds else None
         _require_own_changes(project)
         require_same_contents(project)
+        require_answered_labels(project)
+        stale = last if decision is None and outdated(project, last) and last and untouched(last) else None
+        if stale:
+            rounds = rounds[:-1]
+            last = rounds[-1] if rounds else None
         if last and not unfinished and (decision is None or last.answer_files()):
             _require_answers(project, last, partial=partial, dry_run=dry_run)
         data = not keep_data and (push or _remote_is_local(project))
@@ -125,6 +131,8 @@ def close(
             _require_store(project)
         if dry_run:
             return _plan(last, unfinished, push=push)
+        if stale:
+            withdraw(stale)
         decided = decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
         with Dvc(project.root, say) as dvc:
             if decided:
@@ -216,7 +224,7 @@ def _mine(project: Project) -> list[str]:
     words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *MADE)
     for path in git(project.root, *words).split("\0"):
         if path.endswith((".json", ".jsonl", "dvc.lock")):
-            remedy = f"`git check-ignore -v {path}` names the line that does it; take it out"
+            remedy = f"`git check-ignore -v {shlex.quote(path)}` names the line that does it; take it out"
             raise PipelineError(project.root / path, "git ignores it, so no commit would hold it", remedy)
     return [path for path in changed_paths(project.root) if path.startswith(MADE)]
 
@@ -338,7 +346,8 @@ def commit(project: Project, subject: str, body: str) -> bool:
     foreign = [name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))]
     if foreign:
         what = "staged, and not this round's"
-        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged :/{foreign[0]}")
+        unstage = shlex.quote(f":/{foreign[0]}")
+        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged {unstage}")
     mine = [name.removeprefix(here) for name in staged if name]
     if not mine:
         return False
@@ -384,10 +393,15 @@ def command(*, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: 
         click.echo(f"  {name} …", err=True)
 
     decision = Decision(stop, why) if stop or go_on else None
+    for note in notes(project):
+        click.echo(f"labels: {note}", err=True)
     subject = close(
         project, partial=partial, push=push, keep_data=keep_data, say=say, dry_run=dry_run, decision=decision
     )
     if dry_run:
         return subject
+    if not stop:
+        asks = read_json(project.root / "metrics" / "query.json")
+        subject += "" if asks["batch"]["rows"] else f"\nAsks nothing more: {asks['state']}"
     waiting = not stop and project.rounds() and not project.rounds()[-1].answer_files()
     return f"{subject}\nnext: " + ("rounds annotate" if waiting else "rounds status")

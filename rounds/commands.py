@@ -173,3 +173,10 @@ def is_committed(root: Path, path: Path) -> bool:
     """Whether the last commit holds the path."""
     asked = ["git", "cat-file", "-e", f"HEAD:./{path.relative_to(root).as_posix()}"]
     return subprocess.run(asked, cwd=root, capture_output=True, check=False).returncode == 0
+
+
+def is_as_committed(root: Path, path: Path) -> bool:
+    """Whether the last commit holds the path with these very bytes."""
+    asked = ["git", "diff", "--quiet", "HEAD", "--", path.relative_to(root).as_posix()]
+    same = subprocess.run(asked, cwd=root, capture_output=True, check=False).returncode == 0
+    return same and is_committed(root, path)

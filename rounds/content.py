@@ -35,8 +35,9 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Now:
-    """What the pool and the seed hold now: the content hash of each id, and the first id of each content."""
+    """What the pool and the seed hold now: the content hash of each id, the first id of each content, the fields."""
 
+    columns: list[str]
     sha_of: dict[str, str]
     id_of: dict[str, str]
 
@@ -52,9 +53,9 @@ class Changed:
 
 def contents(project: Project, params: Params) -> Now | None:
     """Ids and contents of pool and seed as the tables stand; None where a table is in parts or not here."""
-    tables = {"pool": project.root / params.data.pool, "seed": project.root / params.data.seed}
-    if in_parts(str(tables["pool"])) or not all(path.is_file() for path in tables.values()):
+    if not_compared(project):
         return None
+    tables = {"pool": project.root / params.data.pool, "seed": project.root / params.data.seed}
     images = str(project.root / params.data.images)
     here = params.model_copy(update={"data": params.data.model_copy(update={"images": images})})
     read = {name: read_table(path, may_be_empty=True) for name, path in tables.items()}
@@ -65,7 +66,18 @@ def contents(project: Project, params: Params) -> Now | None:
         for item, sha in zip(*identities(table, here, name, columns=columns), strict=True):
             sha_of[item] = sha
             id_of.setdefault(sha, item)
-    return Now(sha_of, id_of)
+    return Now(columns, sha_of, id_of)
+
+
+def not_compared(project: Project) -> str | None:
+    """Why the contents of asked ids are not compared with the tables, None where they are."""
+    data = project.params().data
+    if in_parts(str(project.root / data.pool)) or in_parts(data.pool):
+        return "a pool in parts is not compared with what was asked"
+    absent = [path for path in (data.pool, data.seed) if not (project.root / path).is_file()]
+    if absent:
+        return f"{absent[0]} is not here, so nothing is compared with what was asked; `dvc pull` brings it"
+    return None
 
 
 def changed(project: Project, now: Now | None = None) -> list[Changed]:
@@ -80,7 +92,7 @@ def changed(project: Project, now: Now | None = None) -> list[Changed]:
     differing: dict[tuple[str, str], Changed] = {}
     for past in rounds:
         for task in past.tasks():
-            judged = asked_sha(task, params)
+            judged = asked_sha(task, params, now.columns)
             item = renamed(str(task["al_id"]), past.number, record)
             if judged is None or item is None:  # other kinds of content were asked then; or the row left, as recorded
                 continue

@@ -20,6 +20,7 @@ from stages._changed import read_changed
 from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._params import Params
+from stages._prodigy import acceptable
 from stages._shell import one_line_errors
 from stages._standing import Case, collect, history, known, standing
 from stages._tables import as_text, read_table
@@ -55,7 +56,7 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     verdicts: list[Row] = []
     for one in project.rounds() if rounds is None else rounds:
         found = import_round(one.folder, params)
-        events += found.events if found else corrections_of(one.folder, params.labels)
+        events += found.events if found else corrections_of(one.folder, acceptable(one.tasks(), params.labels))
         for name, rows in (("batch", asked), ("verdicts", verdicts)):
             rows += [{"round": one.number, **row} for row in read_jsonl(one.folder / f"{name}.jsonl")]
     if rounds is None:  # `life` tells the story of an id as it was asked; labels belong to today's ids

@@ -168,9 +168,12 @@ def _take(
     batch = asked.batch if answer.batch is None else answer.batch
     if batch not in asked.tasks:
         raise _Bad("wrong batch", f"batch {answer.batch!r} is not the one that was asked")
+    # As import_labels reads it: by the labels that its batch offered.
+    answer = _understood(item, _prodigy.offered(asked.tasks[batch]) or labels)
     item_id, batch, respaced = _located(item, answer, batch, asked, finders, own_ids=own_ids)
-    if answer.label is not None and answer.label not in labels:
-        what = f"label {answer.label!r} is not in labels{closest(answer.label, labels)}"
+    accepted = _prodigy.acceptable(asked.tasks[batch], labels)
+    if answer.label is not None and answer.label not in accepted:
+        what = f"label {answer.label!r} is not in labels{closest(answer.label, accepted)}"
         raise _Bad("unknown labels", what)
     answer = replace(answer, id=item_id, batch=batch)
     if batch != asked.batch and said(answer, batch) in asked.held:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from shlex import quote
 
 from rounds.commands import changed_paths, git, git_bytes
 from rounds.project import Project
@@ -298,7 +299,7 @@ def only_appended(project: Project) -> None:
     for fault in uncommitted_faults(project):
         where = project.root / fault.path
         what = f"{fault.what}; answers are only ever added".replace(";", ",")
-        remedy = f"git checkout HEAD -- {fault.path}, and use `rounds correct` or `rounds retract`"
+        remedy = f"git checkout HEAD -- {quote(fault.path)}, and use `rounds correct` or `rounds retract`"
         if "added" in fault.what:
             remedy = "take it out of there, and bring it in with `rounds collect`"
         raise PipelineError(f"{where}:{fault.line}" if fault.line else where, what, remedy)

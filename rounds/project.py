@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rounds.commands import is_committed
+from rounds.commands import is_as_committed
 from rounds.shipped import shipped_value
 from stages._canonical import Row, read_json, read_jsonl
 from stages._errors import PipelineError
@@ -117,7 +117,7 @@ class Project:
         if newest.closed_early.is_file():
             remedy = "run `rounds close`, which issues the next (after a stop: with --continue), and do this again"
             raise PipelineError(newest.folder, f"round {newest.number} is closed, and no other is open", remedy)
-        if not is_committed(self.root, newest.folder / "manifest.json"):
+        if not is_as_committed(self.root, newest.folder / "manifest.json"):
             what = f"the question of round {newest.number} is not committed yet, so nobody may answer it"
             raise PipelineError(newest.folder, what, "run `rounds close`, which commits it, and do this again")
         return newest

@@ -10,13 +10,19 @@ from pathlib import Path
 import click
 
 from rounds.close import WHEN_HELD, answered
-from rounds.content import REMEDY, changed, summary
+from rounds.content import REMEDY, changed, not_compared, summary
 from rounds.decision import stopped
 from rounds.lock import repaired
 from rounds.project import Project
+from rounds.renamed_labels import notes, outdated, retired_labels, untouched
 from rounds.report import saved
 from stages._canonical import Row, read_json
 from stages._shell import one_line_errors
+from stages.import_labels import RETIRED, retired_words
+
+AFTER_THE_LAST = (
+    "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), commit, and rounds close"
+)
 
 
 def metrics(project: Project, name: str) -> Row | None:
@@ -34,11 +40,12 @@ def next_command(project: Project) -> str:
     if not rounds:
         return "rounds close   (issues batch 1)"
     done, asked = answered(project, rounds[-1])
+    if untouched(rounds[-1]) and outdated(project, rounds[-1]):
+        return "rounds close   (issues the batch anew, with the labels of params.yaml)"
     if rounds[-1].closed_early.is_file() or done >= asked:
         query = metrics(project, "query")
-        finished = query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]
-        if finished:
-            return "nothing: the work is done; `dvc plots show`"
+        if query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]:
+            return f"nothing more to ask: {query['state']}; {AFTER_THE_LAST}"
         gate = metrics(project, "gate")
         checked = gate is not None and gate["rounds"] < rounds[-1].number and "held, G" in (gate["held"] or "")
         return WHEN_HELD if checked else "rounds close"
@@ -78,10 +85,23 @@ def report(project: Project) -> list[str]:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
     raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
     alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+    return [*lines, *alarms, *_content_and_labels(project)]
+
+
+def _content_and_labels(project: Project) -> list[str]:
+    """What changed under the answers since they were given, and the next command, which comes first to mend that."""
+    lines = [f"labels   {note}" for note in notes(project)]
+    lacking = retired_labels(project)
+    if lacking:
+        words = retired_words(lacking, project.params().labels)
+        return [*lines, f"labels   params.yaml labels: {words}", f"next     {RETIRED}"]
+    skipped = not_compared(project) if project.rounds() else None
+    if skipped:
+        lines.append(f"content  {skipped}")
     other = changed(project)
     if other:
-        return [*lines, *alarms, f"content  {summary(other)}", f"next     {REMEDY}"]
-    return [*lines, *alarms, f"next     {next_command(project)}"]
+        return [*lines, f"content  {summary(other)}", f"next     {REMEDY}"]
+    return [*lines, f"next     {next_command(project)}"]
 
 
 @click.command()

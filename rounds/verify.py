@@ -33,7 +33,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rounds.commands import Dvc, cache_of, changed_paths, commit_named, git
-from rounds.content import changed, summary
+from rounds.content import changed, not_compared, summary
 from rounds.history import MANIFESTS
 from rounds.past import (
     Change,
@@ -51,12 +51,13 @@ from rounds.past import (
 )  # fmt: skip
 from rounds.project import Project
 from stages._canonical import Row, read_jsonl, sha256, write_bytes
-from stages._content import exact_bytes, number_columns
+from stages._content import exact_bytes
 from stages._errors import PipelineError
 from stages._progress import watched
 from stages._rounds import round_folders
 from stages._shell import one_line_errors
 from stages._tables import as_text, read_table
+from stages.export_prodigy import fields_of
 from stages.import_labels import import_round
 
 HERE = "working tree"
@@ -92,6 +93,9 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
         return [*found, gap], ["issue, answers, test: not checked while a round is missing"]
     asked_tests, unchecked = tests(project, history)
     found += [*issues(project, history), *answers(project, history), *content(project), *asked_tests]
+    skipped = not_compared(project)
+    if skipped:
+        unchecked.append(f"content: {skipped}")
     return list(dict.fromkeys(found)), unchecked  # a merge is looked at from every parent
 
 
@@ -210,7 +214,7 @@ def pool_columns(project: Project) -> list[str] | None:
     """The columns whose values identify a row, as featurize takes them from the pool; None where it is not here."""
     params = project.params()
     path = project.root / params.data.pool
-    return number_columns(read_table(path), params) if path.is_file() else None
+    return fields_of(str(path), params) if path.exists() else None
 
 
 def tests(project: Project, history: list[Change]) -> tuple[list[Violation], list[str]]:

@@ -14,13 +14,19 @@ from stages._canonical import Row
 from stages._identity import order_key
 
 
+def ids_of(row: Row) -> list[str]:
+    """The ids of an asked row: the one under which it was asked, then one for each time that ids moved since."""
+    ids: list[str] = row.get("ids", [row["id"]])
+    return ids
+
+
 def control_reach(asked: Iterable[Row], seed: int) -> int | None:
-    """The order key of the furthest row that the control arm asked, in any round; None before any.
+    """The order key of the furthest row that a control walk asked, in any round; None before any.
 
     Every ask counts, not only the first one of a row: the walk may come to a row that another arm
-    had asked before.
+    had asked before. asked: of one walk, between two moves of ids.
     """
-    keys = (order_key(seed, row["id"]) for row in asked if "control" in row["arms"])
+    keys = (order_key(seed, ids_of(row)[0]) for row in asked if "control" in row["arms"])
     return max(keys, default=None)
 
 
@@ -36,16 +42,23 @@ def active_ids(new: Iterable[Row]) -> list[str]:
 
 
 def control_ids(new: Iterable[Row], seed: int) -> list[str]:
-    """The ids that the control walk has passed, in the order of the permutation.
+    """The ids that the control walks have passed, each walk in the order of its permutation.
 
     Not in the order in which they were asked: other arms ask some of them earlier, and those are no random draw.
+    Where ids moved, the permutation is another one, and a new walk begins. Each walk is judged by the ids of its
+    time, and passes rows that were asked before it too, whoever asked them. So each walk is a uniform draw, and so
+    are all of them together.
     """
     rows = list(new)
-    reach = control_reach(rows, seed)
-    if reach is None:
-        return []
-    passed = {row["id"]: order_key(seed, row["id"]) for row in rows}
-    return sorted((item for item in passed if passed[item] <= reach), key=passed.__getitem__)
+    passed: dict[str, None] = {}
+    for moves_since in sorted({len(ids_of(row)) for row in rows}, reverse=True):  # the oldest walk first
+        reach = control_reach((row for row in rows if len(ids_of(row)) == moves_since), seed)
+        if reach is None:
+            continue
+        before = (row for row in rows if len(ids_of(row)) >= moves_since)
+        keys = {row["id"]: order_key(seed, ids_of(row)[-moves_since]) for row in before}
+        passed |= dict.fromkeys(sorted((item for item in keys if keys[item] <= reach), key=keys.__getitem__))
+    return list(passed)
 
 
 def arms_by_id(asked: Iterable[Row], seed_ids: Collection[str], seed: int) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from stages._canonical import Row, numbered_rows
 from stages._errors import PipelineError
@@ -25,7 +26,7 @@ def read_changed(folder: Path) -> list[Row]:
         needed = {"moved": ("to", "sha"), "edited": ("was", "now")}.get(str(row.get("kind")), ("kind",))
         if any(key not in row for key in ("change", "round", "id", *needed)):
             what = "not a line of `rounds changed`"
-            raise PipelineError(f"{path}:{number}", what, f"restore it: git checkout HEAD -- {path}")
+            raise PipelineError(f"{path}:{number}", what, f"restore it: git checkout HEAD -- {quote(str(path))}")
         rows.append(row)
     return rows
 
@@ -36,17 +37,22 @@ def renamed(item: str, round_number: int, record: Sequence[Row], correction: int
     All ids of one change move at once, so that two ids may swap; changes follow each other. A change moves what was
     asked before it, and no later round. correction: the line of a correction, 0 for anything else.
     """
-    current: str | None = item
-    for change in sorted({row["change"] for row in record if row["kind"] == "moved"}):
-        moves = {
-            row["id"]: row["to"]
-            for row in record
-            if row["kind"] == "moved" and row["change"] == change and _is_before(round_number, correction, row)
-        }
-        current = moves.get(current, current)
-        if current is None:
-            return None
-    return current
+    return ids_since(item, round_number, record, correction)[-1]
+
+
+def ids_since(item: str, round_number: int, record: Sequence[Row], correction: int = 0) -> list[str | None]:
+    """The id as it was asked, then the id after each change that came later; ends with None where the row left.
+
+    A change that moved other ids alone counts too: the permutation of the pool was drawn anew then.
+    """
+    ids: list[str | None] = [item]
+    later = [row for row in record if row["kind"] == "moved" and _is_before(round_number, correction, row)]
+    for change in sorted({row["change"] for row in later}):
+        moves = {row["id"]: row["to"] for row in later if row["change"] == change}
+        ids.append(moves.get(ids[-1], ids[-1]))
+        if ids[-1] is None:
+            break
+    return ids
 
 
 def _is_before(round_number: int, correction: int, row: Row) -> bool:

@@ -152,8 +152,11 @@ def vectors(table: Table, column: str) -> NDArray[np.float32]:
     return np.array(cells, dtype=np.float32).reshape(len(cells), width)
 
 
-def shown(table: Table, row: int, params: Params) -> dict[str, Any]:
-    """What a person sees of a row: {"text"}, {"image", "path"?}, both of them, or {"fields"}."""
+def shown(table: Table, row: int, params: Params, columns: list[str] | None = None) -> dict[str, Any]:
+    """What a person sees of a row: {"text"}, {"image", "path"?}, both of them, or {"fields"}.
+
+    columns: of the fields, the pool's own; a seed table may have more of them.
+    """
     data = params.data
     content: dict[str, Any] = {}
     if data.image:
@@ -164,7 +167,7 @@ def shown(table: Table, row: int, params: Params) -> dict[str, Any]:
     if data.text:
         content["text"] = as_text(table.column(data.text, "data.text")[row])
     if not content:
-        columns = number_columns(table, params)
+        columns = number_columns(table, params) if columns is None else columns
         content["fields"] = {name: as_text(table.column(name, "features.columns")[row]) for name in columns}
     return content
 
@@ -209,8 +212,11 @@ def _by_value(cell: Any) -> Any:
     return as_text(cell)
 
 
-def asked_sha(task: Mapping[str, Any], params: Params) -> str | None:
-    """The content hash of what a person was asked, from the task itself; None where another kind was asked then."""
+def asked_sha(task: Mapping[str, Any], params: Params, columns: list[str] | None = None) -> str | None:
+    """The content hash of what a person was asked, from the task itself; None where another kind was asked then.
+
+    columns: of the fields, the pool's own; a task of a seed row may show more of them.
+    """
     image = task.get("image")
     if params.data.image:
         if not isinstance(image, str) or not image.startswith("data:"):
@@ -220,7 +226,9 @@ def asked_sha(task: Mapping[str, Any], params: Params) -> str | None:
         text = task.get("text")
         return sha256(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else None
     fields = task.get("fields")
-    return sha256(_fields_bytes(fields)) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    return sha256(_fields_bytes({name: cell for name, cell in fields.items() if columns is None or name in columns}))
 
 
 def identities(

@@ -39,12 +39,48 @@ def settled(gate: Gate, cooldown: int) -> set[str]:
     that nobody answered before its round was closed, at once.
     """
     ids = set(gate.accepted.ids) | {row["id"] for row in gate.review}
+    return ids | {row["id"] for row in (*for_good(gate), *resting(gate, cooldown))}
+
+
+def for_good(gate: Gate) -> list[Row]:
+    """The unlabelled rows that are never asked again: rejected, unresolved, or skipped twice."""
+    return [
+        row
+        for row in gate.unlabelled
+        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and row["times"] >= RETRIES)
+    ]
+
+
+def resting(gate: Gate, cooldown: int) -> list[Row]:
+    """The skipped rows that are asked once more, but not before `cooldown` rounds have passed."""
     next_round = gate.state["rounds"] + 1
-    for row in gate.unlabelled:
-        resting = row["times"] > 0 and next_round - row["round"] <= cooldown
-        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and (row["times"] >= RETRIES or resting)):
-            ids.add(row["id"])
-    return ids
+    return [
+        row
+        for row in gate.unlabelled
+        if row["kind"] not in (*NEVER_AGAIN, "retract")
+        and 0 < row["times"] < RETRIES
+        and next_round - row["round"] <= cooldown
+    ]
+
+
+def exhausted(gate: Gate, cooldown: int) -> str:
+    """Why a pool without a free row is used up, and what brings rows back.
+
+    Rounds pass only while batches are issued, so rows that rest would rest for ever: a shorter rest wakes them.
+    """
+    parts = ["pool exhausted"]
+    rest = resting(gate, cooldown)
+    if rest:
+        # the longest rest that is over for all of them
+        shorter = gate.state["rounds"] - max(row["round"] for row in rest)
+        rows = "1 skipped row rests" if len(rest) == 1 else f"{len(rest)} skipped rows rest"
+        back = f"query.skip_cooldown {shorter} instead of {cooldown} brings {'it' if len(rest) == 1 else 'them'} back"
+        parts.append(f"{rows} ({back})")
+    gone = len(for_good(gate))
+    if gone:
+        rows = "1 row was" if gone == 1 else f"{gone} rows were"
+        parts.append(f"{rows} rejected or skipped {RETRIES} times, and {'is' if gone == 1 else 'are'} not asked again")
+    return ", ".join(parts)
 
 
 def read_gate(folder: Path, labels: list[str]) -> Gate:

@@ -4,6 +4,7 @@
     build/seed/suspects.jsonl    id, label, suggested, score, reasons    the seed labels to be asked again
     build/labels/rounds.jsonl    round, batch_id, asked, answered, state one row per round with at least one answer
     build/labels/asked.jsonl     round, rank, id, arms, score, strategy, reason     what those rounds asked
+                                                                         (ids, where ids moved: stages/_arms.py)
     build/labels/events.jsonl    round, id, annotator, kind, label, flagged, at, file, line, late, order
                                                                          one per current answer or correction
     build/labels/verdicts.jsonl  round, id, label, suggested, score, reasons, asks   what was doubted when it was asked
@@ -12,7 +13,7 @@
     build/gate/unlabelled.jsonl  id, kind, round, times           asked ids without a label (kinds below)
     build/gate/known.jsonl       id, from_round, to_round, label  when a label was the accepted one: from <= k < to
     build/gate/redundancy.jsonl  round, asked, near_duplicates, share   new rows of a round that nearly repeat another
-    build/gate/state.json        rounds (accepted so far), answers spent, control_key (how far the control arm got)
+    build/gate/state.json        rounds (accepted so far), answers spent, review_found
 
 `kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all
 others; of several the last) or retract (all answers to the id before it, in its own round too, and

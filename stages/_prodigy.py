@@ -88,6 +88,23 @@ def task(
     }  # fmt: skip
 
 
+def offered(tasks: Sequence[Mapping[str, object]]) -> list[str]:
+    """The labels that a batch offers, in the order shown: the options of its first task, none where it has none."""
+    options = tasks[0].get("options") if tasks else None
+    if not isinstance(options, list):
+        return []
+    return [str(option["id"]) for option in options if isinstance(option, Mapping) and "id" in option]
+
+
+def acceptable(tasks: Sequence[Mapping[str, object]], labels: Sequence[str]) -> list[str]:
+    """The labels that an answer to a batch may hold: those it offers, then the project's others.
+
+    params.labels may change while people answer. What they were offered stays an answer.
+    """
+    frozen = offered(tasks)
+    return [*frozen, *(label for label in labels if label not in frozen)]
+
+
 def input_hash(row: Mapping[str, object]) -> int:
     """Prodigy's `_input_hash`: signed 32-bit murmur3 of the content keys that the row has; 0 when it has none."""
     return mmh3.hash("".join(f"{key}={json.dumps(row[key])}" for key in _CONTENT if key in row))

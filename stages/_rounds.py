@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 
 from stages._canonical import Row, jsonl, numbered_rows, read_json, read_jsonl, sha256
 from stages._errors import PipelineError
@@ -25,16 +26,16 @@ def read_frozen(folder: Path) -> tuple[Row, list[Row], list[Row]]:
     hashes = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(hashes, dict) or not isinstance(manifest.get("batch_id"), str):
         what = "not a manifest: batch_id and sha256 were expected"
-        raise PipelineError(folder / "manifest.json", what, f"restore it: git checkout HEAD -- {folder}")
+        raise PipelineError(folder / "manifest.json", what, f"restore it: git checkout HEAD -- {quote(str(folder))}")
     for name in FROZEN:
         data = (folder / name).read_bytes() if (folder / name).is_file() else None
         if data is None or sha256(data) != hashes.get(name):
             what = f"edited after the batch was issued (its hash is not the one in {folder / 'manifest.json'})"
-            raise PipelineError(folder / name, what, f"restore it: git checkout HEAD -- {folder / name}")
+            raise PipelineError(folder / name, what, f"restore it: git checkout HEAD -- {quote(str(folder / name))}")
     rows = read_jsonl(folder / "batch.jsonl")
     if batch_id(rows) != manifest["batch_id"]:
         what = "batch_id is not the hash of batch.jsonl"
-        raise PipelineError(folder / "manifest.json", what, f"restore it: git checkout HEAD -- {folder}")
+        raise PipelineError(folder / "manifest.json", what, f"restore it: git checkout HEAD -- {quote(str(folder))}")
     return manifest, rows, [row for _, row in numbered_rows(folder / "asked.jsonl")]
 
 
@@ -48,5 +49,6 @@ def round_folders(root: Path) -> list[Path]:
     for expected, folder in enumerate(folders, start=1):
         if int(folder.name) != expected:
             what = f"round {expected:03d} is missing before it"
-            raise PipelineError(folder, what, f"restore it: git checkout HEAD -- {root / f'{expected:03d}'}")
+            missing = quote(str(root / f"{expected:03d}"))
+            raise PipelineError(folder, what, f"restore it: git checkout HEAD -- {missing}")
     return folders

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages._canonical import Row, read_json, write_array, write_bytes, write_json
-from stages._identity import order_keys, stratified_folds
+from stages._identity import stratified_folds
 from stages._learning import Floats, Ints, softmax
 from stages._ledger import Labels, read_labels
 from stages._params import Params, load
@@ -213,12 +213,12 @@ class Rows:
         return Rows(through(self.pool), through(self.test), through(self.labelled), members)
 
 
-def calibration_of(scores: Rows, fitted: bool, labels: Labels, control_key: str | None, params: Params) -> Calibration:
+def calibration_of(scores: Rows, fitted: bool, labels: Labels, params: Params) -> Calibration:
     """`calibrate` on the labels' out-of-fold logits; without a model no map, and no trust."""
     if not fitted:
         facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
         return Calibration(softmax, {**facts, "verdict": "unknown", "trusted": False}, [])
-    random = drawn_at_random(labels, control_key, params.seed)
+    random = drawn_at_random(labels)
     return calibrate(scores.labelled.astype(np.float64), labels.classes, labels.ids, random, params)
 
 
@@ -264,15 +264,14 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
     return Calibration(FITTERS[method](chosen, known), facts, drawn)
 
 
-def drawn_at_random(labels: Labels, control_key: str | None, seed: int) -> NDArray[np.bool_]:
+def drawn_at_random(labels: Labels) -> NDArray[np.bool_]:
     """(n,) mask of the labels that chance chose: the seed, and every id that the control arm's walk has passed.
+
+    The gate says which ids those are (stages/_arms.py).
 
     A seed row counts whatever became of its label: without the corrected ones the easy ones would be left.
     """
-    from_seed = np.array([row["in_seed"] for row in labels.rows], dtype=np.bool_)
-    if control_key is None:
-        return from_seed
-    return np.asarray(from_seed | (order_keys(seed, labels.ids) <= np.uint64(int(control_key))))
+    return np.array([row["in_seed"] or "control" in row["arms"] for row in labels.rows], dtype=np.bool_)
 
 
 @click.command(help=__doc__)
@@ -291,7 +290,7 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     committee = np.load(model / "committee.npy") if (model / "committee.npy").is_file() else None
     pool, test, labelled = (np.load(model / f"{name}.npy") for name in ("pool", "test", "labelled"))
     scores = Rows(pool, test, labelled, committee)
-    calibration = calibration_of(scores, fitted, labels, read_json(gate / "state.json")["control_key"], params)
+    calibration = calibration_of(scores, fitted, labels, params)
     rows = scores.mapped(calibration.apply)
     for name in ("pool", "test", "labelled", "committee"):
         if getattr(rows, name) is not None:

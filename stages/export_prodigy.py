@@ -12,12 +12,14 @@ from pathlib import Path
 import click
 
 from stages._canonical import Row, jsonl, read_jsonl, sha256, write_bytes, write_json
-from stages._content import shown
+from stages._content import number_columns, shown
 from stages._params import Params, load
 from stages._parts import read_rows
 from stages._prodigy import task
+from stages._remote import in_parts, list_parts, local
 from stages._rounds import batch_id
 from stages._shell import PATH, one_line_errors
+from stages._tables import read_table
 
 
 def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
@@ -35,6 +37,14 @@ def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[R
     ]  # fmt: skip
 
 
+def fields_of(pool: str, params: Params) -> list[str] | None:
+    """The columns to show of rows that have neither text nor image: the pool's, of a pool in parts its first part's."""
+    if params.data.text or params.data.image:
+        return None
+    with local(list_parts(pool)[0] if in_parts(pool) else pool) as path:
+        return number_columns(read_table(path, may_be_empty=True), params)
+
+
 @click.command(help=__doc__)
 @click.option("--batch", type=PATH, required=True, help="Folder of the batch.")
 @click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
@@ -49,7 +59,8 @@ def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Pa
     rows = read_jsonl(batch / "batch.jsonl")
     ids = [row["id"] for row in rows]
     tables = {"pool": pool, "seed": str(seed)}
-    contents = read_rows(ids, tables, features, lambda table, row: shown(table, row, params))
+    columns = fields_of(pool, params)
+    contents = read_rows(ids, tables, features, lambda table, row: shown(table, row, params, columns))
     files = {
         "asked.jsonl": jsonl(export(rows, contents, params)),
         "batch.jsonl": jsonl(rows),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stages import _label_report as told
 from stages._alarms import held_round
-from stages._arms import arms_by_id, control_reach
+from stages._arms import arms_by_id
 from stages._canonical import Row, read_jsonl, write_json, write_jsonl
 from stages._checks import holding, verdicts
 from stages._errors import PipelineError
@@ -130,13 +130,11 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     arms = arms_by_id(ledger.asked, {row["id"] for row in ledger.seed}, params.seed)
     final = (case for case in labelled if case.id not in out)
     accepted = [_accepted(case, upto, arms.get(case.id, []), index, params) for case in final]
-    reach = control_reach(ledger.asked, params.seed)
     outcomes = [right for case in cases for _, right in reviewed(case, upto)]
     state = {
         "rounds": len(ledger.rounds),
         "answers": sum(row["kind"] not in ("override", "retract") for row in ledger.events),
         "review_found": sum(right is False for right in outcomes),
-        "control_key": None if reach is None else str(reach),
     }
     return Outcome(
         upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,

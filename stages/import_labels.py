@@ -14,22 +14,27 @@ what the open round asks: a row that is asked again there stays open until someb
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from stages._canonical import Row, numbered_rows, read_json, read_jsonl, sha256, write_jsonl
-from stages._changed import read_changed, renamed
-from stages._errors import PipelineError
+from stages._changed import ids_since, read_changed, renamed
+from stages._errors import PipelineError, closest
 from stages._ledger import check_label
 from stages._params import Params, load
-from stages._prodigy import Answer, NotAnAnswer, finder, keep_last, read_answer
+from stages._prodigy import Answer, NotAnAnswer, acceptable, finder, keep_last, offered, read_answer
 from stages._rounds import read_frozen, round_folders
 from stages._shell import PATH, one_line_errors
 
 Line = tuple[str, int]
+RETIRED = (
+    "put the old name back: answers are never rewritten, so a label keeps the name under which it was given; "
+    "new names may be added"
+)
 ORDER = {"before": 0, "correction": 1, "after": 2}  # of the events about an id within a round
 
 
@@ -56,9 +61,10 @@ def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) ->
     """Every answer ever given in a round, late ones to earlier batches too, with the id it is about, file and line.
 
     Raises PipelineError at file:line for a malformed row, a batch that is neither the round's nor an earlier one's, an
-    id that was not asked in it, an unknown label.
+    id that was not asked in it, a label that is neither one of `labels` nor one that the batch offered.
     """
     finders = {batch: finder(tasks)}
+    offers = {batch: offered(tasks) or labels}
     found: list[tuple[Answer, Line]] = []
     for path in sorted((folder / "answers").glob("*.jsonl")):
         for number, row in numbered_rows(path):
@@ -73,13 +79,17 @@ def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) ->
                 if earlier is None:
                     what = f"answers batch {asked[:12]}, round {folder.name} asked batch {batch[:12]}"
                     raise PipelineError(where, what, "move the row to the round that asked it")
-                finders[asked] = finder(read_jsonl(earlier / "asked.jsonl"))
+                earlier_tasks = read_jsonl(earlier / "asked.jsonl")
+                finders[asked] = finder(earlier_tasks)
+                offers[asked] = offered(earlier_tasks) or labels
+            if offers[asked] != labels:  # a rejected one of two labels is the other one of what was offered
+                answer = read_answer(row, offers[asked])
             item = finders[asked](answer)
             if item is None:
                 shown = f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
                 raise PipelineError(where, f"{shown} was not asked in round {folder.name}", "remove the row")
             if answer.label is not None:
-                check_label(answer.label, labels, where)
+                check_label(answer.label, [*labels, *offers[asked]], where)
             found.append((replace(answer, id=item), (path.as_posix(), number)))
     return found
 
@@ -178,7 +188,7 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     answered = sum(len(names) >= wanted for names in voices.values())
     state = "accepted" if answered == len(batch) else "partial" if closed else "open"
     facts = {"round": number, "batch_id": manifest["batch_id"], "asked": len(batch), "answered": answered}
-    corrections = corrections_of(folder, params.labels)
+    corrections = corrections_of(folder, acceptable(tasks, params.labels))
     after = {row["id"]: row["after"] for row in corrections if row["after"] is not None}
     events: list[Row] = [
         {
@@ -209,10 +219,47 @@ def import_labels(root: Path, params: Params) -> Imported:
         imported = import_round(folder, params)
         if imported is not None:
             tables.rounds.extend(imported.rounds)
-            tables.asked.extend(under_todays_ids(imported.asked, record))
+            tables.asked.extend(with_earlier_ids(imported.asked, record))
             tables.events.extend(under_todays_ids(imported.events, record))
             tables.verdicts.extend(under_todays_ids(imported.verdicts, record))
+    require_todays_labels(tables.events, params.labels)
     return tables
+
+
+def retired(events: Iterable[Row], labels: Collection[str]) -> dict[str, int]:
+    """Labels of answers and corrections that params.labels has no more, each with its count, sorted by label."""
+    names = (row["label"] for row in events if row["label"] is not None)
+    return dict(sorted(Counter(name for name in names if name not in labels).items()))
+
+
+def retired_words(counts: Mapping[str, int], labels: Collection[str]) -> str:
+    """What is wrong, for a person: `'spam' of 12 answers is not in it (did you mean …?)`."""
+    words = [
+        f"{label!r} of {count} {'answer' if count == 1 else 'answers'}{closest(label, labels)}"
+        for label, count in counts.items()
+    ]
+    return f"it lacks {', '.join(words)}"
+
+
+def require_todays_labels(events: Iterable[Row], labels: Collection[str]) -> None:
+    """Raises PipelineError where people gave labels that params.labels has no more."""
+    counts = retired(events, labels)
+    if counts:
+        raise PipelineError("params.yaml labels", retired_words(counts, labels), RETIRED)
+
+
+def with_earlier_ids(asked: list[Row], record: list[Row]) -> list[Row]:
+    """What a round asked under today's ids; where ids moved since, `ids` has each one's id in its round and after.
+
+    The control arm walks along a permutation of ids, so it is judged by the ids of its time (stages/_arms.py).
+    """
+    rows = []
+    for row in asked:
+        ids = ids_since(row["id"], row["round"], record)
+        if ids[-1] is not None:
+            moved = {"ids": ids} if len(ids) > 1 else {}
+            rows.append({**row, "id": ids[-1], **moved})
+    return rows
 
 
 def under_todays_ids(rows: list[Row], record: list[Row]) -> list[Row]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from stages._agreement import relabel_or_new, vote_table, weighable
 from stages._budget import answers_left
 from stages._canonical import Row, read_json, write_json, write_jsonl
-from stages._gated import Gate, read_gate, settled
+from stages._gated import Gate, exhausted, read_gate, settled
 from stages._identity import order_keys
 from stages._ledger import check_label
 from stages._near import said_alike, usual_rows
@@ -274,7 +274,8 @@ def _metrics(
     elif left == 0:
         state = "budget spent"
     else:
-        state = "nothing but near duplicates of labelled rows is left" if len(doubts) else "pool exhausted"
+        used_up = exhausted(gate, params.query.skip_cooldown)
+        state = "nothing but near duplicates of labelled rows is left" if len(doubts) else used_up
     return {
         "round": gate.state["rounds"] + 1,
         "state": state,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rounds.shipped import shipped_params
-from stages._identity import order_key, stratified_folds
+from stages._identity import stratified_folds
 from stages._learning import softmax
 from stages._ledger import Labels
 from stages._params import Params
@@ -156,10 +156,7 @@ def test_a_map_by_name_waits_too_until_enough_labels_can_show_that_it_helps() ->
 
 
 def test_random_labels_are_the_seed_and_what_the_control_walk_has_passed() -> None:
-    ids = [f"id-{row}" for row in range(50)]
-    rows = [{"id": item, "round": row % 3, "in_seed": row < 5} for row, item in enumerate(ids)]
-    labels = Labels(ids, np.zeros(50, dtype=np.intp), rows)
-    reached = sorted(order_key(1, item) for item in ids)[20]
-    mask = drawn_at_random(labels, str(reached), 1)
-    assert mask.tolist() == [row < 5 or order_key(1, item) <= reached for row, item in enumerate(ids)]
-    assert drawn_at_random(labels, None, 1).sum() == 5
+    arms = [[], ["review"], ["active"], ["active", "control"], ["control"]]
+    rows = [{"id": str(row), "in_seed": row < 2, "arms": names} for row, names in enumerate(arms)]
+    labels = Labels([row["id"] for row in rows], np.zeros(5, dtype=np.intp), rows)
+    assert drawn_at_random(labels).tolist() == [True, True, False, True, True]

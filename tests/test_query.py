@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rounds.shipped import shipped_params
 from stages._errors import PipelineError
-from stages._gated import Gate
+from stages._gated import Gate, exhausted
 from stages._identity import order_key
 from stages._ledger import Labels
 from stages._params import Params
@@ -42,7 +42,7 @@ def pool_index(n: int = N) -> Index:
 
 def gate(accepted=(), review=(), unlabelled=(), rounds: int = 1, answers: int = 0) -> Gate:
     labels = Labels(list(accepted), np.zeros(len(accepted), dtype=np.intp), [{"id": item} for item in accepted])
-    return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers, "control_key": None})
+    return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers})
 
 
 def doubted(item: str) -> dict[str, object]:
@@ -219,6 +219,24 @@ def test_the_order_of_the_pool_does_not_change_the_batch(order, strategy) -> Non
         params(strategy=strategy),
     )
     assert batch_id(plain.rows) == batch_id(same.rows)
+
+
+def skipped(item: str, number: int, times: int = 1, kind: str = "skip") -> dict[str, object]:
+    return {"id": item, "kind": kind, "round": number, "times": times}
+
+
+def test_a_used_up_pool_says_what_rests_and_what_brings_it_back() -> None:
+    ids = [f"p-{row:02d}" for row in range(N)]
+    rest = [skipped(ids[0], 2), skipped(ids[1], 3), skipped(ids[2], 1, times=2), skipped(ids[3], 3, kind="reject")]
+    state = gate(ids[4:], unlabelled=rest, rounds=3)
+    said = "pool exhausted, 2 skipped rows rest (query.skip_cooldown 0 instead of 2 brings them back)"
+    gone = ", 2 rows were rejected or skipped 2 times, and are not asked again"
+    assert compose(features(pool_index()), model(), state, params()).metrics["state"] == said + gone
+    assert exhausted(gate(unlabelled=rest[:1], rounds=3), 2) == (
+        "pool exhausted, 1 skipped row rests (query.skip_cooldown 1 instead of 2 brings it back)"
+    )
+    assert unasked(pool_index(), gate(unlabelled=rest[:1], rounds=3), cooldown=1)[0] == 0
+    assert exhausted(gate(ids), 2) == "pool exhausted"
 
 
 def test_interleaving_keeps_the_active_order_and_loses_nothing() -> None:

@@ -184,7 +184,8 @@ class Desk:
         params = project.params()
         self.batch = newest.batch_id()
         self.tasks = newest.tasks()
-        self.labels = params.labels
+        # Labels changed in params.yaml since are for the next batch: this one asks as it was issued.
+        self.labels = _prodigy.offered(self.tasks) or params.labels
         self.overlap = params.surface.annotations_per_item
         self._project, self._round = project, newest
         self._idle, self._clock = idle, clock

@@ -18,6 +18,7 @@ from rounds.project import Project, Round
 from rounds.surfaces.formats import Item, read
 from stages._canonical import Row, dumps
 from stages._errors import PipelineError
+from stages._prodigy import offered
 
 _TIMEOUT = httpx.Timeout(60.0)
 _AT_ONCE = 200  # tasks per import request
@@ -58,6 +59,7 @@ def send(project: Project, url: str, token: str) -> str:
     """Make the newest round's project if there is none, and import the rows that it lacks, in order."""
     newest, params = project.last_round(), project.params()
     tasks, name = newest.tasks(), title(project, newest)
+    labels = offered(tasks) or params.labels
     with _server(url, token) as server:
         known = _find(server, name)
         if known is None:
@@ -66,7 +68,7 @@ def send(project: Project, url: str, token: str) -> str:
                     "/api/projects/",
                     json={
                         "title": name,
-                        "label_config": label_config(params.labels, any("image" in row for row in tasks)),
+                        "label_config": label_config(labels, any("image" in row for row in tasks)),
                         "sampling": "Sequential sampling",
                         "maximum_annotations": params.surface.annotations_per_item,
                         "enable_empty_annotation": False,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from rounds.close import _push_data
-from rounds.content import accept, changed
+from rounds.content import accept, changed, not_compared
 from rounds.project import Project
 from rounds.status import report
 from rounds.verify import verify
 from stages._canonical import read_jsonl
-from stages._changed import renamed
+from stages._changed import ids_since, renamed
 from stages._content import asked_sha, exact_bytes
 from stages._errors import PipelineError
 from stages._params import load
@@ -32,6 +32,15 @@ def test_two_ids_that_swap_move_at_once_and_changes_follow_each_other() -> None:
 
 def test_what_a_later_round_asked_is_not_moved() -> None:
     assert renamed("a", 2, [moved(1, "a", "b", rounds=1)]) == "a"
+
+
+def test_an_id_counts_every_move_after_its_round_its_own_or_not() -> None:
+    record = [moved(1, "a", "b", rounds=1), moved(2, "b", "c", rounds=2)]
+    assert ids_since("a", 1, record) == ["a", "b", "c"]
+    assert ids_since("z", 1, record) == ["z", "z", "z"]
+    assert ids_since("b", 2, record) == ["b", "c"]
+    assert ids_since("a", 3, record) == ["a"]
+    assert ids_since("a", 1, [moved(1, "a", None)]) == ["a", None]
 
 
 def test_a_correction_made_after_the_move_names_todays_id() -> None:
@@ -77,6 +86,10 @@ def test_moved_ids_are_found_refused_and_followed(tmp_path: Path) -> None:
     before = {new.get(item, item) for item in seed_or_pool}
     events = read_jsonl(project.root / "build/labels/events.jsonl")
     assert {row["id"] for row in events if row["round"] == 1} == before
+    rows = read_jsonl(project.root / "build/labels/asked.jsonl")
+    assert {tuple(row["ids"]) for row in rows if row["round"] == 1} == {
+        (item, new.get(item, item)) for item in seed_or_pool
+    }
     assert not [one for one in verify(project)[0] if one.check == "content"]
 
 
@@ -98,6 +111,22 @@ def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_
     committed(project)
     with pytest.raises(PipelineError, match=f"pool and seed lack 1 of the asked ids: '{item}'; restore"):
         closed(project)
+
+
+def test_a_pool_in_parts_is_said_not_to_be_compared(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    assert not_compared(project) is None
+    path = project.root / project.params().data.pool
+    away = path.rename(path.with_suffix(".away"))
+    name = project.params().data.pool
+    said = f"{name} is not here, so nothing is compared with what was asked; `dvc pull` brings it"
+    assert not_compared(project) == said
+    path.mkdir()
+    away.rename(path / "part-0.csv")
+    said = "a pool in parts is not compared with what was asked"
+    assert not_compared(project) == said
+    assert f"content  {said}" in report(project)
+    assert f"content: {said}" in verify(project)[1]
 
 
 def test_the_same_values_have_the_same_content_in_any_format_order_and_company() -> None:

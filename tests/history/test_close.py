@@ -25,6 +25,7 @@ from rounds.verify import verify
 from stages._canonical import jsonl, read_json, read_jsonl, write_json
 from stages._errors import PipelineError
 from stages.import_labels import import_round
+from tests.faults.lives import make_project
 from tests.history.inprocess import Stages, answer, closed, committed, log, said_by
 
 Fresh = Callable[..., Project]
@@ -478,3 +479,22 @@ def test_status_of_a_round_that_a_check_holds_says_how_to_go_on(project: Fresh) 
     assert next_command(one) == WHEN_HELD
     write_json(path, {**gate, "rounds": 1, "held": "held, 3 of 40 answered"})  # of before the last answers came
     assert next_command(one) == "rounds close"
+
+
+def test_when_all_was_skipped_and_the_pool_is_used_up_a_person_reads_what_brings_rows_back(tmp_path: Path) -> None:
+    project = Project(make_project(tmp_path / "p").resolve())
+    params = project.root / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("batch_size: 8", "batch_size: 200"))
+    committed(project)
+    closed(project)
+    answer(project, label=lambda _: None)
+    closed(project)
+    why = "pool exhausted, 100 skipped rows rest (query.skip_cooldown 0 instead of 2 brings them back)"
+    assert next_command(project).startswith(f"nothing more to ask: {why}; ")
+    assert f"Asks nothing more: {why}" in git(project.root, "log", "-1", "--format=%b")
+    params.write_text(params.read_text().replace("skip_cooldown: 2", "skip_cooldown: 0"))
+    committed(project)
+    closed(project)
+    assert len(project.rounds()) == 2
+    assert len(project.last_round().tasks()) == 100

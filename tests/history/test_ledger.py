@@ -395,7 +395,7 @@ def test_what_stands_at_a_url_is_not_in_git_but_all_stages_must_have_read_the_sa
         path = one.root / name
         path.write_text(path.read_text().replace(here, there))
     git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")
-    assert verify(one) == ([], [])
+    assert verify(one) == ([], ["content: a pool in parts is not compared with what was asked"])
     lock = one.root / "dvc.lock"
     lock.write_text(re.sub(rf"({there}\n.*\n? *md5: )\w{{4}}", r"\g<1>0000", lock.read_text(), count=1))
     git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")

@@ -121,6 +121,6 @@ def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path)
     assert run_gate(project) == "gate: round 0: 29 accepted, 1 review, 0 unlabelled\n"
     assert [row["id"] for row in read_jsonl(project / "build/gate/review.jsonl")] == ["s4"]
     assert read_json(project / "build/gate/state.json") == {
-        "answers": 0, "control_key": None, "review_found": 0, "rounds": 0
+        "answers": 0, "review_found": 0, "rounds": 0
     }  # fmt: skip
     assert read_json(project / "gate.json")["held"] is None

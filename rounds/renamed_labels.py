@@ -1,0 +1,76 @@
+"""What a change of params.labels means for the batches that were issued before it.
+
+A batch asks with the labels that it was issued with: every surface offers those, and an answer may hold them. While
+nobody has answered the open batch, the next close issues it anew, with today's labels. A label that answers hold has to
+stay in params.labels, because answers are never rewritten: that is said before any stage runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+from rounds.project import Project, Round
+from rounds.surfaces.desk import sole_writer
+from stages._canonical import numbered_rows
+from stages._errors import PipelineError
+from stages._prodigy import offered
+from stages._rounds import FROZEN
+from stages.import_labels import RETIRED, import_round, retired, retired_words
+
+
+def offered_by(past: Round) -> list[str]:
+    """The labels that a round's batch offers; only the first task is read, for a batch of images is long."""
+    first = next(iter(numbered_rows(past.asked)), None)
+    return offered([first[1]]) if first else []
+
+
+def retired_labels(project: Project) -> dict[str, int]:
+    """Labels that answers and corrections of any round hold and params.labels lacks, each with its count."""
+    params = project.params()
+    rounds = project.rounds()
+    if all(set(offered_by(past)) <= set(params.labels) for past in rounds):
+        return {}
+    imported = (import_round(past.folder, params) for past in rounds)
+    return retired([event for tables in imported if tables for event in tables.events], params.labels)
+
+
+def require_answered_labels(project: Project) -> None:
+    """Raises PipelineError where people gave labels that params.labels has no more."""
+    counts = retired_labels(project)
+    if counts:
+        raise PipelineError("params.yaml labels", retired_words(counts, project.params().labels), RETIRED)
+
+
+def outdated(project: Project, past: Round | None) -> bool:
+    """Whether a batch offers other labels than params.labels has; their order does not matter."""
+    frozen = offered_by(past) if past else []
+    return bool(frozen) and set(frozen) != set(project.params().labels)
+
+
+def untouched(past: Round) -> bool:
+    """Whether nobody has answered, corrected or closed a round: then its batch may be issued anew."""
+    files = (path.relative_to(past.folder).as_posix() for path in past.folder.rglob("*") if path.is_file())
+    return set(files) <= {*FROZEN, "manifest.json"}
+
+
+def notes(project: Project) -> Iterator[str]:
+    """The line of `status` and `close` about an open batch with other labels than params.labels."""
+    rounds = project.rounds()
+    last = rounds[-1] if rounds else None
+    if last is None or last.closed_early.is_file() or not outdated(project, last):
+        return
+    if retired_labels(project):  # that comes first, and is an error of its own
+        return
+    shown = ", ".join(offered_by(last))
+    if untouched(last):
+        yield f"round {last.number} was issued with {shown}; nobody has answered, so close issues it anew"
+    else:
+        now = ", ".join(project.params().labels)
+        yield f"round {last.number} goes on with {shown}, as it was issued; the next asks for {now}"
+
+
+def withdraw(past: Round) -> None:
+    """Remove a batch that nobody has answered. Raises PipelineError while a page is served on it."""
+    with sole_writer(past):
+        shutil.rmtree(past.folder)
