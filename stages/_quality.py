@@ -41,6 +41,7 @@ MIN_LABELS = 20  # fewer labels than this are not judged
 MIN_EVIDENCE = 2.0  # standard errors by which labels must fit the scores better than shuffled ones, to be judged
 FIT_ROWS = 10_000  # the few numbers of the error model are fitted on at most this many labels
 SHIFT_PRIOR, SHIFT_LEAST, SHIFT_MOST = 0.5, -3.0, 1.0  # in log odds of error
+SUPPORTED = 0.5  # of the median similarity to the nearest other row: below it, a row is like nothing in training
 PROBABLY_WRONG = 0.5
 BLOCK = 2**24  # elements of a block of distances
 OUTLIER = 3.0  # times the median distance to the neighbours
@@ -184,6 +185,32 @@ def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
     room = max(1 - apart * k / (k - 1), 0.1)
     chance = apart * (1 - apart) / n / room**2
     return min(max((against - apart) / room / (1 + chance / PRIOR_EXCESS**2), 0.0), 1.0)
+
+
+def witnessed_share(views: Sequence[Floats], labels: Ints, near: Neighbours) -> float | None:
+    """`disagreement` on the rows that are like something in training; None for one witness, 0 on fewer than MIN_LABELS.
+
+    Of a row unlike all others the neighbours and the forest know nothing: both fall back on the commonest class. That
+    they agree is then no sign of a wrong label, but of the same ignorance.
+    """
+    if len(views) < 2:
+        return None
+    seen = supported(near)
+    if seen.sum() < MIN_LABELS:
+        return 0.0
+    return disagreement([view[seen] for view in views], labels[seen])
+
+
+def supported(near: Neighbours) -> Mask:
+    """Whether something else among the rows is like each of them, (n,); all are where nothing tells distances.
+
+    Like: at least half as similar as the nearest row usually is. A text that shares no words with another has a
+    similarity near 0; and so has a row of numbers that is as far from all others as two rows drawn at random are.
+    """
+    if not near.rows.shape[1]:
+        return np.ones(len(near.rows), dtype=np.bool_)
+    similarity = 1 - near.squared[:, 0].astype(np.float64) / 2
+    return np.asarray(similarity >= SUPPORTED * np.median(similarity))
 
 
 def doubts(scores: Floats, labels: Ints, min_class: int, witnessed: float | None = None) -> Doubts:
@@ -355,7 +382,8 @@ def judge(
         else:
             views = [given[keep], *([neighbour_view(near, kept, k)] if space.shape[1] else [])]
         scores = pooled(views, kept)
-        found = doubts(scores, kept, params.quality.min_class, disagreement(views, kept))
+        found = doubts(scores, kept, params.quality.min_class, witnessed_share(views, kept, near))
+        found = not_known(found, kept, supported(near))
     same = np.bincount(place, minlength=len(keep))[place]
     copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
     against = 1 - same / np.bincount(copies)[copies] if n else np.zeros(0)
@@ -393,6 +421,18 @@ def with_annotators(
     noise = float(error[told.judged].mean()) if told.judged.any() else 0.0
     quality = dict(zip(people, annotator_quality(votes, softmax(found.scores)), strict=True))
     return replace(found, doubts=replace(told, error=error, suggested=suggested, noise=noise)), quality
+
+
+def not_known(found: Doubts, labels: Ints, seen: Mask) -> Doubts:
+    """The doubts without those about rows that are like nothing else, and none surer than n labels allow.
+
+    By Laplace's rule of succession n labels cannot make a mistake likelier than (n + 1) / (n + 2).
+    """
+    judged = found.judged & seen
+    n = int(judged.sum())
+    error = np.where(judged, found.error * (n + 1) / (n + 2), 0.0)
+    noise = float(error[judged].mean()) if n else 0.0
+    return replace(found, error=error, suggested=np.where(judged, found.suggested, labels), judged=judged, noise=noise)
 
 
 def _unjudged(labels: Ints) -> Doubts:

@@ -13,6 +13,7 @@ from rounds.shipped import shipped_params
 from stages._near import Near
 from stages._params import Params
 from stages._quality import (
+    Doubts,
     class_balance,
     cleanlab_issues,
     disagreement,
@@ -23,11 +24,14 @@ from stages._quality import (
     judge,
     neighbour_view,
     neighbours,
+    not_known,
     order_p_value,
     outliers,
     pooled,
     reviewed_shift,
     shifted,
+    supported,
+    witnessed_share,
 )
 
 
@@ -350,3 +354,39 @@ def test_cleanlab_is_asked_with_classes_that_may_be_missing() -> None:
     scores[:, [0, 3]] = judged(points, labels, 2).scores
     issues = cleanlab_issues(scores, np.where(labels == 1, 3, 0))
     assert issues[labels != truth].mean() > 0.8
+
+
+def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wrong_labels() -> None:
+    """Sixty rows in two clusters with right labels; twenty more, each alone in a direction of its own."""
+    clusters = np.repeat(np.eye(22)[:2], 30, axis=0)
+    geometry = np.vstack([clusters, np.eye(22)[2:]]).astype(np.float32)
+    labels = np.array([0] * 30 + [1] * 30 + [1] * 20)
+    fallback = np.where(np.arange(80) < 30, 0, np.where(np.arange(80) < 60, 1, 0))  # unsure: the first class
+    views = [np.eye(2)[fallback] * 5] * 2
+    near = neighbours(geometry, 5)
+    assert supported(near).tolist() == [True] * 60 + [False] * 20
+    assert disagreement(views, labels) == pytest.approx(0.25)
+    assert witnessed_share(views, labels, near) == 0.0
+    assert witnessed_share(views[:1], labels, near) is None
+
+
+def test_what_the_witnesses_have_never_seen_is_not_known() -> None:
+    """Two crowded blobs, and one right label far from both, of a class that was seen in the other blob alone."""
+    points, _, labels = blobs(80, 2, 0.0)
+    alone = np.vstack([points, [[60.0, -60.0, *[0.0] * (points.shape[1] - 2)]]]).astype(np.float32)
+    given = np.append(labels, 1 - labels[-1]).astype(np.intp)
+    found = judge(alone, alone, given, [f"r{row}" for row in range(81)], [f"s{row}" for row in range(81)], params(2))
+    assert not found.doubts.judged[80]
+    assert found.doubts.error[80] == 0
+    assert found.doubts.judged[:80].mean() > 0.9
+
+
+def test_no_doubt_is_surer_than_the_number_of_labels_allows() -> None:
+    error = np.array([1.0, 0.5, 1.0, 0.2])
+    seen = np.array([True, True, False, True])
+    plain = Doubts(error, np.array([1, 1, 1, 1]), np.ones(4, dtype=bool), 0.5)
+    bounded = not_known(plain, np.zeros(4, dtype=np.intp), seen)
+    assert bounded.error == pytest.approx([0.8, 0.4, 0.0, 0.16])  # three labels: 4 / 5
+    assert bounded.judged.tolist() == seen.tolist()
+    assert bounded.suggested.tolist() == [1, 1, 0, 1]
+    assert bounded.noise == pytest.approx((0.8 + 0.4 + 0.16) / 3)
