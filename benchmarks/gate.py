@@ -30,28 +30,19 @@ import numpy as np
 
 from rounds.init import MODEL
 from rounds.shipped import shipped_params
-from stages._canonical import read_json, write_json
-from stages._identity import order_key
-from stages._learning import fit, out_of_fold, softmax
-from stages._params import Params
-from stages._quality import (
-    Floats,
-    Geometry,
-    Ints,
-    Mask,
-    disagreement,
-    doubt,
-    doubts,
-    forest_view,
-    judge,
-    neighbour_view,
-    neighbours,
-    pooled,
-    with_annotators,
-)
-from stages._store import Features, Index, Matrix
-from stages.featurize import spaces_of, text_features
-from stages.gate import Ledger, decide
+from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
+from stages.contract.canonical import read_json, write_json
+from stages.contract.identity import order_key
+from stages.contract.params import Params
+from stages.features.whole import spaces_of, text_features
+from stages.learning.classifier import fit, out_of_fold
+from stages.learning.scoring import softmax
+from stages.quality.decision import Ledger, decide
+from stages.quality.error_model import doubts
+from stages.quality.judgement import judge, with_annotators
+from stages.quality.policy import doubt
+from stages.quality.witnesses import disagreement, forest_view, neighbour_view, neighbours, pooled
+from stages.store.index import Features, Index
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
 KINDS = ("uniform", "class", "boundary", "novice")

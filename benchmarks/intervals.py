@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from benchmarks.labels import Data, load
 from benchmarks.stopping import Simulated, params_of, simulate
-from stages._canonical import Row
-from stages._curves import labels_to_reach
-from stages._identity import order_keys
-from stages.validate import compare, judge_on_control, judge_on_test
+from stages.contract.canonical import Row
+from stages.contract.identity import order_keys
+from stages.proof.gap import compare, labels_to_reach
+from stages.proof.refits import judge_on_control, judge_on_test
 
 TEST_ROWS = 300
 

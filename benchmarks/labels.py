@@ -27,12 +27,12 @@ from threadpoolctl import threadpool_limits
 from rounds._replay import Setting, replay
 from rounds._verdict import accuracies, area, labels_to
 from rounds.backtest import applied, filled
-from stages._canonical import sha256
-from stages._errors import PipelineError
-from stages._identity import order_keys
-from stages._learning import fit
-from stages._params import Params
-from stages._store import SPLITS, Features, Index
+from stages.contract.canonical import sha256
+from stages.contract.errors import PipelineError
+from stages.contract.identity import order_keys
+from stages.contract.params import Params
+from stages.learning.classifier import fit
+from stages.store.index import SPLITS, Features, Index
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ import psutil
 
 from benchmarks.round import ENV, rounds, run
 from rounds.init import fill_in
-from stages._params import load
+from stages.contract.params import load
 
 SHARED = Path(os.environ.get("LABELROUNDS_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 PARTS = 8
@@ -171,9 +171,9 @@ def rounds_command(sizes: str, workers: int) -> None:
 
 def score(root: Path) -> None:
     """Scoring one part as `train` does it beside the bare product of the same matrices, one thread, best of 3."""
-    from stages._parts import open_pool
-    from stages._scan import Task, scan_part
-    from stages._skops import read_own_model
+    from stages.learning.model_file import read_own_model
+    from stages.learning.shortlist import Task, scan_part
+    from stages.store.parts import open_pool
 
     pool = open_pool(root / "build/features")
     assert pool is not None
@@ -210,7 +210,7 @@ PEERS = {
 }
 SET_UP = """
 import sys, time, numpy as np
-from stages._identity import order_keys
+from stages.contract.identity import order_keys
 from stages.strategies import Candidates
 n = int(sys.argv[1])
 rng = np.random.default_rng(0)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.strategies import Candidates, Floats, Ranking
+from stages.contract.arrays import Floats
+from stages.strategies import Candidates, Ranking
 from stages.strategies.uncertainty import random
 
 

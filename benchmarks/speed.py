@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages._identity import order_keys
+from stages.contract.identity import order_keys
 from stages.strategies import Candidates
 from stages.strategies.registry import resolve
 
@@ -104,13 +104,13 @@ def sparse_text(rows: int, features: int) -> Any:
 def measure(case: Case) -> None:
     """Run one case in this process and print seconds, megabytes above the input, and the picks."""
     if case.name.startswith("geometry"):
-        from stages.featurize import spaces_of
+        from stages.features.whole import spaces_of
 
         spaces_of(sparse_text(300, 200), slice(300), 16, 0, unit_rows=True)
         texts = sparse_text(case.n, case.d)
         timed(lambda: [spaces_of(texts, slice(case.n), 128, 0, unit_rows=True)[1].shape[1]])
         return
-    from stages.strategies.redundancy import guarded
+    from stages.batch.guard import guarded
 
     words = case.name.split()
     rank = partial(resolve(words[-1] if words[0] == "guarded" else words[0], case.engine), **case.params)

@@ -26,15 +26,18 @@ from numpy.typing import NDArray
 
 from benchmarks.labels import Data, load
 from rounds.shipped import shipped_params
-from stages._canonical import Row, dumps
-from stages._gated import Gate
-from stages._learning import out_of_fold, softmax
-from stages._ledger import Labels
-from stages._params import Params
-from stages._stopping import PRIMARY, SIGNS, Means, agreement, readings
-from stages._store import Features, Index
-from stages.query import Model, compose
-from stages.validate import History, Refits, judge_on_test, learning_curve, next_batch, stop_set, stopping_points
+from stages.answers.gated import Gate
+from stages.answers.ledger import Labels
+from stages.batch.compose import Model, compose
+from stages.contract.canonical import Row, dumps
+from stages.contract.params import Params
+from stages.learning.classifier import out_of_fold
+from stages.learning.scoring import softmax
+from stages.proof.curve import learning_curve, next_batch
+from stages.proof.history import History
+from stages.proof.refits import Refits, judge_on_test
+from stages.proof.stopping import PRIMARY, SIGNS, Means, agreement, readings, stop_set, stopping_points
+from stages.store.index import Features, Index
 
 SETS = {"digits": 30, "spambase": 60, "sms_spam": 80, "banking77": 100, "langid": 100}
 

@@ -29,8 +29,8 @@ from typing import Any
 import click
 
 from rounds.shipped import shipped_params
-from stages import _prodigy
-from stages._canonical import jsonl, read_jsonl, write_bytes, write_json
+from stages.answers import prodigy
+from stages.contract.canonical import jsonl, read_jsonl, write_bytes, write_json
 
 LABELS = ["positive", "negative", "neutral"]
 HERE = Path(__file__).resolve().parent.parent
@@ -116,7 +116,7 @@ def make_project(root: Path, items: int) -> None:
     params = shipped_params({"labels": LABELS, "data": {"id": "", "text": "text", "image": ""}})
     write_json(root / "params.yaml", params.model_dump(by_alias=True))
     tasks = [
-        _prodigy.task(
+        prodigy.task(
             {"text": f"Review {n}: arrived late, works well."},
             LABELS,
             al_id=f"item-{n}",
@@ -201,7 +201,7 @@ def _faults(root: Path, drive: Drive, expected: int) -> int:
     said = [
         (answer.annotator, str(answer.id), str(answer.label))
         for path in (root / "data/rounds/001/answers").glob("*.jsonl")
-        for answer in map(_prodigy.read_answer, read_jsonl(path))
+        for answer in map(prodigy.read_answer, read_jsonl(path))
     ]
     lost, doubled = Counter(drive.acknowledged) - Counter(said), Counter(said) - Counter(drive.acknowledged)
     twice = sum(count - 1 for count in Counter(item for _, item, _ in said).values())

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._identity import order_keys, stratified_folds
+from stages.contract.identity import order_keys, stratified_folds
 from stages.strategies import Candidates
 from stages.strategies.registry import resolve
 

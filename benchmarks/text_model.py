@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rounds.shipped import shipped_params
-from stages._learning import fit
-from stages._params import Import
-from stages._space import fit_space
-from stages._store import Matrix
-from stages.featurize import text_features
+from stages.contract.arrays import Matrix
+from stages.contract.params import Import
+from stages.features.whole import text_features
+from stages.learning.classifier import fit
+from stages.store.space import fit_space
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
 SETS = {"sms_spam": "sms_spam/all.csv", "langid": "langid/train.csv", "banking77": "banking77/train.csv"}

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import click
 
-from stages._errors import closest
+from stages.contract.errors import closest
 
 COMMANDS = {  # module, or module:function, and examples for --help, in the order of a project's life
     "demo": ("rounds.demo", ("rounds demo demo",)),

@@ -15,26 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rounds.surfaces.oracle import reply, round_seed
-from stages._canonical import Row, plain, sha256
-from stages._content import exact_bytes
-from stages._errors import PipelineError
-from stages._gated import Gate
-from stages._identity import order_keys, stratified_folds
-from stages._learning import Ints, fit
-from stages._ledger import Labels, check_label, labels_of
-from stages._params import Params
-from stages._rounds import batch_id
-from stages._scoring import macro_f1, per_class
-from stages._store import Features, Split
-from stages._tables import Table, as_text
-from stages.calibrate import Rows, calibration_of
-from stages.clean_seed import clean, seed_labels
-from stages.featurize import featurize
-from stages.gate import Ledger, decide, gate
-from stages.query import Model, compose, model_of
+from stages.answers.gated import Gate
+from stages.answers.ledger import Labels, check_label, labels_of
+from stages.answers.rounds import batch_id
+from stages.batch.compose import Model, compose, model_of
+from stages.contract.arrays import Ints
+from stages.contract.canonical import Row, plain, sha256
+from stages.contract.errors import PipelineError
+from stages.contract.identity import order_keys, stratified_folds
+from stages.contract.params import Params
+from stages.examples.content import exact_bytes
+from stages.examples.tables import Table, as_text
+from stages.features.whole import featurize
+from stages.learning.calibration import Rows, calibration_of
+from stages.learning.classifier import fit
+from stages.learning.scoring import macro_f1, per_class
+from stages.learning.training import train
+from stages.proof.gap import compare
+from stages.proof.history import History
+from stages.proof.refits import Refits, judge_on_test
+from stages.quality.decision import Ledger, decide, gate
+from stages.quality.seed import clean, seed_labels
+from stages.store.index import Features, Split
 from stages.strategies.registry import find
-from stages.train import train
-from stages.validate import History, Refits, compare, judge_on_test
 
 HELD_OUT = 4  # without a test table one row in so many is held out, anew in every repeat
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rounds import report as page
-from stages._canonical import Row
+from stages.contract.canonical import Row
 
 Floats = NDArray[np.float64]
 Curve = Sequence[Mapping[str, float]]

@@ -9,10 +9,10 @@ import click
 from rounds.commands import is_committed
 from rounds.lock import exclusive
 from rounds.project import Project
-from stages._canonical import read_jsonl, write_jsonl
-from stages._errors import PipelineError
-from stages._prodigy import offered
-from stages._shell import one_line_errors
+from stages.answers.prodigy import offered
+from stages.contract.canonical import read_jsonl, write_jsonl
+from stages.contract.errors import PipelineError
+from stages.contract.shell import one_line_errors
 
 _SECONDS_PER_ROUND = 86_400.0
 _CHANCE = click.FloatRange(0, 1)

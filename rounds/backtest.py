@@ -36,18 +36,19 @@ from rounds._replay import Examples, examples, replay, setting, split, told
 from rounds.init import fill_in, labels_in, refuse_unless_empty, settings
 from rounds.project import Project
 from rounds.shipped import params_file
-from stages._canonical import Row, jsonl, numbered_rows, plain, read_json, sha256, write_bytes, write_json
-from stages._errors import PipelineError
-from stages._imports import build
-from stages._ledger import read_labels
-from stages._params import Options, Params, load
-from stages._parts import open_pool, read_rows
-from stages._prodigy import NotAnAnswer, read_answer
-from stages._progress import WIPE, counted
-from stages._shell import one_line_errors
-from stages._store import SPLITS, read_index
-from stages._tables import Table, read_table
-from stages.calibrate import drawn_at_random
+from stages.answers.ledger import read_labels
+from stages.answers.prodigy import NotAnAnswer, read_answer
+from stages.contract.canonical import Row, jsonl, numbered_rows, plain, read_json, sha256, write_bytes, write_json
+from stages.contract.errors import PipelineError
+from stages.contract.imports import build
+from stages.contract.params import Options, Params, load
+from stages.contract.progress import WIPE, counted
+from stages.contract.shell import one_line_errors
+from stages.examples.tables import Table, read_table
+from stages.learning.calibration import drawn_at_random
+from stages.store.index import SPLITS, read_index
+from stages.store.parts import open_pool
+from stages.store.read import read_rows
 from stages.strategies.registry import resolve
 
 Choice = dict[str, str]

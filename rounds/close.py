@@ -27,10 +27,10 @@ from rounds.lock import exclusive, turn
 from rounds.past import only_appended
 from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, require_answered_labels, untouched, withdraw
-from stages._canonical import Row, read_json, sha256, write_bytes, write_json
-from stages._errors import PipelineError
-from stages._rounds import FROZEN, read_frozen
-from stages._shell import one_line_errors
+from stages.answers.rounds import FROZEN, read_frozen
+from stages.contract.canonical import Row, read_json, sha256, write_bytes, write_json
+from stages.contract.errors import PipelineError
+from stages.contract.shell import one_line_errors
 
 MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock")
 READ = ("data/", "stages/", "rounds/", ".dvc/")
@@ -60,7 +60,7 @@ def snapshot(project: Project) -> dict[str, str]:
 
 def answered(project: Project, last: Round) -> tuple[int, int]:
     """(answered, asked) rows of a round, as import_labels counts them."""
-    from stages.import_labels import import_round
+    from stages.answers.reading import import_round
 
     _, batch, _ = read_frozen(last.folder)
     found = import_round(last.folder, project.params())

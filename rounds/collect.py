@@ -19,11 +19,11 @@ from rounds.matching import Sorted, sort_out
 from rounds.project import Project, Round
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
-from stages._canonical import Row, add_lines, dumps, write_jsonl
-from stages._errors import PipelineError
-from stages._prodigy import Answer, keep_last, verdict_of
-from stages._shell import one_line_errors
-from stages.import_labels import answers_of, to_batch
+from stages.answers.prodigy import Answer, keep_last, verdict_of
+from stages.answers.reading import answers_of, to_batch
+from stages.contract.canonical import Row, add_lines, dumps, write_jsonl
+from stages.contract.errors import PipelineError
+from stages.contract.shell import one_line_errors
 
 _SHOWN = 10
 _OLDEST = float("-inf")

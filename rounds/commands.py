@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stages._errors import PipelineError
-from stages._progress import MARK, WRITER, progress
+from stages.contract.errors import PipelineError
+from stages.contract.progress import MARK, WRITER, progress
 
 Say = Callable[[str], None]
 LOGGED = 10.0  # seconds before a log is told more of a stage than its name

@@ -18,14 +18,14 @@ import click
 from rounds.correct import whoever
 from rounds.lock import exclusive
 from rounds.project import Project
-from stages._canonical import Row, add_lines, jsonl
-from stages._changed import CHANGED, read_changed, renamed
-from stages._content import asked_sha, identities, number_columns
-from stages._errors import PipelineError
-from stages._params import Params
-from stages._remote import in_parts
-from stages._shell import one_line_errors
-from stages._tables import read_table
+from stages.answers.changed import CHANGED, read_changed, renamed
+from stages.contract.canonical import Row, add_lines, jsonl
+from stages.contract.errors import PipelineError
+from stages.contract.params import Params
+from stages.contract.shell import one_line_errors
+from stages.examples.content import asked_sha, identities, number_columns
+from stages.examples.places import in_parts
+from stages.examples.tables import read_table
 
 REMEDY = (
     "say what happened: `rounds changed --ids-moved --why TEXT` (answers follow their content), or "

@@ -18,12 +18,12 @@ from rounds.history import cases_of
 from rounds.lock import exclusive
 from rounds.plain_words import PlainWords
 from rounds.project import Project
-from stages._canonical import Row, add_lines, jsonl
-from stages._errors import PipelineError, closest
-from stages._ledger import check_label
-from stages._shell import one_line_errors
-from stages._standing import standing
-from stages.import_labels import answers_before, answers_of
+from stages.answers.ledger import check_label
+from stages.answers.reading import answers_before, answers_of
+from stages.answers.standing import standing
+from stages.contract.canonical import Row, add_lines, jsonl
+from stages.contract.errors import PipelineError, closest
+from stages.contract.shell import one_line_errors
 
 
 def amend(project: Project, item: str, label: str | None, why: str, by: str) -> Row:

@@ -7,8 +7,8 @@ is being closed; when nothing of the open round is answered, the one before it. 
 from __future__ import annotations
 
 from rounds.project import Project, Round
-from stages._canonical import Row, read_json, write_json
-from stages._errors import PipelineError
+from stages.contract.canonical import Row, read_json, write_json
+from stages.contract.errors import PipelineError
 
 FILE = "decision.json"
 

@@ -13,17 +13,17 @@ from rounds.close import close
 from rounds.commands import dvc
 from rounds.init import CARRIED, carry, start, whole
 from rounds.project import Project
-from stages._canonical import Row, read_json
-from stages._errors import PipelineError
-from stages._identity import order_keys
-from stages._learning import fit
-from stages._ledger import read_labels
-from stages._params import Params
-from stages._progress import WIPE, watched
-from stages._shell import one_line_errors
-from stages._store import read_index, read_model_matrix
-from stages._tables import as_text, read_table
-from stages.validate import truth_of_test
+from stages.answers.ledger import read_labels
+from stages.contract.canonical import Row, read_json
+from stages.contract.errors import PipelineError
+from stages.contract.identity import order_keys
+from stages.contract.params import Params
+from stages.contract.progress import WIPE, watched
+from stages.contract.shell import one_line_errors
+from stages.examples.tables import as_text, read_table
+from stages.learning.classifier import fit
+from stages.proof.refits import truth_of_test
+from stages.store.index import read_index, read_model_matrix
 
 NOISE, SKIP = 0.03, 0.02
 STEP, REPEATS = 10, 5

@@ -15,16 +15,16 @@ import click
 from rounds.past import Change, Commit, changes, closing_commits, manifests, place, read_blobs
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
-from stages._canonical import Row, dumps, read_jsonl
-from stages._changed import read_changed
-from stages._errors import PipelineError, closest
-from stages._ledger import check_label
-from stages._params import Params
-from stages._prodigy import acceptable
-from stages._shell import one_line_errors
-from stages._standing import Case, collect, history, known, standing
-from stages._tables import as_text, read_table
-from stages.import_labels import answers_of, corrections_of, import_round, under_todays_ids
+from stages.answers.changed import read_changed
+from stages.answers.ledger import check_label
+from stages.answers.prodigy import acceptable
+from stages.answers.reading import answers_of, corrections_of, import_round, under_todays_ids
+from stages.answers.standing import Case, collect, history, known, standing
+from stages.contract.canonical import Row, dumps, read_jsonl
+from stages.contract.errors import PipelineError, closest
+from stages.contract.params import Params
+from stages.contract.shell import one_line_errors
+from stages.examples.tables import as_text, read_table
 
 MANIFESTS = ":(glob)data/rounds/*/manifest.json"
 

@@ -20,14 +20,14 @@ from rounds.commands import dvc, git
 from rounds.intake import write
 from rounds.project_tables import TABLES, Source, Spelling, class_lines, gather, in_order, refuse_rows, settle_classes
 from rounds.table_readers import Intake
-from stages._content import numbers as as_numbers
-from stages._content import texts as as_texts
-from stages._errors import PipelineError
-from stages._params import read_yaml
-from stages._progress import progress, watched
-from stages._remote import list_parts
-from stages._shell import one_line_errors
-from stages._tables import Table, as_text, read_table
+from stages.contract.errors import PipelineError
+from stages.contract.params import read_yaml
+from stages.contract.progress import progress, watched
+from stages.contract.shell import one_line_errors
+from stages.examples.content import numbers as as_numbers
+from stages.examples.content import texts as as_texts
+from stages.examples.places import list_parts
+from stages.examples.tables import Table, as_text, read_table
 
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",

@@ -16,29 +16,18 @@ import numpy as np
 
 from rounds.init import MODEL
 from rounds.shipped import shipped_params
-from stages._agreement import krippendorff_alpha
-from stages._canonical import Row, plain, sha256, write_bytes
-from stages._content import numbers, texts
-from stages._errors import PipelineError
-from stages._learning import TINY
-from stages._params import Params
-from stages._quality import (
-    OUTLIER,
-    Floats,
-    Geometry,
-    Ints,
-    Judgement,
-    Mask,
-    class_balance,
-    doubt,
-    judge,
-    order_p_value,
-    with_annotators,
-)
-from stages._shell import PATH, one_line_errors
-from stages._store import Matrix
-from stages._tables import Table, as_text, read_table
-from stages.featurize import spaces_of, text_features
+from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
+from stages.contract.canonical import Row, plain, sha256, write_bytes
+from stages.contract.errors import PipelineError
+from stages.contract.params import Params
+from stages.contract.shell import PATH, one_line_errors
+from stages.examples.content import numbers, texts
+from stages.examples.tables import Table, as_text, read_table
+from stages.features.whole import spaces_of, text_features
+from stages.learning.classifier import TINY
+from stages.quality.agreement import krippendorff_alpha
+from stages.quality.judgement import OUTLIER, Judgement, class_balance, judge, order_p_value, with_annotators
+from stages.quality.policy import doubt
 
 SHOWN = 10
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rounds.table_readers import Intake, delimited, is_index, is_missing, json_rows, spreadsheet
-from stages._errors import PipelineError
-from stages._tables import Table, as_text, read_table
+from stages.contract.errors import PipelineError
+from stages.examples.tables import Table, as_text, read_table
 
 DELIMITED = (".csv", ".tsv", ".tab", ".txt")
 SHEETS = (".xlsx", ".xlsm")

@@ -10,10 +10,10 @@ import click
 
 from rounds.lock import exclusive, turn
 from rounds.project import Project, Round
-from stages._canonical import read_json, sha256, write_bytes
-from stages._errors import PipelineError
-from stages._rounds import FROZEN, read_frozen
-from stages._shell import one_line_errors
+from stages.answers.rounds import FROZEN, read_frozen
+from stages.contract.canonical import read_json, sha256, write_bytes
+from stages.contract.errors import PipelineError
+from stages.contract.shell import one_line_errors
 
 
 def issue(project: Project) -> Round | None:

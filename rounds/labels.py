@@ -17,9 +17,9 @@ from rounds.commands import commit_named, dvc
 from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, read_blobs
 from rounds.project import Project
-from stages._canonical import Row, jsonl, read_jsonl, write_bytes
-from stages._errors import PipelineError
-from stages._shell import one_line_errors
+from stages.contract.canonical import Row, jsonl, read_jsonl, write_bytes
+from stages.contract.errors import PipelineError
+from stages.contract.shell import one_line_errors
 
 COLUMNS = ("id", "label", "round", "source", "arms", "annotators", "asked_rank", "copy_of", "commit")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

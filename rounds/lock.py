@@ -22,8 +22,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rounds.commands import git, is_committed
-from stages._errors import PipelineError
-from stages._progress import WRITER
+from stages.contract.errors import PipelineError
+from stages.contract.progress import WRITER
 
 CLOSE = " close"
 RUNNING = ".dvc/tmp/rwlock"  # where DVC notes who reads and writes what

@@ -11,8 +11,8 @@ from rounds.decision import FILE
 from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, has_commits, read_blobs
 from rounds.project import Project
-from stages._canonical import Row, dumps, read_json
-from stages._shell import one_line_errors
+from stages.contract.canonical import Row, dumps, read_json
+from stages.contract.shell import one_line_errors
 
 REPORTS = ("validate", "gate", "query")
 HEAD = (

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from rounds.project import Project, Round
 from rounds.surfaces.formats import Item
-from stages import _prodigy
-from stages._canonical import Row
-from stages._errors import closest
-from stages._prodigy import Answer, NotAnAnswer, conflict_of
-from stages.import_labels import answers_of
+from stages.answers import prodigy
+from stages.answers.prodigy import Answer, NotAnAnswer, conflict_of
+from stages.answers.reading import answers_of
+from stages.contract.canonical import Row
+from stages.contract.errors import closest
 
 _KINDS = {
     "label": "answered",
@@ -169,9 +169,9 @@ def _take(
     if batch not in asked.tasks:
         raise _Bad("wrong batch", f"batch {answer.batch!r} is not the one that was asked")
     # As import_labels reads it: by the labels that its batch offered.
-    answer = _understood(item, _prodigy.offered(asked.tasks[batch]) or labels)
+    answer = _understood(item, prodigy.offered(asked.tasks[batch]) or labels)
     item_id, batch, respaced = _located(item, answer, batch, asked, finders, own_ids=own_ids)
-    accepted = _prodigy.acceptable(asked.tasks[batch], labels)
+    accepted = prodigy.acceptable(asked.tasks[batch], labels)
     if answer.label is not None and answer.label not in accepted:
         what = f"label {answer.label!r} is not in labels{closest(answer.label, accepted)}"
         raise _Bad("unknown labels", what)
@@ -191,7 +191,7 @@ def _understood(item: Item, labels: Sequence[str]) -> Answer:
     if item.row is None:
         raise _Bad("malformed", item.why)
     try:
-        return _prodigy.read_answer(item.row, labels)
+        return prodigy.read_answer(item.row, labels)
     except NotAnAnswer as reason:
         raise _Bad("malformed", str(reason)) from reason
 
@@ -200,7 +200,7 @@ class Finder:
     """The asked items of one batch, found by identity or content."""
 
     def __init__(self, tasks: Sequence[Row]) -> None:
-        self.by_content = _prodigy.finder(tasks)
+        self.by_content = prodigy.finder(tasks)
         self.texts: dict[str, str | None] = {str(row["al_id"]): row.get("text") for row in tasks}
 
     def of_content(self, answer: Answer) -> str | None:
@@ -262,7 +262,7 @@ def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) 
         if item.row is None or item.bare_id is None or item.row.get("al_id") is not None:
             continue
         try:
-            content = finder.of_content(_prodigy.read_answer(item.row, labels))
+            content = finder.of_content(prodigy.read_answer(item.row, labels))
         except NotAnAnswer:
             continue
         if content is not None:

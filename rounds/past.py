@@ -16,8 +16,8 @@ from shlex import quote
 
 from rounds.commands import changed_paths, git, git_bytes
 from rounds.project import Project
-from stages._errors import PipelineError
-from stages._rounds import FROZEN
+from stages.answers.rounds import FROZEN
+from stages.contract.errors import PipelineError
 
 FIXED = (*FROZEN, "manifest.json", "closed.json")
 COMMIT = "%H%x09%P%x09%aI%x09%an"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rounds.commands import is_as_committed
 from rounds.shipped import shipped_value
-from stages._canonical import Row, read_json, read_jsonl
-from stages._errors import PipelineError
-from stages._params import MissingParamError, Params, load
-from stages._rounds import round_folders
+from stages.answers.rounds import round_folders
+from stages.contract.canonical import Row, read_json, read_jsonl
+from stages.contract.errors import PipelineError
+from stages.contract.params import MissingParamError, Params, load
 
 SECTIONS_OF_THE_DATA = {"labels", "data", "features", "model"}  # their values suit the data of one project alone
 

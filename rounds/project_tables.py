@@ -15,8 +15,8 @@ from rounds.intake import join_texts, plain_labels, read
 from rounds.spellings import Labelled, merged, refuse_spellings
 from rounds.table_readers import Intake
 from rounds.tool_exports import labelled
-from stages._errors import PipelineError, closest
-from stages._tables import Table, as_text
+from stages.contract.errors import PipelineError, closest
+from stages.examples.tables import Table, as_text
 
 Source = Intake | Path  # a table, or the folder of a pool in parts
 Spelling = Literal["refuse", "merge", "keep"]

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from rounds.project import Project, Round
 from rounds.surfaces.desk import sole_writer
-from stages._canonical import numbered_rows
-from stages._errors import PipelineError
-from stages._prodigy import offered
-from stages._rounds import FROZEN
-from stages.import_labels import RETIRED, import_round, retired, retired_words
+from stages.answers.prodigy import offered
+from stages.answers.reading import RETIRED, import_round, retired, retired_words
+from stages.answers.rounds import FROZEN
+from stages.contract.canonical import numbered_rows
+from stages.contract.errors import PipelineError
 
 
 def offered_by(past: Round) -> list[str]:

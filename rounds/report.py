@@ -20,10 +20,10 @@ import click
 from rounds.commands import commit_named, git
 from rounds.decision import FILE, stopped
 from rounds.project import Project
-from stages._canonical import Row, dumps, read_json, read_jsonl, sha256, write_bytes
-from stages._errors import PipelineError
-from stages._params import read_yaml
-from stages._shell import one_line_errors
+from stages.contract.canonical import Row, dumps, read_json, read_jsonl, sha256, write_bytes
+from stages.contract.errors import PipelineError
+from stages.contract.params import read_yaml
+from stages.contract.shell import one_line_errors
 
 METRICS = ("validate", "gate", "query", "calibration")
 SHOWN_ROWS = 12

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages._params import Import, Params, Section, load
+from stages.contract.params import Import, Params, Section, load
 
 PACKED = Path("rounds", "_project", "params.yaml")  # a project keeps the values to start with beside its own
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from stages._errors import PipelineError
+from stages.contract.errors import PipelineError
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII)
 TRUTH = {"true": Decimal(1), "false": Decimal(0)}  # as numpy and pandas count them

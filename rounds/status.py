@@ -16,9 +16,9 @@ from rounds.lock import repaired
 from rounds.project import Project
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
 from rounds.report import saved
-from stages._canonical import Row, read_json
-from stages._shell import one_line_errors
-from stages.import_labels import RETIRED, retired_words
+from stages.answers.reading import RETIRED, retired_words
+from stages.contract.canonical import Row, read_json
+from stages.contract.shell import one_line_errors
 
 AFTER_THE_LAST = (
     "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), commit, and rounds close"

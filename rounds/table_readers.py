@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages._canonical import Row, numbered_rows
-from stages._errors import PipelineError
-from stages._tables import Table, as_text, csv_records, refuse_twice
+from stages.contract.canonical import Row, numbered_rows
+from stages.contract.errors import PipelineError
+from stages.examples.tables import Table, as_text, csv_records, refuse_twice
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 EXACT_DIGITS = 15  # of a number in a spreadsheet; further ones are lost

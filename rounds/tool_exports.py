@@ -15,10 +15,10 @@ from typing import Any
 
 from rounds.surfaces import formats
 from rounds.table_readers import Intake
-from stages._canonical import dumps
-from stages._errors import PipelineError
-from stages._prodigy import Answer, NotAnAnswer, read_answer
-from stages._tables import ANSWERS, Table
+from stages.answers.prodigy import Answer, NotAnAnswer, read_answer
+from stages.contract.canonical import dumps
+from stages.contract.errors import PipelineError
+from stages.examples.tables import ANSWERS, Table
 
 TOOLS = {"prodigy": "Prodigy", "label-studio": "Label Studio", "argilla": "Argilla", "doccano": "doccano"}
 # The tool's own notes on an answer; what is left of a row is the example.

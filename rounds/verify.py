@@ -50,15 +50,15 @@ from rounds.past import (
     uncommitted_faults,
 )  # fmt: skip
 from rounds.project import Project
-from stages._canonical import Row, read_jsonl, sha256, write_bytes
-from stages._content import exact_bytes
-from stages._errors import PipelineError
-from stages._progress import watched
-from stages._rounds import round_folders
-from stages._shell import one_line_errors
-from stages._tables import as_text, read_table
-from stages.export_prodigy import fields_of
-from stages.import_labels import import_round
+from stages.answers.reading import import_round
+from stages.answers.rounds import round_folders
+from stages.batch.export import fields_of
+from stages.contract.canonical import Row, read_jsonl, sha256, write_bytes
+from stages.contract.errors import PipelineError
+from stages.contract.progress import watched
+from stages.contract.shell import one_line_errors
+from stages.examples.content import exact_bytes
+from stages.examples.tables import as_text, read_table
 
 HERE = "working tree"
 SETTINGS = ("dvc.yaml", "params.yaml")

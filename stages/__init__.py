@@ -1,7 +1,7 @@
 """The machine's half of the loop: one public module per DVC stage, run as `python -m stages.<name>`.
 
-Import rule: third party <- private modules (`_name`) and `strategies` <- stages. A stage never imports a
-stage, nothing here imports dvc or `rounds`, and click appears only in `_shell` and in each stage's `main`.
+The scripts lie here, what they call lies in rooms (docs/architecture.md). Nothing imports a script, nothing here
+imports dvc or `rounds`, and click appears only in contract/shell.py and in each script's `main`.
 """
 
 import os

@@ -11,38 +11,13 @@ from pathlib import Path
 
 import click
 
-from stages._canonical import Row, jsonl, read_jsonl, sha256, write_bytes, write_json
-from stages._content import number_columns, shown
-from stages._params import Params, load
-from stages._parts import read_rows
-from stages._prodigy import task
-from stages._remote import in_parts, list_parts, local
-from stages._rounds import batch_id
-from stages._shell import PATH, one_line_errors
-from stages._tables import read_table
-
-
-def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
-    """One task per row of the batch, in its order. The score is the model's doubt, the same measure for every arm.
-
-    contents: what a person sees of each id.
-    """
-    identity = batch_id(batch)
-    return [
-        task(
-            contents[row["id"]], params.labels,
-            al_id=row["id"], batch_id=identity, rank=row["rank"], score=row["doubt"],
-        )
-        for row in batch
-    ]  # fmt: skip
-
-
-def fields_of(pool: str, params: Params) -> list[str] | None:
-    """The columns to show of rows that have neither text nor image: the pool's, of a pool in parts its first part's."""
-    if params.data.text or params.data.image:
-        return None
-    with local(list_parts(pool)[0] if in_parts(pool) else pool) as path:
-        return number_columns(read_table(path, may_be_empty=True), params)
+from stages.answers.rounds import batch_id
+from stages.batch.export import export, fields_of
+from stages.contract.canonical import jsonl, read_jsonl, sha256, write_bytes, write_json
+from stages.contract.params import load
+from stages.contract.shell import PATH, one_line_errors
+from stages.examples.content import shown
+from stages.store.read import read_rows
 
 
 @click.command(help=__doc__)

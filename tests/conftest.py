@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from rounds.init import CARRIED, carry, fill_in
-from stages._canonical import sha256
+from stages.contract.canonical import sha256
 from tests.params_read import only
 
 ROOT = Path(__file__).parent.parent

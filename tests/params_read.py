@@ -11,9 +11,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from stages._params import Import, Params, Section, _models
+from stages.contract.params import Import, Params, Section, _models
 
-PARAMS_MODULE = "stages._params"
+PARAMS_MODULE = "stages.contract.params"
 WHOLE = {"model_dump"}  # what reads every value of a section at once
 
 

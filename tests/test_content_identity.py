@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from rounds.surfaces.oracle import known_labels
-from stages._canonical import read_jsonl
-from stages._content import asked_sha, identities, shown
-from stages._params import load
-from stages._tables import Table
-from stages.export_prodigy import fields_of
+from stages.batch.export import fields_of
+from stages.contract.canonical import read_jsonl
+from stages.contract.params import load
+from stages.examples.content import asked_sha, identities, shown
+from stages.examples.tables import Table
 from tests.conftest import Small, write_csv
 
 POOL = [(f"p-{row:02d}", str(row), f"{row % 7}.50") for row in range(20)]

@@ -15,8 +15,8 @@ from rounds import status
 from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
-from stages._canonical import read_json, read_jsonl
-from stages._store import read_geometry, read_index, read_model_matrix
+from stages.contract.canonical import read_json, read_jsonl
+from stages.store.index import read_geometry, read_index, read_model_matrix
 from tests.conftest import Small, blobs, write_csv
 
 BATCH = "build/export/asked.jsonl"

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from rounds.__main__ import COMMANDS, cli
-from stages._params import load
+from stages.contract.params import load
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from rounds import init as initial
 from rounds.init import init
 from rounds.project_tables import in_order
-from stages._errors import PipelineError
-from stages._progress import Told
-from stages._tables import read_table
+from stages.contract.errors import PipelineError
+from stages.contract.progress import Told
+from stages.examples.tables import read_table
 from tests.conftest import shell, write_csv
 
 NAMES = {"id": "nr", "label": "kind", "text": "", "image": ""}

@@ -10,8 +10,8 @@ import pytest
 
 from rounds.intake import join_texts, plain_labels, read, write
 from rounds.table_readers import Intake
-from stages._errors import PipelineError
-from stages._tables import Table, as_text, read_table
+from stages.contract.errors import PipelineError
+from stages.examples.tables import Table, as_text, read_table
 
 HEADER = ["id", "text", "label"]
 ROWS = [["s1", "Müll, groß", "card"], ["s2", "two\nlines", "loan"]]

@@ -10,9 +10,9 @@ import pytest
 from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
-from stages._canonical import dumps, read_jsonl
-from stages._errors import PipelineError
-from stages._params import load
+from stages.contract.canonical import dumps, read_jsonl
+from stages.contract.errors import PipelineError
+from stages.contract.params import load
 from tests.conftest import Small, write_csv
 
 Change = Callable[[Small], object]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rounds.spellings import Labelled, essence, merged, refuse_spellings, spellings
-from stages._errors import PipelineError
+from stages.contract.errors import PipelineError
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from rounds.table_readers import Intake
 from rounds.tool_exports import labelled, tool_of
-from stages._errors import PipelineError
-from stages._tables import Table
+from stages.contract.errors import PipelineError
+from stages.examples.tables import Table
 
 Rows = Sequence[Mapping[str, Any]]
 

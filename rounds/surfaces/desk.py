@@ -24,10 +24,10 @@ from urllib.parse import quote
 
 from rounds.lock import turn
 from rounds.project import Project, Round
-from stages import _prodigy
-from stages._canonical import dumps, numbered_rows
-from stages._errors import PipelineError
-from stages._prodigy import Answer, NotAnAnswer
+from stages.answers import prodigy
+from stages.answers.prodigy import Answer, NotAnAnswer
+from stages.contract.canonical import dumps, numbered_rows
+from stages.contract.errors import PipelineError
 
 Verdict = Literal["accept", "reject", "ignore", "undo"]
 HISTORY = 10
@@ -185,7 +185,7 @@ class Desk:
         self.batch = newest.batch_id()
         self.tasks = newest.tasks()
         # Labels changed in params.yaml since are for the next batch: this one asks as it was issued.
-        self.labels = _prodigy.offered(self.tasks) or params.labels
+        self.labels = prodigy.offered(self.tasks) or params.labels
         self.overlap = params.surface.annotations_per_item
         self._project, self._round = project, newest
         self._idle, self._clock = idle, clock
@@ -200,13 +200,13 @@ class Desk:
 
     def _read_answers(self) -> None:
         """Everything that was answered before, by whichever tool."""
-        find = _prodigy.finder(self.tasks)
+        find = prodigy.finder(self.tasks)
         positions = {str(row["al_id"]): position for position, row in enumerate(self.tasks)}
         standing = []
         for path in self._round.answer_files():
             for line, row in numbered_rows(path):
                 with contextlib.suppress(NotAnAnswer):  # import_labels refuses such a row, with file and line
-                    answer = _prodigy.read_answer(row, self.labels)
+                    answer = prodigy.read_answer(row, self.labels)
                     late = answer.batch not in (None, self.batch)  # answers an earlier batch, not this one
                     item = None if late else find(answer)
                     if item is None:
@@ -304,7 +304,7 @@ class Desk:
             raise Refused(409, "There is nothing to undo here.")
         if replaces != standing:
             raise Refused(409, "This item was answered meanwhile, perhaps in another tab.")
-        row = _prodigy.answer_row(
+        row = prodigy.answer_row(
             self.tasks[position],
             label=label if verdict == "accept" else None,
             answer="ignore" if verdict == "undo" else verdict,
@@ -315,7 +315,7 @@ class Desk:
             undone=verdict == "undo",
         )
         row["al_key"] = key
-        return Taken(self, session, dumps(row), Said(position, key, _prodigy.read_answer(row)))
+        return Taken(self, session, dumps(row), Said(position, key, prodigy.read_answer(row)))
 
     def settle(self, session: Session, taken: Taken) -> None:
         """Let a saved answer stand; an item whose answer was taken back is the session's to answer next."""

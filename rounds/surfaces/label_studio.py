@@ -16,9 +16,9 @@ import httpx
 
 from rounds.project import Project, Round
 from rounds.surfaces.formats import Item, read
-from stages._canonical import Row, dumps
-from stages._errors import PipelineError
-from stages._prodigy import offered
+from stages.answers.prodigy import offered
+from stages.contract.canonical import Row, dumps
+from stages.contract.errors import PipelineError
 
 _TIMEOUT = httpx.Timeout(60.0)
 _AT_ONCE = 200  # tasks per import request

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from stages import _prodigy
-from stages._canonical import Row, sha256
-from stages._content import exact_bytes
-from stages._errors import PipelineError, closest
-from stages._identity import order_key
-from stages._params import Params
-from stages._tables import Table, as_text, read_table
+from stages.answers import prodigy
+from stages.contract.canonical import Row, sha256
+from stages.contract.errors import PipelineError, closest
+from stages.contract.identity import order_key
+from stages.contract.params import Params
+from stages.examples.content import exact_bytes
+from stages.examples.tables import Table, as_text, read_table
 
 DATASET = "oracle"  # stands in every simulated row, and in no other
 HEAD = 16  # hex digits of a content hash in an id
@@ -47,7 +47,7 @@ def answer(
         label = reply(item, oracle[item], labels, noise=noise, skip=skip, seed=seed)
         label = label if label in labels else None  # not offered: a person would skip it
         said: Literal["ignore", "accept"] = "ignore" if label is None else "accept"
-        rows.append(_prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset=DATASET, at=at))
+        rows.append(prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset=DATASET, at=at))
     return rows
 
 
@@ -78,7 +78,7 @@ def known_labels(path: Path, tasks: Sequence[Row], params: Params, root: Path = 
     project's folder. Raises PipelineError for a missing column, a label that is neither offered nor in
     params.labels, two labels of one item, and tasks that the file does not know (naming them).
     """
-    accepted = _prodigy.acceptable(tasks, params.labels)
+    accepted = prodigy.acceptable(tasks, params.labels)
     # Contents are hashed by the columns that were shown, which are the pool's: this file may have more of them.
     fields = next((list(row["fields"]) for row in tasks if "fields" in row), None)
     truth = _truth(read_table(path), params, accepted, fields)

@@ -33,9 +33,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rounds.project import Project, Round
 from rounds.surfaces.desk import Desk, Refused, Said, Session, Verdict, session_name, sole_writer
-from stages._canonical import Row
-from stages._errors import PipelineError
-from stages._prodigy import is_data_uri
+from stages.answers.prodigy import is_data_uri
+from stages.contract.canonical import Row
+from stages.contract.errors import PipelineError
 
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._errors import PipelineError
+from stages.contract.arrays import Floats
+from stages.contract.errors import PipelineError
 
-Floats = NDArray[np.float64]
 PARAM = "params.yaml query.strategy"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.strategies import Floats
+from stages.contract.arrays import Floats
 
 Points = NDArray[np.float32]
 CELLS = 1 << 24  # distances held at a time (64 MB as float32)

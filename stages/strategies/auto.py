@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.strategies import Candidates, Floats, Ranking
+from stages.contract.arrays import Floats
+from stages.learning.scoring import margin_of
+from stages.strategies import Candidates, Ranking
 from stages.strategies.herding import max_herding, uncertainty_herding
-from stages.strategies.uncertainty import margin_of
 
 Z = 1.96
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._identity import TIE_DIGITS, best_first
-from stages._progress import watched
-from stages.strategies import Candidates, Floats, Ranking
+from stages.contract.arrays import Floats
+from stages.contract.identity import TIE_DIGITS, best_first
+from stages.contract.progress import watched
+from stages.learning.scoring import margin_of
+from stages.strategies import Candidates, Ranking
 from stages.strategies._geometry import Points, blocks, kmeans, nearest, squared_distances, squared_norms
-from stages.strategies.uncertainty import least_confidence_of, margin_of
+from stages.strategies.uncertainty import least_confidence_of
 
 LEADERS = 256  # rows brought up to date first, to learn what the next pick is worth at least
 TIED = 2 * 10.0**-TIE_DIGITS  # rows closer than this may be equal to nine digits

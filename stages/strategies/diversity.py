@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._identity import best_first
-from stages._progress import watched
-from stages.strategies import Candidates, Floats, Ranking
+from stages.contract.arrays import Floats
+from stages.contract.identity import best_first
+from stages.contract.progress import watched
+from stages.learning.scoring import margin_of
+from stages.strategies import Candidates, Ranking
 from stages.strategies._geometry import blocks, kmeans, squared_distances, typicality
-from stages.strategies.uncertainty import by_score, least_confidence_of, margin_of
+from stages.strategies.uncertainty import by_score, least_confidence_of
 
 SAMPLE = 20_000  # rows that a clustering looks at, the first in key order: a uniform draw
 CLUSTERS = 1_000

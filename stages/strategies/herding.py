@@ -12,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages._identity import TIE_DIGITS
-from stages._progress import watched
-from stages.strategies import Candidates, Floats, Ranking
+from stages.contract.arrays import Floats
+from stages.contract.identity import TIE_DIGITS
+from stages.contract.progress import watched
+from stages.learning.scoring import margin_of
+from stages.strategies import Candidates, Ranking
 from stages.strategies._geometry import Points, blocks, nearest, squared_distances
-from stages.strategies.uncertainty import margin_of
 
 SAMPLE = 4_096  # rows looked at: their distances to each other take 4 x SAMPLE^2 bytes
 NEGLIGIBLE = 1e-4  # coverage that is not worth a sum

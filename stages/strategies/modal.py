@@ -12,7 +12,8 @@ import numpy as np
 from modAL import batch, density, disagreement, uncertainty
 from numpy.typing import NDArray
 
-from stages.strategies import Candidates, Floats, Ranking
+from stages.contract.arrays import Floats
+from stages.strategies import Candidates, Ranking
 from stages.strategies.diversity import information_density as blockwise_density
 from stages.strategies.uncertainty import by_score
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from stages._errors import PipelineError, closest
+from stages.contract.errors import PipelineError, closest
 from stages.strategies import PARAM, Candidates, NoModelError, Rank, Ranking
 from stages.strategies.auto import no_doubt, without_doubt
 

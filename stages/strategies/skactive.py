@@ -19,10 +19,12 @@ from skactiveml.base import SkactivemlClassifier
 from skactiveml.classifier import ParzenWindowClassifier
 from sklearn.exceptions import ConvergenceWarning
 
-from stages._errors import PipelineError
-from stages._identity import best_first
-from stages.strategies import PARAM, Candidates, Floats, Ranking, diversity
-from stages.strategies.uncertainty import by_score, margin_of
+from stages.contract.arrays import Floats
+from stages.contract.errors import PipelineError
+from stages.contract.identity import best_first
+from stages.learning.scoring import margin_of
+from stages.strategies import PARAM, Candidates, Ranking, diversity
+from stages.strategies.uncertainty import by_score
 
 SAMPLE = 5_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages._identity import best_first
-from stages.strategies import Candidates, Floats, Ranking
-
-BLOCK = 65_536
+from stages.contract.arrays import Floats
+from stages.contract.identity import best_first
+from stages.learning.scoring import margin_of
+from stages.strategies import Candidates, Ranking
 
 
 def least_confidence_of(probabilities: Floats) -> Floats:
@@ -16,18 +16,6 @@ def least_confidence_of(probabilities: Floats) -> Floats:
     Source: Lewis, Catlett, "Heterogeneous uncertainty sampling for supervised learning" (1994).
     """
     return np.asarray(1 - probabilities.max(axis=1))
-
-
-def margin_of(probabilities: Floats) -> Floats:
-    """Doubt in [0, 1]: one minus the gap between the two likeliest classes. (n, k >= 2) -> (n,); 1 = cannot tell.
-
-    Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction" (2001).
-    """
-    doubt = np.empty(len(probabilities))
-    for start in range(0, len(probabilities), BLOCK):  # a bounded copy, not a second table of n x k
-        ranked = np.partition(probabilities[start : start + BLOCK], -2, axis=1)
-        doubt[start : start + BLOCK] = 1 - (ranked[:, -1] - ranked[:, -2])
-    return doubt
 
 
 def entropy_of(probabilities: Floats) -> Floats:

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rounds import backtest as module
-from stages._canonical import jsonl, read_json
-from stages._tables import read_table
+from stages.contract.canonical import jsonl, read_json
+from stages.examples.tables import read_table
 from tests.backtest.test_replay import driven
 from tests.conftest import Small, blobs, write_csv
 
@@ -259,7 +259,7 @@ def test_what_the_control_arm_costs_and_tells_stands_in_all_three_tables(data: P
 
 
 def test_answer_times_become_minutes(data: Path) -> None:
-    from stages._prodigy import answer_row
+    from stages.answers.prodigy import answer_row
 
     task = {"text": "a", "al_id": "a", "al_batch": "b"}
     times = [100.0 + 6 * n for n in range(12)] + [9000.0 + 6 * n for n in range(3)]

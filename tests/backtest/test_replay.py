@@ -13,9 +13,9 @@ from rounds._replay import Setting, replay, setting, told
 from rounds.annotate import simulate
 from rounds.issue import issue
 from rounds.project import Project
-from stages._canonical import Row, plain, read_json, read_jsonl
-from stages._store import SPLITS
-from stages._tables import as_text, read_table
+from stages.contract.canonical import Row, plain, read_json, read_jsonl
+from stages.examples.tables import as_text, read_table
+from stages.store.index import SPLITS
 from tests.conftest import ORDER, Small, write_csv
 
 ROUNDS = 4

@@ -22,7 +22,7 @@ from rounds._verdict import (
     svg,
     ticks,
 )
-from stages._canonical import Row
+from stages.contract.canonical import Row
 
 
 def curve(*heights: float, step: int = 10) -> list[dict[str, float]]:

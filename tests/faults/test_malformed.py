@@ -12,13 +12,13 @@ import pytest
 
 from rounds.collect import collect
 from rounds.project import Project
-from stages._canonical import dumps, jsonl, sha256
-from stages._errors import PipelineError
-from stages._params import load
-from stages._prodigy import task
-from stages._rounds import batch_id
-from stages._tables import read_table
-from stages.import_labels import import_labels
+from stages.answers.prodigy import task
+from stages.answers.reading import import_labels
+from stages.answers.rounds import batch_id
+from stages.contract.canonical import dumps, jsonl, sha256
+from stages.contract.errors import PipelineError
+from stages.contract.params import load
+from stages.examples.tables import read_table
 
 ROOT = Path(__file__).parents[2]
 ODD = (

@@ -24,8 +24,8 @@ from rounds.close import close
 from rounds.commands import git
 from rounds.project import Project
 from rounds.verify import filled, folder_md5, md5, param
-from stages._canonical import Row, dumps
-from stages._errors import PipelineError
+from stages.contract.canonical import Row, dumps
+from stages.contract.errors import PipelineError
 from tests.faults.lives import make_project
 from tests.params_read import only
 

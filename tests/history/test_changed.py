@@ -12,12 +12,12 @@ from rounds.content import accept, changed, not_compared
 from rounds.project import Project
 from rounds.status import report
 from rounds.verify import verify
-from stages._canonical import read_jsonl
-from stages._changed import ids_since, renamed
-from stages._content import asked_sha, exact_bytes
-from stages._errors import PipelineError
-from stages._params import load
-from stages._tables import Table
+from stages.answers.changed import ids_since, renamed
+from stages.contract.canonical import read_jsonl
+from stages.contract.errors import PipelineError
+from stages.contract.params import load
+from stages.examples.content import asked_sha, exact_bytes
+from stages.examples.tables import Table
 from tests.history.inprocess import Stages, answer, closed, committed, new_project
 
 

@@ -22,9 +22,9 @@ from rounds.project import Project
 from rounds.status import next_command
 from rounds.surfaces.desk import Desk, Journal, Refused
 from rounds.verify import verify
-from stages._canonical import jsonl, read_json, read_jsonl, write_json
-from stages._errors import PipelineError
-from stages.import_labels import import_round
+from stages.answers.reading import import_round
+from stages.contract.canonical import jsonl, read_json, read_jsonl, write_json
+from stages.contract.errors import PipelineError
 from tests.faults.lives import make_project
 from tests.history.inprocess import Stages, answer, closed, committed, log, said_by
 

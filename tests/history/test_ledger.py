@@ -21,8 +21,8 @@ from rounds.history import MANIFESTS
 from rounds.past import Fault, changes, closing_commits, faults, lost
 from rounds.project import Project
 from rounds.verify import folder_md5, md5, not_todays, verify
-from stages._canonical import dumps, jsonl, read_jsonl, sha256
-from stages._rounds import batch_id
+from stages.answers.rounds import batch_id
+from stages.contract.canonical import dumps, jsonl, read_jsonl, sha256
 from tests.history.inprocess import answer, closed, committed, new_project, read_yaml, rounds_command
 
 Fresh = Callable[..., Project]

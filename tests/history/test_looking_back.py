@@ -22,10 +22,10 @@ from rounds.labels import COLUMNS, as_csv, as_parquet
 from rounds.log import line_of, rows
 from rounds.project import Project
 from rounds.verify import verify
-from stages._canonical import read_json, read_jsonl
-from stages._errors import PipelineError
-from stages._standing import standing
-from stages.import_labels import import_labels
+from stages.answers.reading import import_labels
+from stages.answers.standing import standing
+from stages.contract.canonical import read_json, read_jsonl
+from stages.contract.errors import PipelineError
 from tests.history.inprocess import answer, closed, committed, rounds_command
 from tests.history.long import fabricate
 

@@ -14,9 +14,9 @@ from rounds.status import report
 from rounds.surfaces.desk import Desk, sole_writer
 from rounds.surfaces.oracle import answer as simulated
 from rounds.verify import verify
-from stages._canonical import read_jsonl
-from stages._errors import PipelineError
-from stages._prodigy import acceptable, offered, task
+from stages.answers.prodigy import acceptable, offered, task
+from stages.contract.canonical import read_jsonl
+from stages.contract.errors import PipelineError
 from tests.history.inprocess import Stages, answer, closed, committed, new_project
 
 REMEDY = (

@@ -20,10 +20,10 @@ from rounds.history import cases_of
 from rounds.issue import issue
 from rounds.project import Project
 from rounds.verify import verify
-from stages._canonical import Row, jsonl, read_json, read_jsonl
-from stages._errors import PipelineError
-from stages._standing import standing
-from stages._store import read_index
+from stages.answers.standing import standing
+from stages.contract.canonical import Row, jsonl, read_json, read_jsonl
+from stages.contract.errors import PipelineError
+from stages.store.index import read_index
 from tests.history.inprocess import Stages, answer, closed, said_by
 
 SAYS = st.sampled_from(["truth", "lie", "skip"])

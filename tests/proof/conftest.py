@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from rounds.shipped import shipped_params
-from stages._identity import order_keys
-from stages._params import Params
-from stages._store import Index
-from stages.validate import History, Proof, prove
+from stages.contract.identity import order_keys
+from stages.contract.params import Params
+from stages.proof.history import History
+from stages.proof.proof import Proof, prove
+from stages.store.index import Index
 
 CLASSES = 3
 UNKNOWN = {"verdict": "unknown", "trusted": False, "fitted": True, "why": "too few"}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stages._alarms import CHECKS, Evidence, alarms, held_round
+from stages.proof.alarms import CHECKS, Evidence, alarms
+from stages.quality.checks import held_round
 
 
 def arm(name: str, accuracy: list[float]) -> list[dict[str, Any]]:

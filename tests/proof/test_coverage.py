@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.validate import Refits, compare, judge_on_control, judge_on_test
+from stages.proof.gap import compare
+from stages.proof.refits import Refits, judge_on_control, judge_on_test
 from tests.proof.conftest import make_history, make_world
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages._curves import Arms, gap_and_saving, labels_to_reach, next_labels, seconds_per_id, spread_of_draws
+from stages.proof.gap import Arms, gap_and_saving, labels_to_reach, next_labels, seconds_per_id, spread_of_draws
 
 LABELS = np.array([50.0, 100.0, 200.0])
 

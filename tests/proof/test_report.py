@@ -18,8 +18,8 @@ from rounds.decision import decide, require_open, stopped
 from rounds.project import Project
 from rounds.report import bundle, cell, charts, class_rows, filled, find, html, markdown, saved, verdict
 from rounds.report import command as report
-from stages._canonical import write_json, write_jsonl
-from stages._errors import PipelineError
+from stages.contract.canonical import write_json, write_jsonl
+from stages.contract.errors import PipelineError
 from tests.proof.conftest import World, make_history
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages._stopping import Means, kappa, panel, predicted_change_of_f, readings
+from stages.proof.stopping import Means, kappa, panel, predicted_change_of_f, readings
 
 ROW = {
     "kappa": 0.9,

@@ -9,26 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import _parallel
-from stages._canonical import dumps, write_jsonl
-from stages._curves import next_labels
-from stages._identity import order_key
-from stages._learning import together
-from stages._params import Params
-from stages._scoring import macro_f1, per_class
-from stages.validate import (
-    History,
-    Refits,
-    compare,
-    half,
-    judge_on_control,
-    judge_on_test,
-    most_fits,
-    own_confidence_holds,
-    points,
-    read_history,
-    stop_set,
-)
+from stages.contract.canonical import dumps, write_jsonl
+from stages.contract.identity import order_key
+from stages.contract.params import Params
+from stages.learning.classifier import together
+from stages.learning.scoring import macro_f1, per_class
+from stages.proof.gap import compare, half, next_labels
+from stages.proof.history import History, points, read_history
+from stages.proof.proof import most_fits
+from stages.proof.refits import Refits, judge_on_control, judge_on_test
+from stages.proof.stopping import own_confidence_holds, stop_set
+from stages.store import workers
 from tests.proof.conftest import World, make_history
 
 
@@ -142,7 +133,7 @@ def test_the_same_labels_are_learnt_once_whatever_their_order(world: World) -> N
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short a call is, it gets a thread."""
-    monkeypatch.setattr(_parallel, "AT_ONCE", 0.0)
+    monkeypatch.setattr(workers, "AT_ONCE", 0.0)
 
 
 @pytest.mark.usefixtures("threads")
@@ -183,10 +174,10 @@ def test_rounds_in_which_all_was_skipped_are_no_sign_that_the_model_is_settled(w
 
 def test_arms_that_hold_the_same_labels_share_their_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     learnt: list[Any] = []
-    import stages.validate as stage
+    from stages.proof import refits
 
-    honest = stage.fit
-    monkeypatch.setattr(stage, "fit", lambda *given: (learnt.append(given[1].tobytes()), honest(*given))[1])
+    honest = refits.fit
+    monkeypatch.setattr(refits, "fit", lambda *given: (learnt.append(given[1].tobytes()), honest(*given))[1])
     world.prove(make_history(world, 3))
     again = [rows for rows in set(learnt) if learnt.count(rows) > 1]
     assert again == [learnt[0]]  # the seed's, once for the rows that judge and once for the stop set

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages._agreement import (
+from stages.quality.agreement import (
     annotator_quality,
     cohen_kappa,
     excess,
@@ -18,7 +18,9 @@ from stages._agreement import (
     vote_table,
     weighable,
 )
-from stages._quality import Doubts, Judgement, Neighbours, with_annotators
+from stages.quality.error_model import Doubts
+from stages.quality.judgement import Judgement, with_annotators
+from stages.quality.witnesses import Neighbours
 
 
 def test_cohen_kappa_of_twenty_five_and_fifteen_agreements_in_fifty_is_0_4() -> None:

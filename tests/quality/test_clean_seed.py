@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from rounds.shipped import shipped_params
 from stages import clean_seed, featurize, gate
-from stages._canonical import read_json, read_jsonl, write_jsonl
+from stages.contract.canonical import read_json, read_jsonl, write_jsonl
 
 PARAMS: dict[str, Any] = {
     "seed": 7,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from rounds.shipped import shipped_params
-from stages._canonical import Row, jsonl
-from stages._identity import order_key
-from stages._ledger import labels_known_at
-from stages._params import Params
-from stages._store import Features, Index
-from stages.gate import TABLES, Gated, Ledger, Outcome, complete, decide, gate
+from stages.answers.ledger import labels_known_at
+from stages.contract.canonical import Row, jsonl
+from stages.contract.identity import order_key
+from stages.contract.params import Params
+from stages.quality.decision import TABLES, Gated, Ledger, Outcome, complete, decide, gate
+from stages.store.index import Features, Index
 
 N = 40
 

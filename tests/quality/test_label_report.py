@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages._label_report import agreement, drift, kappas, label_error_rate, repeats
-from stages._standing import Case, Vote
+from stages.answers.standing import Case, Vote
+from stages.quality.report import agreement, drift, kappas, label_error_rate, repeats
 
 
 def asked(arms: list[str]) -> dict[str, object]:

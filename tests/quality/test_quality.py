@@ -10,29 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds.shipped import shipped_params
-from stages._near import Near
-from stages._params import Params
-from stages._quality import (
-    Doubts,
-    class_balance,
-    cleanlab_issues,
+from stages.contract.params import Params
+from stages.quality.error_model import Doubts, doubts, not_known
+from stages.quality.judgement import class_balance, duplicate_groups, judge, order_p_value, outliers
+from stages.quality.policy import cleanlab_issues, doubt, reviewed_shift, shifted
+from stages.quality.witnesses import (
     disagreement,
-    doubt,
-    doubts,
-    duplicate_groups,
     forest_view,
-    judge,
     neighbour_view,
     neighbours,
-    not_known,
-    order_p_value,
-    outliers,
     pooled,
-    reviewed_shift,
-    shifted,
     supported,
     witnessed_share,
 )
+from stages.store.near import Near
 
 
 def params(classes: int = 2, **gate: object) -> Params:
@@ -241,7 +232,7 @@ def test_neighbours_are_exact_and_do_not_depend_on_the_block(monkeypatch: pytest
     np.fill_diagonal(squared, np.inf)
     expected = np.argsort(squared, axis=1)[:, :7]
     assert np.array_equal(neighbours(points, 7).rows, expected)
-    monkeypatch.setattr("stages._quality.BLOCK", 200 * 16)
+    monkeypatch.setattr("stages.quality.witnesses.BLOCK", 200 * 16)
     assert np.array_equal(neighbours(points, 7).rows, expected)
     assert neighbours(points[:3], 7).rows.shape == (3, 2)
     assert neighbours(points[:0], 7).rows.shape == (0, 0)

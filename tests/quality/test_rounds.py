@@ -8,7 +8,7 @@ import pytest
 from rounds.issue import issue
 from rounds.project import Project
 from rounds.surfaces import oracle
-from stages._canonical import Row, read_json, read_jsonl, write_jsonl
+from stages.contract.canonical import Row, read_json, read_jsonl, write_jsonl
 from tests.conftest import Small
 
 CORNERS = {"red": (6.0, 0.0), "green": (-3.0, 5.0), "blue": (-3.0, -5.0)}

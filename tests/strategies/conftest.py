@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stages._identity import order_keys
+from stages.contract.identity import order_keys
 from stages.strategies import Candidates
 
 Make = Callable[..., Candidates]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import Make
 
+from stages.learning.scoring import margin_of
 from stages.strategies import diversity
 from stages.strategies.batches import dbal
 from stages.strategies.diversity import weighted_coverage
-from stages.strategies.uncertainty import margin_of
 
 
 def test_doubt_pulls_the_centre_that_dbal_asks_near(make: Make) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Make
 
-from stages._errors import PipelineError
+from stages.contract.errors import PipelineError
 from stages.strategies.registry import TABLE, markdown, resolve
 
 PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import Make
 
+from stages.learning.scoring import margin_of
 from stages.strategies.herding import TINY, cover, coverage, max_herding, uncertainty_herding
-from stages.strategies.uncertainty import margin_of
 
 
 def by_the_book(

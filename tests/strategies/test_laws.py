@@ -16,8 +16,8 @@ from conftest import Make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages._canonical import Row
-from stages._errors import PipelineError
+from stages.contract.canonical import Row
+from stages.contract.errors import PipelineError
 from stages.strategies import Candidates, Ranking
 from stages.strategies.registry import TABLE, Strategy, find, resolve
 

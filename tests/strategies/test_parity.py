@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from conftest import Make
 
+from stages.learning.scoring import margin_of
 from stages.strategies import batches
 from stages.strategies.batches import product_spread
 from stages.strategies.modal import ranked_batch as modal_ranked_batch
 from stages.strategies.registry import find, lawful, resolve
-from stages.strategies.uncertainty import entropy_of, least_confidence_of, margin_of
+from stages.strategies.uncertainty import entropy_of, least_confidence_of
 
 
 def test_the_measures_of_doubt_by_hand() -> None:

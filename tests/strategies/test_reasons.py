@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import Make
 
+from stages.learning.scoring import margin_of
 from stages.strategies import Candidates
 from stages.strategies.registry import TABLE, Strategy, resolve
-from stages.strategies.uncertainty import entropy_of, least_confidence_of, margin_of
+from stages.strategies.uncertainty import entropy_of, least_confidence_of
 
 SAID = {"1 - margin": margin_of, "least confidence": least_confidence_of, "entropy": entropy_of}
 WEIGHTS = np.array([1.9, 0.7, 0.4])

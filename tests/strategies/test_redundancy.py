@@ -12,9 +12,9 @@ from conftest import Make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages._near import Near, beyond_chance, reach, said_alike
+from stages.batch.guard import guarded
+from stages.store.near import Near, beyond_chance, reach, said_alike
 from stages.strategies import Candidates, Ranking
-from stages.strategies.redundancy import guarded
 from stages.strategies.registry import resolve
 
 
@@ -73,7 +73,7 @@ def test_identical_rows_are_one_however_many_there_are_and_however_long(d: int, 
 
 
 def test_a_large_batch_is_asked_for_in_parts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.strategies.redundancy.MOST", 8)
+    monkeypatch.setattr("stages.batch.guard.MOST", 8)
     candidates, counts = make(n=60), []
 
     def rank(part: Candidates, count: int) -> Ranking:

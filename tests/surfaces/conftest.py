@@ -12,8 +12,8 @@ import pytest
 
 from rounds.project import Project
 from rounds.shipped import shipped_params
-from stages import _prodigy
-from stages._canonical import Row, jsonl, write_bytes, write_json
+from stages.answers import prodigy
+from stages.contract.canonical import Row, jsonl, write_bytes, write_json
 
 LABELS = ("positive", "negative", "neutral")
 
@@ -21,7 +21,7 @@ LABELS = ("positive", "negative", "neutral")
 def text_tasks(texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str = "b1") -> list[Row]:
     """One task per text, ids p-0, p-1, …"""
     return [
-        _prodigy.task({"text": text}, labels, al_id=f"p-{n}", batch_id=batch, rank=n + 1, score=0.5)
+        prodigy.task({"text": text}, labels, al_id=f"p-{n}", batch_id=batch, rank=n + 1, score=0.5)
         for n, text in enumerate(texts)
     ]
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from rounds import annotate, collect, matching
 from rounds.project import Project
 from rounds.surfaces.desk import Desk
-from stages import _prodigy, import_labels
-from stages._canonical import Row, jsonl, read_jsonl, write_jsonl
+from stages.answers import prodigy, reading
+from stages.contract.canonical import Row, jsonl, read_jsonl, write_jsonl
 from tests.surfaces.conftest import LABELS, MakeProject, committed, params_text, text_tasks, write_round
 
 State = list[tuple[str | None, str, str, str | None]]
@@ -27,15 +27,15 @@ State = list[tuple[str | None, str, str, str | None]]
 def row(n: int, label: str | None = "positive", *, who: str = "alex", at: float = 1, **changes: object) -> Row:
     """A db-out row about the n-th of the usual tasks."""
     task = text_tasks(["good", "bad", "so so"])[n]
-    verdict: _prodigy.Verdict = "accept" if label else "ignore"
+    verdict: prodigy.Verdict = "accept" if label else "ignore"
     return {
-        **_prodigy.answer_row(task, label=label, answer=verdict, annotator=who, dataset="ds", at=at),
+        **prodigy.answer_row(task, label=label, answer=verdict, annotator=who, dataset="ds", at=at),
         **changes,
     }
 
 
 def state(project: Project) -> State:
-    answers = _prodigy.keep_last(collect.answers_in(project.last_round(), LABELS))
+    answers = prodigy.keep_last(collect.answers_in(project.last_round(), LABELS))
     return [(answer.id, answer.annotator, answer.kind, answer.label) for answer, _ in answers]
 
 
@@ -328,14 +328,14 @@ def test_any_text_comes_home_from_export_answer_and_collect_with_its_id_and_labe
     try:
         project = bare_project(root, [text])
         exported = project.last_round().tasks()[0]
-        answered = _prodigy.answer_row(exported, label=label, answer="accept", annotator="ana", dataset="ds", at=1)
+        answered = prodigy.answer_row(exported, label=label, answer="accept", annotator="ana", dataset="ds", at=1)
         if lost:
             answered = {key: value for key, value in answered.items() if not key.startswith("al_") and key != "meta"}
         (root / "one.jsonl").write_text(json.dumps(answered))
         collect.collect(project, [root / "one.jsonl"])
         assert state(project) == [("p-0", "ana", "label", label)]
         by_page(project, "bo", label)
-        imported = import_labels.answers_of(project.last_round().folder, "b1", [exported], list(LABELS))
+        imported = reading.answers_of(project.last_round().folder, "b1", [exported], list(LABELS))
         said = [(answer.id, answer.annotator, answer.label) for answer, _ in imported]
         assert said == [("p-0", "ana", label), ("p-0", "bo", label)]
     finally:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from rounds.project import Project
 from rounds.surfaces.desk import Desk, Refused, Session, Verdict, mend, session_file, session_name, sole_writer
-from stages import _prodigy
-from stages._canonical import numbered_rows, write_jsonl
-from stages._errors import PipelineError
+from stages.answers import prodigy
+from stages.contract.canonical import numbered_rows, write_jsonl
+from stages.contract.errors import PipelineError
 from tests.surfaces.conftest import MakeProject, write_round
 
 TWO_EACH = {"annotations_per_item": 2}
@@ -58,11 +58,11 @@ def say(desk: Desk, name: str, label: str | None = "positive", key: str | None =
 def on_disk(project: Project) -> list[tuple[str | None, str, str | None]]:
     """(id, annotator, label) of every standing answer."""
     rows = [
-        (_prodigy.read_answer(row), (path.name, line))
+        (prodigy.read_answer(row), (path.name, line))
         for path in project.last_round().answer_files()
         for line, row in numbered_rows(path)
     ]
-    return [(answer.id, answer.annotator, answer.label) for answer, _ in _prodigy.keep_last(rows)]
+    return [(answer.id, answer.annotator, answer.label) for answer, _ in prodigy.keep_last(rows)]
 
 
 def test_items_go_out_in_the_order_of_the_batch_and_none_goes_to_two_people(make_project: MakeProject) -> None:
@@ -171,7 +171,7 @@ def test_a_restart_goes_on_where_it_stopped(make_project: MakeProject) -> None:
 
 def test_answers_that_came_by_another_tool_count(make_project: MakeProject) -> None:
     project = make_project()
-    row = _prodigy.answer_row(
+    row = prodigy.answer_row(
         project.last_round().tasks()[0], label="neutral", answer="accept", annotator="Ana", dataset="ds", at=5
     )
     write_jsonl(project.last_round().answers / "export.jsonl", [row])
@@ -292,7 +292,7 @@ def test_a_session_file_is_a_plain_file_name_and_belongs_to_one_name(one: str, o
 
 def test_a_late_answer_to_an_earlier_batch_does_not_take_a_row_off_the_desk(make_project: MakeProject) -> None:
     project = make_project()
-    late = _prodigy.answer_row(
+    late = prodigy.answer_row(
         {**project.last_round().tasks()[0], "al_batch": "b0"},
         label="positive", answer="accept", annotator="bo", dataset="t", at=1.0,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from rounds.surfaces import formats
 from rounds.surfaces.formats.argilla import NO_STATUS
 from rounds.surfaces.formats.label_studio import ASIDE
-from stages import _prodigy
-from stages._errors import PipelineError
+from stages.answers import prodigy as answers_prodigy
+from stages.contract.errors import PipelineError
 
 Seen = tuple[str | None, str | None, str, str | None, str]
 
@@ -29,7 +29,7 @@ def seen(data: bytes) -> list[Seen | str]:
         if item.row is None:
             result.append(item.why)
             continue
-        answer = _prodigy.read_answer(item.row, ["A", "B", "C"])
+        answer = answers_prodigy.read_answer(item.row, ["A", "B", "C"])
         result.append((answer.id, item.bare_id, answer.kind, answer.label, answer.annotator))
     return result
 
@@ -243,7 +243,7 @@ def test_doccanos_images_keep_their_file_names() -> None:
 def test_a_table_with_verdicts_is_a_plain_one_and_keeps_its_annotators(which: str) -> None:
     data = f"{which},label,annotator,answer\np-1,A,bo,\np-2,B,cy,accept\np-3,C,,reject\n".encode()
     name, items = formats.read(Path("ana.csv"), data)
-    answers = [_prodigy.read_answer(item.row) for item in items if item.row]
+    answers = [answers_prodigy.read_answer(item.row) for item in items if item.row]
     said = [(answer.kind, answer.label, answer.annotator) for answer in answers]
     assert (name, said) == (
         "csv",

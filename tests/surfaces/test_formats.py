@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
-from stages import _prodigy
-from stages._errors import PipelineError
+from stages.answers import prodigy
+from stages.contract.errors import PipelineError
 
 PRODIGY = {"text": "a", "al_id": "p-0", "accept": ["POS"], "answer": "accept", "_annotator_id": "ds-alex"}
 ANNOTATION = {
@@ -39,7 +39,7 @@ CSV = "id,label,annotator,timestamp,answer\n007,POS,ana,2024-05-01T12:00:00,\nx,
 
 def said(items: list[Item]) -> list[tuple[str | None, str, str | None, str]]:
     """(al_id, or else the bare id; kind, label, annotator) of every row that is an answer."""
-    answers = [(_prodigy.read_answer(item.row), item) for item in items if item.row is not None]
+    answers = [(prodigy.read_answer(item.row), item) for item in items if item.row is not None]
     return [(one.id or item.bare_id, one.kind, one.label, one.annotator) for one, item in answers]
 
 
@@ -90,7 +90,7 @@ def test_each_tools_export_is_recognised_and_read(data: bytes, name: str, answer
 
 def test_times_are_read_as_numbers_or_as_iso_8601() -> None:
     _, items = formats.read(Path("a.csv"), CSV.encode())
-    assert [_prodigy.read_answer(item.row).at for item in items if item.row] == [1714564800.0, 7.0, None, None]
+    assert [prodigy.read_answer(item.row).at for item in items if item.row] == [1714564800.0, 7.0, None, None]
     _, items = formats.read(Path("a.json"), json.dumps([STUDIO]).encode())
     assert items[0].row is not None
     assert items[0].row["_timestamp"] == 1714564800.5
@@ -167,8 +167,8 @@ def test_a_mutated_file_is_never_a_crash(data: bytes, edits: list[tuple[int, int
     for item in items:
         assert not (item.row is not None and item.why)
         if item.row is not None:
-            with contextlib.suppress(_prodigy.NotAnAnswer):
-                _prodigy.read_answer(item.row, ["POS", "NEG"])
+            with contextlib.suppress(prodigy.NotAnAnswer):
+                prodigy.read_answer(item.row, ["POS", "NEG"])
 
 
 VALUE = st.recursive(

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from rounds import annotate, collect
 from rounds.surfaces import label_studio
-from stages._errors import PipelineError
+from stages.contract.errors import PipelineError
 from tests.surfaces.conftest import LABELS, MakeProject
 from tests.surfaces.test_collect import state
 

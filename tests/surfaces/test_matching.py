@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rounds.surfaces import formats
-from stages import _prodigy
-from stages._canonical import Row, write_jsonl
-from stages._prodigy import conflict_of, keep_last, read_answer
+from stages.answers import prodigy as answers_prodigy
+from stages.answers.prodigy import conflict_of, keep_last, read_answer
+from stages.contract.canonical import Row, write_jsonl
 from tests.surfaces.conftest import LABELS, MakeProject, committed, text_tasks, write_round
 from tests.surfaces.test_collect import row, run, state, write
 
@@ -323,8 +323,8 @@ def test_rows_that_a_hand_put_into_the_answers_combine_as_well(make_project: Mak
 
 
 def test_collected_rows_keep_what_order_they_came_in() -> None:
-    timed = read_answer({**_prodigy.answer_row({"al_id": "x"}, label="A", answer="accept", annotator="ana",
+    timed = read_answer({**answers_prodigy.answer_row({"al_id": "x"}, label="A", answer="accept", annotator="ana",
                                                dataset="ds", at=5.0)})  # fmt: skip
-    later = read_answer({**_prodigy.answer_row({"al_id": "x"}, label="B", answer="accept", annotator="ana",
+    later = read_answer({**answers_prodigy.answer_row({"al_id": "x"}, label="B", answer="accept", annotator="ana",
                                                dataset="ds", at=None), "al_order": 1, "al_after": 5.0})  # fmt: skip
     assert [answer.label for answer, _ in keep_last([(later, 1), (timed, 2)])] == ["B"]

@@ -9,16 +9,16 @@ from click.testing import CliRunner
 
 from rounds import annotate
 from rounds.surfaces import oracle
-from stages import _prodigy
-from stages._canonical import read_jsonl, sha256, write_jsonl
-from stages._errors import PipelineError
+from stages.answers import prodigy
+from stages.contract.canonical import read_jsonl, sha256, write_jsonl
+from stages.contract.errors import PipelineError
 from tests.surfaces.conftest import LABELS, MakeProject, text_tasks
 
 
 def test_without_noise_it_gives_the_true_label_of_every_task_in_order() -> None:
     tasks = text_tasks(["good", "bad"])
     rows = oracle.answer(tasks, {"p-0": "positive", "p-1": "negative"}, LABELS)
-    answers = [_prodigy.read_answer(row) for row in rows]
+    answers = [prodigy.read_answer(row) for row in rows]
     assert [(a.id, a.batch, a.kind, a.label, a.annotator) for a in answers] == [
         ("p-0", "b1", "label", "positive", "oracle"),
         ("p-1", "b1", "label", "negative", "oracle"),
@@ -61,7 +61,7 @@ def test_the_answers_of_a_person_called_oracle_are_not_overwritten(make_project:
     (project.root / "truth.csv").write_text("id,label\np-0,positive\np-1,negative\np-2,neutral\n")
     target = project.last_round().answers / "oracle.jsonl"
     task = project.last_round().tasks()[0]
-    row = _prodigy.answer_row(task, label="neutral", answer="accept", annotator="oracle", dataset="ours", at=1.0)
+    row = prodigy.answer_row(task, label="neutral", answer="accept", annotator="oracle", dataset="ours", at=1.0)
     write_jsonl(target, [row])
     before = target.read_bytes()
     result = CliRunner().invoke(annotate.command, ["--oracle", "truth.csv"])

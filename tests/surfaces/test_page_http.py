@@ -13,8 +13,8 @@ import pytest
 
 from rounds.surfaces import page
 from rounds.surfaces.desk import Desk, Refused
-from stages import _prodigy
-from stages._canonical import Row, dumps
+from stages.answers import prodigy
+from stages.contract.canonical import Row, dumps
 from tests.surfaces.conftest import LABELS, MakeProject
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -52,10 +52,10 @@ def browser(make_project: MakeProject) -> Iterator[Browser]:
 def test_the_browser_is_told_nothing_of_score_arm_rank_id_or_file(make_project: MakeProject) -> None:
     tasks = [
         {
-            **_prodigy.task({"text": "t"}, LABELS, al_id="SECRET-ID", batch_id="b1", rank=77, score=0.987),
+            **prodigy.task({"text": "t"}, LABELS, al_id="SECRET-ID", batch_id="b1", rank=77, score=0.987),
             "arm": "control",
         },
-        {**_prodigy.task({"text": "u"}, LABELS, al_id="s2", batch_id="b1", rank=78, score=0.1), "path": "cats/1.png"},
+        {**prodigy.task({"text": "u"}, LABELS, al_id="s2", batch_id="b1", rank=78, score=0.1), "path": "cats/1.png"},
     ]
     browser = browse(make_project, tasks)
     browser.answer()
@@ -68,7 +68,7 @@ def test_the_browser_is_told_nothing_of_score_arm_rank_id_or_file(make_project: 
 
 def test_any_text_reaches_the_browser_unchanged(make_project: MakeProject) -> None:
     odd = "<script>x</script> \ud800 \u200b \u202e أهلا\r\n\t\0 " + "y" * 100_000
-    tasks = [_prodigy.task({"text": odd}, LABELS, al_id="a", batch_id="b1", rank=1, score=0)]
+    tasks = [prodigy.task({"text": odd}, LABELS, al_id="a", batch_id="b1", rank=1, score=0)]
     response = browse(make_project, tasks)("GET", "/api/state?session=ana")
     assert json.loads(response.content)["card"]["text"] == odd
     assert response.headers["content-type"] == "application/json"
@@ -203,8 +203,7 @@ def test_a_picture_is_served_by_what_it_is_not_by_what_it_claims_to_be(make_proj
         "data:image/png;base64," + base64.b64encode(b"<script>").decode(),
     ]
     tasks = [
-        _prodigy.task({"image": uri}, LABELS, al_id=str(n), batch_id="b1", rank=n, score=0)
-        for n, uri in enumerate(uris)
+        prodigy.task({"image": uri}, LABELS, al_id=str(n), batch_id="b1", rank=n, score=0) for n, uri in enumerate(uris)
     ]
     browser = browse(make_project, tasks)
     assert browser("GET", "/image/0?batch=b1").headers["content-type"] == "image/png"
@@ -222,7 +221,7 @@ def test_a_card_of_the_history_can_be_asked_for(browser: Browser) -> None:
 
 def test_fields_stand_in_the_order_of_the_table() -> None:
     content = {"fields": {"f2": "1.5", "f10": "2", "f1": "f2: 3"}}
-    told = _prodigy.task(content, ["a", "b"], al_id="x", batch_id="b", rank=1, score=0)
+    told = prodigy.task(content, ["a", "b"], al_id="x", batch_id="b", rank=1, score=0)
     frozen = json.loads(dumps(told))  # as the round's file has it: keys sorted
     assert list(frozen["fields"]) == ["f1", "f10", "f2"]
     assert page.shown_content(frozen)["fields"] == [["f2", "1.5"], ["f10", "2"], ["f1", "f2: 3"]]

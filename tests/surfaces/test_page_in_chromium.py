@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from rounds.project import Project
-from stages import _prodigy
-from stages._canonical import Row, numbered_rows
+from stages.answers import prodigy
+from stages.contract.canonical import Row, numbered_rows
 from tests.surfaces.conftest import MakeProject
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra `browser`)")
@@ -149,11 +149,11 @@ def violations(page: Any, axe: str) -> list[str]:
 def standing(project: Project) -> list[tuple[str | None, str, str, str | None]]:
     """(id, annotator, kind, label) of every standing answer."""
     rows = [
-        (_prodigy.read_answer(row), (path.name, line))
+        (prodigy.read_answer(row), (path.name, line))
         for path in project.last_round().answer_files()
         for line, row in numbered_rows(path)
     ]
-    return [(a.id, a.annotator, a.kind, a.label) for a, _ in _prodigy.keep_last(rows)]
+    return [(a.id, a.annotator, a.kind, a.label) for a, _ in prodigy.keep_last(rows)]
 
 
 def digit_tasks(count: int) -> list[Row]:
@@ -167,7 +167,7 @@ def digit_tasks(count: int) -> list[Row]:
         file = io.BytesIO()
         Image.fromarray((255 - pixels * 15.9).astype(np.uint8)).save(file, "PNG")
         uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        tasks.append(_prodigy.task({"image": uri}, DIGITS, al_id=f"d-{n}", batch_id="b1", rank=n + 1, score=0.5))
+        tasks.append(prodigy.task({"image": uri}, DIGITS, al_id=f"d-{n}", batch_id="b1", rank=n + 1, score=0.5))
     return tasks
 
 

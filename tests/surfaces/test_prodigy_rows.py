@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import _prodigy
-from stages._prodigy import NotAnAnswer, answer_row, input_hash, keep_last, read_answer
+from stages.answers import prodigy
+from stages.answers.prodigy import NotAnAnswer, answer_row, input_hash, keep_last, read_answer
 from tests.surfaces.conftest import LABELS, text_tasks
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
@@ -96,7 +96,7 @@ def test_the_input_hash_is_prodigys() -> None:
 
 
 def test_a_stripped_picture_keeps_the_hash_it_had() -> None:
-    task = _prodigy.task(
+    task = prodigy.task(
         {"image": "data:image/png;base64,AA==", "path": "a.png"}, LABELS, al_id="x", batch_id="b", rank=1, score=0
     )
     row = answer_row(task, label="positive", answer="accept", annotator="alex", dataset="ds", at=1.0)
@@ -107,14 +107,14 @@ def test_a_stripped_picture_keeps_the_hash_it_had() -> None:
 
 
 def test_a_table_of_fields_gets_a_text_that_prodigy_can_show() -> None:
-    task = _prodigy.task({"fields": {"age": 7, "name": "Bo"}}, LABELS, al_id="x", batch_id="b", rank=1, score=0)
+    task = prodigy.task({"fields": {"age": 7, "name": "Bo"}}, LABELS, al_id="x", batch_id="b", rank=1, score=0)
     assert task["text"] == "age: 7\nname: Bo"
     assert task["fields"] == {"age": 7, "name": "Bo"}
 
 
 @given(text=ANY_TEXT, name=st.text(min_size=1), dataset=st.text("abc-_", min_size=1))
 def test_any_text_and_any_name_come_back_from_task_answer_json_and_reading(text: str, name: str, dataset: str) -> None:
-    task = _prodigy.task({"text": text}, LABELS, al_id="x", batch_id="b", rank=1, score=0)
+    task = prodigy.task({"text": text}, LABELS, al_id="x", batch_id="b", rank=1, score=0)
     row = answer_row(task, label="neutral", answer="accept", annotator=name, dataset=dataset, at=3.5)
     answer = read_answer(json.loads(json.dumps(row)))
     assert (answer.id, answer.label, answer.text, answer.annotator, answer.at) == ("x", "neutral", text, name, 3.5)
@@ -143,7 +143,7 @@ def test_a_row_of_anything_is_an_answer_or_a_reason_never_a_crash(row: dict[str,
 
 def test_items_are_found_by_id_then_by_hash_then_by_text_and_never_by_guess() -> None:
     tasks = text_tasks(["one", "two", "same", "same"])
-    find = _prodigy.finder(tasks)
+    find = prodigy.finder(tasks)
 
     def where(**row: object) -> str | None:
         return find(read_answer({"answer": "ignore", **row}))
@@ -159,7 +159,7 @@ def test_items_are_found_by_id_then_by_hash_then_by_text_and_never_by_guess() ->
 
 
 def test_the_last_word_is_by_time_then_by_line_whatever_the_order_given() -> None:
-    def said(label: str, at: float | None, annotator: str = "ds-alex") -> _prodigy.Answer:
+    def said(label: str, at: float | None, annotator: str = "ds-alex") -> prodigy.Answer:
         row = {"al_id": "x", "accept": [label], "answer": "accept", "_timestamp": at, "_annotator_id": annotator}
         return read_answer(row)
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from rounds import annotate
-from stages import _prodigy
-from stages._canonical import read_jsonl, write_jsonl
+from stages.answers import prodigy as answers_prodigy
+from stages.contract.canonical import read_jsonl, write_jsonl
 from tests.surfaces.conftest import LABELS, MakeProject, text_tasks
 
 RECIPE = Path(__file__).resolve().parents[2] / "rounds" / "surfaces" / "al_choice.py"
@@ -103,14 +103,14 @@ def test_an_accept_needs_exactly_one_choice_and_other_answers_none(recipe: Any, 
 def test_what_it_saves_is_read_with_the_right_annotator_and_without_the_pictures_bytes(
     recipe: Any, batch: Path
 ) -> None:
-    task = _prodigy.task(
+    task = answers_prodigy.task(
         {"image": "data:image/png;base64,AA==", "path": "a.png"}, LABELS, al_id="x", batch_id="b", rank=1, score=0
     )
     answered = {**task, "answer": "accept", "accept": ["neutral"], "_annotator_id": "my-set-ana", "_input_hash": 7}
     saved = recipe("my-set", str(batch))["before_db"]([answered])
     assert "image" not in saved[0]
     assert saved[0]["path"] == "a.png"
-    assert _prodigy.read_answer(saved[0]).annotator == "ana"
+    assert answers_prodigy.read_answer(saved[0]).annotator == "ana"
     assert answered["image"].startswith("data:")
 
 

@@ -23,8 +23,8 @@ from rounds.surfaces.formats.tables import (
     json_rows,
     table_rows,
 )
-from stages._errors import PipelineError
-from stages._prodigy import NotAnAnswer
+from stages.answers.prodigy import NotAnAnswer
+from stages.contract.errors import PipelineError
 
 __all__ = ["READERS", "Item", "person_of_file", "read"]
 

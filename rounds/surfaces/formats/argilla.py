@@ -25,7 +25,7 @@ from rounds.surfaces.formats.items import (
     reply,
     single,
 )
-from stages._prodigy import NotAnAnswer, Verdict
+from stages.answers.prodigy import NotAnAnswer, Verdict
 
 NO_STATUS = "responses without a status, taken as submitted"
 # None: not answered yet. The capitalised ones are those of a record of Argilla 1.

@@ -14,7 +14,7 @@ from rounds.surfaces.formats.items import (
     reply,
     single,
 )
-from stages._prodigy import NotAnAnswer
+from stages.answers.prodigy import NotAnAnswer
 
 
 def recognised(raw: Mapping[str, object]) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stages import _prodigy
-from stages._canonical import Row
-from stages._prodigy import NotAnAnswer, Verdict
+from stages.answers import prodigy
+from stages.answers.prodigy import NotAnAnswer, Verdict
+from stages.contract.canonical import Row
 
 TIME_LOST = "time cannot be read"
 QUESTION = "label"  # the name that we give the question about the label
@@ -133,7 +133,7 @@ def reply(
     seconds = seconds_of(at)
     lost = seconds is None and at not in (None, "")
     name = "" if person is None else str(person)
-    row = _prodigy.answer_row(
+    row = prodigy.answer_row(
         {key: value for key, value in kept.items() if value != "" or key == "text"},
         label=label,
         answer=answer,

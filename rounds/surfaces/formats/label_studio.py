@@ -16,7 +16,7 @@ from rounds.surfaces.formats.items import (
     reply,
     single,
 )
-from stages._prodigy import NotAnAnswer
+from stages.answers.prodigy import NotAnAnswer
 
 ASIDE = "other controls than the label kept aside"
 _FLAT = {"annotation_id", "lead_time"}  # columns that only Label Studio's flat exports have

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rounds.surfaces.formats.items import Reply, Source, content_of, identity_in, reply
-from stages._prodigy import NotAnAnswer, Verdict
+from stages.answers.prodigy import NotAnAnswer, Verdict
 
 _WHICH = ("al_id", "id", "text", "data", "image", "path")
 _VERDICTS: dict[object, Verdict] = {"accept": "accept", "reject": "reject", "ignore": "ignore"}

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages._canonical import Row, dumps
-from stages._errors import PipelineError
+from stages.contract.canonical import Row, dumps
+from stages.contract.errors import PipelineError
 
 csv.field_size_limit(2**31 - 1)
 

@@ -1,0 +1,75 @@
+"""Which arm a row counts for: one rule for the gate's labels, the control walk and the proof.
+
+A row counts for the active arm when the strategy picked it in any round so far, and for the control
+arm when the walk along the random permutation has passed it, whoever asked it. So a row that was
+left open and is asked again by the other arm counts for both, whenever its label comes. Seed rows
+that are asked again count for neither: they were chosen by no arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from stages.contract.canonical import Row
+from stages.contract.identity import order_key
+
+
+def ids_of(row: Row) -> list[str]:
+    """The ids of an asked row: the one under which it was asked, then one for each time that ids moved since."""
+    ids: list[str] = row.get("ids", [row["id"]])
+    return ids
+
+
+def control_reach(asked: Iterable[Row], seed: int) -> int | None:
+    """The order key of the furthest row that a control walk asked, in any round; None before any.
+
+    Every ask counts, not only the first one of a row: the walk may come to a row that another arm
+    had asked before. asked: of one walk, between two moves of ids.
+    """
+    keys = (order_key(seed, ids_of(row)[0]) for row in asked if "control" in row["arms"])
+    return max(keys, default=None)
+
+
+def asked_new(asked: Iterable[Row], seed_ids: Collection[str]) -> list[Row]:
+    """The asks of rows that have no seed label, in the order in which people got them."""
+    new = (row for row in asked if row["id"] not in seed_ids)
+    return sorted(new, key=lambda row: (row["round"], row["rank"]))
+
+
+def active_ids(new: Iterable[Row]) -> list[str]:
+    """The ids that the strategy picked, in the order in which it first picked them."""
+    return list(dict.fromkeys(row["id"] for row in new if "active" in row["arms"]))
+
+
+def control_ids(new: Iterable[Row], seed: int) -> list[str]:
+    """The ids that the control walks have passed, each walk in the order of its permutation.
+
+    Not in the order in which they were asked: other arms ask some of them earlier, and those are no random draw.
+    Where ids moved, the permutation is another one, and a new walk begins. Each walk is judged by the ids of its
+    time, and passes rows that were asked before it too, whoever asked them. So each walk is a uniform draw, and so
+    are all of them together.
+    """
+    rows = list(new)
+    passed: dict[str, None] = {}
+    for moves_since in sorted({len(ids_of(row)) for row in rows}, reverse=True):  # the oldest walk first
+        reach = control_reach((row for row in rows if len(ids_of(row)) == moves_since), seed)
+        if reach is None:
+            continue
+        before = (row for row in rows if len(ids_of(row)) >= moves_since)
+        keys = {row["id"]: order_key(seed, ids_of(row)[-moves_since]) for row in before}
+        passed |= dict.fromkeys(sorted((item for item in keys if keys[item] <= reach), key=keys.__getitem__))
+    return list(passed)
+
+
+def arms_by_id(asked: Iterable[Row], seed_ids: Collection[str], seed: int) -> dict[str, list[str]]:
+    """The sorted names of the arms that each asked id counts for.
+
+    `review` stands among them where it was asked again for a doubt.
+    """
+    rows = list(asked)
+    arms: dict[str, set[str]] = {row["id"]: set() for row in rows}
+    for row in rows:
+        arms[row["id"]].update(row["arms"])
+    for item in control_ids(asked_new(rows, seed_ids), seed):
+        arms[item].add("control")
+    return {item: sorted(names) for item, names in arms.items()}

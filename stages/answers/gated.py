@@ -1,0 +1,95 @@
+"""What the gate hands to train and query, and which pool rows are settled by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stages.answers.ledger import Labels, read_labels
+from stages.contract.canonical import Row, read_json, read_jsonl
+
+NEVER_AGAIN = ("reject", "unresolved")
+RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate says of the pool.
+
+    Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant again: asked once
+    more, blind, to see whether people agree with themselves.
+    """
+
+    accepted: Labels
+    review: list[Row]
+    unlabelled: list[Row]
+    state: Row
+    repeats: list[Row] = field(default_factory=list)
+    votes: list[Row] = field(default_factory=list)
+
+    def known(self) -> list[str]:
+        """The ids that have, had or may get a label again: accepted, doubted, planted."""
+        return [*self.accepted.ids, *(row["id"] for row in (*self.review, *self.repeats))]
+
+
+def settled(gate: Gate, cooldown: int) -> set[str]:
+    """Ids that may not be asked now: labelled or doubted, rejected, or skipped and cooling down.
+
+    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one, and one
+    that nobody answered before its round was closed, at once.
+    """
+    ids = set(gate.accepted.ids) | {row["id"] for row in gate.review}
+    return ids | {row["id"] for row in (*for_good(gate), *resting(gate, cooldown))}
+
+
+def for_good(gate: Gate) -> list[Row]:
+    """The unlabelled rows that are never asked again: rejected, unresolved, or skipped twice."""
+    return [
+        row
+        for row in gate.unlabelled
+        if row["kind"] in NEVER_AGAIN or (row["kind"] != "retract" and row["times"] >= RETRIES)
+    ]
+
+
+def resting(gate: Gate, cooldown: int) -> list[Row]:
+    """The skipped rows that are asked once more, but not before `cooldown` rounds have passed."""
+    next_round = gate.state["rounds"] + 1
+    return [
+        row
+        for row in gate.unlabelled
+        if row["kind"] not in (*NEVER_AGAIN, "retract")
+        and 0 < row["times"] < RETRIES
+        and next_round - row["round"] <= cooldown
+    ]
+
+
+def exhausted(gate: Gate, cooldown: int) -> str:
+    """Why a pool without a free row is used up, and what brings rows back.
+
+    Rounds pass only while batches are issued, so rows that rest would rest for ever: a shorter rest wakes them.
+    """
+    parts = ["pool exhausted"]
+    rest = resting(gate, cooldown)
+    if rest:
+        # the longest rest that is over for all of them
+        shorter = gate.state["rounds"] - max(row["round"] for row in rest)
+        rows = "1 skipped row rests" if len(rest) == 1 else f"{len(rest)} skipped rows rest"
+        back = f"query.skip_cooldown {shorter} instead of {cooldown} brings {'it' if len(rest) == 1 else 'them'} back"
+        parts.append(f"{rows} ({back})")
+    gone = len(for_good(gate))
+    if gone:
+        rows = "1 row was" if gone == 1 else f"{gone} rows were"
+        parts.append(f"{rows} rejected or skipped {RETRIES} times, and {'is' if gone == 1 else 'are'} not asked again")
+    return ", ".join(parts)
+
+
+def read_gate(folder: Path, labels: list[str]) -> Gate:
+    """The gate's tables."""
+    return Gate(
+        read_labels(folder / "accepted.jsonl", labels),
+        read_jsonl(folder / "review.jsonl"),
+        read_jsonl(folder / "unlabelled.jsonl"),
+        read_json(folder / "state.json"),
+        read_jsonl(folder / "repeats.jsonl"),
+        read_jsonl(folder / "votes.jsonl"),
+    )

@@ -1,0 +1,343 @@
+"""Prodigy's JSONL, the one format of the annotation surfaces: what is asked, and what comes back.
+
+The only module that knows Prodigy's keys. A task is a row of asked.jsonl; an answer is a row of `prodigy
+db-out`, which the page, the simulated annotator and every importer write as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeGuard, TypeVar
+from urllib.parse import quote, unquote
+
+import mmh3
+
+from stages.contract.canonical import Row
+
+Kind = Literal["label", "skip", "reject", "empty", "override", "undone"]
+Verdict = Literal["accept", "reject", "ignore"]
+Line = TypeVar("Line", int, tuple[str, int])
+
+ANONYMOUS = "anonymous"
+_CONTENT = ("text", "image", "html", "input")
+_REPEATED = {"options", "score", "rank"}  # stand in asked.jsonl; 77 options in every answer are no news
+_STARTED_AT = re.compile(r"(^|-)\d{4}-\d\d-\d\d[_T ]\d\d-\d\d-\d\d$")
+
+
+class NotAnAnswer(ValueError):  # noqa: N818 - it is a verdict on a row, and mostly no fault
+    """A row of an export that cannot be read as an answer; the message says why, in words for a person."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one person said about one item.
+
+    id, batch     al_id and al_batch; None where the row lost them
+    input_hash    Prodigy's hash of the content, None where the row has no content
+    kind          label: `label` holds | override: a reviewer's, it settles the item | skip: none given, ask again
+                  | reject: a bad item | empty: accepted without a choice
+                  | undone: taken back (only the page writes it; `keep_last` leaves such items out)
+    annotator     the session's name, "anonymous" when there was none
+    at            seconds since 1970, None where the row has no time
+    about         the one label that a binary row asked about: accepted where `label` is the same
+    order, after  of a row without a time: its place in the order of collecting, and the latest time
+                  of this person's answers to the item that were there before it
+    """
+
+    id: str | None
+    batch: str | None
+    input_hash: int | None
+    text: str | None
+    kind: Kind
+    label: str | None
+    annotator: str
+    at: float | None
+    flagged: bool
+    about: str | None = None
+    order: int = 0
+    after: float | None = None
+
+    @property
+    def moment(self) -> tuple[float, int]:
+        """When it was given: by time, and among answers of one time in the order of collecting."""
+        when = self.after if self.at is None else self.at
+        return (-math.inf if when is None else when, self.order)
+
+
+def task(
+    content: Mapping[str, object], labels: Sequence[str], *, al_id: str, batch_id: str, rank: int, score: float
+) -> Row:
+    """The row that asks for one label: content, the options in the order of `labels`, and who it is.
+
+    content: {"text": str}, {"image": data URI, "path": optional}, or {"fields": {name: value}}; fields get a
+    text of "name: value" lines as well, which is what Prodigy shows. Nothing that changes per round stands
+    in `meta`, so Prodigy's task hash does not change with the round.
+    """
+    row: Row = {key: value for key, value in content.items() if value is not None}
+    fields = content.get("fields")
+    if isinstance(fields, Mapping) and "text" not in row:
+        row["text"] = "\n".join(f"{name}: {value}" for name, value in fields.items())
+    options = [{"id": label, "text": label} for label in labels]
+    return {
+        **row, "options": options, "meta": {"id": al_id},
+        "al_id": al_id, "al_batch": batch_id, "rank": rank, "score": score,
+    }  # fmt: skip
+
+
+def offered(tasks: Sequence[Mapping[str, object]]) -> list[str]:
+    """The labels that a batch offers, in the order shown: the options of its first task, none where it has none."""
+    options = tasks[0].get("options") if tasks else None
+    if not isinstance(options, list):
+        return []
+    return [str(option["id"]) for option in options if isinstance(option, Mapping) and "id" in option]
+
+
+def acceptable(tasks: Sequence[Mapping[str, object]], labels: Sequence[str]) -> list[str]:
+    """The labels that an answer to a batch may hold: those it offers, then the project's others.
+
+    params.labels may change while people answer. What they were offered stays an answer.
+    """
+    frozen = offered(tasks)
+    return [*frozen, *(label for label in labels if label not in frozen)]
+
+
+def input_hash(row: Mapping[str, object]) -> int:
+    """Prodigy's `_input_hash`: signed 32-bit murmur3 of the content keys that the row has; 0 when it has none."""
+    return mmh3.hash("".join(f"{key}={json.dumps(row[key])}" for key in _CONTENT if key in row))
+
+
+def answer_row(
+    task: Mapping[str, object],
+    *,
+    label: str | None,
+    answer: Verdict,
+    annotator: str,
+    dataset: str,
+    at: float | None,
+    flagged: bool = False,
+    undone: bool = False,
+) -> Row:
+    """The db-out row of one answer: SINGLE with a label, EMPTY for an accept without, SKIP, or REJECT.
+
+    An image's bytes are left out (path and al_id say which it was), and so is what asked.jsonl holds anyway.
+    """
+    row: Row = {key: value for key, value in task.items() if key not in _REPEATED and not is_data_uri(value)}
+    row |= {
+        "_view_id": "choice",
+        "config": {"choice_style": "single"},
+        "accept": [label] if answer == "accept" and label is not None else [],
+        "answer": answer,
+        "_input_hash": input_hash(task),
+        "_annotator_id": session_id(dataset, annotator),
+        "_session_id": session_id(dataset, annotator),
+        "al_dataset": dataset,
+    }
+    if at is not None:
+        row["_timestamp"] = at
+    if flagged:
+        row["flagged"] = True
+    if undone:
+        row["al_undone"] = True
+    return row
+
+
+def is_data_uri(value: object) -> bool:
+    """Whether a value holds its bytes within itself."""
+    return isinstance(value, str) and value.startswith("data:")
+
+
+def session_id(dataset: str, annotator: str) -> str:
+    """Prodigy's `_annotator_id`."""
+    return f"{dataset}-{quote(annotator, safe='', errors='replace')}"
+
+
+def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer:
+    """One db-out row, understood. Raises NotAnAnswer for one that is malformed or chose twice.
+
+    `accept` counts only under answer == "accept". A binary row names its label in `label`: accepted it is the
+    label; rejected it is the other one of two `labels`, and otherwise says too little (a skip). `keep_last` puts
+    the binary rows of one item together. Whether a label is one of the project's is the caller's question.
+    """
+    answer = _text(row, "answer")
+    if answer is None:
+        raise NotAnAnswer("it has no `answer`")
+    if answer not in ("accept", "reject", "ignore"):
+        raise NotAnAnswer(f"`answer` is {answer!r}, not accept, reject or ignore")
+    kind, label = _said(row, answer, labels)
+    if kind == "label" and row.get("versions"):
+        kind = "override"
+    at, flagged = row.get("_timestamp"), row.get("flagged") or False
+    if not _is_time(at):
+        raise NotAnAnswer(f"`_timestamp` is {at!r}, not a time in seconds")
+    order, after = row.get("al_order", 0), row.get("al_after")
+    if isinstance(order, bool) or not isinstance(order, int) or not _is_time(after):
+        raise NotAnAnswer(f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time")
+    if not isinstance(flagged, bool):
+        raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
+    return Answer(
+        id=_text(row, "al_id"),
+        batch=_text(row, "al_batch"),
+        input_hash=_content_hash(row),
+        text=_text(row, "text"),
+        kind=kind,
+        label=label,
+        annotator=_annotator(row),
+        at=None if at is None else float(at),
+        flagged=flagged,
+        about=_text(row, "label") if _is_binary(row) and answer != "ignore" else None,
+        order=order,
+        after=None if after is None else float(after),
+    )
+
+
+def _is_time(value: object) -> TypeGuard[int | float | None]:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)
+
+
+def _is_binary(row: Mapping[str, object]) -> bool:
+    """Whether a row asked about one label, accept or reject."""
+    return "accept" not in row and "options" not in row and "label" in row
+
+
+def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tuple[Kind, str | None]:
+    """The kind of an answer and its label, before review is considered."""
+    if answer == "ignore":
+        return ("undone" if row.get("al_undone") is True else "skip"), None
+    if _is_binary(row):
+        label = _text(row, "label")
+        if label is None:
+            raise NotAnAnswer("`label` is null")
+        if answer == "accept":
+            return "label", label
+        others = [other for other in labels if other != label]
+        return ("label", others[0]) if len(labels) == 2 and len(others) == 1 else ("skip", None)
+    if answer == "reject":
+        return "reject", None
+    chosen = row.get("accept")
+    if chosen is None and "options" in row:
+        return "empty", None
+    if not isinstance(chosen, list):
+        raise NotAnAnswer("it was accepted, and has neither a list `accept` nor a `label`")
+    if any(not isinstance(choice, str) for choice in chosen):
+        raise NotAnAnswer(f"`accept` is {chosen!r}, not a list of labels")
+    if len(chosen) > 1:
+        raise NotAnAnswer(f"{len(chosen)} choices ({', '.join(chosen)}) where one label is asked for")
+    return ("label", chosen[0]) if chosen else ("empty", None)
+
+
+def _text(row: Mapping[str, object], key: str) -> str | None:
+    value = row.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise NotAnAnswer(f"`{key}` is {value!r}, not a text")
+
+
+def _finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int too large for a float
+        return False
+
+
+def _content_hash(row: Mapping[str, object]) -> int | None:
+    """The hash of the content; of a picture whose bytes were stripped, the one that Prodigy noted before."""
+    image, noted = row.get("image"), row.get("_input_hash")
+    stripped = not any(key in row for key in _CONTENT) or (image is not None and not is_data_uri(image))
+    if not stripped:
+        return input_hash(row)
+    return noted if isinstance(noted, int) and not isinstance(noted, bool) else None
+
+
+def _annotator(row: Mapping[str, object]) -> str:
+    """The name in "<dataset>-<session>"; without the dataset's name, what follows the first hyphen."""
+    session = _text(row, "_annotator_id") or _text(row, "_session_id") or ""
+    if not session or _STARTED_AT.search(session):
+        return ANONYMOUS
+    dataset = _text(row, "al_dataset")
+    if dataset is not None and session.startswith(f"{dataset}-"):
+        name = session[len(dataset) + 1 :]
+    else:
+        name = session.partition("-")[2] or session
+    return unquote(name) or ANONYMOUS
+
+
+def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | None]:
+    """Which of the asked tasks an answer is about: by id; without an id by input hash; then by exact text.
+
+    Gives the al_id, or None. An id that was not asked is not looked up by content, and content that two
+    tasks share finds neither.
+    """
+    ids: set[str] = set()
+    by_hash: dict[int, str | None] = {}
+    by_text: dict[str, str | None] = {}
+    for row in tasks:
+        item = str(row["al_id"])
+        ids.add(item)
+        content, text = input_hash(row), row.get("text")
+        by_hash[content] = None if content in by_hash else item
+        if isinstance(text, str):
+            by_text[text] = None if text in by_text else item
+
+    def find(answer: Answer) -> str | None:
+        if answer.id is not None:
+            return answer.id if answer.id in ids else None
+        found = by_hash.get(answer.input_hash) if answer.input_hash is not None else None
+        return found or (by_text.get(answer.text) if answer.text is not None else None)
+
+    return find
+
+
+def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line]]:
+    """The last word of each annotator on each item, if it was not taken back.
+
+    The last is the latest by time; an answer without a time is earlier than all others, unless it was collected
+    after them (`Answer.after`); then by order of collecting, then by line. Binary rows about several labels of one
+    item are one word (`verdict_of`). Give answers their id first (`finder`). The result is in the order of (id,
+    annotator), whatever the order given.
+    """
+    said: dict[tuple[str, str], list[tuple[Answer, Line]]] = {}
+    for pair in sorted(answers, key=lambda pair: (pair[0].moment, pair[1])):
+        said.setdefault((pair[0].id or "", pair[0].annotator), []).append(pair)
+    last = [verdict_of(said[key]) for key in sorted(said)]
+    return [pair for pair in last if pair[0].kind != "undone"]
+
+
+def verdict_of(answers: Sequence[tuple[Answer, Line]]) -> tuple[Answer, Line]:
+    """What one person's answers to one item come to, given in the order in which they were said.
+
+    The last answer counts; of binary rows the last about each label, since the latest row that chose among all:
+    one label accepted is the label, whatever others were rejected. None accepted is a skip (of two labels the
+    rejection of one is the other), and so are several accepted, which `conflict_of` names.
+    """
+    recent = _recent_binary(answers)
+    if len(recent) <= 1:
+        return answers[-1]
+    accepted = [pair for pair in recent.values() if pair[0].label == pair[0].about]
+    if len(accepted) == 1:
+        return accepted[0]
+    answer, line = answers[-1]
+    return replace(answer, kind="skip", label=None), line
+
+
+def conflict_of(answers: Sequence[tuple[Answer, Line]]) -> list[str]:
+    """The labels that one person's binary rows accept for one item, where they are several; given as said."""
+    recent = _recent_binary(answers)
+    accepted = [label for label, (answer, _) in recent.items() if answer.label == label]
+    return sorted(accepted) if len(accepted) > 1 else []
+
+
+def _recent_binary(answers: Sequence[tuple[Answer, Line]]) -> dict[str, tuple[Answer, Line]]:
+    """The last binary row about each label, since the last row that was not binary."""
+    recent: dict[str, tuple[Answer, Line]] = {}
+    for answer, line in answers:
+        if answer.about is None:
+            recent.clear()
+        else:
+            recent[answer.about] = (answer, line)
+    return recent

@@ -1,0 +1,1 @@
+"""The next batch: composing it, the guard against near duplicates, and its export."""

@@ -1,0 +1,34 @@
+"""The batch as Prodigy's JSONL, with the manifest that freezes it."""
+
+from __future__ import annotations
+
+from stages.answers.prodigy import task
+from stages.answers.rounds import batch_id
+from stages.contract.canonical import Row
+from stages.contract.params import Params
+from stages.examples.content import number_columns
+from stages.examples.places import in_parts, list_parts, local
+from stages.examples.tables import read_table
+
+
+def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
+    """One task per row of the batch, in its order. The score is the model's doubt, the same measure for every arm.
+
+    contents: what a person sees of each id.
+    """
+    identity = batch_id(batch)
+    return [
+        task(
+            contents[row["id"]], params.labels,
+            al_id=row["id"], batch_id=identity, rank=row["rank"], score=row["doubt"],
+        )
+        for row in batch
+    ]  # fmt: skip
+
+
+def fields_of(pool: str, params: Params) -> list[str] | None:
+    """The columns to show of rows that have neither text nor image: the pool's, of a pool in parts its first part's."""
+    if params.data.text or params.data.image:
+        return None
+    with local(list_parts(pool)[0] if in_parts(pool) else pool) as path:
+        return number_columns(read_table(path, may_be_empty=True), params)

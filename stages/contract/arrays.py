@@ -1,0 +1,14 @@
+"""Names for the arrays that rooms hand each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Geometry = NDArray[np.float32]
+Matrix = Any  # a scipy CSR matrix or a dense float32 array: scikit-learn takes both

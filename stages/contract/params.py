@@ -1,0 +1,349 @@
+"""params.yaml as frozen, strictly checked values: one loader, one table of what may be set.
+
+An unknown key is refused with the closest known one, a wrong type or range with file and line, and so is a missing
+key: what a new project starts with stands in params.yaml alone. Its comments say what each value means; the bounds
+are here.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from stages.contract.errors import PipelineError, closest
+
+PARAMS = Path("params.yaml")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Options = dict[str, Any]
+MISSING = "add it; README.md and params.yaml of a new project (`rounds init`) have the values to start with"
+
+
+class MissingParamError(PipelineError):
+    """A key that params.yaml has to hold and does not."""
+
+    def __init__(self, where: object, name: str) -> None:
+        self.name = name
+        super().__init__(where, f"param {name!r} is missing", MISSING)
+
+    def __reduce__(self) -> tuple[type[MissingParamError], tuple[str, str]]:  # type: ignore[override]
+        return type(self), (self.where, self.name)
+
+
+class Section(BaseModel):
+    """A part of params.yaml: nothing unknown, nothing converted in silence, nothing changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+class Data(Section):
+    """Where the examples are, and which columns mean what."""
+
+    pool: str = Field(min_length=1)
+    seed: str = Field(min_length=1)
+    test: str = Field(min_length=1)
+    id: str
+    label: str = Field(min_length=1)
+    text: str
+    image: str
+    images: str = Field(min_length=1)
+
+
+class TextFeatures(Section):
+    """N-grams and directions of a text."""
+
+    word_ngrams: tuple[int, int]
+    char_ngrams: tuple[int, int]
+    min_df: int = Field(ge=1)
+    max_features: int = Field(ge=1)
+    hashing: int | None = Field(ge=256, le=1 << 22)
+    directions: float = Field(ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def lists_are_pairs(cls, value: Any) -> Any:
+        """YAML has lists; a range of n-grams is a pair, [0, 0] meaning none of that kind."""
+        if not isinstance(value, dict):
+            return value
+        pairs = {key: tuple(item) for key, item in value.items() if key.endswith("ngrams") and isinstance(item, list)}
+        return {**value, **pairs}
+
+
+class ImageFeatures(Section):
+    """How pictures become numbers."""
+
+    size: int = Field(ge=1, le=256)
+    mode: Literal["L", "RGB"]
+
+
+class Embedding(Section):
+    """A model of language that is on this machine."""
+
+    library: Literal["model2vec", "sentence-transformers"]
+    model: str
+
+
+class Import(Section):
+    """Any class by import path, with its keyword arguments. Naming one runs its code: treat params.yaml as code."""
+
+    path: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")
+    params: Options
+
+
+class Features(Section):
+    """What the classifier sees."""
+
+    kind: Literal["text", "embedding", "numeric", "image", "precomputed", "custom"]
+    columns: list[str]
+    text: TextFeatures
+    embedding: Embedding
+    image: ImageFeatures
+    vectors: str = Field(min_length=1)
+    custom: Import | None
+    geometry_dims: int = Field(ge=2, le=256)
+
+
+class Quality(Section):
+    """How labels are cross-checked."""
+
+    folds: int = Field(ge=2, le=20)
+    min_class: int = Field(ge=2)
+    near_duplicate: float = Field(gt=0, le=1)
+
+
+class CleanSeed(Section):
+    """How much of the seed may be doubted."""
+
+    max_suspects: Fraction
+
+
+class Limits(Section):
+    """What the gate's coded checks allow."""
+
+    answered: Fraction
+    label_errors: Fraction
+    agreement: float = Field(ge=-1, le=1)
+    redundancy: Fraction
+    leakage: Fraction
+    coverage: Fraction
+    annotator: Fraction
+    drift: Fraction
+    repeats: Fraction
+
+
+class Gate(Section):
+    """Which labels are accepted, doubted, or asked again."""
+
+    policy: Literal["budget", "threshold", "cleanlab"]
+    review_cost: float = Field(gt=0)
+    error_cost: float = Field(gt=0)
+    max_quarantine: Fraction
+    resolve: Literal["majority", "consensus"]
+    adjudicator: str
+    max_asks: int = Field(ge=2, le=10)
+    repeat_fraction: Fraction
+    on_fail: Literal["hold", "stop"]
+    hold: list[Literal["G001", "G002", "G003", "G004", "G005", "G006", "G007", "G008", "G009"]]
+    limits: Limits
+
+    @property
+    def threshold(self) -> float:
+        """The error probability above which a review is cheaper than the risk of keeping the label."""
+        return min(self.review_cost / self.error_cost, 1.0)
+
+
+class Calibrate(Section):
+    """How scores become probabilities, and when they are believed."""
+
+    method: Literal["none", "temperature", "sigmoid", "isotonic", "auto"]
+    min_random_labels: int = Field(ge=10)
+    bins: int = Field(ge=2, le=100)
+    max_ece: Fraction
+
+
+class Query(Section):
+    """What is asked next."""
+
+    strategy: str = Field(min_length=1)
+    engine: Literal["modal", "skactiveml", "own"]
+    params: Options
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"]
+    recall_floor: Fraction
+    committee: int = Field(ge=2, le=100)
+    batch_size: int = Field(ge=1)
+    control_fraction: Fraction
+    review_fraction: Fraction
+    budget: int | None = Field(ge=0)
+    candidates: int | None = Field(ge=1000)
+    skip_cooldown: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def shares_leave_room(self) -> Query:
+        """Control and review together may not take the whole batch."""
+        if self.control_fraction + self.review_fraction > 1:
+            raise ValueError("control_fraction + review_fraction is above 1; lower one of them")
+        return self
+
+
+class Validate(Section):
+    """How the proof is made."""
+
+    bootstrap: int = Field(ge=50)
+    max_points: int = Field(ge=2)
+    recall_floor: Fraction
+    point_worth: float | None = Field(gt=0)
+
+
+class Compute(Section):
+    """Who computes, and where features of parts are kept."""
+
+    backend: Literal["loky", "dask", "ray", "spark"]
+    n_jobs: Literal[-1] | PositiveInt
+    address: str
+    store: str = Field(pattern=r"^$|^[a-z][a-z0-9+.-]*://.")
+
+
+class Surface(Section):
+    """What annotators see."""
+
+    annotations_per_item: int = Field(ge=1)
+    instructions: str
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0)
+    labels: list[str] = Field(min_length=2)
+    data: Data
+    features: Features
+    model: Import
+    quality: Quality
+    clean_seed: CleanSeed
+    gate: Gate
+    calibrate: Calibrate
+    query: Query
+    validate_: Validate = Field(alias="validate")
+    surface: Surface
+    compute: Compute
+
+    @model_validator(mode="after")
+    def labels_are_distinct(self) -> Params:
+        """A class is named once and its name is not blank."""
+        if len(set(self.labels)) != len(self.labels) or any(not label.strip() for label in self.labels):
+            raise ValueError("labels must be distinct and not blank; repair the list")
+        return self
+
+    @model_validator(mode="after")
+    def some_class_has_weight(self) -> Params:
+        """Weights of 0 alone would say nothing."""
+        if not any(self.class_weights):
+            raise ValueError("query.class_weights are 0 for every class; give more to those you care about")
+        return self
+
+    @property
+    def reviews_a_batch(self) -> int:
+        """How many doubted labels one batch asks again at most."""
+        return int(self.query.review_fraction * self.query.batch_size + 1e-9)
+
+    @property
+    def class_weights(self) -> list[float]:
+        """(k,) how much each class matters, as query.class_weights has it; 1 where it does not say, or is auto."""
+        given = self.query.class_weights
+        return [1.0 if given == "auto" else given.get(label, 1.0) for label in self.labels]
+
+
+def read_yaml(path: Path) -> Any:
+    """The document as DVC's own parser (YAML 1.2) reads it, with line numbers kept. Raises PipelineError."""
+    try:
+        return YAML(typ="rt").load(StringIO(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise PipelineError(path, "file not found", "run this in a labelling project's root folder") from error
+    except IsADirectoryError as error:
+        raise PipelineError(path, "a folder, a file was expected", "name the file") from error
+    except UnicodeDecodeError as error:
+        raise PipelineError(path, "not UTF-8", "save the file as UTF-8") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = str(error.problem).partition(" with value")[0]
+        raise PipelineError(f"{path}:{line}", f"not valid YAML ({problem})", "repair the line") from error
+    except YAMLError as error:
+        raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
+
+
+def load(path: Path = PARAMS) -> Params:
+    """The checked params. Raises PipelineError naming line, key and remedy for the first fault."""
+    document = read_yaml(path)
+    if not isinstance(document, dict):
+        raise PipelineError(path, "a mapping of params was expected", "restore the file from git")
+    try:
+        return Params.model_validate(_plain(document))
+    except ValidationError as error:
+        raise _told(path, document, error) from error
+
+
+def _plain(node: Any) -> Any:
+    """The round-trip nodes as the built-in types that strict validation expects."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for builtin in (bool, int, float, str):
+        if isinstance(node, builtin):
+            return builtin(node)
+    return node
+
+
+def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
+    """The first fault of a validation, in one line; a key that is unknown before the one that is then missing."""
+    faults = error.errors()
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    keys = [str(key) for key in fault["loc"]]
+    name = ".".join(keys)
+    where = f"{path}:{_line(document, fault['loc'])}"
+    if fault["type"] == "extra_forbidden":
+        return PipelineError(where, f"unknown param {name!r}{closest(keys[-1], _known(keys[:-1]))}", "correct the key")
+    if fault["type"] == "missing":
+        return MissingParamError(where, name)
+    if fault["type"] == "value_error":
+        what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
+        return PipelineError(where, what, remedy)
+    shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else _plain(fault["input"])
+    said = fault["msg"].partition(" after validation")[0]
+    none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
+    hint = "write data/none.csv (a table without rows) for none" if none else "correct the value"
+    return PipelineError(where, f"{name}: {said[0].lower()}{said[1:]}, found {shown!r}", hint)
+
+
+def _known(keys: list[str]) -> list[str]:
+    """The keys that the section at `keys` accepts."""
+    model: Any = Params
+    for key in keys:
+        field = next((field for name, field in model.model_fields.items() if key in (name, field.alias)), None)
+        model = next((kind for kind in _models(field.annotation) if kind), None) if field else None
+        if model is None:
+            return []
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The Section classes that an annotation names."""
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return [kind for kind in options if isinstance(kind, type) and issubclass(kind, Section)]
+
+
+def _line(document: Any, keys: tuple[int | str, ...]) -> int:
+    """The line of the deepest key of `keys` that stands in the document."""
+    line = 1
+    node: Any = document
+    for key in keys:
+        try:
+            line = (node.lc.key(key) if hasattr(node, "keys") else node.lc.item(key))[0] + 1
+            node = node[key]
+        except (KeyError, IndexError, AttributeError, TypeError):
+            break
+    return line

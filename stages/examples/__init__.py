@@ -1,0 +1,1 @@
+"""The user's examples: reading tables, what a row holds, and where files are."""

@@ -1,0 +1,237 @@
+"""The user's tables (CSV, JSONL, Parquet) as columns with the line each row came from.
+
+CSV cells are strings, exactly as they stand ("007", "NA" and "" included); a BOM and CRLF line ends are
+accepted. JSONL and Parquet keep numbers and vectors. A fault names file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.contract.canonical import numbered_rows
+from stages.contract.errors import PipelineError, closest
+
+csv.field_size_limit(2**31 - 1)
+
+
+ANSWERS = ("accept", "reject", "ignore")  # what Prodigy's column `answer` may say
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, each a list of n cells, and the file's line (Parquet: row) number of each row."""
+
+    path: Path | str
+    columns: Mapping[str, list[Any]]
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def column(self, name: str, param: str) -> list[Any]:
+        """The cells of a column. Raises PipelineError, naming the param that asked for it."""
+        if name in self.columns:
+            return self.columns[name]
+        if not self.lines:
+            return []
+        what = f"no column {name!r}{closest(name, self.columns)}, found {', '.join(map(repr, self.columns))}"
+        place = param if param.startswith("--") else f"{param} in params.yaml"
+        raise PipelineError(f"{self.path}:1", what, f"correct {place} or the file's header")
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """A Parquet column of numbers (n,) or of equally long vectors (n, d) without gaps, uncopied; else None."""
+        return self.columns.array(name) if isinstance(self.columns, ArrowColumns) and name in self.columns else None
+
+    def where(self, row: int) -> str:
+        """`file:line` of a row."""
+        return f"{self.path}:{self.lines[row]}"
+
+
+class ArrowColumns(Mapping[str, list[Any]]):
+    """The columns of a Parquet file, each read when it is first asked for; with `chosen`, only those rows of them."""
+
+    def __init__(self, path: Path | str, file: Any = None, chosen: Sequence[int] | None = None) -> None:
+        """Read the header of the file, open or at the path. Raises PipelineError for a file that is not Parquet."""
+        import pyarrow.parquet as pq
+
+        self._path, self._source, self._chosen = path, file or path, chosen
+        self._lists = dict[str, list[Any]]()
+        with self._faults():
+            head = pq.read_metadata(self._source)
+            self._names, self.rows = pq.read_schema(self._source).names, int(head.num_rows)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._lists:
+            self._lists[name] = self._read(name).to_pylist()
+        return self._lists[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """See `Table.array`."""
+        import pyarrow.types as kinds
+
+        column = self._read(name)
+        if column.null_count:
+            return None
+        if kinds.is_integer(column.type) or kinds.is_floating(column.type):
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        if not (kinds.is_fixed_size_list(column.type) and kinds.is_floating(column.type.value_type)):
+            return None
+        values = column.flatten()
+        return None if values.null_count else values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+
+    def _read(self, name: str) -> Any:
+        import pyarrow.parquet as pq
+
+        if name not in self._names:
+            raise KeyError(name)
+        with self._faults():
+            if self._chosen is None:
+                return pq.read_table(self._source, columns=[name]).column(name).combine_chunks()
+            file, chosen = pq.ParquetFile(self._source), np.asarray(self._chosen)
+            sizes = np.array([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+            starts = np.cumsum([0, *sizes])
+            groups = np.searchsorted(starts, chosen, side="right") - 1
+            held = np.unique(groups)
+            found = file.read_row_groups(held.tolist(), columns=[name]).column(name)
+            before = np.cumsum([0, *sizes[held]])[np.searchsorted(held, groups)]
+            return found.take(before + chosen - starts[groups]).combine_chunks()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            what = f"not a readable Parquet file ({str(error).splitlines()[0]})"
+            raise PipelineError(self._path, what, "write the file again") from error
+
+
+def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
+    """The table at `path`, its format told by the suffix (.csv, .jsonl, .parquet; of Parquet, columns as asked for).
+
+    Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any unreadable row.
+    """
+    if not path.is_file():
+        remedy = "correct the path, or restore the file (`dvc pull` after a clone)"
+        raise PipelineError(path, "file not found", remedy)
+    reader = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}.get(path.suffix.lower())
+    if reader is None:
+        raise PipelineError(path, f"unknown table format {path.suffix!r}", "use .csv, .jsonl or .parquet")
+    table = reader(path) if path.stat().st_size else Table(path, {}, [])
+    if not len(table) and not may_be_empty:
+        raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
+    return table
+
+
+def _csv(path: Path) -> Table:
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PipelineError(f"{path}:{line}", "not UTF-8", "save the file as UTF-8") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise PipelineError(f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text")
+    records = csv_records(text, path, ",")
+    _, header = next(records, (1, []))
+    refuse_twice(header, path)
+    other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
+    if other:
+        what = f"cells stand apart by {other!r}, and commas were expected"
+        raise PipelineError(f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet")
+    columns: list[list[str]] = [[] for _ in header]
+    lines: list[int] = []
+    for line, cells in records:
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells where the header has {len(header)}"
+            raise PipelineError(f"{path}:{line}", what, "quote cells that hold commas or line ends")
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell)
+        lines.append(line)
+    return Table(path, dict(zip(header, columns, strict=True)), lines)
+
+
+def csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The header and every row that is not blank, each with the line that it begins on. Raises PipelineError."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            line, start = start, reader.line_num + 1
+            if cells or line == 1:
+                yield line, cells
+    except csv.Error as error:
+        raise PipelineError(f"{path}:{reader.line_num}", f"not valid CSV ({error})", "repair the quotes") from error
+
+
+def refuse_twice(header: Sequence[str], path: Path) -> None:
+    """Raises PipelineError for a name that two columns have."""
+    if len(set(header)) != len(header):
+        name = next(name for name in header if header.count(name) > 1)
+        raise PipelineError(f"{path}:1", f"column {name!r} stands twice", "rename one of them")
+
+
+def read_labelled(path: Path, label: str) -> Table:
+    """The seed or test table, which may be empty. label: its column of labels.
+
+    Raises PipelineError for what an annotation tool exported: there a rejected row names a label that it has not.
+    """
+    table = read_table(path, may_be_empty=True)
+    refuse_export(table, label)
+    return table
+
+
+def refuse_export(table: Table, label: str) -> None:
+    """Raises PipelineError for a table whose column `answer` says that some of its labels are none."""
+    if label == "answer" or "answer" not in table.columns:
+        return
+    answers = table.columns["answer"]
+    if not all(answer in ANSWERS for answer in answers):
+        return
+    for row, answer in enumerate(answers):
+        if answer != "accept" or "accept" in table.columns:
+            what = f"its `answer` is {answer!r}: an annotation tool's export, not a table of labels"
+            remedy = "let `rounds init` read it (--seed or --test) and use the table that it writes"
+            raise PipelineError(table.where(row), what, remedy)
+
+
+def _jsonl(path: Path) -> Table:
+    rows = list(numbered_rows(path))
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    columns: dict[str, list[Any]] = {name: [row.get(name, "") for _, row in rows] for name in names}
+    return Table(path, columns, [number for number, _ in rows])
+
+
+def _parquet(path: Path) -> Table:
+    columns = ArrowColumns(path)
+    return Table(path, columns, range(1, columns.rows + 1))
+
+
+def parquet_rows(url: str, file: Any, rows: Sequence[int]) -> Table:
+    """Some rows of an open Parquet file, told by position; only their row groups are read."""
+    return Table(url, ArrowColumns(url, file, rows), [row + 1 for row in rows])
+
+
+def as_text(cell: Any) -> str:
+    """A cell as the text that a person would see; missing is empty."""
+    if cell is None or cell != cell:  # noqa: PLR0124 - NaN, which pandas writes for a missing cell
+        return ""
+    return cell if isinstance(cell, str) else json.dumps(cell) if isinstance(cell, list | dict) else str(cell)

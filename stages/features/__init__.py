@@ -1,0 +1,1 @@
+"""Making features: of whole tables, of parts, and embeddings."""

@@ -1,0 +1,197 @@
+"""Fitting the user's classifier on labelled rows and reading its scores, one column per class of params.labels.
+
+Scores are logits: softmax(scores) are the model's own probabilities. A class that no training row shows has
+score -inf and probability 0; its column is never left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from stages.contract.arrays import Floats, Ints, Matrix
+from stages.contract.errors import PipelineError
+from stages.contract.identity import stratified_folds
+from stages.contract.imports import build
+from stages.contract.params import Import
+from stages.contract.progress import BLOCK, Told, blocks, progress, watched
+from stages.store.workers import side_by_side
+
+T = TypeVar("T")
+R = TypeVar("R")
+TINY = 1e-12
+MAX_ROW_SPACE = 3000  # rows; beyond, the products of all pairs cost more than they save
+WORTH_TELLING = 2_000_000  # the size of a fit that may take two seconds
+SPANNED = 1e-10  # of the longest row's squared length: what is left of a row that others span
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A fitted classifier over `n_classes` classes; `estimator` is None when only one class was seen."""
+
+    estimator: Any
+    seen: Ints
+    n_classes: int
+
+    def scores(self, rows: Matrix) -> Floats:
+        """Logits, (n, n_classes), from predict_proba where the estimator has it, else from decision_function."""
+        aligned = np.full((rows.shape[0], self.n_classes), -np.inf)
+        if not rows.shape[0]:
+            return aligned
+        if self.estimator is None:
+            aligned[:, self.seen] = 0.0
+            return aligned
+        classes = np.asarray(self.estimator.classes_, dtype=np.intp)
+        if rows.shape[0] <= BLOCK:  # no copy, and nothing to tell
+            aligned[:, classes] = self._logits(rows)
+        else:
+            for block in blocks("scores", rows.shape[0]):
+                aligned[block, classes] = self._logits(rows[block])
+        if np.isnan(aligned).any():
+            raise PipelineError("params.yaml model", "the model returned NaN", "scale the features or change the model")
+        return aligned
+
+    def _logits(self, rows: Matrix) -> Floats:
+        if hasattr(self.estimator, "predict_proba"):
+            return np.asarray(np.log(np.maximum(self.estimator.predict_proba(rows), TINY)))
+        decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
+        return np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
+
+
+@contextmanager
+def few_rows_a_class() -> Iterator[None]:
+    """Without scikit-learn's warning of many classes on few labels: that is how every project starts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+        yield
+
+
+def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
+    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more."""
+    seen = np.unique(labels)
+    if len(seen) == 1:
+        return Classifier(None, seen, n_classes)
+    estimator = build(spec, seed, "model")
+    if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
+        what = f"{spec.path} has neither predict_proba nor decision_function"
+        raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
+    with few_rows_a_class(), _telling(estimator, rows.shape[0] * min(rows.shape) * n_classes):
+        fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
+        try:
+            fitted = fitted or estimator.fit(rows, labels)
+        except ValueError as error:
+            what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
+            remedy = "name another; one that wants no negative numbers needs features.text.directions: 0"
+            raise PipelineError("params.yaml model.path", what, remedy) from error
+    return Classifier(fitted, seen, n_classes)
+
+
+@contextmanager
+def _telling(estimator: Any, size: int) -> Iterator[None]:
+    """Says how far a fit is: its solver's steps where scikit-learn passes them on (from 1.9, L-BFGS and pipelines).
+
+    size: rows x columns (or rows again, if these are fewer) x classes. A small fit is not asked: that takes time, too.
+    """
+    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(estimator, "set_callbacks")
+    if tells and size < WORTH_TELLING:
+        yield
+        return
+    with progress("model") as told:
+        if tells:
+            estimator.set_callbacks(Steps(told))
+        yield
+        if tells:
+            estimator.set_callbacks()  # they are no part of the model
+
+
+def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:
+    """The results of a function that fits classifiers, in the order of the items, several at a time."""
+    with few_rows_a_class():  # here too: threads put back each other's filters
+        return side_by_side(function, items, n_jobs)
+
+
+class Steps:
+    """A callback as scikit-learn wants it (sklearn.callback.FitCallback): counts the steps of the estimator itself."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def setup(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 - called by these names
+        """The fit begins: its steps are at most so many, if it knows."""
+        self.told.total, self.told.at_most = context.max_subtasks or 0, True
+
+    def on_fit_task_begin(self, _estimator: Any, _context: Any) -> None:
+        """A step begins."""
+
+    def on_fit_task_end(self, _estimator: Any, context: Any) -> None:
+        """A step is done; the whole fit is none of them, nor are steps within a step."""
+        if context.parent is not None and context.parent.parent is None:
+            self.told.update()
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """The fit is over."""
+
+
+def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
+    """Whether this is logistic regression with an L2 penalty on few sparse rows, not all empty, of many features."""
+    import scipy.sparse as sp
+
+    if type(estimator).__name__ != "LogisticRegression" or not sp.issparse(rows):
+        return False
+    options = estimator.get_params()
+    ridge = options.get("penalty") in {"l2", "deprecated"} and not options.get("l1_ratio")
+    short = rows.shape[0] <= MAX_ROW_SPACE and 2 * rows.shape[0] <= rows.shape[1]
+    return bool(ridge and options.get("solver") == "lbfgs" and short and rows.count_nonzero())
+
+
+def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
+    """The same fit, 10 to 50 times faster: weights that minimise loss + L2 penalty are combinations of the rows.
+
+    That holds whatever the loss of a row counts. So n rows are written in an orthonormal basis of their span, at most n
+    dimensions, and the weights found there are turned back. Distances and penalty are unchanged, and so is the
+    solution. The basis is Gram-Schmidt's, by a Cholesky decomposition of the inner products that leaves out rows which
+    others already span.
+    Source: Hastie, Tibshirani, "Efficient quadratic regularization for expression arrays" (2004).
+    """
+    from scipy.linalg import lapack, solve_triangular
+
+    gram = _gram(rows)
+    factor, order, rank, _ = lapack.dpstrf(gram, tol=gram.diagonal().max() * SPANNED)
+    upper, order = np.triu(factor)[:rank], order - 1
+    short = np.empty((len(order), rank))
+    short[order] = upper.T
+    estimator.fit(short, labels)
+    turned = solve_triangular(upper[:, :rank], estimator.coef_.T)
+    estimator.coef_ = np.asarray((rows[order[:rank]].T @ turned).T, dtype=np.float64)
+    estimator.n_features_in_ = rows.shape[1]
+    return estimator
+
+
+def _gram(rows: Matrix) -> Floats:
+    """Inner products of sparse rows, (n, n); columns that most rows have are multiplied densely."""
+    columns = rows.tocsc()
+    full = 2 * np.diff(columns.indptr) > rows.shape[0]
+    thick, thin = columns[:, full].toarray().astype(np.float64), columns[:, ~full].tocsr()
+    return np.asarray((thin @ thin.T).toarray() + thick @ thick.T, dtype=np.float64)
+
+
+def out_of_fold(
+    spec: Import, rows: Matrix, labels: Ints, ids: list[str], n_classes: int, folds: int, seed: int
+) -> Floats:
+    """Logits of every labelled row by a model that has not seen it, (n, n_classes).
+
+    Stratified folds, a row's fold depending on its id and its class only. With fewer than two rows: all zero.
+    """
+    if len(labels) < 2:
+        return np.zeros((len(labels), n_classes))
+    fold = stratified_folds(labels, ids, min(folds, len(labels)), seed)
+    scores = np.full((len(labels), n_classes), -np.inf)
+    for part in watched("folds", np.unique(fold).tolist(), "fold"):
+        held = fold == part
+        scores[held] = fit(spec, rows[~held], labels[~held], n_classes, seed).scores(rows[held])
+    return scores

@@ -1,0 +1,140 @@
+"""How good predictions are: accuracy, F1, recall, calibration, each with the interval that its sample size allows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.contract.arrays import Floats, Ints
+from stages.contract.canonical import Row
+
+Z95 = 1.959963984540054
+
+
+def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]:
+    """The interval of a proportion, 95 % by default; (0, 1) for no trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def per_class(truth: Ints, predicted: Ints, n_classes: int) -> list[Row]:
+    """One row per class: support, predicted, precision, recall (null without trials) and Wilson intervals, f1."""
+    rows: list[Row] = []
+    for place in range(n_classes):
+        hits = int(np.sum((truth == place) & (predicted == place)))
+        support, claimed = int(np.sum(truth == place)), int(np.sum(predicted == place))
+        low, high = wilson(hits, support)
+        precise_low, precise_high = wilson(hits, claimed)
+        rows.append(
+            {
+                "support": support,
+                "predicted": claimed,
+                "recall": hits / support if support else None,
+                "recall_low": low,
+                "recall_high": high,
+                "precision": hits / claimed if claimed else None,
+                "precision_low": precise_low,
+                "precision_high": precise_high,
+                "f1": 2 * hits / (support + claimed) if support + claimed else None,
+            }
+        )
+    return rows
+
+
+def macro_f1(truth: Ints, predicted: Ints, n_classes: int) -> float:
+    """The mean F1 over the classes that occur in truth or prediction; 0 without any."""
+    scores = [row["f1"] for row in per_class(truth, predicted, n_classes) if row["f1"] is not None]
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def negative_log_likelihood(probabilities: Floats, truth: Ints) -> Floats:
+    """-ln p(true class) of each row, (n,); p is floored at 1e-12."""
+    chosen = probabilities[np.arange(len(truth)), truth]
+    return np.asarray(-np.log(np.maximum(chosen, 1e-12)))
+
+
+def brier(probabilities: Floats, truth: Ints) -> float:
+    """Mean squared distance between probabilities and the one-hot truth, in [0, 2].
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability" (1950).
+    """
+    target = np.zeros_like(probabilities)
+    target[np.arange(len(truth)), truth] = 1
+    return float(((probabilities - target) ** 2).sum(axis=1).mean())
+
+
+def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> list[Row]:
+    """Bins of equal width over confidence in [0, 1] that hold any row: count, mean confidence, accuracy.
+
+    A confidence on an edge falls into the lower bin, as in Guo et al. (2017).
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
+    rows: list[Row] = []
+    for number in np.unique(place):
+        inside = place == number
+        rows.append(
+            {
+                "bin": int(number),
+                "count": int(inside.sum()),
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": float(correct[inside].mean()),
+            }
+        )
+    return rows
+
+
+def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> float:
+    """ECE in [0, 1]: the mean gap between confidence and accuracy over bins, weighted by their counts.
+
+    Source: Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015).
+    """
+    rows = reliability(confidence, correct, bins)
+    return float(sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(confidence))
+
+
+def calibrated_ece(confidence: Floats, bins: int, seed: int, draws: int = 200) -> float:
+    """The ECE that a perfectly calibrated model of these confidences would show by chance: mean over seeded draws.
+
+    Source: Broecker, Smith, "Increasing the reliability of reliability diagrams" (2007).
+    """
+    gaps = (np.random.default_rng(seed).random((draws, len(confidence))) < confidence) - confidence
+    place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
+    sums = np.array([gaps[:, place == number].sum(axis=1) for number in np.unique(place)])
+    return float(np.abs(sums).sum(axis=0).mean() / len(confidence))
+
+
+def softmax(scores: Floats, temperature: float = 1.0) -> Floats:
+    """Probabilities of logits, (n, k) -> (n, k); rows sum to 1. A score of -inf is probability 0.
+
+    A row of -inf alone (nothing known) becomes uniform.
+    """
+    top = scores.max(axis=1, keepdims=True)
+    known = np.isfinite(top)
+    shifted = np.where(known, scores - np.where(known, top, 0), 0.0) / temperature
+    powers = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+BLOCK = 65_536
+
+
+def margin_of(probabilities: Floats) -> Floats:
+    """Doubt in [0, 1]: one minus the gap between the two likeliest classes. (n, k >= 2) -> (n,); 1 = cannot tell.
+
+    Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction" (2001).
+    """
+    doubt = np.empty(len(probabilities))
+    for start in range(0, len(probabilities), BLOCK):  # a bounded copy, not a second table of n x k
+        ranked = np.partition(probabilities[start : start + BLOCK], -2, axis=1)
+        doubt[start : start + BLOCK] = 1 - (ranked[:, -1] - ranked[:, -2])
+    return doubt

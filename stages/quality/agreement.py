@@ -1,0 +1,148 @@
+"""How far people agree: with each other, with themselves, and who stands out. Pure functions of labels.
+
+A unit is the list of labels that one example got. All measures are nominal: two labels are the same or they are not.
+Votes are a table (n, m) of classes, one row per example, one column per annotator, NaN for none. Only
+this module and _quality import cleanlab.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+
+import numpy as np
+
+from stages.contract.arrays import Floats
+
+LEAST = 1e-6  # probability
+FEW = 20  # examples labelled by two people or more, from which annotators can be weighed
+RIGHT, SETTLED = 19.0, 1e-4  # right answers to one wrong one that an annotator is believed before any; when EM ends
+
+
+def cohen_kappa(left: Sequence[str], right: Sequence[str]) -> float | None:
+    """Agreement of two annotators on the same examples beyond chance, at most 1; None when chance explains all.
+
+    Source: Cohen, "A coefficient of agreement for nominal scales" (1960).
+    """
+    n = len(left)
+    if not n:
+        return None
+    seen = sum(a == b for a, b in zip(left, right, strict=True)) / n
+    first, second = Counter(left), Counter(right)
+    chance = sum(first[label] * second[label] for label in first) / n**2
+    return None if math.isclose(chance, 1) else (seen - chance) / (1 - chance)
+
+
+def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
+    """Agreement beyond chance of the same number of labels (two or more) per example; None when it has no meaning.
+
+    Source: Fleiss, "Measuring nominal scale agreement among many raters" (1971).
+    """
+    sizes = {len(unit) for unit in units}
+    if len(sizes) != 1 or min(sizes) < 2:
+        return None
+    size = sizes.pop()
+    counts = [Counter(unit) for unit in units]
+    seen = sum(sum(c * (c - 1) for c in count.values()) / (size * (size - 1)) for count in counts) / len(units)
+    totals = sum(counts, Counter())
+    chance = sum((total / (size * len(units))) ** 2 for total in totals.values())
+    return None if math.isclose(chance, 1) else (seen - chance) / (1 - chance)
+
+
+def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
+    """Reliability of labels, at most 1, 0 = chance; any number of labels per example, those with one are left out.
+
+    None when nothing was labelled twice or only one label was ever given.
+    Source: Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), nominal data.
+    """
+    paired = [Counter(unit) for unit in units if len(unit) > 1]
+    totals = sum(paired, Counter())
+    n = sum(totals.values())
+    apart = sum(sum(c * (unit.total() - c) for c in unit.values()) / (unit.total() - 1) for unit in paired)
+    chance = sum(c * (n - c) for c in totals.values())
+    return 1 - (n - 1) * apart / chance if chance else None
+
+
+def excess(bad: int, total: int, others_bad: int, others_total: int) -> tuple[float, float]:
+    """By how much one share exceeds that of the others, and how many standard errors that is (pooled; 0 if none)."""
+    gap = bad / total - others_bad / others_total
+    share = (bad + others_bad) / (total + others_total)
+    error = math.sqrt(share * (1 - share) * (1 / total + 1 / others_total))
+    return gap, gap / error if error else 0.0
+
+
+def vote_table(given: Sequence[Mapping[str, int]]) -> tuple[list[str], Floats]:
+    """The annotators by name, and the class each gave each example, (n, m), NaN for none."""
+    people = sorted({name for votes in given for name in votes})
+    table = np.full((len(given), len(people)), np.nan)
+    for row, votes in enumerate(given):
+        for column, name in enumerate(people):
+            table[row, column] = votes.get(name, np.nan)
+    return people, table
+
+
+def weighable(votes: Floats) -> bool:
+    """Whether annotators can be weighed by their votes: 20 examples have two or more, and somebody ever agrees."""
+    several = votes[(~np.isnan(votes)).sum(axis=1) > 1]
+    ranked = np.sort(several, axis=1)
+    return len(several) >= FEW and bool((ranked[:, 1:] == ranked[:, :-1]).any())
+
+
+def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
+    """The chances of each example's true class (n, k), and each annotator's share of right answers (m,).
+
+    prior (n, k): chances before anybody was asked, of a model that has not seen the example. An annotator says the true
+    class with a chance of their own, and any other class equally often otherwise; those chances and the classes are
+    fitted in turn (EM), with the weight of RIGHT right answers and one wrong one before any evidence.
+    Source: Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), here
+    with one rate per annotator and the model's chances in place of one share per class.
+    """
+    rows, who = np.nonzero(~np.isnan(votes))
+    said = votes[rows, who].astype(np.intp)
+    counts = np.bincount(who, minlength=votes.shape[1])
+    start = np.log(np.maximum(prior, LEAST))
+    right = np.full(votes.shape[1], RIGHT / (RIGHT + 1))
+    while True:
+        weight = start.copy()
+        np.add.at(weight, (rows, said), np.log(right / (1 - right) * (prior.shape[1] - 1))[who])
+        weight -= weight.max(axis=1, keepdims=True)
+        chances = np.exp(weight)
+        chances /= chances.sum(axis=1, keepdims=True)
+        before = right
+        right = (np.bincount(who, chances[rows, said], votes.shape[1]) + RIGHT) / (counts + RIGHT + 1)
+        if np.abs(right - before).max() < SETTLED:
+            return chances, right
+
+
+def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
+    """Each annotator's quality in [0, 1], (m,), by how their votes fit the others' and the model's (n, k).
+
+    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
+    """
+    from cleanlab.multiannotator import get_label_quality_multiannotator as judged
+
+    voted = (~np.isnan(votes)).any(axis=1)
+    found = judged(votes[voted], _untied(probabilities[voted]), verbose=False, return_detailed_quality=False)
+    return [float(value) for value in found["annotator_stats"].sort_index()["annotator_quality"]]
+
+
+def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """ActiveLab scores of labelled rows (n,) and of new ones (u,), on one scale in [0, 1]: the lowest is to be asked.
+
+    votes (n, m), a vote or more per row; labelled (n, k) and new (u, k): probabilities by a model that has not seen
+    the rows. Source: Goh, Mueller, "ActiveLab: active learning with re-labeling by multiple annotators" (2023).
+    """
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    with redirect_stdout(StringIO()):  # it remarks on classes that win no vote
+        old, fresh = get_active_learning_scores(votes, _untied(labelled), _untied(new) if len(new) else None)
+    return np.asarray(old), np.asarray(fresh)
+
+
+def _untied(probabilities: Floats) -> Floats:
+    """The same rows, none with a zero or two equal entries: cleanlab draws a tie of votes by a global generator."""
+    moved = np.maximum(probabilities, LEAST) * (1 - LEAST * np.arange(probabilities.shape[1]))
+    return np.asarray(moved / moved.sum(axis=1, keepdims=True))

@@ -1,0 +1,152 @@
+"""The geometry: a dense space of few dimensions that distances between examples are measured in.
+
+For text the classifier sees its directions as well, beside the n-grams: what the unlabelled rows teach of how words go
+together is worth more labels than any choice of rows (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.contract.arrays import Matrix
+from stages.contract.progress import Told, blocks, progress
+
+
+@dataclass(frozen=True)
+class Space:
+    """The map from model features (n, p) to the geometry (n, d).
+
+    basis: (p, d) directions, or empty where features are taken as they are; centre: (d,) what is subtracted, or empty;
+    length: what all rows are divided by, 0 for each by its own length. beside: what the directions are multiplied by
+    where the classifier sees them beside its features, 0 where it does not.
+    """
+
+    basis: NDArray[np.floating]
+    centre: NDArray[np.floating]
+    length: float
+    beside: float = 0.0
+
+    def widened(self, matrix: Matrix) -> Matrix:
+        """What the classifier sees of some rows: their features, for text with the d directions as further columns.
+
+        Both are linear in the features, so this is ridge regression whose penalty is lighter in the directions in
+        which the pool varies most. Source: Deerwester et al., "Indexing by latent semantic analysis" (1990).
+        """
+        return self._beside(matrix, self._mapped(matrix)) if self.beside else matrix
+
+    def both(self, matrix: Matrix) -> tuple[Matrix, NDArray[np.float32]]:
+        """What the classifier sees of some rows, and their geometry, (n, d) float32."""
+        import scipy.sparse as sp
+
+        seen = []
+        geometry = np.empty((matrix.shape[0], self.basis.shape[1] if self.basis.size else matrix.shape[1]), np.float32)
+        for block in blocks("projection", matrix.shape[0]):
+            space = self._mapped(matrix[block])
+            geometry[block] = space / (self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12))
+            if self.beside:
+                seen.append(self._beside(matrix[block], space))
+        return sp.vstack(seen, format="csr") if seen else matrix, geometry
+
+    def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Weights (k, p) that give a row's own features the scores that `weights` (k, p + d) give the widened row."""
+        own = self.basis.shape[0]
+        return np.asarray(weights[:, :own] + self.beside * (weights[:, own:] @ self.basis.T))
+
+    def projected(self, matrix: Matrix) -> NDArray[np.floating]:
+        """The rows before they are scaled, (n, d)."""
+        return np.concatenate([self._mapped(matrix[block]) for block in blocks("projection", matrix.shape[0])])
+
+    def _mapped(self, matrix: Matrix) -> NDArray[np.floating]:
+        if isinstance(matrix, np.ndarray):
+            matrix = matrix.astype(np.float64)
+        space = matrix @ self.basis if self.basis.size else matrix
+        space = space if isinstance(space, np.ndarray) else space.toarray().astype(np.float32)
+        return space - self.centre if self.centre.size else space
+
+    def _beside(self, matrix: Matrix, space: NDArray[np.floating]) -> Matrix:
+        import scipy.sparse as sp
+
+        more = sp.csr_matrix((self.beside * space).astype(np.float32))
+        return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
+
+
+def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0) -> Space:
+    """Truncated SVD of sparse features, PCA of dense ones of more than `dims` columns, else the features themselves.
+
+    Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean squared norm of 1 over
+    the `known` rows. beside: the mean squared length of sparse unit rows in the directions, which the classifier then
+    sees beside their features; 0: it does not, nor does it those of other rows. Signs of the components are fixed, so
+    the result is deterministic.
+    Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
+    """
+    import scipy.sparse as sp
+
+    none = np.empty(0)
+    basis: NDArray[np.floating] = none
+    limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
+    if sp.issparse(known) and limit >= 2:
+        basis = _directions(known, limit, seed)
+    elif not sp.issparse(known) and known.shape[1] > dims and limit >= 2:
+        basis = _principal(known, limit)
+    if unit_rows:
+        space = Space(basis, none, 0.0)
+        if not (beside and sp.issparse(known) and basis.size):
+            return space
+        mean = float((space.projected(known) ** 2).sum(axis=1).mean())
+        return replace(space, beside=float(np.sqrt(beside / max(mean, 1e-12))))
+    rows = Space(basis, none, 1.0).projected(known)
+    centre = none if sp.issparse(known) else rows.mean(axis=0)
+    squares = ((rows - centre if centre.size else rows) ** 2).sum(axis=1).mean()
+    return Space(basis, centre, max(float(np.sqrt(squares)), 1e-12))
+
+
+def _directions(known: Matrix, dims: int, seed: int) -> NDArray[np.floating]:
+    """The (p, d) directions of sparse rows, by scikit-learn's truncated SVD, which fixes their signs."""
+    from sklearn.decomposition import TruncatedSVD
+
+    svd = TruncatedSVD(dims, random_state=seed)
+    products = 2 * svd.n_iter + 3  # two for a power iteration, the last one, and two projections
+    with progress("directions", products) as told:
+        return np.ascontiguousarray(svd.fit(counting(known, told)).components_.T)
+
+
+def _principal(known: NDArray[np.floating], dims: int) -> NDArray[np.float64]:
+    """The (p, d) principal components of dense rows, the largest entry of each positive.
+
+    From the covariance in double precision, block by block: scikit-learn's PCA makes it in one step that cannot say
+    how far it is, and in the rows' own precision (the components of 300,000 x 384 then differ by 2e-4).
+    """
+    from scipy.linalg import eigh
+
+    width = known.shape[1]
+    mean = known.mean(axis=0, dtype=np.float64)
+    covariance = np.zeros((width, width))
+    for block in blocks("directions", len(known)):
+        rows = known[block] - mean
+        covariance += rows.T @ rows
+    basis = eigh(covariance, subset_by_index=[width - dims, width - 1])[1][:, ::-1]
+    basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(dims)])
+    return np.ascontiguousarray(basis)
+
+
+def counting(matrix: Matrix, told: Told) -> Any:
+    """The same sparse matrix, sharing its numbers; each product with it, or with its transpose, is told as done."""
+    kind: Any = type(matrix)
+
+    def times(self: Any, other: Any) -> Any:
+        told.update()
+        return kind.__matmul__(self, other)
+
+    def times_from_left(self: Any, other: Any) -> Any:
+        told.update()
+        return kind.__rmatmul__(self, other)
+
+    def transpose(self: Any, *args: Any, **options: Any) -> Any:
+        return counting(kind.transpose(self, *args, **options), told)
+
+    own = {"__matmul__": times, "__rmatmul__": times_from_left, "transpose": transpose, "T": property(transpose)}
+    return type(kind.__name__, (kind,), own)(matrix)
