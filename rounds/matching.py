@@ -7,6 +7,7 @@ that belong to different items are refused: one of them is wrong, and nobody her
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -28,6 +29,9 @@ _KINDS = {
     "empty": "empty accepts",
 }
 Said = tuple[str | None, str | None, str, str, str | None, float | None]
+
+
+NUMBERED = ("labelstudio", "argilla", "doccano")
 
 
 class _Bad(Exception):  # noqa: N818 - a verdict on a row
@@ -140,11 +144,20 @@ def _answers(one: Round, labels: Sequence[str]) -> list[Answer]:
 
 def sort_out(items: Sequence[Item], project: Project, labels: Sequence[str]) -> Sorted:
     """Which items answer the newest batch or an earlier one, and what is wrong with the others."""
-    return sorted_by(items, asked_in(project, items, labels), labels)
+    return sorted_by(items, asked_in(project, items, labels), labels, before_of(project, items, labels))
 
 
-def sorted_by(items: Sequence[Item], asked: Asked, labels: Sequence[str]) -> Sorted:
-    """Every item in exactly one heap."""
+def before_of(project: Project, items: Iterable[Item], labels: Sequence[str]) -> list[Answer]:
+    """The answers that the open round holds, as far as they can contradict the items: binary rows alone can."""
+    if not any(item.row and "label" in item.row and "accept" not in item.row for item in items):
+        return []
+    return _answers(project.last_round(), labels)
+
+
+def sorted_by(
+    items: Sequence[Item], asked: Asked, labels: Sequence[str], before: Sequence[Answer] = ()
+) -> Sorted:  # fmt: skip
+    """Every item in exactly one heap. before: answers of the open round that are held already."""
     finders = {batch: Finder(rows) for batch, rows in asked.tasks.items()}
     own_ids = _ids_are_ours(items, finders[asked.batch], labels)
     heaps = Sorted()
@@ -156,7 +169,7 @@ def sorted_by(items: Sequence[Item], asked: Asked, labels: Sequence[str]) -> Sor
             _take(heaps, item, asked, finders, labels, own_ids=own_ids)
         except _Bad as bad:
             heaps.bad.append((item, bad.fault, str(bad)))
-    _refuse_conflicts(heaps, items)
+    _refuse_conflicts(heaps, items, before)
     return heaps
 
 
@@ -215,7 +228,12 @@ class Finder:
 
 def _plain(text: str) -> str:
     """A text without what tools change in it: Unicode's composed form, single blanks."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _is_numbered(item: Item) -> bool:
+    """Whether the row is of a tool that numbers its rows itself."""
+    return item.row is not None and item.row.get("al_dataset") in NUMBERED
 
 
 def _located(
@@ -226,6 +244,9 @@ def _located(
     content = finder.of_content(answer)
     named = answer.id
     if named is None and item.bare_id is not None and (content is None or own_ids):
+        if _is_numbered(item) and answer.text is None:
+            what = f"nothing but the tool's own number {item.bare_id!r} says which item it is"
+            raise _Bad("unknown ids", f"{what}: export it with its text, or with al_id")
         named = item.bare_id
     if named is None:
         if content is None:
@@ -271,25 +292,34 @@ def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) 
     return same > other
 
 
-def _refuse_conflicts(heaps: Sorted, items: Sequence[Item]) -> None:
-    """Put aside the binary rows of one person that accept several labels for one item."""
+def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Answer]) -> None:
+    """Put aside the binary rows of one person that accept several labels for one item, or another than is held."""
     groups: dict[tuple[str | None, str], list[tuple[Answer, int]]] = defaultdict(list)
+    for answer in sorted(before, key=lambda answer: answer.moment):
+        groups[answer.id, answer.annotator].append((answer, 0))
     for line, _, answer in heaps.good:
         groups[answer.id, answer.annotator].append((answer, line))
-    conflicts = {
-        key: labels
-        for key, answers in groups.items()
-        if (labels := conflict_of(sorted(answers, key=lambda pair: (pair[0].moment, pair[1]))))
-    }
+    conflicts = {key: labels for key, answers in groups.items() if (labels := conflict_of(_as_said(answers)))}
     if not conflicts:
         return
     by_line = {item.line: item for item in items}
     kept = []
     for line, row, answer in heaps.good:
         labels = conflicts.get((answer.id, answer.annotator), [])
-        if answer.about in labels:
+        if answer.about is not None and answer.about in labels and answer.label == answer.about:
             what = f"{answer.annotator} accepted several labels for {answer.id!r}: {', '.join(labels)}"
             heaps.bad.append((by_line[line], "accepted with several labels", what))
         else:
             kept.append((line, row, answer))
     heaps.good = kept
+
+
+def _as_said(answers: Sequence[tuple[Answer, int]]) -> list[tuple[Answer, int]]:
+    """Held answers and new ones in the order in which they count; a new one without a time comes after all held."""
+
+    def moment(pair: tuple[Answer, int]) -> tuple[tuple[float, int], int]:
+        answer, line = pair
+        fresh = line > 0 and answer.at is None
+        return ((math.inf, 0) if fresh else answer.moment, line)
+
+    return sorted(answers, key=moment)

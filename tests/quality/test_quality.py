@@ -149,7 +149,7 @@ def test_sparse_features_get_outliers_and_near_duplicates_from_the_dense_geometr
 def test_with_given_probabilities_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth, labels = blobs(200, 2, 0.1)
     for name in ("out_of_fold", "forest_view"):
-        monkeypatch.delattr(f"stages._quality.{name}")
+        monkeypatch.delattr(f"stages.quality.judgement.{name}")
     ids = [f"r{row}" for row in range(200)]
     for space in (points, points[:, :0]):
         found = judge(None, space, labels, ids, ids, params(2), logits(truth.tolist()))

@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rounds import collect
 from rounds.surfaces import formats
 from stages.answers import prodigy as answers_prodigy
 from stages.answers.prodigy import conflict_of, keep_last, read_answer
 from stages.contract.canonical import Row, write_jsonl
 from tests.surfaces.conftest import LABELS, MakeProject, committed, text_tasks, write_round
-from tests.surfaces.test_collect import row, run, state, write
+from tests.surfaces.test_collect import bare_project, row, run, state, write
 
 TEXTS = ("good", "bad", "so so")
 TRUTH = ("positive", "negative", "neutral")
@@ -328,3 +331,75 @@ def test_collected_rows_keep_what_order_they_came_in() -> None:
     later = read_answer({**answers_prodigy.answer_row({"al_id": "x"}, label="B", answer="accept", annotator="ana",
                                                dataset="ds", at=None), "al_order": 1, "al_after": 5.0})  # fmt: skip
     assert [answer.label for answer, _ in keep_last([(later, 1), (timed, 2)])] == ["B"]
+
+
+def test_a_second_label_accepted_in_a_later_file_is_kept_aside_until_the_first_is_taken_back(
+    make_project: MakeProject,
+) -> None:
+    project = make_project(TEXTS)
+    write("first.jsonl", [binary(0, "positive", "accept", None)])
+    write("second.jsonl", [binary(0, "negative", "accept", None)])
+    run("first.jsonl")
+    code, output = run("second.jsonl")
+    assert code == 1
+    assert "  second:1: ana accepted several labels for 'p-0': negative, positive" in output
+    assert state(project) == [("p-0", "ana", "label", "positive")]
+    write("back.jsonl", [binary(0, "positive", "reject", None)])
+    run("back.jsonl")
+    assert run("second.jsonl")[0] == 0
+    assert state(project) == [("p-0", "ana", "label", "negative")]
+
+
+@pytest.mark.parametrize("tool", ["studio", "doccano", "argilla"])
+def test_a_tools_own_number_alone_names_no_item(tool: str, make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    rows = {
+        "studio": {"id": "p-1", "annotation_id": 1, "lead_time": 1, "label": "positive"},
+        "doccano": {"id": "p-1", "label": ["positive"]},
+        "argilla": {"id": "p-1", "label.responses": ["positive"], "label.responses.users": ["u"],
+                    "label.responses.status": ["submitted"]},
+    }  # fmt: skip
+    Path("answers.json").write_text(json.dumps([rows[tool]]))
+    code, output = run("answers.json")
+    assert code == 1
+    assert "nothing but the tool's own number 'p-1' says which item it is: export it with its text" in output
+    assert state(project) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("1714564800", 1714564800.0), ("1714564800123", 1714564800.123), ("20240501", None), ("01/05/2024", None)],
+)
+def test_times_are_seconds_milliseconds_or_iso_8601_and_never_guessed(written: str, seconds: float | None) -> None:
+    _, items = formats.read(Path("a.csv"), f"id,label,timestamp\np-0,A,{written}\n".encode())
+    assert items[0].row is not None
+    assert items[0].row.get("_timestamp") == seconds
+    assert bool(items[0].notes) == (seconds is None)
+
+
+MIXED = st.one_of(
+    st.builds(lambda n, label: {**row(n, label), "_timestamp": None}, st.integers(0, 1), st.sampled_from(LABELS)),
+    st.builds(row, st.integers(0, 1), st.sampled_from(LABELS), at=st.sampled_from([1.0, 2.0])),
+    st.builds(
+        lambda n, label, verdict, at: {**binary(n, label, verdict, at), "_annotator_id": "ds-alex"},
+        st.integers(0, 1), st.sampled_from(LABELS), st.sampled_from(["accept", "reject", "ignore"]),
+        st.sampled_from([None, 1.0, 2.0]),
+    ),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(MIXED, min_size=1, max_size=4), min_size=1, max_size=3))
+def test_a_file_collected_again_at_once_adds_nothing(files: list[list[Row]]) -> None:
+    root = Path(tempfile.mkdtemp())
+    try:
+        project = bare_project(root)
+        for number, rows in enumerate(files):
+            export = root / f"part-{number}.jsonl"
+            write_jsonl(export, rows)
+            collect.collect(project, [export])
+            after = state(project)
+            assert "; 0 new" in collect.collect(project, [export])[0][0]
+            assert state(project) == after
+    finally:
+        shutil.rmtree(root)

@@ -35,7 +35,7 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | 
     bare_id = raw.get("id")
     if "label" not in raw and "labels" not in raw and isinstance(raw.get("annotations"), list):
         return each(partial(_annotation, content, bare_id, file), _listed(raw["annotations"]))
-    labels = raw.get("label", raw.get("labels"))
+    labels = raw.get("labels") if raw.get("label") is None else raw["label"]
     label = labels or None if isinstance(labels, str) else single(labels)
     if label is None:
         return [None]

@@ -15,6 +15,8 @@ from stages.answers.prodigy import NotAnAnswer, Verdict
 from stages.contract.canonical import Row
 
 TIME_LOST = "time cannot be read"
+MILLISECONDS = (1e11, 1e14)  # of what is too large for seconds
+DATES = (19_000_101, 21_001_232)  # as numbers
 QUESTION = "label"  # the name that we give the question about the label
 # " (1)", " - Copy (2)", " copy 2", " - Kopie", " - copie", " - copia": a second download or copy
 _COPY = re.compile(r"(\s*\(\d+\)|[\s_-]+(copy|kopie|copie|copia)(\s*\d+)?)+$", re.IGNORECASE)
@@ -151,14 +153,19 @@ def reply(
 
 
 def seconds_of(value: object) -> float | None:
-    """Seconds since 1970 of a number or an ISO 8601 time (UTC where it names no zone), or None."""
+    """Seconds since 1970 of a number or an ISO 8601 time (UTC where it names no zone), or None.
+
+    A number of thirteen digits is milliseconds; one of eight that is a date, as 20240501, is no number of seconds.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         seconds = float(value)
     except (ValueError, OverflowError):
         seconds = _moment(str(value))
-    return seconds if math.isfinite(seconds) else None
+    if MILLISECONDS[0] <= seconds < MILLISECONDS[1]:
+        seconds /= 1000
+    return seconds if math.isfinite(seconds) and not DATES[0] <= seconds < DATES[1] else None
 
 
 def _moment(text: str) -> float:
