@@ -47,6 +47,7 @@ def test_a_pool_in_parts_grows_is_cloned_and_is_proved_as_any_other(tmp_path: Pa
 
     clone = tmp_path / "clone"
     shell(tmp_path, "git", "clone", "--quiet", str(shop), str(clone))
+    dvc(clone, "remote", "modify", "--local", "store", "url", str(shop / ".dvc" / "store"))
     dvc(clone, "pull")
     assert "up to date" in dvc(clone, "repro")
     dvc(clone, "repro", "--force", "--no-run-cache")

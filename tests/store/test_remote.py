@@ -287,7 +287,7 @@ from pathlib import Path
 
 import fsspec
 
-from stages import _featurize_parts
+from stages.features import in_parts
 
 
 def cut(files, place, facts):
@@ -299,7 +299,7 @@ def cut(files, place, facts):
 
 
 if not Path({flag!r}).exists():
-    _featurize_parts.put = cut
+    in_parts.put = cut
 """
 
 
@@ -340,6 +340,7 @@ def test_a_clone_with_the_store_needs_no_recompute(tmp_path: Path, monkeypatch: 
 
     shell(tmp_path, "git", "clone", "--quiet", str(shop), str(clone))
     monkeypatch.setenv("LABELROUNDS_CACHE", str(tmp_path / "another machine"))
+    dvc(clone, "remote", "modify", "--local", "store", "url", str(shop / ".dvc" / "store"))
     dvc(clone, "pull")
     assert "up to date" in dvc(clone, "repro")
     dvc(clone, "repro", "--force", "--no-run-cache")
