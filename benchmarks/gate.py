@@ -506,7 +506,10 @@ def seed_command(sets: str, seeds: int) -> None:
         params, ids = project(int(load(name)[2].max()) + 1, name), [f"r{row}" for row in rows]
         labels = planted("uniform", level, known, None, np.random.default_rng(seed))
         told, able = judge(matrix, geometry, labels, ids, ids, params), np.ones(size, dtype=np.bool_)
-        flagged = doubt(told, told.doubts.error, labels, ids, able, params.clean_seed.max_suspects, params)
+        flagged = doubt(
+            told, told.doubts.error, labels, ids, able, params.clean_seed.max_suspects, params,
+            reviews=params.reviews_a_batch,
+        )  # fmt: skip
         bad = labels != truth
         hits, cost = int((flagged & bad).sum()), flagged.sum() + 2.5 * (bad & ~flagged).sum()
         row: dict[str, object] = {"method": f"{size} labels", "level": level, "doubted": float(flagged.mean())}

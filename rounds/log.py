@@ -16,7 +16,7 @@ from stages.contract.shell import one_line_errors
 
 REPORTS = ("validate", "gate", "query")
 HEAD = (
-    "round  commit    date        labels  active  (now)   random  (now)   doubted  repeats  "
+    "round  commit    date        labels  active  (now)   random  (now)   doubted  near dup  "
     "strategy (regime)            state; advice; decision; alarms"
 )
 
@@ -74,7 +74,7 @@ def line_of(row: Row) -> str:
     strategy = f"{row['strategy'] or '-'} ({row['regime'] or '-'})"
     return (
         f"{row['round']:>5}  {row['commit'][:8]}  {row['date'][:10]}  {row['labels'] or 0:>6}  {''.join(cells)}"
-        f"{row['doubted'] or 0:>7}  {share(row['redundancy']):>7}  {strategy:<27}  {state}"
+        f"{row['doubted'] or 0:>7}  {share(row['redundancy']):>8}  {strategy:<27}  {state}"
     )
 
 

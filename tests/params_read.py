@@ -207,7 +207,7 @@ def read_by(stage: Path, files: Iterable[Path]) -> set[str]:
 
     Where one name is that of several things all are followed: rather a little too much is counted than too little.
     """
-    modules = {file: _parsed(file) for file in files if file.stem != "_params"}
+    modules = {file: _parsed(file) for file in files}
     read: set[str] = set()
     todo: list[tuple[ast.AST, Module]] = [(modules[stage].defined["main"], modules[stage])]
     reached: set[ast.AST] = set()

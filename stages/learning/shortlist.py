@@ -82,7 +82,10 @@ class Kept:
     histogram: list[int]
 
     def facts(self) -> Row:
-        """The counts, for metrics; `doubt` counts the scored rows by their doubt, in equal bins over [0, 1]."""
+        """The counts, for metrics; `doubt` counts the scored rows by their doubt, in equal bins over [0, 1].
+
+        Doubt that class weights raise above 1 is in the last bin, so that the bins add up to `scored`.
+        """
         return {"unasked": self.unasked, "scored": self.scored, "kept": len(self.rows), "doubt": self.histogram}
 
 
@@ -121,8 +124,7 @@ def scan_part(task: Task) -> Found:
             block = rows[start : start + BLOCK]
             doubts[block] = doubts_of(classifier, features(part.raw[_run(block)]), task.weights)
     best = drawn[best_first(doubts[drawn], keys[drawn], KEPT)]
-    # weighted doubt may exceed 1: it belongs to the last bin
-    histogram = np.histogram(np.minimum(doubts[drawn], 1.0), BINS, (0, 1))[0].astype(np.intp)
+    histogram = histogram_of(doubts[drawn])
     top = part.start + best, keys[best], doubts[best]
     return Found(*top, part.start + first, keys[first], doubts[first], len(drawn), histogram)
 
@@ -132,6 +134,11 @@ def doubts_of(classifier: Classifier, rows: Matrix, weights: Floats) -> Floats:
     probabilities = softmax(classifier.scores(rows))
     doubt = margin_of(probabilities)
     return np.asarray(np.round(doubt if np.ptp(weights) == 0 else doubt * (probabilities @ weights), TIE_DIGITS))
+
+
+def histogram_of(doubts: Floats) -> NDArray[np.intp]:
+    """(BINS,) counts of doubts in equal bins over [0, 1]; what class weights raise above 1 is in the last."""
+    return np.histogram(np.minimum(doubts, 1.0), BINS, (0, 1))[0].astype(np.intp)
 
 
 def round_share(keys: Keys, number: int) -> Floats:

@@ -70,7 +70,8 @@ def prove(
             facts[arm] |= {name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")}
     facts |= {"difference": gap, "saving": saving, "next_100": next_batch(curve, 100)}
     now = circumstances(curve, answers, params, trusted=own_confidence_holds(calibration, params))
-    facts["stopping"] = panel(stopping, now, circumstances_before(history, stopping, curve, answers, params))
+    earlier = circumstances_before(history, stopping, curve, judge, answers, params)
+    facts["stopping"] = panel(stopping, now, earlier)
     evidence = Evidence(
         rounds=history.rounds,
         gap=gap,
@@ -90,7 +91,10 @@ def prove(
     facts["alarms"], facts["not_judged"] = alarms(evidence)
     told = Judged(truth, shipped) if len(truth) and calibration["fitted"] else None
     facts["shipped"] = {"labels": len(labelled), **overall(told, params)} if told else None
-    return Proof(facts, curve, recall, history.redundancy, stopping, confusion(told, params.labels) if told else [])
+    errors = confusion(told, params.labels) if told else []
+    # the chart draws the limit that the alarm reads
+    redundancy = [{**row, "limit": params.gate.limits.redundancy} for row in history.redundancy]
+    return Proof(facts, curve, recall, redundancy, stopping, errors)
 
 
 def most_fits(rounds: int, params: Params, *, tested: bool) -> int:

@@ -17,9 +17,10 @@ from stages.contract.arrays import Ints
 from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.classifier import together
+from stages.learning.scoring import calibrated_ece, expected_calibration_error
 from stages.proof.curve import next_batch
 from stages.proof.history import ARMS, History, Labelled, points
-from stages.proof.refits import Refits
+from stages.proof.refits import Judge, Refits
 from stages.store.index import Index
 
 WINDOW = 3
@@ -264,19 +265,14 @@ def circumstances(curve: list[Row], answers: int, params: Params, *, trusted: bo
 
 
 def circumstances_before(
-    history: History, stopping: list[Row], curve: list[Row], answers: int, params: Params
-) -> Means:  # fmt: skip
-    """The circumstances of the panel's point before the last, as they were then.
-
-    What calibrate said then is not kept: confidence counts as trusted where the active arm's model of that round was
-    calibrated within `calibrate.max_ece` on the rows that judge it.
-    """
+    history: History, stopping: list[Row], curve: list[Row], judge: Judge, answers: int, params: Params
+) -> Means:
+    """The circumstances of the panel's point before the last, as they were then."""
     at = stopping[-2]["round"] if len(stopping) > 1 else 0
     later = sum(row["round"] > at and row["kind"] not in ("override", "retract") for row in history.events)
     then = [row for row in curve if row["round"] <= at]
-    judged = [row["ece"] for row in then if row["arm"] == "active" and row["round"] == at]
-    trusted = bool(judged) and judged[0] <= params.calibrate.max_ece
-    return circumstances(then, answers - later, params, trusted=trusted)
+    held = own_confidence_held(history, at, judge, params)
+    return circumstances(then, answers - later, params, trusted=held)
 
 
 def own_confidence_holds(calibration: Row, params: Params) -> bool:
@@ -285,3 +281,20 @@ def own_confidence_holds(calibration: Row, params: Params) -> bool:
         return False
     before = calibration["before"]
     return bool(before["ece"] - before["ece_by_chance"] <= params.calibrate.max_ece)
+
+
+def own_confidence_held(history: History, upto: int, judge: Judge, params: Params) -> bool:
+    """`own_confidence_holds` for the active arm's model of an earlier round.
+
+    What calibrate said then is not kept, so its rule is applied anew, to the rows that judge the curve: too few labels
+    drawn at random are no reason to trust, and what chance explains of the ECE is no reason not to.
+    """
+    drawn, labelled = (history.arm(arm, upto, params.labels, params.seed) for arm in ("random", "active"))
+    if len(drawn) < params.calibrate.min_random_labels:
+        return False
+    judged = judge(labelled, upto)  # the curve has asked it already: no model is fitted anew
+    if judged is None:
+        return False
+    confidence, options = judged.probabilities.max(axis=1), params.calibrate
+    ece = expected_calibration_error(confidence, judged.correct, options.bins)
+    return bool(ece - calibrated_ece(confidence, options.bins, params.seed) <= options.max_ece)

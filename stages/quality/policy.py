@@ -69,7 +69,7 @@ def doubt(
     nothing: under `threshold`, beyond what two batches can review, only labels that are likelier wrong than right by
     the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than
     half of a class: a model that doubts most labels of a class does not know the class. reviews: how many labels one
-    batch asks again; None where nobody is asked.
+    batch asks again; None where nobody is asked, and under `threshold` only what is probably wrong counts.
     """
     limit = int(share * len(labels))
     wanted = able & found.doubts.judged
@@ -79,7 +79,7 @@ def doubt(
         wanted &= cleanlab_issues(found.scores, labels) | found.conflict
     elif reviews is not None:
         limit = min(limit, reviews)
-    soon = len(labels) if reviews is None else 2 * reviews
+    soon = 0 if reviews is None else 2 * reviews
     chosen = np.zeros(len(labels), dtype=np.bool_)
     room = np.bincount(labels, minlength=1) // 2
     rows = np.flatnonzero(wanted)

@@ -17,8 +17,8 @@ from stages.learning.scoring import macro_f1, per_class
 from stages.proof.gap import compare, half, next_labels
 from stages.proof.history import History, points, read_history
 from stages.proof.proof import most_fits
-from stages.proof.refits import Refits, judge_on_control, judge_on_test
-from stages.proof.stopping import own_confidence_holds, stop_set
+from stages.proof.refits import Judged, Refits, judge_on_control, judge_on_test
+from stages.proof.stopping import circumstances_before, own_confidence_held, own_confidence_holds, stop_set
 from stages.store import workers
 from tests.proof.conftest import World, make_history
 
@@ -341,6 +341,61 @@ def test_a_models_own_confidence_holds_by_what_calibration_found_before_it_and_c
 ) -> None:
     calibration = {"verdict": verdict, "before": {"ece": ece, "ece_by_chance": 0.06}}  # max_ece is .1
     assert own_confidence_holds(calibration, world.params) is holds
+
+
+def believing(confidence: float, right: int) -> Judged:
+    """A hundred rows of which a model is this sure, and right about so many."""
+    probabilities = np.tile([confidence, (1 - confidence) / 2, (1 - confidence) / 2], (100, 1))
+    return Judged(np.repeat(np.array([0, 1], dtype=np.intp), [right, 100 - right]), probabilities)
+
+
+@pytest.mark.parametrize(
+    ("enough", "right", "held"),
+    [(16, 80, True), (17, 80, False), (16, 67, True), (16, 65, False)],  # ECE 0, 0, .13 and .15; by chance .03
+)
+def test_earlier_confidence_is_trusted_by_the_rule_of_today(
+    world: World, enough: int, right: int, *, held: bool
+) -> None:
+    history = make_history(world, 2)  # the seed's 12 and 4 control labels after round 1
+    options = world.params.calibrate.model_copy(update={"min_random_labels": enough})
+    params = world.params.model_copy(update={"calibrate": options})
+    asked: list[tuple[int, int]] = []
+
+    def judge(labelled: dict[str, int], upto: int) -> Judged:
+        asked.append((len(labelled), upto))
+        return believing(0.8, right)
+
+    assert own_confidence_held(history, 1, judge, params) is held
+    assert asked == ([(12 + 16, 1)] if enough == 16 else [])
+    assert own_confidence_held(history, 1, lambda _labelled, _upto: None, params) is False
+
+
+def test_the_panels_earlier_point_has_the_budget_and_the_gain_of_its_time(world: World) -> None:
+    query = world.params.query.model_copy(update={"budget": 130})
+    params = world.params.model_copy(update={"query": query})
+    history = make_history(world, 6)  # 20 answers a round
+    again = [{**row, "kind": "override"} for row in history.events if row["round"] == 6]  # no answers of annotators
+    history = replace(history, events=[*history.events, *again])
+    proof = world.prove(history)
+    then = [row for row in proof.curve if row["round"] <= 5]
+    active = [(row["labels"], row["accuracy"]) for row in then if row["arm"] == "active"]
+    gain = next_labels(*(np.array(column, dtype=np.float64) for column in zip(*active, strict=True)), ahead=20)
+    before = circumstances_before(
+        history, proof.stopping, proof.curve, lambda _labelled, _upto: believing(0.8, 80), 120, params
+    )
+    assert before.budget_left == 130 - (120 - 20)
+    assert before.gain == gain is not None
+    assert before.trusted is False  # 12 + 5 * 4 labels drawn at random, 100 are wanted
+    skipped = [row for row in proof.stopping if row["round"] != 5]  # a round that taught nothing is no point
+    assert circumstances_before(history, skipped, proof.curve, lambda *_: None, 120, params).budget_left == 130 - 80
+
+
+def test_the_chart_of_near_duplicates_draws_the_limit_that_the_project_set(world: World) -> None:
+    limits = world.params.gate.limits.model_copy(update={"redundancy": 0.35})
+    gate = world.params.gate.model_copy(update={"limits": limits})
+    strict = replace(world, params=world.params.model_copy(update={"gate": gate}))
+    history = make_history(world, 2)
+    assert strict.prove(history).redundancy == [{**row, "limit": 0.35} for row in history.redundancy]
 
 
 def test_the_shipped_model_is_judged_and_its_confusions_are_counted(world: World) -> None:

@@ -41,6 +41,39 @@ def test_the_wrong_label_is_ranked_first_with_its_suggestion(folder: Path, by: l
     assert "label_error" in rows[0]["reasons"]
 
 
+def test_every_label_that_is_probably_wrong_is_flagged_however_many_there_are(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    truth = np.arange(300) % 3
+    clear = np.where(np.arange(300) < 250, 0.96, 0.5)  # of the last rows the model itself is not sure
+    given = np.where(np.arange(300) % 10 == 0, (truth + 1) % 3, truth)  # 30 wrong labels; a batch reviews 4
+    chances = np.tile(((1 - clear) / 2)[:, None], (1, 3))
+    chances[np.arange(300), truth] = clear
+    order = draw.permutation(300)
+    table, proba, out = (str(tmp_path / name) for name in ("table.csv", "proba.npy", "out.csv"))
+    Path(table).write_text("label\n" + "".join(f"{label}\n" for label in given[order]))
+    np.save(proba, chances[order])
+    said = run(table, "--label", "label", "--proba", proba, "--out", out)
+    rows = list(csv.DictReader(Path(out).read_text(encoding="utf-8").splitlines()))
+    wrong = {int(at) + 2 for at in np.flatnonzero((given != truth)[order] & (clear[order] > 0.9))}
+    assert len(wrong) == 25
+    assert wrong <= {int(row["line"]) for row in rows if row["flagged"]}
+    assert f"{sum(row['flagged'] == 'yes' for row in rows)} probably wrong" in said
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_label_that_is_rather_right_than_wrong_is_ranked_and_not_called_probably_wrong() -> None:
+    copies = [(0, "yes")] * 4 + [(0, "no")] * 3  # where copies differ, a label is wrong with the share of the others
+    table = Path("numbers.csv").read_text() + "".join(f"{x},{label}\n" for x, label in copies)
+    Path("copies.csv").write_text(table)
+    said = run("copies.csv", "--label", "label", "--features", "all", "--out", "issues.csv")
+    assert "4 probably wrong (6.0%)" in said  # line 6, and the three that are in the minority
+    rows = {int(row["line"]): row for row in csv.DictReader(Path("issues.csv").read_text().splitlines())}
+    assert [(round(float(rows[line]["error"]), 3), rows[line]["flagged"]) for line in range(62, 66)] == [
+        (0.429, "")
+    ] * 4
+    assert [rows[line]["flagged"] for line in range(66, 69)] == ["yes"] * 3
+
+
 @pytest.mark.usefixtures("folder")
 def test_the_exit_code_tells_ci_when_too_many_labels_are_wrong() -> None:
     arguments = ["numbers.csv", "--label", "label", "--features", "all", "--fail-over"]

@@ -504,3 +504,9 @@ def test_embeddings_of_a_local_model_are_features_and_nothing_is_downloaded(smal
     small.set({("features", "embedding", "model"): "no/model"})
     with pytest.raises(SystemExit):
         small.run("featurize")
+
+
+def test_doubt_that_weights_raise_above_one_is_counted_in_the_last_bin() -> None:
+    counts = shortlist.histogram_of(np.array([0.0, 0.04, 0.5, 0.97, 1.0, 1.0000001, 2.9]))
+    assert counts.tolist() == [2, *[0] * 9, 1, *[0] * 8, 4]
+    assert shortlist.histogram_of(np.empty(0)).tolist() == [0] * 20
