@@ -280,7 +280,9 @@ def command(
     """Make a new, self-contained labelling project in DIR."""
     texts = tuple(filter(None, texts))
     no_pool = pool is None and data is None
-    kind = "image" if image else "text" if texts or no_pool else "numeric"
+    kind = "text" if texts or no_pool else "numeric"
+    if image:
+        kind = "image"
     names = {"id": id_column, "label": label, "text": texts[0] if texts else "", "image": image}
     chosen = [name.strip() for name in columns.split(",") if name.strip()]
     classes = [name.strip() for name in labels.split(",") if name.strip()]

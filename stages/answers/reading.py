@@ -93,12 +93,12 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
     last: dict[str, Row] = {}
     for number, row in numbered_rows(path) if path.is_file() else ():
         where = f"{path}:{number}"
-        known = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
+        cells = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
         if not _fingerprints(row.get("after")):
             what = "`after` is a list of fingerprints of the answers before the correction"
             raise PipelineError(where, what, "write it with `rounds correct` or `rounds retract`")
-        optional = all(value is None or isinstance(value, str) for value in known.values())
-        if not optional or not all(known[key] for key in ("id", "why", "by")) or "label" not in row:
+        optional = all(value is None or isinstance(value, str) for value in cells.values())
+        if not optional or not all(cells[key] for key in ("id", "why", "by")) or "label" not in row:
             what = 'a correction is {"id", "label" (null to retract), "was", "why", "by"}, all of them text'
             raise PipelineError(where, what, "write it with `rounds correct` or `rounds retract`")
         if row["label"] is not None:
@@ -171,7 +171,9 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     number = int(folder.name)
     wanted = params.surface.annotations_per_item
     answered = sum(len(names) >= wanted for names in voices.values())
-    state = "accepted" if answered == len(batch) else "partial" if closed else "open"
+    state = "partial" if closed else "open"
+    if answered == len(batch):
+        state = "accepted"
     facts = {"round": number, "batch_id": manifest["batch_id"], "asked": len(batch), "answered": answered}
     corrections = corrections_of(folder, acceptable(tasks, params.labels))
     after = {row["id"]: row["after"] for row in corrections if row["after"] is not None}

@@ -256,7 +256,9 @@ def _metrics(
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
     new, mass, modelled = len(rows) - arms["review"], candidates.mass(), candidates.probabilities is not None
     if rows:
-        state = "ready" if new < len(doubts) else "ready, the rest of the pool" if new else "ready, doubted labels only"
+        state = "ready"
+        if new >= len(doubts):
+            state = "ready, the rest of the pool" if new else "ready, doubted labels only"
     elif left == 0:
         state = "budget spent"
     else:

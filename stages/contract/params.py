@@ -30,7 +30,7 @@ class MissingParamError(PipelineError):
         self.name = name
         super().__init__(where, f"param {name!r} is missing", MISSING)
 
-    def __reduce__(self) -> tuple[type[MissingParamError], tuple[str, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[MissingParamError], tuple[str, str]]:  # type: ignore[override]  # it needs two words, its parent three
         return type(self), (self.where, self.name)
 
 

@@ -23,7 +23,6 @@ from stages.learning.scoring import (
 )
 
 Map = Callable[[Floats], Floats]
-SURELY_BETTER = 2.0  # standard errors by which a map must beat none, while few labels judge it
 CROSS_FIT = 5
 SIMPLEST_FIRST = ("none", "temperature", "sigmoid", "isotonic")
 
@@ -148,23 +147,24 @@ def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats
     return probabilities
 
 
-def choose(method: str, scores: Floats, truth: Ints, fold: Ints, errors: float = 1.0) -> tuple[str, Floats]:
-    """The method to use and its cross-fitted probabilities: the simplest whose NLL is as good as the best one's.
+def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, Floats]:
+    """The method to use and its cross-fitted probabilities.
 
-    As good: within `errors` standard errors (paired) of it. `auto` considers all methods, isotonic maps from 1,000
-    labels on; a method by name is considered beside no map at all, unless `errors` is 0: then it is taken.
+    `auto`: the simplest whose NLL is within one standard error (paired) of the best. An isotonic map needs 1,000
+    labels to be considered.
     """
-    names = SIMPLEST_FIRST if method == "auto" else ("none", method) if errors else (method,)
+    if method != "auto":
+        return method, cross_fitted(method, scores, truth, fold)
     tried = {
         name: cross_fitted(name, scores, truth, fold)
-        for name in names
-        if name != "isotonic" or method == "isotonic" or len(truth) >= 1000
+        for name in SIMPLEST_FIRST
+        if name != "isotonic" or len(truth) >= 1000
     }
     losses = {name: negative_log_likelihood(p, truth) for name, p in tried.items()}
     best = min(losses, key=lambda name: (losses[name].mean(), SIMPLEST_FIRST.index(name)))
     for name, loss in losses.items():
         gap = loss - losses[best]
-        if gap.mean() <= errors * gap.std() / np.sqrt(len(gap)):
+        if gap.mean() <= gap.std() / np.sqrt(len(gap)):
             return name, tried[name]
     return best, tried[best]
 
@@ -224,8 +224,7 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
     scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids, and whether each
     was drawn at random: only those say anything about the pool, since a strategy chooses hard rows. Trusted: with at
     least `min_random_labels` of them, the cross-fitted ECE beyond what chance explains is at most `max_ece`; else
-    lying. With fewer the verdict is unknown, and a map is fitted only where it is surely better than none: then its
-    gain in NLL exceeds two standard errors.
+    lying. With fewer the verdict is unknown and there is no map: a lucky draw of 50 labels fits one that is far off.
     """
     options = params.calibrate
     n = int(random.sum())
@@ -236,8 +235,7 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
         return Calibration(softmax, {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why}, [])
     chosen, known = scores[random], truth[random]
     fold = stratified_folds(known, [item for item, use in zip(ids, random, strict=True) if use], CROSS_FIT, params.seed)
-    as_asked = 1.0 if options.method == "auto" else 0.0
-    method, after = choose(options.method, chosen, known, fold, as_asked if enough else SURELY_BETTER)
+    method, after = choose(options.method if enough else "none", chosen, known, fold)
     before = softmax(chosen)
     judged = {
         name: quality_of(p, known, options.bins, params.seed) for name, p in (("before", before), ("after", after))

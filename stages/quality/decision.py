@@ -222,7 +222,11 @@ def _accepted(case: Case, upto: int, arms: list[str], index: Index, params: Para
         since = at
     voters = {vote.annotator for vote in stand.votes if vote.label == stand.label} - {SEED}
     again = since > min([vote.round for vote in case.votes if vote.kind == "label"], default=since)
-    source = "override" if stand.why == "override" else "seed" if since == 0 else "review" if again else "answer"
+    source = "review" if again else "answer"
+    if since == 0:
+        source = "seed"
+    if stand.why == "override":
+        source = "override"
     same = index.copies.get(index.sha[index.row_of[case.id]], [])
     return {
         "id": case.id, "label": stand.label, "round": since, "arms": arms, "source": source,

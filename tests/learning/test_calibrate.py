@@ -148,9 +148,18 @@ def test_labels_that_a_strategy_chose_neither_judge_nor_harm(population, scale: 
         assert ece(found.apply(scores)) <= ece(softmax(scores)) + 0.02
 
 
-def test_a_map_by_name_waits_too_until_enough_labels_can_show_that_it_helps() -> None:
-    assert judged(60, 1.0, method="isotonic")["method"] == "none"
-    assert judged(60, 6.0, method="temperature")["method"] == "temperature"
+@pytest.mark.parametrize("method", ["auto", "temperature", "sigmoid", "isotonic"])
+@pytest.mark.parametrize("labels", [10, 30, 60, 99])
+def test_there_is_no_map_until_enough_random_labels_can_judge_it(labels: int, method: str) -> None:
+    scores, truth = honest(labels, 6.0)
+    ids = [f"id-{row}" for row in range(labels)]
+    found = calibrate(scores, truth, ids, np.ones(labels, dtype=bool), params(method=method))
+    assert (found.facts["method"], found.facts["verdict"]) == ("none", "unknown")
+    assert np.array_equal(found.apply(scores), softmax(scores))
+
+
+def test_with_enough_random_labels_the_method_is_the_one_that_was_asked_for() -> None:
+    assert judged(100, 6.0)["method"] == "temperature"
     assert judged(400, 1.0, method="isotonic")["method"] == "isotonic"
 
 

@@ -132,7 +132,8 @@ def test_a_doubt_that_nobody_answers_waits_and_is_asked_again_until_somebody_doe
 
 def test_with_two_annotators_activelab_shares_the_batch_between_review_and_new_rows(small: Small) -> None:
     life = Life(small)
-    small.set({("surface", "annotations_per_item"): 2})
+    # ActiveLab compares probabilities: it is looked at here with a model whose confidence has been judged
+    small.set({("surface", "annotations_per_item"): 2, ("calibrate", "min_random_labels"): 30})
     for _ in range(2):
         asked = life.ask()
         new = [row["id"] for row in asked if "active" in row["arms"]][:6]
