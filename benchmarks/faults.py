@@ -20,11 +20,15 @@ from tests.faults.lives import Report, clone_faults, compare, live, make_project
 
 
 def main() -> None:
-    """Disturb projects until enough faults were tried, clone a calm one at each round; write the counts."""
+    """Disturb projects until enough faults were tried, clone a calm one at each round; write the
+    counts.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--clones", type=int, default=0, help="rounds of a project that is cloned at each of them")
+    parser.add_argument(
+        "--clones", type=int, default=0, help="rounds of a project that is cloned at each of them"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -50,18 +54,27 @@ def main() -> None:
         options.out.write_text(json.dumps(told, indent=1) + "\n")
 
 
-def disturbed(template: Path, folder: Path, options: argparse.Namespace, report: Report, rng: random.Random) -> None:
-    """Let projects live under faults until `options.kills` were tried, or one is not as it should be."""
+def disturbed(
+    template: Path, folder: Path, options: argparse.Namespace, report: Report, rng: random.Random
+) -> None:
+    """Let projects live under faults until `options.kills` were tried, or one is not as it should
+    be.
+    """
     calm = shutil.copytree(template, folder / "calm") / "project"
     pace: dict[str, float] = {}
     live(calm, options.rounds, report, lambda: 0, rng, pace)
-    while report.faults.total() < options.kills and not report.needed_a_person and not report.differences:
+    while (
+        report.faults.total() < options.kills
+        and not report.needed_a_person
+        and not report.differences
+    ):
         shaken = shutil.copytree(template, folder / "shaken") / "project"
         live(shaken, options.rounds, report, lambda: rng.randint(4, 14), rng, pace)
         if not report.needed_a_person:
             compare(calm, shaken, report)
         print(
-            f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}", flush=True
+            f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}",
+            flush=True,
         )
         shutil.rmtree(shaken.parent)
 

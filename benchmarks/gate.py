@@ -1,4 +1,5 @@
-"""The label-quality gate beside cleanlab's filters and no gate: planted mistakes, careless annotators, cost.
+"""The label-quality gate beside cleanlab's filters and no gate: planted mistakes, careless
+annotators, cost.
 
     python -m benchmarks.gate noise --seeds 5 --out build/gate_noise.json
     python -m benchmarks.gate loop  --seeds 5 --out build/gate_loop.json
@@ -7,9 +8,10 @@
     python -m benchmarks.gate seed --seeds 4
     python -m benchmarks.gate cost  --rows 50000 --what ours
 
-`noise` trains nothing twice: every method reads the same out-of-fold probabilities of the project's default model;
-ours adds its neighbours and its forest, and `model alone` is ours without them. Datalab takes part where it is
-installed. Sets beyond scikit-learn's own are read from the folder in LABELROUNDS_DATA.
+`noise` trains nothing twice: every method reads the same out-of-fold probabilities of the project's
+default model; ours adds its neighbours and its forest, and `model alone` is ours without them.
+Datalab takes part where it is installed. Sets beyond scikit-learn's own are read from the folder in
+LABELROUNDS_DATA.
 """
 
 from __future__ import annotations
@@ -51,14 +53,21 @@ FILTERS = (
     "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given",
     "low_normalized_margin", "low_self_confidence",
 )  # fmt: skip
-TEXTS = {"banking77": "banking77/train.csv", "sms_spam": "sms_spam/all.csv", "langid": "langid/train.csv"}
+TEXTS = {
+    "banking77": "banking77/train.csv",
+    "sms_spam": "sms_spam/all.csv",
+    "langid": "langid/train.csv",
+}
 TESTED = 4000  # test rows at most
 SEEDS = "hard0,hard1,hard2,german,diabetes,heart,sonar,ionosphere,splice,digits,cancer,mammographic"
 PEOPLE = (  # clear, heat, shared, eyes, leaning: the nearest to CIFAR-10N among 144 tried
     (3.8, 1.0, 0.6, 1.2, 0.3), (3.6, 1.5, 0.5, 1.6, 1.2), (3.6, 1.0, 0.6, 1.6, 0.6), (3.6, 1.5, 0.4, 1.2, 1.2),
     (3.8, 1.5, 0.6, 1.2, 0.6), (3.6, 1.5, 0.6, 1.6, 0.9), (3.6, 1.0, 0.4, 1.2, 0.6), (3.6, 1.5, 0.5, 1.2, 0.9),
 )  # fmt: skip
-LANGUAGES, SENTENCES = 20, 6000  # of langid: five labels a class need more rows than its rare languages have
+LANGUAGES, SENTENCES = (
+    20,
+    6000,
+)  # of langid: five labels a class need more rows than its rare languages have
 Table = tuple[Matrix, Geometry, Ints]
 
 
@@ -70,9 +79,11 @@ def read_texts(path: Path) -> tuple[list[str], list[str]]:
 
 
 def numbers(name: str) -> tuple[Geometry, Ints]:
-    """Standardised numbers and classes: a table of the shared folder, scikit-learn's `cancer`, or `hard` and a number.
+    """Standardised numbers and classes: a table of the shared folder, scikit-learn's `cancer`, or
+    `hard` and a number.
 
-    hard: three classes of three clusters each, which few labels do not tell apart; odd: the first is 3 % of the rows.
+    hard: three classes of three clusters each, which few labels do not tell apart; odd: the first
+    is 3 % of the rows.
     """
     from sklearn.datasets import load_breast_cancer, make_classification
     from sklearn.preprocessing import StandardScaler
@@ -88,7 +99,9 @@ def numbers(name: str) -> tuple[Geometry, Ints]:
     else:
         table = np.genfromtxt(DATA / f"tabular/{name}.csv", delimiter=",", skip_header=1)
         rows, answers = table[:, :-1], table[:, -1]
-    return StandardScaler().fit_transform(rows).astype(np.float32), np.unique(answers, return_inverse=True)[1]
+    return StandardScaler().fit_transform(rows).astype(np.float32), np.unique(
+        answers, return_inverse=True
+    )[1]
 
 
 @cache
@@ -107,7 +120,9 @@ def load(name: str) -> Table:
             top = {label for label, _ in Counter(sorted(labels)).most_common(LANGUAGES)}
             texts = [text for text, label in zip(texts, labels, strict=True) if label in top]
             labels = [label for label in labels if label in top]
-        order = np.random.default_rng(0).permutation(len(texts))[: SENTENCES if name == "langid" else len(texts)]
+        order = np.random.default_rng(0).permutation(len(texts))[
+            : SENTENCES if name == "langid" else len(texts)
+        ]
         texts = [texts[row] for row in order]
         truth = np.unique([labels[row] for row in order], return_inverse=True)[1]
         matrix = text_features(texts, slice(0, len(texts)), shipped_params().features.text)
@@ -115,32 +130,46 @@ def load(name: str) -> Table:
         order = np.random.default_rng(0).permutation(len(truth))
         matrix, truth = matrix[order], truth[order]
     beside = shipped_params().features.text.directions
-    matrix, geometry = spaces_of(matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS, beside=beside)
+    matrix, geometry = spaces_of(
+        matrix, slice(0, len(truth)), 128, 0, unit_rows=name in TEXTS, beside=beside
+    )
     return matrix, geometry, truth.astype(np.intp)
 
 
 def project(classes: int, name: str) -> Params:
     """The params of a new project on the set of this name."""
     kind = "text" if name in TEXTS else "image" if name == "digits" else "numeric"
-    model = {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}}
+    model = {
+        "path": "sklearn.linear_model.LogisticRegression",
+        "params": {"max_iter": 1000, **MODEL[kind]},
+    }
     return shipped_params({"labels": [str(number) for number in range(classes)], "model": model})
 
 
 def sample(name: str, rows: int, seed: int) -> tuple[Table, Table]:
-    """Three quarters of at most `rows` rows, drawn by seed, are labelled; up to TESTED of all others are the test."""
+    """Three quarters of at most `rows` rows, drawn by seed, are labelled; up to TESTED of all
+    others are the test.
+    """
     matrix, geometry, truth = load(name)
     order = np.random.default_rng(1000 + seed).permutation(len(truth))
     split = int(0.75 * min(rows, len(order)))
     known, test = order[:split], order[split : split + TESTED]
-    return (matrix[known], geometry[known], truth[known]), (matrix[test], geometry[test], truth[test])
+    return (matrix[known], geometry[known], truth[known]), (
+        matrix[test],
+        geometry[test],
+        truth[test],
+    )
 
 
-def planted(kind: str, level: float, known: Table, clean: Floats | None, draw: np.random.Generator) -> Ints:
+def planted(
+    kind: str, level: float, known: Table, clean: Floats | None, draw: np.random.Generator
+) -> Ints:
     """The labels with a share of `level` wrong.
 
-    uniform: evenly; class: each class for one other; boundary: the second choice of the project's model (clean: (n, k)
-    its out-of-fold probabilities, having seen the truth), on rows in proportion to the chance it gives that; novice:
-    what a model that saw eight examples per class and a third of the dimensions would say, on rows that it doubts.
+    uniform: evenly; class: each class for one other; boundary: the second choice of the project's
+    model (clean: (n, k) its out-of-fold probabilities, having seen the truth), on rows in
+    proportion to the chance it gives that; novice: what a model that saw eight examples per class
+    and a third of the dimensions would say, on rows that it doubts.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -168,13 +197,22 @@ def planted(kind: str, level: float, known: Table, clean: Floats | None, draw: n
     ring = draw.permutation(k)
     after = np.empty(k, dtype=np.intp)
     after[ring] = np.roll(ring, 1)
-    labels[rows] = after[truth[rows]] if kind == "class" else (truth[rows] + draw.integers(1, k, count)) % k
+    labels[rows] = (
+        after[truth[rows]] if kind == "class" else (truth[rows] + draw.integers(1, k, count)) % k
+    )
     return labels
 
 
-def witnesses(known: Table, name: str, kind: str, level: float, seed: int, folder: Path) -> tuple[Ints, list[Floats]]:
-    """The labels with planted mistakes, and what model, neighbours and forest say: kept in `folder` once computed."""
-    path, perfect = folder / f"{name}_{seed}_{kind}_{level}.npz", folder / f"clean_{name}_{seed}.npy"
+def witnesses(
+    known: Table, name: str, kind: str, level: float, seed: int, folder: Path
+) -> tuple[Ints, list[Floats]]:
+    """The labels with planted mistakes, and what model, neighbours and forest say: kept in `folder`
+    once computed.
+    """
+    path, perfect = (
+        folder / f"{name}_{seed}_{kind}_{level}.npz",
+        folder / f"clean_{name}_{seed}.npy",
+    )
     matrix, geometry, truth = known
     k, ids = int(truth.max()) + 1, [f"r{row}" for row in range(len(truth))]
     model = project(k, name).model
@@ -194,8 +232,12 @@ def witnesses(known: Table, name: str, kind: str, level: float, seed: int, folde
     return kept["arr_0"], [kept[f"arr_{place}"].astype(np.float64) for place in (1, 2, 3)]
 
 
-def flags(labels: Ints, views: list[Floats], params: Params) -> tuple[dict[str, Mask], dict[str, Floats]]:
-    """Each method's flags (n,), and the scores of those that rank. cleanlab's filters read the first view."""
+def flags(
+    labels: Ints, views: list[Floats], params: Params
+) -> tuple[dict[str, Mask], dict[str, Floats]]:
+    """Each method's flags (n,), and the scores of those that rank. cleanlab's filters read the
+    first view.
+    """
     from cleanlab.filter import find_label_issues
 
     n, threshold, chances = len(labels), params.gate.threshold, softmax(views[0])
@@ -212,7 +254,9 @@ def flags(labels: Ints, views: list[Floats], params: Params) -> tuple[dict[str, 
         if find_spec("datasets"):
             from cleanlab import Datalab
 
-            classes, place = np.unique(labels, return_inverse=True)  # it fails on a class that no label names
+            classes, place = np.unique(
+                labels, return_inverse=True
+            )  # it fails on a class that no label names
             lab = Datalab({"label": place}, label_name="label", verbosity=0)
             lab.find_issues(pred_probs=softmax(views[0][:, classes]), issue_types={"label": {}})
             found["Datalab"] = lab.get_issues("label")["is_label_issue"].to_numpy()
@@ -223,10 +267,11 @@ def flags(labels: Ints, views: list[Floats], params: Params) -> tuple[dict[str, 
 def noise_once(
     name: str, rows: int, kind: str, level: float, seed: int, folder: Path, *, final: bool
 ) -> list[dict[str, object]]:
-    """A row per method: precision, recall, F1, share flagged, AUPRC, and, if asked, the final model's test accuracy.
+    """A row per method: precision, recall, F1, share flagged, AUPRC, and, if asked, the final
+    model's test accuracy.
 
-    Two more for the final model: what is learnt once people have corrected what was flagged, and from exactly the
-    right labels, which no gate can better by leaving out.
+    Two more for the final model: what is learnt once people have corrected what was flagged, and
+    from exactly the right labels, which no gate can better by leaving out.
     """
     from sklearn.metrics import average_precision_score
 
@@ -245,15 +290,29 @@ def noise_once(
     for method, flagged in found.items():
         hit = float((flagged & bad).sum())
         precision, recall = hit / max(flagged.sum(), 1), hit / max(bad.sum(), 1)
-        row = {**facts, "method": method, "flagged": float(flagged.mean()), "precision": precision, "recall": recall}
+        row = {
+            **facts,
+            "method": method,
+            "flagged": float(flagged.mean()),
+            "precision": precision,
+            "recall": recall,
+        }
         row["f1"] = 2 * precision * recall / max(precision + recall, 1e-9)
         if final and method in ("ours", "no gate", "cleanlab prune_by_noise_rate"):
             row["accuracy"] = learnt(~flagged, labels)
         rows_out.append(row)
     if final:
         reviewed = np.where(found["ours"], known[2], labels)
-        rows_out.append({**facts, "method": "ours, after review", "accuracy": learnt(np.ones_like(bad), reviewed)})
-        rows_out.append({**facts, "method": "exactly the wrong left out", "accuracy": learnt(~bad, labels)})
+        rows_out.append(
+            {
+                **facts,
+                "method": "ours, after review",
+                "accuracy": learnt(np.ones_like(bad), reviewed),
+            }
+        )
+        rows_out.append(
+            {**facts, "method": "exactly the wrong left out", "accuracy": learnt(~bad, labels)}
+        )
     if bad.any():
         rows_out += [
             {**facts, "method": method, "auprc": float(average_precision_score(bad, score))}
@@ -268,7 +327,9 @@ def table(rows: list[dict[str, object]], value: str, by: tuple[str, ...]) -> lis
     for row in rows:
         if value in row:
             cells[str(row["method"]), tuple(row[key] for key in by)].append(float(str(row[value])))
-    columns = sorted({key for _, key in cells}, key=lambda key: [(isinstance(part, str), part) for part in key])
+    columns = sorted(
+        {key for _, key in cells}, key=lambda key: [(isinstance(part, str), part) for part in key]
+    )
     lines = [
         f"| {value} | " + " | ".join(" ".join(map(str, key)) for key in columns) + " |",
         "|" + "---|" * (len(columns) + 1),
@@ -290,10 +351,16 @@ def main() -> None:
 
 @main.command()
 @click.option("--sets", default="digits,spambase,sms_spam,langid,banking77")
-@click.option("--rows", default=2000, help="Rows per set and seed; three quarters are labelled, the rest is the test.")
+@click.option(
+    "--rows",
+    default=2000,
+    help="Rows per set and seed; three quarters are labelled, the rest is the test.",
+)
 @click.option("--seeds", default=5)
 @click.option("--finals", default=2, help="Seeds whose final model is fitted: most of the time.")
-@click.option("--cache", "folder", type=click.Path(path_type=Path), default=Path("build/gate_views"))
+@click.option(
+    "--cache", "folder", type=click.Path(path_type=Path), default=Path("build/gate_views")
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def noise(sets: str, rows: int, seeds: int, finals: int, folder: Path, out: Path) -> None:
     """Planted mistakes: who finds them, and what the final model is worth."""
@@ -316,11 +383,16 @@ def show(out: Path) -> None:
 
 
 def report(found: list[dict[str, object]]) -> None:
-    """Print the tables; means over levels leave the novice's mistakes out, which have their own column."""
+    """Print the tables; means over levels leave the novice's mistakes out, which have their own
+    column.
+    """
     usual = [row for row in found if row["kind"] != "novice"]
     wrong = [row for row in usual if row["level"]]
     tables = [table(wrong, value, ("level",)) for value in ("f1", "precision", "recall", "auprc")]
-    tables += [table([row for row in found if row["level"]], "f1", ("kind", "level")), table(wrong, "f1", ("set",))]
+    tables += [
+        table([row for row in found if row["level"]], "f1", ("kind", "level")),
+        table(wrong, "f1", ("set",)),
+    ]
     tables += [
         table(wrong, "f1", ("set", "level")),
         table([row for row in found if not row["level"]], "flagged", ("set",)),
@@ -333,8 +405,9 @@ def report(found: list[dict[str, object]]) -> None:
 def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, object]]:
     """One loop on digits: label and model accuracy after each round, by answers spent.
 
-    Three annotators (3, 8 and 19 % wrong, 10 % on average) share the rows; new rows are drawn at random. mode:
-    `no gate`, `gate` (doubted labels are held back, none is asked again), `gate + relabelling` (a fifth of a batch).
+    Three annotators (3, 8 and 19 % wrong, 10 % on average) share the rows; new rows are drawn at
+    random. mode: `no gate`, `gate` (doubted labels are held back, none is asked again), `gate +
+    relabelling` (a fifth of a batch).
     """
     matrix, geometry, truth = load("digits")
     params = project(10, "digits")
@@ -349,7 +422,11 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
     rows = []
     outcome = decide(ledger, features, params)
     for number in range(1, rounds + 1):
-        again = [row["id"] for row in outcome.review][: batch // 5] if mode == "gate + relabelling" else []
+        again = (
+            [row["id"] for row in outcome.review][: batch // 5]
+            if mode == "gate + relabelling"
+            else []
+        )
         asked = again + [fresh.pop(0) for _ in range(batch - len(again))]
         ledger.verdicts.extend({**row, "round": number} for row in outcome.review)
         for rank, item in enumerate(asked):
@@ -358,8 +435,12 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
             said = right if draw.random() > rates[who] else (right + draw.integers(1, 10)) % 10
             arms = ["review"] if item in again else ["active"]
             ledger.asked.append({"round": number, "rank": rank, "id": item, "arms": arms})
-            ledger.events.append({"round": number, "id": item, "annotator": who, "kind": "label", "label": str(said)})
-        ledger.rounds.append({"round": number, "asked": batch, "answered": batch, "state": "accepted"})
+            ledger.events.append(
+                {"round": number, "id": item, "annotator": who, "kind": "label", "label": str(said)}
+            )
+        ledger.rounds.append(
+            {"round": number, "asked": batch, "answered": batch, "state": "accepted"}
+        )
         outcome = decide(ledger, features, params)
         final = outcome.final
         if mode == "no gate":
@@ -394,20 +475,26 @@ def loop(seeds: int, rounds: int, batch: int, out: Path) -> None:
 def confused(
     seed: int, clear: float, heat: float, shared: float, eyes: float, leaning: float
 ) -> tuple[Ints, Ints, Floats]:
-    """True classes, labels with 9 % mistakes, and a model's probabilities of 20,000 examples of ten classes.
+    """True classes, labels with 9 % mistakes, and a model's probabilities of 20,000 examples of ten
+    classes.
 
-    Every example has a view of its own on the classes, more confusing for hard ones. To the model the true class stands
-    out by `clear`, and it is `heat` times too sure; people see `shared` of the view through `eyes` of noise, and are
-    mistaken where it is closest; the model learned from them: it is drawn to the given label by up to `leaning`.
+    Every example has a view of its own on the classes, more confusing for hard ones. To the model
+    the true class stands out by `clear`, and it is `heat` times too sure; people see `shared` of
+    the view through `eyes` of noise, and are mistaken where it is closest; the model learned from
+    them: it is drawn to the given label by up to `leaning`.
     """
     draw, n, k = np.random.default_rng(seed), 20_000, 10
     truth, at = draw.integers(0, k, n), np.arange(n)
     alike = draw.normal(size=(k, k)) * 0.8
-    view = (draw.normal(size=(n, k)) + ((alike + alike.T) / 2)[truth]) * np.sqrt(draw.gamma(2.0, 0.5, n))[:, None]
+    view = (draw.normal(size=(n, k)) + ((alike + alike.T) / 2)[truth]) * np.sqrt(
+        draw.gamma(2.0, 0.5, n)
+    )[:, None]
     view[at, truth] = 0
     seen = shared * view + eyes * draw.normal(size=(n, k))
     seen[at, truth] = -np.inf
-    mistaken = np.argsort(clear * shared - seen.max(axis=1) + 0.5 * draw.gumbel(size=n))[: int(0.09 * n)]
+    mistaken = np.argsort(clear * shared - seen.max(axis=1) + 0.5 * draw.gumbel(size=n))[
+        : int(0.09 * n)
+    ]
     labels = truth.copy()
     labels[mistaken] = seen[mistaken].argmax(axis=1)
     scores = 1.2 * view
@@ -419,10 +506,11 @@ def confused(
 @main.command()
 @click.option("--seeds", default=3)
 def people(seeds: int) -> None:
-    """Mistakes like people's, on probabilities alone: simulations near the published figures of CIFAR-10N-aggregate.
+    """Mistakes like people's, on probabilities alone: simulations near the published figures of
+    CIFAR-10N-aggregate.
 
-    Those are, for a ResNet-18: cleanlab's default precision .88, recall .55, F1 .67; predicted_neq_given F1 .75; area
-    of the self-confidence ranking .875.
+    Those are, for a ResNet-18: cleanlab's default precision .88, recall .55, F1 .67;
+    predicted_neq_given F1 .75; area of the self-confidence ranking .875.
     """
     from cleanlab.filter import find_label_issues
     from sklearn.metrics import average_precision_score
@@ -433,26 +521,47 @@ def people(seeds: int) -> None:
             truth, labels, chances = confused(seed, *setting)
             bad, own = labels != truth, chances[np.arange(len(truth)), labels]
             scores = np.log(chances + 1e-12)
-            flagged = {name: find_label_issues(labels, chances, filter_by=name, n_jobs=1) for name in FILTERS}
+            flagged = {
+                name: find_label_issues(labels, chances, filter_by=name, n_jobs=1)
+                for name in FILTERS
+            }
             error = doubts(pooled([scores], labels), labels, 5).error
             flagged["ours"] = error >= 0.4
             for method, flag in flagged.items():
                 hit = float((flag & bad).sum())
-                row: dict[str, object] = {"method": method, "setting": number, "f1": 2 * hit / (flag.sum() + bad.sum())}
-                found.append(row | {"precision": hit / max(flag.sum(), 1), "recall": hit / bad.sum(), "all": "mean"})
+                row: dict[str, object] = {
+                    "method": method,
+                    "setting": number,
+                    "f1": 2 * hit / (flag.sum() + bad.sum()),
+                }
+                found.append(
+                    row
+                    | {
+                        "precision": hit / max(flag.sum(), 1),
+                        "recall": hit / bad.sum(),
+                        "all": "mean",
+                    }
+                )
             for method, score in (("ours", error), ("self-confidence", 1 - own)):
                 area = float(average_precision_score(bad, score))
                 found.append({"method": method, "setting": number, "auprc": area, "all": "mean"})
-    for value, by in (("f1", "setting"), ("f1", "all"), ("precision", "all"), ("recall", "all"), ("auprc", "all")):
+    for value, by in (
+        ("f1", "setting"),
+        ("f1", "all"),
+        ("precision", "all"),
+        ("recall", "all"),
+        ("auprc", "all"),
+    ):
         click.echo("\n".join(table(found, value, (by,))) + "\n")
 
 
 def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
-    """Whom to believe of three annotators (novices, 5, 10 and 20 % wrong) who each skip three rows in ten.
+    """Whom to believe of three annotators (novices, 5, 10 and 20 % wrong) who each skip three rows
+    in ten.
 
-    The labels are the votes' majority (ties to the first class); wrong ones are to be found. Every method reads the
-    same out-of-fold probabilities; ours its neighbours and its forest as well. right: share of the right labels among
-    those that a method would take.
+    The labels are the votes' majority (ties to the first class); wrong ones are to be found. Every
+    method reads the same out-of-fold probabilities; ours its neighbours and its forest as well.
+    right: share of the right labels among those that a method would take.
     """
     from cleanlab.multiannotator import get_label_quality_multiannotator
     from sklearn.metrics import average_precision_score
@@ -460,17 +569,23 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     known, _ = sample(name, 2000, seed)
     truth, draw = known[2], np.random.default_rng(seed)
     n, k = len(truth), int(truth.max()) + 1
-    votes = np.column_stack([planted("novice", rate, known, None, draw) for rate in (0.05, 0.1, 0.2)]).astype(float)
+    votes = np.column_stack(
+        [planted("novice", rate, known, None, draw) for rate in (0.05, 0.1, 0.2)]
+    ).astype(float)
     votes[draw.random(votes.shape) < 0.3] = np.nan
     votes[np.isnan(votes).all(axis=1), 0] = truth[np.isnan(votes).all(axis=1)]
     labels = (votes[:, :, None] == np.arange(k)).sum(axis=1).argmax(axis=1)
     params, ids = project(k, name), [f"r{row}" for row in range(n)]
-    given = [{str(who): int(vote) for who, vote in enumerate(row) if not np.isnan(vote)} for row in votes]
+    given = [
+        {str(who): int(vote) for who, vote in enumerate(row) if not np.isnan(vote)} for row in votes
+    ]
     found = judge(known[0], known[1], labels, ids, ids, params)
     heeded = with_annotators(found, given, labels)[0].doubts
     chances = softmax(out_of_fold(params.model, known[0], labels, ids, k, 5, 0))
     told = get_label_quality_multiannotator(votes, chances, verbose=False)["label_quality"]
-    consensus, quality = (told[f"consensus_{name}"].to_numpy() for name in ("label", "quality_score"))
+    consensus, quality = (
+        told[f"consensus_{name}"].to_numpy() for name in ("label", "quality_score")
+    )
     bad = labels != truth
     crowded = np.where(consensus == labels, 1 - quality, quality)
     rows: list[dict[str, object]] = []
@@ -482,7 +597,12 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     ):
         flagged = error >= params.gate.threshold
         hit = float((flagged & bad).sum())
-        row: dict[str, object] = {"method": method, "set": name, "seed": seed, "wrong": float(bad.mean())}
+        row: dict[str, object] = {
+            "method": method,
+            "set": name,
+            "seed": seed,
+            "wrong": float(bad.mean()),
+        }
         row |= {"f1": 2 * hit / max(flagged.sum() + bad.sum(), 1), "estimated": float(error.mean())}
         row |= {"auprc": float(average_precision_score(bad, error))}
         rows.append(row | ({"right": float((taken == truth).mean())} if taken is not None else {}))
@@ -493,26 +613,41 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
 @click.option("--sets", default=SEEDS)
 @click.option("--seeds", default=4)
 def seed_command(sets: str, seeds: int) -> None:
-    """Seeds as projects start with them: what is doubted of 60, 150 and 500 labels, some of them wrong, and what for.
+    """Seeds as projects start with them: what is doubted of 60, 150 and 500 labels, some of them
+    wrong, and what for.
 
-    Cost, per hundred labels: a review 1, a mistake left in 2.5 (gate.review_cost and gate.error_cost).
+    Cost, per hundred labels: a review 1, a mistake left in 2.5 (gate.review_cost and
+    gate.error_cost).
     """
     found: list[dict[str, object]] = []
-    for name, size, level, seed in product(sets.split(","), (60, 150, 500), (0.0, 0.05, 0.125, 0.25), range(seeds)):
+    for name, size, level, seed in product(
+        sets.split(","), (60, 150, 500), (0.0, 0.05, 0.125, 0.25), range(seeds)
+    ):
         rows = np.random.default_rng(seed).permutation(len(load(name)[2]))[:size]
-        known = matrix, geometry, truth = load(name)[0][rows], load(name)[1][rows], load(name)[2][rows]
+        known = matrix, geometry, truth = (
+            load(name)[0][rows],
+            load(name)[1][rows],
+            load(name)[2][rows],
+        )
         if len(truth) < size:
             continue
         params, ids = project(int(load(name)[2].max()) + 1, name), [f"r{row}" for row in rows]
         labels = planted("uniform", level, known, None, np.random.default_rng(seed))
-        told, able = judge(matrix, geometry, labels, ids, ids, params), np.ones(size, dtype=np.bool_)
+        told, able = (
+            judge(matrix, geometry, labels, ids, ids, params),
+            np.ones(size, dtype=np.bool_),
+        )
         flagged = doubt(
             told, told.doubts.error, labels, ids, able, params.clean_seed.max_suspects, params,
             reviews=params.reviews_a_batch,
         )  # fmt: skip
         bad = labels != truth
         hits, cost = int((flagged & bad).sum()), flagged.sum() + 2.5 * (bad & ~flagged).sum()
-        row: dict[str, object] = {"method": f"{size} labels", "level": level, "doubted": float(flagged.mean())}
+        row: dict[str, object] = {
+            "method": f"{size} labels",
+            "level": level,
+            "doubted": float(flagged.mean()),
+        }
         row |= {"estimated": told.doubts.noise, "cost": 100 * float(cost) / size}
         row |= {"precision": hits / flagged.sum()} if flagged.any() else {}
         found.append(row | ({"recall": hits / bad.sum()} if bad.any() else {}))
@@ -524,7 +659,9 @@ def seed_command(sets: str, seeds: int) -> None:
 @click.option("--sets", default="digits,spambase,sms_spam,langid,banking77")
 @click.option("--seeds", default=5)
 def crowd(sets: str, seeds: int) -> None:
-    """Three annotators of different care on the same rows: the gate beside CROWDLAB and the majority."""
+    """Three annotators of different care on the same rows: the gate beside CROWDLAB and the
+    majority.
+    """
     found: list[dict[str, object]] = []
     for name, seed in product(sets.split(","), range(seeds)):
         found += crowd_once(name, seed)
@@ -537,9 +674,11 @@ def crowd(sets: str, seeds: int) -> None:
 @click.option("--rows", default=50_000)
 @click.option("--what", type=click.Choice(["ours", "trained", "datalab"]), default="ours")
 def cost(rows: int, what: str) -> None:
-    """Time and memory of finding all issues of rows x 128 floats, ten classes, given the model's probabilities.
+    """Time and memory of finding all issues of rows x 128 floats, ten classes, given the model's
+    probabilities.
 
-    `trained`: ours, which computes them as well: a cross-validated logistic regression and a forest.
+    `trained`: ours, which computes them as well: a cross-validated logistic regression and a
+    forest.
     """
     draw = np.random.default_rng(0)
     truth = draw.integers(0, 10, rows)
@@ -551,7 +690,15 @@ def cost(rows: int, what: str) -> None:
     started = time.process_time()
     if what != "datalab":
         ids = [f"r{row}" for row in range(rows)]
-        judged = judge(points, points, labels, ids, ids, project(10, "made"), scores if what == "ours" else None)
+        judged = judge(
+            points,
+            points,
+            labels,
+            ids,
+            ids,
+            project(10, "made"),
+            scores if what == "ours" else None,
+        )
         told = f"{int((judged.doubts.error >= 0.4).sum())} label issues, {int((judged.outlier > 3).sum())} outliers"
     else:
         from cleanlab import Datalab
@@ -561,7 +708,9 @@ def cost(rows: int, what: str) -> None:
         told = str(lab.get_issue_summary()[["issue_type", "num_issues"]].to_dict("records"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     spent = time.process_time() - started
-    click.echo(f"{what}: {rows} rows: {spent:.1f} s of processor, peak {peak:.0f} MB ({before:.0f} before); {told}")
+    click.echo(
+        f"{what}: {rows} rows: {spent:.1f} s of processor, peak {peak:.0f} MB ({before:.0f} before); {told}"
+    )
 
 
 if __name__ == "__main__":

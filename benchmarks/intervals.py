@@ -1,12 +1,14 @@
-"""Intervals: do they hold what they promise? Simulated projects on scikit-learn's digits, the truth by the oracle.
+"""Intervals: do they hold what they promise? Simulated projects on scikit-learn's digits, the truth
+by the oracle.
 
     python -m benchmarks.intervals --kind aa --projects 200
     python -m benchmarks.intervals --kind saving --projects 50
 
-aa: the active arm is a random order of its own, so its true gap to the random arm is zero; the table says how often
-the 95 % interval covers it. saving: whole projects with the default strategy; the truth is read off the mean curves
-of all projects: the labels at which the mean active curve reaches what the mean random curve has at as many labels
-as the control arm gave. Every project has its own seed labels, control arm and test set.
+aa: the active arm is a random order of its own, so its true gap to the random arm is zero; the
+table says how often the 95 % interval covers it. saving: whole projects with the default strategy;
+the truth is read off the mean curves of all projects: the labels at which the mean active curve
+reaches what the mean random curve has at as many labels as the control arm gave. Every project has
+its own seed labels, control arm and test set.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ TEST_ROWS = 300
 
 def resampled(data: Data, seed: int) -> Data:
     """The set with a test part drawn anew from all of its rows."""
-    rows, labels = np.concatenate([data.pool, data.test]), np.concatenate([data.labels, data.test_labels])
+    rows, labels = (
+        np.concatenate([data.pool, data.test]),
+        np.concatenate([data.labels, data.test_labels]),
+    )
     order = np.random.default_rng([seed, 1]).permutation(len(rows))
     test, pool = order[:TEST_ROWS], order[TEST_ROWS:]
     space = rows[pool] / np.sqrt((rows[pool] ** 2).sum(axis=1).mean())
@@ -43,31 +48,49 @@ def resampled(data: Data, seed: int) -> Data:
 def two_arms(done: Simulated, *, test: bool) -> tuple[Row, Row]:
     """Gap and saving as validate tells them."""
     truth = done.truth[done.index.rows("test")]
-    judge = judge_on_test(done.refits, truth) if test else judge_on_control(done.refits, done.history)
+    judge = (
+        judge_on_test(done.refits, truth) if test else judge_on_control(done.refits, done.history)
+    )
     return compare(done.history, judge, done.params)
 
 
 def random_project(data: Data, seed: int, labels: int) -> Simulated:
-    """A project whose active arm is a random order, independent of the control arm's walk; `labels` for each arm."""
+    """A project whose active arm is a random order, independent of the control arm's walk; `labels`
+    for each arm.
+    """
     done = simulate(data, params_of(data, "random", seed, labels, 0.0), 0)
     pool = done.index.ids[done.index.rows("pool")]
     walk = [pool[place] for place in np.argsort(order_keys(seed, pool))[:labels]]
-    own = [pool[place] for place in np.random.default_rng([seed, 2]).permutation(len(pool))[:labels]]
-    arms = {item: [name for name, ids in (("active", own), ("control", walk)) if item in ids] for item in own + walk}
-    asked = [{"id": item, "round": 1, "rank": place, "arms": arm} for place, (item, arm) in enumerate(arms.items())]
+    own = [
+        pool[place] for place in np.random.default_rng([seed, 2]).permutation(len(pool))[:labels]
+    ]
+    arms = {
+        item: [name for name, ids in (("active", own), ("control", walk)) if item in ids]
+        for item in own + walk
+    }
+    asked = [
+        {"id": item, "round": 1, "rank": place, "arms": arm}
+        for place, (item, arm) in enumerate(arms.items())
+    ]
     known = [*done.history.known]
     for item in arms:
         label = done.params.labels[done.truth[done.index.row_of[item]]]
         known.append({"id": item, "from_round": 1, "to_round": None, "label": label})
-    return replace(done, history=replace(done.history, asked=asked, known=known, rounds=1, doubts=[0, 0]))
+    return replace(
+        done, history=replace(done.history, asked=asked, known=known, rounds=1, doubts=[0, 0])
+    )
 
 
 def cover_zero(data: Data, projects: int) -> list[str]:
     """How often the interval of active - random covers zero when both arms are random."""
-    lines = ["| judged on | labels of an arm | covers 0 | mean width | bias |", "|---|---|---|---|---|"]
+    lines = [
+        "| judged on | labels of an arm | covers 0 | mean width | bias |",
+        "|---|---|---|---|---|",
+    ]
     for labels, test in ((40, True), (100, True), (300, True), (100, False), (300, False)):
         found = [
-            two_arms(random_project(resampled(data, seed), seed, labels), test=test)[0] for seed in range(projects)
+            two_arms(random_project(resampled(data, seed), seed, labels), test=test)[0]
+            for seed in range(projects)
         ]
         covered = np.mean([row["low"] <= 0 <= row["high"] for row in found])
         width = np.mean([row["high"] - row["low"] for row in found])
@@ -78,8 +101,12 @@ def cover_zero(data: Data, projects: int) -> list[str]:
     return lines
 
 
-def mean_curve(projects: list[Simulated], arm: str, counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean accuracy of an arm over all projects at these label counts; `random` goes on beyond its control arm."""
+def mean_curve(
+    projects: list[Simulated], arm: str, counts: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Mean accuracy of an arm over all projects at these label counts; `random` goes on beyond its
+    control arm.
+    """
     curves = []
     for done in projects:
         history, params, index = done.history, done.params, done.index
@@ -87,9 +114,14 @@ def mean_curve(projects: list[Simulated], arm: str, counts: NDArray[np.intp]) ->
         if arm == "random":
             pool = index.ids[index.rows("pool")]
             walk = [pool[place] for place in np.argsort(order_keys(params.seed, pool))]
-            labelled = {item: int(done.truth[index.row_of[item]]) for item in [*sorted(history.seed_ids), *walk]}
+            labelled = {
+                item: int(done.truth[index.row_of[item]])
+                for item in [*sorted(history.seed_ids), *walk]
+            }
         judge = judge_on_test(done.refits, done.truth[index.rows("test")])
-        found = (judge(dict(list(labelled.items())[:count]), history.rounds) for count in counts.tolist())
+        found = (
+            judge(dict(list(labelled.items())[:count]), history.rounds) for count in counts.tolist()
+        )
         curves.append([one.correct.mean() for one in found if one is not None])
     return np.asarray(np.mean(curves, axis=0))
 
@@ -104,21 +136,30 @@ def cover_saving(data: Data, projects: int, rounds: int, batch: int, control: fl
     equal = int(np.median([row["labels"] for row in told]))
     counts = np.arange(data.seed_size, equal + 1, 2)
     target = float(mean_curve(done, "random", np.array([equal]))[0])
-    truth = equal - labels_to_reach(counts.astype(np.float64), mean_curve(done, "active", counts), target)
+    truth = equal - labels_to_reach(
+        counts.astype(np.float64), mean_curve(done, "active", counts), target
+    )
     covered = [
-        (not np.isfinite(row["low"]) or row["low"] <= truth) and (not np.isfinite(row["high"]) or truth <= row["high"])
+        (not np.isfinite(row["low"]) or row["low"] <= truth)
+        and (not np.isfinite(row["high"]) or truth <= row["high"])
         for row in told
     ]
     values = [row["saved"] for row in told if np.isfinite(row["saved"])]
     sure = np.mean([np.isfinite(row["low"]) and row["low"] > 0 for row in told])
-    shown = f"{np.median(values):.0f} [{np.quantile(values, 0.1):.0f}, {np.quantile(values, 0.9):.0f}]"
+    shown = (
+        f"{np.median(values):.0f} [{np.quantile(values, 0.1):.0f}, {np.quantile(values, 0.9):.0f}]"
+    )
     unknown = len(told) - len(values)
-    return [f"| {rounds} | {equal} | {truth:.1f} | {shown} | {unknown} | {np.mean(covered):.0%} | {sure:.0%} |"]
+    return [
+        f"| {rounds} | {equal} | {truth:.1f} | {shown} | {unknown} | {np.mean(covered):.0%} | {sure:.0%} |"
+    ]
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kind", choices=["aa", "saving"], default="aa")
     parser.add_argument("--projects", type=int, default=200)
     args = parser.parse_args()
@@ -126,7 +167,9 @@ def main() -> None:
     if args.kind == "aa":
         cover_zero(data, args.projects)
         return
-    print("| rounds | labels | truth | estimate, median [10 %, 90 %] | not yet known | covers the truth | surely > 0 |")
+    print(
+        "| rounds | labels | truth | estimate, median [10 %, 90 %] | not yet known | covers the truth | surely > 0 |"
+    )
     print("|---|---|---|---|---|---|---|")
     for rounds in (5, 10, 20):
         print("\n".join(cover_saving(data, args.projects, rounds, 30, 0.2)), flush=True)

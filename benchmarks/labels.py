@@ -1,13 +1,16 @@
 """Label efficiency: area under the accuracy curve of query strategies, paired by seed with random.
 
-    python -m benchmarks.labels --sets banking77,digits --strategies random,margin,auto --seeds 3 --out results.jsonl
+    python -m benchmarks.labels --sets banking77,digits --strategies random,margin,auto --seeds 3
+    --out results.jsonl
 
-Every loop is a replay of the product's own stages (rounds/_replay.py), without gate and control arm, so that all
-answers go to the strategy. All strategies see the same seed labels, features and model. A strategy is a word as in
-`rounds backtest --strategy`, its engine `own` where none is given. One line per set, strategy and seed is appended to
---out; what is there already is not run again. The tables give the mean paired difference to random in area under the
-curve x 1000 with its standard error, the mean rank over the sets, `auto` beside the best of the others, and the labels
-to 90 % of the accuracy that all labels give. benchmarks/small_text.py has two peers that need a package more.
+Every loop is a replay of the product's own stages (rounds/_replay.py), without gate and control
+arm, so that all answers go to the strategy. All strategies see the same seed labels, features and
+model. A strategy is a word as in `rounds backtest --strategy`, its engine `own` where none is
+given. One line per set, strategy and seed is appended to --out; what is there already is not run
+again. The tables give the mean paired difference to random in area under the curve x 1000 with its
+standard error, the mean rank over the sets, `auto` beside the best of the others, and the labels to
+90 % of the accuracy that all labels give. benchmarks/small_text.py has two peers that need a
+package more.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ from stages.store.index import SPLITS, Features, Index
 
 @dataclass(frozen=True)
 class Data:
-    """A labelled set, its pool and test rows apart; features of the model, geometry of the strategies."""
+    """A labelled set, its pool and test rows apart; features of the model, geometry of the
+    strategies.
+    """
 
     name: str
     pool: Any
@@ -51,8 +56,11 @@ class Data:
     seed_size: int = 50
 
 
-def text_set(name: str, texts: list[str], labels: list[str], tests: list[str], truth: list[str], **plan: int) -> Data:
-    """Character and word TF-IDF, its truncated SVD of 128 dimensions as geometry; the model sees the same.
+def text_set(
+    name: str, texts: list[str], labels: list[str], tests: list[str], truth: list[str], **plan: int
+) -> Data:
+    """Character and word TF-IDF, its truncated SVD of 128 dimensions as geometry; the model sees
+    the same.
 
     A name that ends in +tfidf: the model sees the TF-IDF itself.
     """
@@ -63,13 +71,19 @@ def text_set(name: str, texts: list[str], labels: list[str], tests: list[str], t
 
     union = make_union(
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, dtype=np.float32),
+        TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, dtype=np.float32
+        ),
     )
     space = make_pipeline(union, TruncatedSVD(128, random_state=0), Normalizer())
     geometry = np.asarray(space.fit_transform(texts), np.float32)
     sparse = name.endswith("+tfidf")
     pool = space[0].transform(texts).tocsr() if sparse else geometry
-    test = space[0].transform(tests).tocsr() if sparse else np.asarray(space.transform(tests), np.float32)
+    test = (
+        space[0].transform(tests).tocsr()
+        if sparse
+        else np.asarray(space.transform(tests), np.float32)
+    )
     known = sorted(set(labels))
     number = {label: place for place, label in enumerate(known)}
     kept = [row for row, label in enumerate(truth) if label in number]
@@ -80,7 +94,9 @@ def text_set(name: str, texts: list[str], labels: list[str], tests: list[str], t
 
 
 def numeric_set(name: str, rows: NDArray[Any], labels: NDArray[Any], **plan: int) -> Data:
-    """Standardised numbers; a seeded third is the test set. Geometry: rows of mean squared norm 1."""
+    """Standardised numbers; a seeded third is the test set. Geometry: rows of mean squared norm
+    1.
+    """
     from sklearn.preprocessing import StandardScaler
 
     order = np.random.default_rng(0).permutation(len(rows))
@@ -112,7 +128,12 @@ def load(name: str, folder: Path) -> Data:
         train, test = table("banking77/train.csv"), table("banking77/test.csv")
         text, label = train.columns[:2]
         train = train.iloc[np.random.default_rng(0).permutation(len(train))[:6000]]
-        parts = train[text].tolist(), train[label].tolist(), test[text].tolist(), test[label].tolist()
+        parts = (
+            train[text].tolist(),
+            train[label].tolist(),
+            test[text].tolist(),
+            test[label].tolist(),
+        )
         return text_set(name, *parts)
     if name.startswith("sms_spam"):
         frame = table("sms_spam/all.csv")
@@ -127,15 +148,21 @@ def load(name: str, folder: Path) -> Data:
     if name == "wine":
         return numeric_set(name, *datasets.load_wine(return_X_y=True), batch=5, seed_size=5)
     if name == "cancer":
-        return numeric_set(name, *datasets.load_breast_cancer(return_X_y=True), batch=10, seed_size=10)
+        return numeric_set(
+            name, *datasets.load_breast_cancer(return_X_y=True), batch=10, seed_size=10
+        )
     if name == "iris":
         return numeric_set(name, *datasets.load_iris(return_X_y=True), batch=5, seed_size=5)
     frame = pd.read_csv(folder / f"tabular/{name}.csv")
-    return numeric_set(name, frame.iloc[:, :-1].to_numpy(), frame.iloc[:, -1].to_numpy(), batch=10, seed_size=20)
+    return numeric_set(
+        name, frame.iloc[:, :-1].to_numpy(), frame.iloc[:, -1].to_numpy(), batch=10, seed_size=20
+    )
 
 
 def params_of(data: Data, strategy: str, seed: int) -> Params:
-    """The product's defaults with the benchmark's model, all answers spent on the strategy: no gate, no control arm."""
+    """The product's defaults with the benchmark's model, all answers spent on the strategy: no
+    gate, no control arm.
+    """
     changes: dict[tuple[str, ...], Any] = {
         ("seed",): seed, ("labels",): [str(label) for label in range(data.classes)],
         ("model", "params"): {"C": 10.0, "max_iter": 1000, "tol": 0.001}, ("quality", "folds"): 3,
@@ -148,17 +175,30 @@ def params_of(data: Data, strategy: str, seed: int) -> Params:
 
 
 def setting_of(data: Data, seed: int) -> Setting:
-    """The set as a replay wants it: the seed's rows drawn by key, rows with equal features as copies of each other."""
+    """The set as a replay wants it: the seed's rows drawn by key, rows with equal features as
+    copies of each other.
+    """
     n, tests = len(data.labels), len(data.test_labels)
     names = [f"{row:07d}" for row in range(n + tests)]
     first, rest = np.split(np.argsort(order_keys(seed, names[:n])), [data.seed_size])
     rows = np.concatenate([np.sort(rest), np.sort(first), np.arange(n, n + tests)])
     matrix = np.vstack([data.pool, data.test])[rows]
     space = np.vstack([data.geometry, np.zeros((tests, data.geometry.shape[1]), np.float32)])[rows]
-    splits = [split for split, size in zip(SPLITS, (len(rest), len(first), tests), strict=True) for _ in range(size)]
-    index = Index([names[row] for row in rows], [sha256(row.tobytes()) for row in matrix], splits, rows.tolist())
+    splits = [
+        split
+        for split, size in zip(SPLITS, (len(rest), len(first), tests), strict=True)
+        for _ in range(size)
+    ]
+    index = Index(
+        [names[row] for row in rows],
+        [sha256(row.tobytes()) for row in matrix],
+        splits,
+        rows.tolist(),
+    )
     truth = dict(zip(names, map(str, np.concatenate([data.labels, data.test_labels])), strict=True))
-    labels = [{"id": item, "label": truth[item], "line": 0} for item in index.ids[index.rows("seed")]]
+    labels = [
+        {"id": item, "label": truth[item], "line": 0} for item in index.ids[index.rows("seed")]
+    ]
     return Setting(Features(index, matrix, space), truth, labels, [], data.test_labels)
 
 
@@ -175,8 +215,12 @@ def loop(data: Data, strategy: str, seed: int) -> list[dict[str, float]]:
     return [{key: getattr(turn.point, key) for key in keys} for turn in turns]
 
 
-def gains_of(records: list[dict[str, Any]], measure: str) -> dict[tuple[str, str], dict[int, float]]:
-    """By set and strategy: each seed's area under the curve x 1000, less that of random with the same seed."""
+def gains_of(
+    records: list[dict[str, Any]], measure: str
+) -> dict[tuple[str, str], dict[int, float]]:
+    """By set and strategy: each seed's area under the curve x 1000, less that of random with the
+    same seed.
+    """
     areas: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for record in records:
         points = record["points"]
@@ -194,25 +238,38 @@ def gains_of(records: list[dict[str, Any]], measure: str) -> dict[tuple[str, str
 def mean_error(values: Iterable[float]) -> tuple[float, float]:
     """The mean and its standard error, 0 where there is one value."""
     array = np.array(list(values))
-    return float(array.mean()), float(np.std(array, ddof=1) / np.sqrt(len(array))) if len(array) > 1 else 0.0
+    return float(array.mean()), float(np.std(array, ddof=1) / np.sqrt(len(array))) if len(
+        array
+    ) > 1 else 0.0
 
 
 def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
-    """Rows of strategies, columns of sets: mean paired difference to random x 1000 +- its standard error; mean rank.
+    """Rows of strategies, columns of sets: mean paired difference to random x 1000 +- its standard
+    error; mean rank.
 
-    Ranks are among the strategies that ran on every set, 1 the best; the others stand below, without one.
+    Ranks are among the strategies that ran on every set, 1 the best; the others stand below,
+    without one.
     """
     gains = gains_of(records, measure)
     sets = list(dict.fromkeys(record["set"] for record in records))
     strategies = list(dict.fromkeys(record["strategy"] for record in records))
-    everywhere = [strategy for strategy in strategies if all((name, strategy) in gains for name in sets)]
-    means = np.array([[np.mean(list(gains[name, word].values())) for name in sets] for word in everywhere])
+    everywhere = [
+        strategy for strategy in strategies if all((name, strategy) in gains for name in sets)
+    ]
+    means = np.array(
+        [[np.mean(list(gains[name, word].values())) for name in sets] for word in everywhere]
+    )
     ranks = (-means).argsort(axis=0).argsort(axis=0).mean(axis=1) + 1
     yield f"| {measure} | " + " | ".join(sets) + " | mean | mean rank |"
     yield "|---" * (len(sets) + 3) + "|"
-    place = {everywhere[row]: (ranks[row], means[row].mean()) for row in np.argsort(ranks, kind="stable")}
+    place = {
+        everywhere[row]: (ranks[row], means[row].mean()) for row in np.argsort(ranks, kind="stable")
+    }
     for word in [*place, *(word for word in strategies if word not in place)]:
-        found = [mean_error(gains[name, word].values()) if (name, word) in gains else None for name in sets]
+        found = [
+            mean_error(gains[name, word].values()) if (name, word) in gains else None
+            for name in sets
+        ]
         cells = [f"{cell[0]:+.1f} ± {cell[1]:.1f}" if cell else "" for cell in found]
         last = [f"{place[word][1]:+.1f}", f"{place[word][0]:.1f}"] if word in place else ["", ""]
         yield f"| `{word}` | " + " | ".join([*cells, *last]) + " |"
@@ -223,15 +280,23 @@ def verdicts(records: list[dict[str, Any]], measure: str, ours: str = "auto") ->
     gains = gains_of(records, measure)
     for name in dict.fromkeys(record["set"] for record in records):
         mine = gains.get((name, ours))
-        others = {word: values for (where, word), values in gains.items() if where == name and word != ours}
+        others = {
+            word: values
+            for (where, word), values in gains.items()
+            if where == name and word != ours
+        }
         if mine and others:
             best = max(others, key=lambda word: float(np.mean(list(others[word].values()))))
-            gap, error = mean_error(mine[seed] - value for seed, value in others[best].items() if seed in mine)
+            gap, error = mean_error(
+                mine[seed] - value for seed, value in others[best].items() if seed in mine
+            )
             yield f"{name}: {ours} - {best} {gap:+.1f} ± {error:.1f} in {measure}, {len(mine)} seeds"
 
 
 def labels_needed(records: list[dict[str, Any]], full: dict[str, float]) -> Iterator[str]:
-    """Rows of strategies, columns of sets: labels at which the mean curve reaches 90 % of the full-data accuracy."""
+    """Rows of strategies, columns of sets: labels at which the mean curve reaches 90 % of the
+    full-data accuracy.
+    """
     sets = list(dict.fromkeys(record["set"] for record in records))
     strategies = list(dict.fromkeys(record["strategy"] for record in records))
     yield "| labels to 90 % | " + " | ".join(sets) + " |"
@@ -251,14 +316,20 @@ def labels_needed(records: list[dict[str, Any]], full: dict[str, float]) -> Iter
 
 def main() -> None:
     """Run what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", default="banking77,sms_spam,langid,digits,wine,cancer")
     parser.add_argument("--strategies", default="random,margin,auto")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("labels.jsonl"))
     options = parser.parse_args()
-    records = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    records = (
+        [json.loads(line) for line in options.out.read_text().splitlines()]
+        if options.out.exists()
+        else []
+    )
     have = {(record["set"], record["strategy"], record["seed"]) for record in records}
     full: dict[str, float] = {}
     for name in options.sets.split(","):

@@ -1,9 +1,11 @@
-"""What one round of `dvc repro` costs, stage by stage, beside the same work in one Python process (the floor).
+"""What one round of `dvc repro` costs, stage by stage, beside the same work in one Python process
+(the floor).
 
     python benchmarks/round.py [--data FOLDER] [--repeats 3]
 
-Measured: a project with one answered round; every stage but featurize and clean_seed runs, as in any round.
-`stage` is the stage's own process; `dvc` is what DVC adds; `floor` is all stages in one process, imports included.
+Measured: a project with one answered round; every stage but featurize and clean_seed runs, as in
+any round. `stage` is the stage's own process; `dvc` is what DVC adds; `floor` is all stages in one
+process, imports included.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ ROUND = ("import_labels", "gate", "train", "calibrate", "query", "export_prodigy
 ENV = {
     **os.environ,
     "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
-    **{f"GIT_{who}_{what}": "bench@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    **{
+        f"GIT_{who}_{what}": "bench@localhost"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    },
 }
 
 
@@ -56,14 +62,20 @@ def banking77(folder: Path, data: Path) -> Path:
     """200 labelled questions of 77 intents as the seed, one answered round."""
     import pandas as pd
 
-    train = pd.read_csv(data / "banking77/train.csv", dtype=str, keep_default_na=False).drop_duplicates("text")
+    train = pd.read_csv(
+        data / "banking77/train.csv", dtype=str, keep_default_na=False
+    ).drop_duplicates("text")
     train = train.sample(frac=1, random_state=0)
     train[:200].to_csv(folder / "seed.csv", index=False)
     train[200:][["text"]].to_csv(folder / "pool.csv", index=False)
     train[200:].to_csv(folder / "oracle.csv", index=False)
     shutil.copy(data / "banking77/test.csv", folder / "test.csv")
     root = folder / "banking77"
-    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(folder / f"{name}.csv"))]
+    tables = [
+        word
+        for name in ("pool", "seed", "test")
+        for word in (f"--{name}", str(folder / f"{name}.csv"))
+    ]
     rounds(folder, "init", str(root), *tables, "--text", "text")
     rounds(root, "close")
     rounds(root, "annotate", "--oracle", str(folder / "oracle.csv"))
@@ -96,19 +108,29 @@ for line in sys.stdin:
 def measure(root: Path, repeats: int) -> None:
     """Print the table of one project."""
     lines = commands(root)
-    own = {name: statistics.median(run(root, *lines[name]) for _ in range(repeats)) for name in ROUND}
+    own = {
+        name: statistics.median(run(root, *lines[name]) for _ in range(repeats)) for name in ROUND
+    }
     whole = []
     for _ in range(repeats):
         run(root, "git", "checkout", "--quiet", "dvc.lock")
         whole.append(run(root, sys.executable, "-m", "dvc", "repro", "--no-run-cache"))
     repro = statistics.median(whole)
-    noop = statistics.median(run(root, sys.executable, "-m", "dvc", "repro") for _ in range(repeats))
+    noop = statistics.median(
+        run(root, sys.executable, "-m", "dvc", "repro") for _ in range(repeats)
+    )
     script = "\n".join(" ".join([name, *lines[name][3:]]) for name in ROUND)
     floors = []
     for _ in range(repeats):
         start = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-c", FLOOR], input=script, cwd=root, env=ENV, text=True, capture_output=True, check=True
+            [sys.executable, "-c", FLOOR],
+            input=script,
+            cwd=root,
+            env=ENV,
+            text=True,
+            capture_output=True,
+            check=True,
         )
         floors.append(time.perf_counter() - start)
     floor = statistics.median(floors)
@@ -122,7 +144,12 @@ def measure(root: Path, repeats: int) -> None:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), default=ROOT.parent / "shared" / "data", show_default=False)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=ROOT.parent / "shared" / "data",
+    show_default=False,
+)
 @click.option("--repeats", default=3, show_default=True)
 def main(data: Path, repeats: int) -> None:
     """Build the projects, measure, print Markdown."""

@@ -1,9 +1,10 @@
-"""small-text's strategies behind the contract, as peers in benchmarks/labels.py; `pip install .[benchmarks]` first.
+"""small-text's strategies behind the contract, as peers in benchmarks/labels.py; `pip install
+.[benchmarks]` first.
 
     python -m benchmarks.labels --strategies random,benchmarks.small_text.breaking_ties,auto
 
-Its own code makes every pick, from stored probabilities and the geometry. Without a model it draws at random, as its
-tutorials start.
+Its own code makes every pick, from stored probabilities and the geometry. Without a model it draws
+at random, as its tutorials start.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def breaking_ties(candidates: Candidates, count: int) -> Ranking:
 
 
 def greedy_coreset(candidates: Candidates, count: int) -> Ranking:
-    """The greedy k-centre on rows of norm 1, by `greedy_coreset` as `GreedyCoreset` calls it by default."""
+    """The greedy k-centre on rows of norm 1, by `greedy_coreset` as `GreedyCoreset` calls it by
+    default.
+    """
     from sklearn.preprocessing import normalize
     from small_text.query_strategies.coresets import greedy_coreset as measure
 
@@ -48,5 +51,9 @@ def greedy_coreset(candidates: Candidates, count: int) -> Ranking:
         return random(candidates, count)
     n = len(candidates)
     space = normalize(np.concatenate([candidates.geometry, candidates.labelled]))
-    picks = measure(space, np.arange(n), np.arange(n, len(space)), count, "euclidean", normalized=True)
-    return Ranking(np.asarray(picks, np.intp), np.zeros(count), ["far from every label"] * count, "far")
+    picks = measure(
+        space, np.arange(n), np.arange(n, len(space)), count, "euclidean", normalized=True
+    )
+    return Ranking(
+        np.asarray(picks, np.intp), np.zeros(count), ["far from every label"] * count, "far"
+    )

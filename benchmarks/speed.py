@@ -2,11 +2,12 @@
 
     python -m benchmarks.speed [--quick] [--repeats 5] [--only auto,badge]
 
-The cases of a family take turns, run by run, so that a busy machine slows all of them alike: compare them, not runs of
-other days. A row gives the medians of `repeats` runs, by the clock and on the processor (input made before the clock
-starts, imports done by a small call), the peak memory above the input, and, where the family has a library's own, how
-many times faster ours is, the median over the turns, and whether the picks are the same. After a family with several
-n or batches: how time grows with each, as the exponent of a power. Linux.
+The cases of a family take turns, run by run, so that a busy machine slows all of them alike:
+compare them, not runs of other days. A row gives the medians of `repeats` runs, by the clock and on
+the processor (input made before the clock starts, imports done by a small call), the peak memory
+above the input, and, where the family has a library's own, how many times faster ours is, the
+median over the turns, and whether the picks are the same. After a family with several n or batches:
+how time grows with each, as the exponent of a power. Linux.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from stages.strategies.registry import resolve
 
 
 class Case(NamedTuple):
-    """A call: strategy and engine; rows, labelled rows, dimensions, classes, picks; the strategy's own parameters."""
+    """A call: strategy and engine; rows, labelled rows, dimensions, classes, picks; the strategy's
+    own parameters.
+    """
 
     name: str
     engine: str
@@ -46,7 +49,9 @@ class Case(NamedTuple):
 
 GROWTH = [Case("auto", "own", n, 500, 64, 10, 50) for n in (10_000, 100_000, 1_000_000)]
 CASES: dict[str, list[Case]] = {
-    "ranked_batch": [Case("ranked_batch", engine, 100_000, 100, 64, 10, 100) for engine in ("modal", "own")],
+    "ranked_batch": [
+        Case("ranked_batch", engine, 100_000, 100, 64, 10, 100) for engine in ("modal", "own")
+    ],
     "badge": [
         Case("badge", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
         Case("badge", "own", 100_000, 100, 64, 10, 50),
@@ -59,8 +64,14 @@ CASES: dict[str, list[Case]] = {
         Case("core_set", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
         Case("core_set", "own", 100_000, 100, 64, 10, 50),
     ],
-    "auto": [*GROWTH, *(Case("auto", "own", 100_000, 500, 64, 10, batch) for batch in (10, 200, 1_000))],
-    "plain": [Case(name, "own", 1_000_000, 500, 64, 10, 50) for name in ("random", "margin", "dbal", "typiclust")],
+    "auto": [
+        *GROWTH,
+        *(Case("auto", "own", 100_000, 500, 64, 10, batch) for batch in (10, 200, 1_000)),
+    ],
+    "plain": [
+        Case(name, "own", 1_000_000, 500, 64, 10, 50)
+        for name in ("random", "margin", "dbal", "typiclust")
+    ],
     "guard": [Case("guarded auto", "own", 1_000_000, 500, 64, 10, 50)],
     "sparse": [
         Case("geometry of TF-IDF", "own", 100_000, 500, 50_000, 10, 50),
@@ -76,7 +87,9 @@ def blobs(n: int, m: int, d: int, k: int) -> Candidates:
     points = np.empty((n + m, d), np.float32)
     for start in range(0, n + m, 50_000):
         size = min(50_000, n + m - start)
-        part = centres[rng.integers(0, 50, size)] + 0.7 * rng.normal(size=(size, d)).astype(np.float32)
+        part = centres[rng.integers(0, 50, size)] + 0.7 * rng.normal(size=(size, d)).astype(
+            np.float32
+        )
         points[start : start + size] = part / np.linalg.norm(part, axis=1, keepdims=True)
     logits = (points[:n] @ centres[:k].T).astype(np.float64)
     chances = np.exp(logits)
@@ -90,7 +103,9 @@ def blobs(n: int, m: int, d: int, k: int) -> Candidates:
 
 
 def sparse_text(rows: int, features: int) -> Any:
-    """(rows, features) CSR float32 like TF-IDF of short texts: 40 terms a row, common ones often, rows of norm 1."""
+    """(rows, features) CSR float32 like TF-IDF of short texts: 40 terms a row, common ones often,
+    rows of norm 1.
+    """
     import scipy.sparse as sp
     from sklearn.preprocessing import normalize
 
@@ -113,7 +128,9 @@ def measure(case: Case) -> None:
     from stages.batch.guard import guarded
 
     words = case.name.split()
-    rank = partial(resolve(words[-1] if words[0] == "guarded" else words[0], case.engine), **case.params)
+    rank = partial(
+        resolve(words[-1] if words[0] == "guarded" else words[0], case.engine), **case.params
+    )
 
     def run(candidates: Candidates, count: int) -> list[int]:
         if words[0] == "guarded":
@@ -128,7 +145,9 @@ def measure(case: Case) -> None:
 
 def timed(call: Callable[[], list[int]]) -> None:
     """Print what the call took and gave, as JSON."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: the peak starts again from here
+    Path("/proc/self/clear_refs").write_text(
+        "5", encoding="ascii"
+    )  # Linux: the peak starts again from here
     before = kilobytes("VmRSS")
     start, work = time.perf_counter(), time.process_time()
     picks = call()
@@ -148,7 +167,15 @@ def runs_of(cases: list[Case], repeats: int) -> list[list[dict[str, Any]]]:
     runs: list[list[dict[str, Any]]] = [[] for _ in cases]
     for _ in range(repeats):
         for place, case in enumerate(cases):
-            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed", "--case", json.dumps(case)]
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.speed",
+                "--case",
+                json.dumps(case),
+            ]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             runs[place].append(json.loads(said.splitlines()[-1]))
     return runs
@@ -157,19 +184,31 @@ def runs_of(cases: list[Case], repeats: int) -> list[list[dict[str, Any]]]:
 def rows_of(cases: list[Case], runs: list[list[dict[str, Any]]]) -> Iterator[str]:
     """The table's rows; the first case of a library is what ours is compared with."""
     for case, mine in zip(cases, runs, strict=True):
-        seconds, cpu, megabytes = (median(run[key] for run in mine) for key in ("seconds", "cpu", "megabytes"))
+        seconds, cpu, megabytes = (
+            median(run[key] for run in mine) for key in ("seconds", "cpu", "megabytes")
+        )
         ratio = same = ""
         if case.engine == "own" and cases[0].engine != "own":
             turns = zip(runs[0], mine, strict=True)
             ratio = f"{median(theirs['cpu'] / ours['cpu'] for theirs, ours in turns):.0f}"
             same = "yes" if mine[0]["picks"] == runs[0][0]["picks"] else "no"
         size = f"{case.n:,} x {case.d:,}"
-        cells = (case.name, case.engine, size, case.batch, f"{seconds:.2f}", f"{cpu:.2f}", f"{megabytes:.0f}")
+        cells = (
+            case.name,
+            case.engine,
+            size,
+            case.batch,
+            f"{seconds:.2f}",
+            f"{cpu:.2f}",
+            f"{megabytes:.0f}",
+        )
         yield f"| {' | '.join(map(str, (*cells, ratio, same)))} |"
 
 
 def growth(cases: list[Case], runs: list[list[dict[str, Any]]]) -> Iterator[str]:
-    """How CPU time grows to the next case where only n or only the batch is larger: the exponent of a power."""
+    """How CPU time grows to the next case where only n or only the batch is larger: the exponent of
+    a power.
+    """
     costs = [median(run["cpu"] for run in mine) for mine in runs]
     for what, (case, cost) in itertools.product(("n", "batch"), zip(cases, costs, strict=True)):
         here = getattr(case, what)
@@ -186,7 +225,9 @@ def growth(cases: list[Case], runs: list[list[dict[str, Any]]]) -> Iterator[str]
 
 def main() -> None:
     """Measure every case, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, one run each")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default=",".join(CASES))
@@ -195,7 +236,17 @@ def main() -> None:
     if options.case:
         measure(Case(*json.loads(options.case)))
         return
-    columns = ("strategy", "engine", "n x d", "batch", "seconds", "CPU s", "MB", "times faster (CPU)", "same picks")
+    columns = (
+        "strategy",
+        "engine",
+        "n x d",
+        "batch",
+        "seconds",
+        "CPU s",
+        "MB",
+        "times faster (CPU)",
+        "same picks",
+    )
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     grown = []
     for family in options.only.split(","):

@@ -1,14 +1,16 @@
-"""Stopping: what each criterion is worth, on whole simulated projects that label until the pool is empty.
+"""Stopping: what each criterion is worth, on whole simulated projects that label until the pool is
+empty.
 
     python -m benchmarks.stopping --data DIR --sets digits,spambase --seeds 5 --out results.jsonl
 
-A project is the pipeline's own code in one process: `stages.query.compose` chooses the batches (with the control
-arm), a perfect annotator answers, `stages.validate` draws the curves and the panel. One line per set and seed is
-appended to --out; what is there already is not run again. For each criterion the table gives its correlation with
-test accuracy along the run, in how many runs it stops (all, if nothing is said), the share of the labels saved, and in
-points (1 = .01) the accuracy lost against the best stop (mean, worst run) and against the model of all labels. One
-half of the test rows chooses the best stop and the other half judges it, both ways: the best of many noisy points on
-the rows that judge it is the luckiest one, which nobody can stop at.
+A project is the pipeline's own code in one process: `stages.query.compose` chooses the batches
+(with the control arm), a perfect annotator answers, `stages.validate` draws the curves and the
+panel. One line per set and seed is appended to --out; what is there already is not run again. For
+each criterion the table gives its correlation with test accuracy along the run, in how many runs it
+stops (all, if nothing is said), the share of the labels saved, and in points (1 = .01) the accuracy
+lost against the best stop (mean, worst run) and against the model of all labels. One half of the
+test rows chooses the best stop and the other half judges it, both ways: the best of many noisy
+points on the rows that judge it is the luckiest one, which nobody can stop at.
 """
 
 from __future__ import annotations
@@ -36,7 +38,15 @@ from stages.learning.scoring import softmax
 from stages.proof.curve import learning_curve, next_batch
 from stages.proof.history import History
 from stages.proof.refits import Refits, judge_on_test
-from stages.proof.stopping import PRIMARY, SIGNS, Means, agreement, readings, stop_set, stopping_points
+from stages.proof.stopping import (
+    PRIMARY,
+    SIGNS,
+    Means,
+    agreement,
+    readings,
+    stop_set,
+    stopping_points,
+)
 from stages.store.index import Features, Index
 
 SETS = {"digits": 30, "spambase": 60, "sms_spam": 80, "banking77": 100, "langid": 100}
@@ -74,7 +84,8 @@ def params_of(data: Data, strategy: str, seed: int, batch: int, control: float) 
 
 
 def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -> Simulated:
-    """Label `rounds` rounds, or until the pool is empty, with a perfect annotator; seed labels are drawn at random.
+    """Label `rounds` rounds, or until the pool is empty, with a perfect annotator; seed labels are
+    drawn at random.
 
     most: rows of pool and seed, drawn at random; None for all.
     """
@@ -85,7 +96,9 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
     index = Index(ids, [f"sha-{item}" for item in ids], split, list(range(len(ids))))
     own = np.concatenate([parts["pool"], parts["seed"]])
     matrix = np.concatenate([data.pool[own], data.test]).astype(np.float64)
-    space = np.concatenate([data.geometry[own], np.zeros((len(data.test), data.geometry.shape[1]), np.float32)])
+    space = np.concatenate(
+        [data.geometry[own], np.zeros((len(data.test), data.geometry.shape[1]), np.float32)]
+    )
     truth = np.concatenate([data.labels[own], data.test_labels]).astype(np.intp)
     pool, seeds = index.rows("pool"), ids[index.rows("seed")]
     refits = Refits(index, matrix, params)
@@ -98,9 +111,13 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
         model = None
         if len(np.unique(classes)) > 1:
             rows = matrix[index.locate(labelled, "simulated")]
-            held_out = softmax(out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed))
+            held_out = softmax(
+                out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed)
+            )
             model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
-        gate = Gate(Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)})
+        gate = Gate(
+            Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)}
+        )
         batch = compose(Features(index, matrix, space), model, gate, params).rows
         if not batch:
             break
@@ -108,14 +125,19 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
         for row in batch:
             known[row["id"]] = int(truth[index.row_of[row["id"]]])
             since[row["id"]] = number + 1
-    ledger = [{"id": i, "from_round": since[i], "to_round": None, "label": params.labels[known[i]]} for i in known]
+    ledger = [
+        {"id": i, "from_round": since[i], "to_round": None, "label": params.labels[known[i]]}
+        for i in known
+    ]
     done = max((row["round"] for row in asked), default=0)
     history = History(asked, ledger, [], [0] * (done + 1), frozenset(seeds), done)
     return Simulated(history, index, refits, space, truth, params)
 
 
 def run(data: Data, seed: int, batch: int, most: int | None) -> Row:
-    """One project to exhaustion: the curve, every sign at every point, and where the panel advises to stop."""
+    """One project to exhaustion: the curve, every sign at every point, and where the panel advises
+    to stop.
+    """
     params = params_of(data, "auto", seed, batch, 0.2)
     done = simulate(data, params, 10_000, most)
     judge = judge_on_test(done.refits, done.truth[done.index.rows("test")])
@@ -142,7 +164,9 @@ def run(data: Data, seed: int, batch: int, most: int | None) -> Row:
 
 
 def stop_of(run: Row, name: str) -> int | None:
-    """The first point at which a sign says stop; for `panel`, where the agreement has held for two rounds."""
+    """The first point at which a sign says stop; for `panel`, where the agreement has held for two
+    rounds.
+    """
     if name == "panel":
         pairs = zip(run["agreed"], run["agreed"][1:], strict=False)
         return next((place + 1 for place, pair in enumerate(pairs) if all(pair)), None)
@@ -150,23 +174,35 @@ def stop_of(run: Row, name: str) -> int | None:
 
 
 def correlation(run: Row, name: str) -> float | None:
-    """Pearson's r of a sign's value with test accuracy, over the points where it is judged; None where it is flat."""
-    pairs = [(v, a) for v, a in zip(run["values"][name], run["accuracy"], strict=True) if v is not None]
+    """Pearson's r of a sign's value with test accuracy, over the points where it is judged; None
+    where it is flat.
+    """
+    pairs = [
+        (v, a) for v, a in zip(run["values"][name], run["accuracy"], strict=True) if v is not None
+    ]
     if len(pairs) < 3:
         return None
     value, accuracy = np.array(pairs).T
-    return float(np.corrcoef(value, accuracy)[0, 1]) if value.std() > 0 and accuracy.std() > 0 else None
+    return (
+        float(np.corrcoef(value, accuracy)[0, 1])
+        if value.std() > 0 and accuracy.std() > 0
+        else None
+    )
 
 
 def lost(run: Row, stop: int) -> float:
-    """Points of accuracy below the best stop, which one half of the test rows chooses and the other judges."""
+    """Points of accuracy below the best stop, which one half of the test rows chooses and the other
+    judges.
+    """
     halves = np.array([run["one_half"], run["other_half"]])
     best = halves.argmax(axis=1)[::-1]
     return float(100 * (halves[[0, 1], best] - halves[:, stop]).mean())
 
 
 def told(runs: list[Row], name: str) -> str:
-    """What a sign did in the runs of one set: share of labels saved, points lost to the best stop and to the end."""
+    """What a sign did in the runs of one set: share of labels saved, points lost to the best stop
+    and to the end.
+    """
     stops = ((one, stop_of(one, name)) for one in runs)
     found = [(one, stop) for one, stop in stops if stop is not None]
     if not found:
@@ -175,7 +211,9 @@ def told(runs: list[Row], name: str) -> str:
     points = [lost(one, stop) for one, stop in found]
     end = np.mean([100 * (one["accuracy"][-1] - one["accuracy"][stop]) for one, stop in found])
     some = "" if len(found) == len(runs) else f"{len(found)}/{len(runs)}: "
-    return f"{some}saved {saved:.0%}, lost {np.mean(points):.2f} ({max(points):.2f}), end {end:+.2f}"
+    return (
+        f"{some}saved {saved:.0%}, lost {np.mean(points):.2f} ({max(points):.2f}), end {end:+.2f}"
+    )
 
 
 def table(runs: list[Row]) -> list[str]:
@@ -183,10 +221,20 @@ def table(runs: list[Row]) -> list[str]:
     by_set: dict[str, list[Row]] = defaultdict(list)
     for one in runs:
         by_set[one["set"]].append(one)
-    lines = [f"| sign | r with accuracy, per set | {' | '.join(by_set)} |", "|---|---|" + "---|" * len(by_set)]
+    lines = [
+        f"| sign | r with accuracy, per set | {' | '.join(by_set)} |",
+        "|---|---|" + "---|" * len(by_set),
+    ]
     for name in ["panel", *(sign.name for sign in SIGNS if sign.name != "budget exhausted")]:
-        known = [[correlation(one, name) for one in found] if name != "panel" else [] for found in by_set.values()]
-        means = [f"{np.mean(r):+.2f}" for r in ([one for one in r if one is not None] for r in known) if r]
+        known = [
+            [correlation(one, name) for one in found] if name != "panel" else []
+            for found in by_set.values()
+        ]
+        means = [
+            f"{np.mean(r):+.2f}"
+            for r in ([one for one in r if one is not None] for r in known)
+            if r
+        ]
         title = f"**{name}**" if name in {"panel", PRIMARY} else name
         cells = [title, " ".join(means), *(told(found, name) for found in by_set.values())]
         lines.append(f"| {' | '.join(cells)} |")
@@ -195,15 +243,23 @@ def table(runs: list[Row]) -> list[str]:
 
 def main() -> None:
     """Run what is missing, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rows", type=int, help="Most rows of pool and seed; default: all of a set.")
+    parser.add_argument(
+        "--rows", type=int, help="Most rows of pool and seed; default: all of a set."
+    )
     parser.add_argument("--out", type=Path, default=Path("build/stopping.jsonl"))
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    runs: list[Any] = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    runs: list[Any] = (
+        [json.loads(line) for line in args.out.read_text().splitlines()]
+        if args.out.exists()
+        else []
+    )
     done = {(one["set"], one["seed"]) for one in runs}
     for name in args.sets.split(","):
         data = load(name, args.data)
@@ -215,7 +271,8 @@ def main() -> None:
             with args.out.open("a") as file:
                 file.write(dumps(runs[-1]) + "\n")
             print(
-                f"{name} seed {seed}: {len(runs[-1]['labels'])} points, {time.perf_counter() - start:.0f} s", flush=True
+                f"{name} seed {seed}: {len(runs[-1]['labels'])} points, {time.perf_counter() - start:.0f} s",
+                flush=True,
             )
     print("\n".join(table(runs)))
 

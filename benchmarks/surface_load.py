@@ -1,11 +1,12 @@
-"""Fifty annotators at once against one page server: is any answer lost, doubled or misattributed, and how fast is it.
+"""Fifty annotators at once against one page server: is any answer lost, doubled or misattributed,
+and how fast is it.
 
     python -m benchmarks.surface_load [--sessions 50] [--answers 200] [--think 0.2]
 
-Two servers run one after the other on this machine, the page and a peer that does nothing but write and fsync
-a line per request. Each is driven twice: flat out (every session answers as soon as it is answered) and at the
-pace of very fast people (a pause between answers, uniform with mean --think seconds). Then every acknowledged
-answer is compared with the files.
+Two servers run one after the other on this machine, the page and a peer that does nothing but write
+and fsync a line per request. Each is driven twice: flat out (every session answers as soon as it is
+answered) and at the pace of very fast people (a pause between answers, uniform with mean --think
+seconds). Then every acknowledged answer is compared with the files.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Drive:
 
 
 class Connection:
-    """Just enough HTTP/1.1 over one kept-open connection, so that the clients leave the processor to the server."""
+    """Just enough HTTP/1.1 over one kept-open connection, so that the clients leave the processor
+    to the server.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -87,7 +90,13 @@ async def person(port: int, name: str, answers: int, think: float, drive: Drive)
             return
         await asyncio.sleep(chance.uniform(0, 2 * think) if think else 0)
         label = chance.choice(LABELS)
-        sent = {"session": name, "batch": "load", "position": card["position"], "answer": "accept", "label": label}
+        sent = {
+            "session": name,
+            "batch": "load",
+            "position": card["position"],
+            "answer": "accept",
+            "label": label,
+        }
         sent |= {"flagged": False, "key": f"{name}-{number:08d}", "replaces": card["key"]}
         start = time.perf_counter()
         code, said = await connection.call("POST", "/api/answer", json.dumps(sent).encode())
@@ -130,7 +139,9 @@ def make_project(root: Path, items: int) -> None:
     write_json(root / "data/rounds/001/manifest.json", {"batch_id": "load", "rows": items})
     who = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
     for words in (("init", "-q"), ("add", "--all"), (*who, "commit", "-qm", "Round 0")):
-        subprocess.run(["git", *words], cwd=root, check=True)  # people may answer only what is committed
+        subprocess.run(
+            ["git", *words], cwd=root, check=True
+        )  # people may answer only what is committed
 
 
 @contextmanager
@@ -163,22 +174,32 @@ def report(name: str, drive: Drive, elapsed: float) -> None:
     times = sorted(drive.seconds)
     p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
     rate = len(times) / elapsed
-    click.echo(f"| {name} | {len(times)} | {rate:.0f} | {p50 * 1e3:.1f} | {p99 * 1e3:.1f} | {times[-1] * 1e3:.1f} |")
+    click.echo(
+        f"| {name} | {len(times)} | {rate:.0f} | {p50 * 1e3:.1f} | {p99 * 1e3:.1f} | {times[-1] * 1e3:.1f} |"
+    )
 
 
 @click.command()
 @click.option("--sessions", default=50, show_default=True)
 @click.option("--answers", default=200, show_default=True)
-@click.option("--think", default=0.2, show_default=True, help="Mean pause of a fast person, seconds.")
+@click.option(
+    "--think", default=0.2, show_default=True, help="Mean pause of a fast person, seconds."
+)
 def main(sessions: int, answers: int, think: float) -> None:
-    """Drive both servers, print the table, and fail when the files disagree with what was acknowledged."""
+    """Drive both servers, print the table, and fail when the files disagree with what was
+    acknowledged.
+    """
     faults = 0
-    click.echo("| server | answers | per second | p50 ms | p99 ms | worst ms |\n|---|---|---|---|---|---|")
+    click.echo(
+        "| server | answers | per second | p50 ms | p99 ms | worst ms |\n|---|---|---|---|---|---|"
+    )
     for pause in (0.0, think):
         pace = f"pause {pause:g} s" if pause else "flat out"
         with tempfile.TemporaryDirectory() as name:
             root, port = Path(name), free_port()
-            make_project(root, sessions * (answers + 1))  # nobody runs out while others hold the last ones
+            make_project(
+                root, sessions * (answers + 1)
+            )  # nobody runs out while others hold the last ones
             code = f"from rounds.annotate import command; command(['--port', '{port}'])"
             with running([sys.executable, "-c", code], root, port):
                 drive, start = Drive(), time.perf_counter()
@@ -192,7 +213,9 @@ def main(sessions: int, answers: int, think: float) -> None:
     sys.exit(1 if faults else 0)
 
 
-async def _all(who: Any, port: int, sessions: int, answers: int, think: float, drive: Drive) -> None:
+async def _all(
+    who: Any, port: int, sessions: int, answers: int, think: float, drive: Drive
+) -> None:
     await asyncio.gather(*(who(port, f"s{n}", answers, think, drive) for n in range(sessions)))
 
 
@@ -203,7 +226,10 @@ def _faults(root: Path, drive: Drive, expected: int) -> int:
         for path in (root / "data/rounds/001/answers").glob("*.jsonl")
         for answer in map(prodigy.read_answer, read_jsonl(path))
     ]
-    lost, doubled = Counter(drive.acknowledged) - Counter(said), Counter(said) - Counter(drive.acknowledged)
+    lost, doubled = (
+        Counter(drive.acknowledged) - Counter(said),
+        Counter(said) - Counter(drive.acknowledged),
+    )
     twice = sum(count - 1 for count in Counter(item for _, item, _ in said).values())
     missing = expected - len(said)
     click.echo(

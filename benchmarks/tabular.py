@@ -1,11 +1,14 @@
-"""The published protocol for pool-based active learning on tabular sets, batch size 1, paired by seed with Uniform.
+"""The published protocol for pool-based active learning on tabular sets, batch size 1, paired by
+seed with Uniform.
 
-    python -m benchmarks.tabular --sets heart,sonar --strategies published_margin,margin,auto --seeds 20
+    python -m benchmarks.tabular --sets heart,sonar --strategies published_margin,margin,auto
+    --seeds 20
 
-`published_margin` is the original's own rule: its figures per seed must come out to five decimals, which proves the
-harness. Where rows are equal (mammographic, haberman) they depend on the order in which NumPy leaves ties, which its
-vector sorts change: `NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"` before the command gives the
-original's. Source: Lu, Li, Lin, "Re-benchmarking pool-based active learning for binary classification" (2023).
+`published_margin` is the original's own rule: its figures per seed must come out to five decimals,
+which proves the harness. Where rows are equal (mammographic, haberman) they depend on the order in
+which NumPy leaves ties, which its vector sorts change: `NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4
+AVX512_ICL AVX512_SPR"` before the command gives the original's. Source: Lu, Li, Lin,
+"Re-benchmarking pool-based active learning for binary classification" (2023).
 """
 
 from __future__ import annotations
@@ -33,14 +36,17 @@ UNSEEN = -30.0  # the logit of a class that no training row shows
 
 
 def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
-    """The T in [1/8, 8] that makes softmax(scores / T) likeliest, with the weight of one label for T = 1.
+    """The T in [1/8, 8] that makes softmax(scores / T) likeliest, with the weight of one label for
+    T = 1.
 
     Source: Guo et al., "On calibration of modern neural networks" (2017).
     """
     from scipy.special import log_softmax
 
     grid = np.exp2(np.linspace(-3, 3, 25))
-    known = scores[np.arange(len(labels)), labels] > UNSEEN  # a class that the fold's model never saw says nothing
+    known = (
+        scores[np.arange(len(labels)), labels] > UNSEEN
+    )  # a class that the fold's model never saw says nothing
     scores, labels = scores[known], labels[known]
     rows = np.arange(len(labels))
     loss = [-log_softmax(scores / t, axis=1)[rows, labels].sum() + np.log2(t) ** 2 for t in grid]
@@ -48,10 +54,16 @@ def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
 
 
 def parse(word: str) -> tuple[str, str, dict[str, Any]]:
-    """`engine:name?key=value&…` as engine, name and params; the engine is `own` where none is given."""
+    """`engine:name?key=value&…` as engine, name and params; the engine is `own` where none is
+    given.
+    """
     head, _, tail = word.partition("?")
     engine, _, name = head.rpartition(":")
-    return engine or "own", name, {k: json.loads(v) for k, v in (pair.split("=") for pair in tail.split("&") if pair)}
+    return (
+        engine or "own",
+        name,
+        {k: json.loads(v) for k, v in (pair.split("=") for pair in tail.split("&") if pair)},
+    )
 
 
 def read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -63,7 +75,12 @@ def read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
 
 
 def aubc(
-    values: NDArray[Any], labels: NDArray[Any], seed: int, strategy: str, engine: str, params: dict[str, Any]
+    values: NDArray[Any],
+    labels: NDArray[Any],
+    seed: int,
+    strategy: str,
+    engine: str,
+    params: dict[str, Any],
 ) -> float:
     """Area under the budget curve of one seed, NaN where its 20 first labels are of one class."""
     from scipy.special import softmax
@@ -97,8 +114,12 @@ def aubc(
     def model(rows: NDArray[np.bool_]) -> SVC:
         return SVC(kernel="rbf", C=1, gamma="auto").fit(x[rows], y[rows])
 
-    def decided(svc: SVC, rows: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The decision function, to 12 digits, from kernel values (train, n) that need not be computed again."""
+    def decided(
+        svc: SVC, rows: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The decision function, to 12 digits, from kernel values (train, n) that need not be
+        computed again.
+        """
         return svc.dual_coef_[0] @ values[np.flatnonzero(rows)[svc.support_]] + svc.intercept_[0]
 
     svc = model(known)
@@ -111,7 +132,9 @@ def aubc(
             pick = order[~known[order]][0]
         else:
             decision = decided(svc, known, kernel)[free]
-            if len(accuracy) < 100 or len(accuracy) % 20 == 0:  # between, a new label's own score is held out too
+            if (
+                len(accuracy) < 100 or len(accuracy) % 20 == 0
+            ):  # between, a new label's own score is held out too
                 held[known] = held_out(x, codes, np.flatnonzero(known), seed)
                 heat = temperature(held[known], codes[known])
             held[free, 1] = decision
@@ -124,12 +147,16 @@ def aubc(
             pick = free[rank(candidates, 1, **params).positions[0]]
         known[pick] = True
         svc = model(known)
-        accuracy.append(float(((decided(svc, known, kernel_test) > 0) == (y_test == y.max())).mean()))
+        accuracy.append(
+            float(((decided(svc, known, kernel_test) > 0) == (y_test == y.max())).mean())
+        )
     curve = np.array(accuracy)
     return float((curve[1:] + curve[:-1]).sum() / 2 / len(curve))
 
 
-def held_out(x: NDArray[Any], codes: NDArray[np.intp], known: NDArray[np.intp], seed: int) -> NDArray[np.float64]:
+def held_out(
+    x: NDArray[Any], codes: NDArray[np.intp], known: NDArray[np.intp], seed: int
+) -> NDArray[np.float64]:
     """(m, 2) logits of the labelled rows, each by a model that has not seen it (three folds)."""
     from sklearn.svm import SVC
 
@@ -144,7 +171,8 @@ def held_out(x: NDArray[Any], codes: NDArray[np.intp], known: NDArray[np.intp], 
 
 
 def report(names: list[str], words: list[str], done: Results, folder: Path) -> None:
-    """Print the paired differences to Uniform, seeds in brackets, and how often the published margin came out.
+    """Print the paired differences to Uniform, seeds in brackets, and how often the published
+    margin came out.
 
     `margin, as published` takes the original's own figures for the seeds of the last strategy.
     """
@@ -156,7 +184,9 @@ def report(names: list[str], words: list[str], done: Results, folder: Path) -> N
         }
     told = "margin, as published"
     theirs = {
-        (name, told, seed): figure for (name, seed), figure in published.items() if (name, words[-1], seed) in done
+        (name, told, seed): figure
+        for (name, seed), figure in published.items()
+        if (name, words[-1], seed) in done
     }
     columns = [*(word for word in words if word != "uniform"), told]
     print(f"| set | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
@@ -167,7 +197,10 @@ def report(names: list[str], words: list[str], done: Results, folder: Path) -> N
             for gaps in (found[name, word] for word in columns)
         ]
         print(f"| {name} | {' | '.join(cells)} |")
-    means = [np.mean([found[name, word].mean() for name in names if len(found[name, word])]) for word in columns]
+    means = [
+        np.mean([found[name, word].mean() for name in names if len(found[name, word])])
+        for word in columns
+    ]
     print(f"| mean | {' | '.join(f'{mean:+.1f}' for mean in means)} |")
     for name in names:
         gaps = [
@@ -183,8 +216,14 @@ def report(names: list[str], words: list[str], done: Results, folder: Path) -> N
 
 def gaps_of(done: Results, name: str, word: str) -> NDArray[np.float64]:
     """The differences of a strategy to Uniform x 1000 over the seeds that both have."""
-    pairs = [(value, done.get((name, "uniform", key[2]))) for key, value in done.items() if key[:2] == (name, word)]
-    return np.array([1000 * (mine - base) for mine, base in pairs if base is not None and not np.isnan(mine)])
+    pairs = [
+        (value, done.get((name, "uniform", key[2])))
+        for key, value in done.items()
+        if key[:2] == (name, word)
+    ]
+    return np.array(
+        [1000 * (mine - base) for mine, base in pairs if base is not None and not np.isnan(mine)]
+    )
 
 
 def error_of(gaps: NDArray[np.float64]) -> float:
@@ -196,24 +235,39 @@ def main() -> None:
     """Run what is missing, print the table."""
     from sklearn import config_context
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", default=SETS)
     parser.add_argument("--strategies", default="uniform,published_margin,auto")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("tabular.jsonl"))
     options = parser.parse_args()
-    records = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    done = {(record["set"], record["strategy"], record["seed"]): record["aubc"] for record in records}
+    records = (
+        [json.loads(line) for line in options.out.read_text().splitlines()]
+        if options.out.exists()
+        else []
+    )
+    done = {
+        (record["set"], record["strategy"], record["seed"]): record["aubc"] for record in records
+    }
     names, words = options.sets.split(","), options.strategies.split(",")
     for name in names:
         values, labels = read(options.data / f"tabular/{name}.csv")
         for seed, word in itertools.product(range(options.seeds), words):
             if (name, word, seed) not in done:
                 engine, strategy, params = parse(word)
-                with config_context(assume_finite=True, skip_parameter_validation=True):  # thousands of small fits
+                with config_context(
+                    assume_finite=True, skip_parameter_validation=True
+                ):  # thousands of small fits
                     done[name, word, seed] = aubc(values, labels, seed, strategy, engine, params)
-                record = {"set": name, "strategy": word, "seed": seed, "aubc": done[name, word, seed]}
+                record = {
+                    "set": name,
+                    "strategy": word,
+                    "seed": seed,
+                    "aubc": done[name, word, seed],
+                }
                 with options.out.open("a") as file:
                     file.write(json.dumps(record) + "\n")
     report(names, words, done, options.data / "tabular")

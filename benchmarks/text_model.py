@@ -1,11 +1,12 @@
-"""What the classifier of text should see, and how it should weigh classes: accuracy by labels drawn at random.
+"""What the classifier of text should see, and how it should weigh classes: accuracy by labels drawn
+at random.
 
     python -m benchmarks.text_model --seeds 5
 
-Logistic regression on word and character n-grams (TF-IDF), on the directions of the pool's truncated SVD, and on both
-side by side as featurize makes them; classes as they come, and balanced (`class_weight`). Every variant learns the same
-labels of a seed and predicts the same rows, up to 3,000 others. The SVD sees the texts of all of them, as it sees the
-pool of a project, and no label.
+Logistic regression on word and character n-grams (TF-IDF), on the directions of the pool's
+truncated SVD, and on both side by side as featurize makes them; classes as they come, and balanced
+(`class_weight`). Every variant learns the same labels of a seed and predicts the same rows, up to
+3,000 others. The SVD sees the texts of all of them, as it sees the pool of a project, and no label.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ from stages.learning.classifier import fit
 from stages.store.space import fit_space
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
-SETS = {"sms_spam": "sms_spam/all.csv", "langid": "langid/train.csv", "banking77": "banking77/train.csv"}
+SETS = {
+    "sms_spam": "sms_spam/all.csv",
+    "langid": "langid/train.csv",
+    "banking77": "banking77/train.csv",
+}
 SIZES = (50, 100, 200, 400, 1000)
 TESTED = 3000
 Scores = dict[tuple[str, int], list[tuple[float, float]]]
@@ -63,12 +68,16 @@ def measured(name: str, seeds: int, strength: float) -> Scores:
                     said = model.scores(matrix[others]).argmax(axis=1)
                     f1 = float(f1_score(truth[others], said, average="macro"))
                     variant = features + (", balanced" if weight else "")
-                    found.setdefault((variant, size), []).append((float((said == truth[others]).mean()), f1))
+                    found.setdefault((variant, size), []).append(
+                        (float((said == truth[others]).mean()), f1)
+                    )
     return found
 
 
 def shown(name: str, found: Scores, place: int) -> list[str]:
-    """A Markdown table: means over the seeds, and beside the first variant the paired gain with its standard error."""
+    """A Markdown table: means over the seeds, and beside the first variant the paired gain with its
+    standard error.
+    """
     first = next(variant for variant, _ in found)
     lines = [f"| {name} | " + " | ".join(map(str, SIZES)) + " |", "|---|" + "---|" * len(SIZES)]
     for variant in dict.fromkeys(variant for variant, _ in found):

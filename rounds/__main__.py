@@ -1,6 +1,7 @@
 """The `rounds` command: closes the loop (issue, annotate, collect, close) and looks back (status).
 
-Inside a labelling project it always runs the code of that project, never an installed copy of another version.
+Inside a labelling project it always runs the code of that project, never an installed copy of
+another version.
 """
 
 from __future__ import annotations
@@ -56,9 +57,18 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
             "rounds close --stop --why 'the curve is flat'",
         ),
     ),
-    "correct": ("rounds.correct:correct", ("rounds correct q0042 refund --why 'asked the customer'",)),
-    "retract": ("rounds.correct:retract", ("rounds retract q0042 --why 'cannot be decided from the text'",)),
-    "changed": ("rounds.content:command", ("rounds changed --ids-moved --why 'the pool was exported anew'",)),
+    "correct": (
+        "rounds.correct:correct",
+        ("rounds correct q0042 refund --why 'asked the customer'",),
+    ),
+    "retract": (
+        "rounds.correct:retract",
+        ("rounds retract q0042 --why 'cannot be decided from the text'",),
+    ),
+    "changed": (
+        "rounds.content:command",
+        ("rounds changed --ids-moved --why 'the pool was exported anew'",),
+    ),
     "log": ("rounds.log", ("rounds log", "rounds log --json | jq .labels")),
     "history": ("rounds.history", ("rounds history q0042",)),
     "labels": (
@@ -68,8 +78,14 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
             "rounds labels --as-of v1.0 --format parquet --out labels.parquet   # as known at a tag",
         ),
     ),
-    "report": ("rounds.report", ("rounds report", "rounds report --md --against main   # for a pull request")),
-    "verify": ("rounds.verify", ("rounds verify", "rounds verify --replay   # also choose every batch again")),
+    "report": (
+        "rounds.report",
+        ("rounds report", "rounds report --md --against main   # for a pull request"),
+    ),
+    "verify": (
+        "rounds.verify",
+        ("rounds verify", "rounds verify --replay   # also choose every batch again"),
+    ),
     "inspect": (
         "rounds.inspect",
         (
@@ -116,7 +132,9 @@ class Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="labelrounds")
 def cli() -> None:
     """Spend a labelling budget well, provably.
@@ -152,7 +170,10 @@ def lasting(stream: TextIO) -> TextIO:
     """The stream as it is, but for a reader that leaves."""
     raw = Lasting(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=getattr(stream, "line_buffering", True)
+        io.BufferedWriter(raw),
+        stream.encoding,
+        stream.errors,
+        line_buffering=getattr(stream, "line_buffering", True),
     )
 
 

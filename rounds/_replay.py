@@ -1,7 +1,8 @@
 """A whole labelling project replayed in memory: the stages' own functions in their order, and a simulated annotator.
 
-With the same tables, params and answers a replay asks the very ids that the DVC loop asks, round by round: what the
-stages write and read again (scores in single precision, rows rounded to nine digits) is rounded here too.
+With the same tables, params and answers a replay asks the very ids that the DVC loop asks, round by
+round: what the stages write and read again (scores in single precision, rows rounded to nine
+digits) is rounded here too.
 """
 
 from __future__ import annotations
@@ -64,30 +65,45 @@ def examples(table: Table, test: Table | None, params: Params) -> Examples:
             check_label(as_text(cell), params.labels, part.where(row))
     labels = [as_text(cell) for cell in table.columns[params.data.label]]
     if len(set(labels)) < 2:
-        raise PipelineError(table.path, "every row has the same label", "two classes or more are needed")
-    named = table.columns[params.data.id] if params.data.id else map(sha256, exact_bytes(table, params))
-    return Examples(table, [as_text(cell) for cell in named], np.unique(labels, return_inverse=True)[1], test)
+        raise PipelineError(
+            table.path, "every row has the same label", "two classes or more are needed"
+        )
+    named = (
+        table.columns[params.data.id] if params.data.id else map(sha256, exact_bytes(table, params))
+    )
+    return Examples(
+        table, [as_text(cell) for cell in named], np.unique(labels, return_inverse=True)[1], test
+    )
 
 
 def split(given: Examples, params: Params, seed_size: int) -> dict[Split, Table]:
     """Pool, seed and test of one repeat, drawn by params.seed and the names alone.
 
-    Test: the table given, else one row in four of each class. Seed: the first rows of a random order; where they all
-    have one label, the last of them gives way to the next row of another.
+    Test: the table given, else one row in four of each class. Seed: the first rows of a random
+    order; where they all have one label, the last of them gives way to the next row of another.
     """
     names, classes, test = given.names, given.classes, given.test
     rows = np.arange(len(names))
     if test is None:
-        held = stratified_folds(classes, [f"test:{name}" for name in names], HELD_OUT, params.seed) == 0
+        held = (
+            stratified_folds(classes, [f"test:{name}" for name in names], HELD_OUT, params.seed)
+            == 0
+        )
         test, rows = given.taken(rows[held]), rows[~held]
-    order = rows[np.argsort(order_keys(params.seed, (f"seed:{names[row]}" for row in rows)), kind="stable")]
+    order = rows[
+        np.argsort(order_keys(params.seed, (f"seed:{names[row]}" for row in rows)), kind="stable")
+    ]
     if len(order) <= seed_size:
         what = f"{len(order)} rows are left for pool and seed, the seed alone takes {seed_size}"
         raise PipelineError(given.table.path, what, "give more rows or a smaller --seed-size")
     other = np.flatnonzero(classes[order] != classes[order[0]])
     if seed_size > 1 and len(other) and other[0] >= seed_size:
         order[[seed_size - 1, other[0]]] = order[[other[0], seed_size - 1]]
-    return {"pool": given.taken(order[seed_size:]), "seed": given.taken(order[:seed_size]), "test": test}
+    return {
+        "pool": given.taken(order[seed_size:]),
+        "seed": given.taken(order[:seed_size]),
+        "test": test,
+    }
 
 
 @dataclass(frozen=True)
@@ -126,23 +142,29 @@ def setting(tables: dict[Split, Table], params: Params) -> Setting:
     features = Features(*featurize(tables, params))
     index, names = features.index, params.labels
     cells: dict[str, list[str]] = {
-        split: [as_text(cell) for cell in table.columns[params.data.label]] for split, table in tables.items()
+        split: [as_text(cell) for cell in table.columns[params.data.label]]
+        for split, table in tables.items()
     }
     places = zip(index.ids, index.split, index.row, strict=True)
     truth = {item: cells[split][row] for item, split, row in places}
     seed = seed_labels(tables["seed"], index, params)
     suspects = (
-        clean(seed, index, features.matrix, features.geometry, params)[2] if params.clean_seed.max_suspects else []
+        clean(seed, index, features.matrix, features.geometry, params)[2]
+        if params.clean_seed.max_suspects
+        else []
     )
-    test = np.array([names.index(truth[item]) for item in index.ids[index.rows("test")]], dtype=np.intp)
+    test = np.array(
+        [names.index(truth[item]) for item in index.ids[index.rows("test")]], dtype=np.intp
+    )
     return Setting(features, truth, seed, plain(suspects), test)
 
 
 def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[Turn]:
     """One loop, round by round: `rounds` turns with a batch, and a last one without.
 
-    The simulated annotator is one person, so a row takes one answer of `query.budget`, whatever the project asks for.
-    Ends early when the pool is exhausted. Raises PipelineError when the gate would hold a round.
+    The simulated annotator is one person, so a row takes one answer of `query.budget`, whatever the
+    project asks for. Ends early when the pool is exhausted. Raises PipelineError when the gate
+    would hold a round.
     """
     alone = params.surface.model_copy(update={"annotations_per_item": 1})
     params = params.model_copy(update={"surface": alone})
@@ -157,7 +179,10 @@ def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> I
         seconds = time.perf_counter() - start
         paid = len(given.seed) + known.state["answers"]
         rows = per_class(given.test, predicted, len(params.labels))
-        scores = float((predicted == given.test).mean()), macro_f1(given.test, predicted, len(params.labels))
+        scores = (
+            float((predicted == given.test).mean()),
+            macro_f1(given.test, predicted, len(params.labels)),
+        )
         yield Turn(Point(paid, *scores, [row["recall"] for row in rows], seconds), batch, history)
         if not batch:
             return
@@ -168,8 +193,12 @@ def told(given: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row
     """What `validate` says when a loop has ended, judged on the test rows: the gap between the arms, and the saving."""
     index = given.features.index
     asked = [row for turn in loop for row in turn.batch]
-    history = History(asked, loop[-1].known, [], [], frozenset(index.ids[index.rows("seed")]), len(loop) - 1)
-    return compare(history, judge_on_test(Refits(index, given.features.matrix, params), given.test), params)
+    history = History(
+        asked, loop[-1].known, [], [], frozenset(index.ids[index.rows("seed")]), len(loop) - 1
+    )
+    return compare(
+        history, judge_on_test(Refits(index, given.features.matrix, params), given.test), params
+    )
 
 
 def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[Row]]:
@@ -180,17 +209,25 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, li
         gated = gate(ledger, features, params)
         if gated.metrics["held"]:
             what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
-            raise PipelineError("params.yaml gate.hold", what, "backtest with --no-gate, or change what holds a round")
+            raise PipelineError(
+                "params.yaml gate.hold",
+                what,
+                "backtest with --no-gate, or change what holds a round",
+            )
         outcome = gated.outcome
     accepted = labels_of(outcome.accepted, params.labels, "replay")
     review, repeats = plain(outcome.review), plain(outcome.repeats)
-    return Gate(accepted, review, outcome.unlabelled, outcome.state, repeats, outcome.votes), outcome.known
+    return Gate(
+        accepted, review, outcome.unlabelled, outcome.state, repeats, outcome.votes
+    ), outcome.known
 
 
 def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:
     """The classes that the model predicts for the test rows, and what calibrate hands to query."""
     labels: Labels = known.accepted
-    if params.query.strategy == "random" and len(np.unique(labels.classes)) > 1:  # its picks need no probabilities
+    if (
+        params.query.strategy == "random" and len(np.unique(labels.classes)) > 1
+    ):  # its picks need no probabilities
         rows = features.matrix[features.index.locate(labels.ids, "replay")]
         fitted = fit(params.model, rows, labels.classes, len(params.labels), params.seed)
         scores = fitted.scores(features.matrix[features.index.rows("test")]).astype(np.float32)
@@ -203,16 +240,28 @@ def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model
     logits = Rows(trained.pool, trained.test, trained.labelled, trained.committee)
     calibration = calibration_of(logits, True, labels, params)
     p = logits.mapped(calibration.apply)
-    return trained.test.argmax(axis=1), model_of(p.pool, p.labelled, p.committee, calibration.facts["verdict"])
+    return trained.test.argmax(axis=1), model_of(
+        p.pool, p.labelled, p.committee, calibration.facts["verdict"]
+    )
 
 
 def _answer(
-    ledger: Ledger, batch: list[Row], doubted: list[Row], truth: dict[str, str], params: Params, noise: float
+    ledger: Ledger,
+    batch: list[Row],
+    doubted: list[Row],
+    truth: dict[str, str],
+    params: Params,
+    noise: float,
 ) -> None:
     """Add a round to the ledger: the batch as it was asked, and the simulated answers."""
     number = len(ledger.rounds) + 1
     seed = round_seed(params.seed, number)
-    facts: Row = {"round": number, "batch_id": batch_id(batch), "asked": len(batch), "answered": len(batch)}
+    facts: Row = {
+        "round": number,
+        "batch_id": batch_id(batch),
+        "asked": len(batch),
+        "answered": len(batch),
+    }
     ledger.rounds.append({**facts, "state": "accepted"})
     ledger.asked.extend(batch)
     ledger.verdicts.extend({"round": number, **row} for row in doubted)

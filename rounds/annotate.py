@@ -30,7 +30,9 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     newest, params = project.last_round(), project.params()
     target = newest.answers / "oracle.jsonl"
     if is_committed(project.root, target):
-        what = f"its answers to round {newest.number} are committed, and history is not simulated anew"
+        what = (
+            f"its answers to round {newest.number} are committed, and history is not simulated anew"
+        )
         raise PipelineError(target, what, "`rounds status` says what comes next")
     held = read_jsonl(target) if target.is_file() else []
     people = [row for row in held if row.get("al_dataset") != oracle.DATASET]
@@ -54,9 +56,23 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
 
 
 @click.command()
-@click.option("--with", "tool", type=click.Choice(["page", "prodigy", "label-studio"]), default="page", help="Where.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Page: another address demands a token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Page: 0 = any free one.")
+@click.option(
+    "--with",
+    "tool",
+    type=click.Choice(["page", "prodigy", "label-studio"]),
+    default="page",
+    help="Where.",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Page: another address demands a token."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8090,
+    show_default=True,
+    help="Page: 0 = any free one.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Page: open it in the browser.")
 @click.option(
     "--idle",
@@ -66,13 +82,35 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     help="Page: minutes until silent people's items go to others.",
 )
 @click.option("--url", help="Label Studio: its address.")
-@click.option("--token-file", type=_PATH, help="Label Studio: the file that holds the access token.")
-@click.option("--annotator", "names", multiple=True, help="Prodigy: a person's name; repeat for several.")
-@click.option("--dataset", default="", help="Prodigy: the dataset to save into.  [default: round_NNN]")
-@click.option("--oracle", "file", type=_PATH, help="Simulate: answer from this file of known labels.")
-@click.option("--noise", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of wrong answers.")
-@click.option("--skip", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of skipped items.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Simulate: which errors and skips.")
+@click.option(
+    "--token-file", type=_PATH, help="Label Studio: the file that holds the access token."
+)
+@click.option(
+    "--annotator", "names", multiple=True, help="Prodigy: a person's name; repeat for several."
+)
+@click.option(
+    "--dataset", default="", help="Prodigy: the dataset to save into.  [default: round_NNN]"
+)
+@click.option(
+    "--oracle", "file", type=_PATH, help="Simulate: answer from this file of known labels."
+)
+@click.option(
+    "--noise",
+    type=_CHANCE,
+    default=0.0,
+    show_default=True,
+    help="Simulate: share of wrong answers.",
+)
+@click.option(
+    "--skip", type=_CHANCE, default=0.0, show_default=True, help="Simulate: share of skipped items."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Simulate: which errors and skips.",
+)
 @one_line_errors
 def command(
     tool: str,
@@ -103,8 +141,14 @@ def command(
         from rounds.surfaces import label_studio
 
         if url is None or token_file is None:
-            raise PipelineError("rounds annotate --with label-studio", "it needs --url and --token-file", "give both")
+            raise PipelineError(
+                "rounds annotate --with label-studio",
+                "it needs --url and --token-file",
+                "give both",
+            )
         return label_studio.send(project, url, label_studio.read_token(token_file))
     from rounds.surfaces import page
 
-    return page.serve(project, newest, host=host, port=port, idle=idle * 60, open_browser=open_browser)
+    return page.serve(
+        project, newest, host=host, port=port, idle=idle * 60, open_browser=open_browser
+    )

@@ -1,11 +1,12 @@
 """`rounds close`: take the answers in, train, choose the next batch, freeze it, and commit it all as one commit.
 
-A transaction that goes forward: every step can be repeated, so after a crash or Ctrl-C the same command goes on
-where it stopped, and the commit is the one that would have been made without the fault.
+A transaction that goes forward: every step can be repeated, so after a crash or Ctrl-C the same
+command goes on where it stopped, and the commit is the one that would have been made without the
+fault.
 
-    lock -> check -> repro -> issue -> take the issue in -> push the data -> git add -> unchanged? -> commit
-                       ^                                                                   |
-                       +------------------- answers came in meanwhile: again --------------+
+    lock -> check -> repro -> issue -> take the issue in -> push the data -> git add -> unchanged?
+                       -> commit ^
+                       | +------------------- answers came in meanwhile: again --------------+
 """
 
 from __future__ import annotations
@@ -44,17 +45,23 @@ ATTEMPTS = 5
 def strangers(project: Project) -> list[str]:
     """Changed paths that `close` may not commit, and that the commit would be wrong without.
 
-    Every tracked file that is neither a round's nor made by the pipeline, and new files that the pipeline may read:
-    data and code. Other new files (notes, notebooks) are nobody's business.
+    Every tracked file that is neither a round's nor made by the pipeline, and new files that the
+    pipeline may read: data and code. Other new files (notes, notebooks) are nobody's business.
     """
     tracked = set(git(project.root, "diff", "HEAD", "--name-only", "--relative", "-z").split("\0"))
     changed = [path for path in changed_paths(project.root) if not path.startswith(MADE)]
-    return [path for path in changed if path in tracked or path.startswith(READ) or path.endswith(".py")]
+    return [
+        path for path in changed if path in tracked or path.startswith(READ) or path.endswith(".py")
+    ]
 
 
 def snapshot(project: Project) -> dict[str, str]:
     """The hash of every file in data/rounds."""
-    files = (path for path in project.rounds_folder.rglob("*") if path.is_file() and path.suffix != ".tmp")
+    files = (
+        path
+        for path in project.rounds_folder.rglob("*")
+        if path.is_file() and path.suffix != ".tmp"
+    )
     return {path.relative_to(project.root).as_posix(): sha256(path.read_bytes()) for path in files}
 
 
@@ -70,14 +77,17 @@ def answered(project: Project, last: Round) -> tuple[int, int]:
 def begun(project: Project) -> Round | None:
     """The batch that an earlier close, or `rounds issue`, froze and did not commit.
 
-    Raises PipelineError when somebody answered it already: its answers cannot be committed before its question.
+    Raises PipelineError when somebody answered it already: its answers cannot be committed before
+    its question.
     """
     rounds = project.rounds()
     if not rounds or is_as_committed(project.root, rounds[-1].folder / "manifest.json"):
         return None
     if rounds[-1].answer_files() or rounds[-1].closed_early.is_file():
         what = f"round {rounds[-1].number} was answered before its question was committed"
-        raise PipelineError(rounds[-1].answers, what, "move the answers out, `rounds close`, and put them back")
+        raise PipelineError(
+            rounds[-1].answers, what, "move the answers out, `rounds close`, and put them back"
+        )
     return rounds[-1]
 
 
@@ -101,12 +111,12 @@ def close(
 ) -> str:
     """Close the last round, or start the first. The commit's subject line.
 
-    keep_data: the data stays in this machine's cache (--no-push); the next close pushes it. Else the default store
-    must be within reach, which is looked at before anything runs.
-    decision: to stop (no further batch is issued) or to go on after a stop; while nothing of the open round is
-    answered, only the decision is committed. Raises PipelineError when the round is not answered (unless `partial`),
-    when the tree holds changes that are not this round's, when an old answer was changed or removed, when the work
-    was stopped, or when the gate holds the round.
+    keep_data: the data stays in this machine's cache (--no-push); the next close pushes it. Else
+    the default store must be within reach, which is looked at before anything runs. decision: to
+    stop (no further batch is issued) or to go on after a stop; while nothing of the open round is
+    answered, only the decision is committed. Raises PipelineError when the round is not answered
+    (unless `partial`), when the tree holds changes that are not this round's, when an old answer
+    was changed or removed, when the work was stopped, or when the gate holds the round.
     """
     with exclusive(project.root, wait=False):
         project.params()
@@ -115,12 +125,18 @@ def close(
         if decision is None:
             require_open(project)
         unfinished = begun(project)
-        rounds = [one for one in project.rounds() if unfinished is None or one.number != unfinished.number]
+        rounds = [
+            one for one in project.rounds() if unfinished is None or one.number != unfinished.number
+        ]
         last = rounds[-1] if rounds else None
         _require_own_changes(project)
         require_same_contents(project)
         require_answered_labels(project)
-        stale = last if decision is None and outdated(project, last) and last and untouched(last) else None
+        stale = (
+            last
+            if decision is None and outdated(project, last) and last and untouched(last)
+            else None
+        )
         if stale:
             rounds = rounds[:-1]
             last = rounds[-1] if rounds else None
@@ -133,7 +149,9 @@ def close(
             return _plan(last, unfinished, push=push)
         if stale:
             withdraw(stale)
-        decided = decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
+        decided = (
+            decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
+        )
         with Dvc(project.root, say) as dvc:
             if decided:
                 subject, body = decided, ""
@@ -141,13 +159,17 @@ def close(
                 git(project.root, "add", "--all", "--", *_mine(project))
             else:
                 ask = decision is None or not decision.stop
-                subject, body = _advance(project, last.number if last else 0, dvc, data=data, ask=ask)
+                subject, body = _advance(
+                    project, last.number if last else 0, dvc, data=data, ask=ask
+                )
         committed = commit(project, subject, body)
         if push:
             try:
                 git(project.root, "push", *remote)
             except PipelineError as error:
-                remedy = f"the round is committed here: repair it, and {' '.join(['git push', *remote])}"
+                remedy = (
+                    f"the round is committed here: repair it, and {' '.join(['git push', *remote])}"
+                )
                 raise PipelineError(error.where, error.what, remedy) from error
         return subject if committed else f"Nothing to commit. {subject}"
 
@@ -155,7 +177,9 @@ def close(
 def _require_own_changes(project: Project) -> None:
     foreign = strangers(project)
     if foreign:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        shown = ", ".join(foreign[:3]) + (
+            f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        )
         remedy = "commit them first (git add -A && git commit), or undo them"
         raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
     _mine(project)
@@ -164,8 +188,9 @@ def _require_own_changes(project: Project) -> None:
 def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) -> tuple[str, str]:
     """Bring everything up to round `number`, and the question after it, into git's index. The commit's message.
 
-    Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the stage did not see,
-    so import_labels is run again by force, until nothing moves between the first look and the last.
+    Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the
+    stage did not see, so import_labels is run again by force, until nothing moves between the first
+    look and the last.
     """
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -176,20 +201,37 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) 
         new = _question(project, ask=ask)
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")
-        if _hashes(project.root / "build" / "labels") == labels:  # else a batch that nobody answered would count
+        if (
+            _hashes(project.root / "build" / "labels") == labels
+        ):  # else a batch that nobody answered would count
             _push_data(project, dvc, now=data)
             git(project.root, "add", "--all", "--", *_mine(project))
-            frozen = {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")} if new else set()
+            frozen = (
+                {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")}
+                if new
+                else set()
+            )
             after = snapshot(project)
             if {path: after[path] for path in after.keys() - frozen} == {
                 path: before[path] for path in before.keys() - frozen
             }:
                 return message(project, number)
         if new and begun(project):
-            git(project.root, "rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--", str(new.folder))
+            git(
+                project.root,
+                "rm",
+                "-r",
+                "--quiet",
+                "--cached",
+                "--ignore-unmatch",
+                "--",
+                str(new.folder),
+            )
             shutil.rmtree(new.folder)
     what = "answers keep coming in while the round is being closed"
-    raise PipelineError(project.rounds_folder, what, "let the annotators pause, then `rounds close` again")
+    raise PipelineError(
+        project.rounds_folder, what, "let the annotators pause, then `rounds close` again"
+    )
 
 
 def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
@@ -225,7 +267,9 @@ def _mine(project: Project) -> list[str]:
     for path in git(project.root, *words).split("\0"):
         if path.endswith((".json", ".jsonl", "dvc.lock")):
             remedy = f"`git check-ignore -v {shlex.quote(path)}` names the line that does it; take it out"
-            raise PipelineError(project.root / path, "git ignores it, so no commit would hold it", remedy)
+            raise PipelineError(
+                project.root / path, "git ignores it, so no commit would hold it", remedy
+            )
     return [path for path in changed_paths(project.root) if path.startswith(MADE)]
 
 
@@ -244,16 +288,24 @@ def _require_repository(project: Project, *, push: bool) -> list[str]:
     for name in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
         if (project.root / git(project.root, "rev-parse", "--git-path", name).strip()).exists():
             what = f"a merge or rebase is not finished ({name})"
-            raise PipelineError(project.root, what, "finish it (git status says how), then `rounds close`")
+            raise PipelineError(
+                project.root, what, "finish it (git status says how), then `rounds close`"
+            )
     if not push:
         return []
     remotes = git(project.root, "remote").split()
     if not remotes:
-        raise PipelineError("--push", "this repository has no git remote", "git remote add origin URL")
+        raise PipelineError(
+            "--push", "this repository has no git remote", "git remote add origin URL"
+        )
     branch = git(project.root, "branch", "--show-current").strip()
     if not branch:
-        raise PipelineError("--push", "HEAD is on no branch", "git switch -c NAME, or close without --push")
-    upstream = git(project.root, "for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}").strip()
+        raise PipelineError(
+            "--push", "HEAD is on no branch", "git switch -c NAME, or close without --push"
+        )
+    upstream = git(
+        project.root, "for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}"
+    ).strip()
     if upstream:
         return []
     return ["--set-upstream", "origin" if "origin" in remotes else remotes[0], branch]
@@ -266,7 +318,11 @@ def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: b
         return
     if not partial:
         what = f"round {last.number}: {done} of {asked} rows are answered"
-        raise PipelineError(last.folder, what, "go on with `rounds annotate`, or close it so: `rounds close --partial`")
+        raise PipelineError(
+            last.folder,
+            what,
+            "go on with `rounds annotate`, or close it so: `rounds close --partial`",
+        )
     if not dry_run:
         with turn(last.asked, last=True):
             done, asked = answered(project, last)
@@ -286,7 +342,9 @@ def _default_remote(project: Project) -> tuple[str, str]:
     from configparser import ConfigParser
 
     config = ConfigParser(interpolation=None)  # a path may hold a %
-    config.read([project.root / ".dvc" / "config", project.root / ".dvc" / "config.local"], encoding="utf-8")
+    config.read(
+        [project.root / ".dvc" / "config", project.root / ".dvc" / "config.local"], encoding="utf-8"
+    )
     name = config.get("core", "remote", fallback="").strip("\"'")
     url = config.get(f"'remote \"{name}\"'", "url", fallback="").strip("\"'")
     return name, url
@@ -303,7 +361,9 @@ def _require_store(project: Project) -> None:
     name, url = _default_remote(project)
     if not _remote_is_local(project):
         return
-    store = project.root / ".dvc" / url  # DVC takes a path from the folder of its config; an absolute one stays
+    store = (
+        project.root / ".dvc" / url
+    )  # DVC takes a path from the folder of its config; an absolute one stays
     above = store if store.exists() else store.parent
     if above.is_dir() and os.access(above, os.W_OK):
         return
@@ -314,7 +374,8 @@ def _require_store(project: Project) -> None:
 def message(project: Project, number: int) -> tuple[str, str]:
     """Subject and body of the round's commit: what it found, and what it asks next."""
     facts: dict[str, Row] = {
-        name: read_json(project.root / "metrics" / f"{name}.json") for name in ("validate", "gate", "query")
+        name: read_json(project.root / "metrics" / f"{name}.json")
+        for name in ("validate", "gate", "query")
     }
     accuracy = [
         f"{arm} {facts['validate'][arm]['accuracy']:.3f} at {facts['validate'][arm]['labels']}"
@@ -333,17 +394,22 @@ def message(project: Project, number: int) -> tuple[str, str]:
         asks = f"Asks nothing more: {facts['query']['state']}"
     raised = facts["gate"]["alarms"] + facts["validate"]["alarms"]
     alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in raised]
-    return subject, "\n".join([asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms])
+    return subject, "\n".join(
+        [asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms]
+    )
 
 
 def commit(project: Project, subject: str, body: str) -> bool:
     """Commit git's index, which holds this round and nothing else. False when there is nothing to commit.
 
-    Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites the round.
+    Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites
+    the round.
     """
     staged = git(project.root, "diff", "--cached", "--name-only", "--no-relative", "-z").split("\0")
     here = git(project.root, "rev-parse", "--show-prefix").strip("\n")
-    foreign = [name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))]
+    foreign = [
+        name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))
+    ]
     if foreign:
         what = "staged, and not this round's"
         unstage = shlex.quote(f":/{foreign[0]}")
@@ -351,11 +417,26 @@ def commit(project: Project, subject: str, body: str) -> bool:
     mine = [name.removeprefix(here) for name in staged if name]
     if not mine:
         return False
-    before = {path: path.read_bytes() for path in (project.root / name for name in mine) if path.is_file()}
+    before = {
+        path: path.read_bytes() for path in (project.root / name for name in mine) if path.is_file()
+    }
     try:
-        git(project.root, "-c", "gc.auto=0", "-c", "maintenance.auto=false", "commit", "-m", subject, "-m", body)
+        git(
+            project.root,
+            "-c",
+            "gc.auto=0",
+            "-c",
+            "maintenance.auto=false",
+            "commit",
+            "-m",
+            subject,
+            "-m",
+            body,
+        )
     finally:
-        rewritten = [path for path, data in before.items() if not path.is_file() or path.read_bytes() != data]
+        rewritten = [
+            path for path, data in before.items() if not path.is_file() or path.read_bytes() != data
+        ]
         for path in rewritten:
             write_bytes(path, before[path])
     if rewritten:
@@ -366,21 +447,38 @@ def commit(project: Project, subject: str, body: str) -> bool:
 
 
 @click.command()
-@click.option("--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool.")
+@click.option(
+    "--partial", is_flag=True, help="Close with what is answered; the rest goes back to the pool."
+)
 @click.option("--push", is_flag=True, help="Push the commit (git) and its data (dvc) afterwards.")
 @click.option(
-    "--no-push", "keep_data", is_flag=True, help="Leave the data in the cache here; the next close pushes it."
+    "--no-push",
+    "keep_data",
+    is_flag=True,
+    help="Leave the data in the cache here; the next close pushes it.",
 )
-@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything, say what would be done, change nothing."
+)
 @click.option("--stop", is_flag=True, help="Stop the work here: no further batch. Needs --why.")
-@click.option("--continue", "go_on", is_flag=True, help="Go on after a stop, or against the advice to. Needs --why.")
-@click.option("--why", default="", help="The reason for --stop or --continue; it stands in the history.")
+@click.option(
+    "--continue",
+    "go_on",
+    is_flag=True,
+    help="Go on after a stop, or against the advice to. Needs --why.",
+)
+@click.option(
+    "--why", default="", help="The reason for --stop or --continue; it stands in the history."
+)
 @one_line_errors
-def command(*, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: bool, go_on: bool, why: str) -> str:
+def command(
+    *, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: bool, go_on: bool, why: str
+) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
-    The first `close` of a project issues batch 1. One commit holds the answers of round k, the metrics they
-    brought, and the question of round k+1. Interrupted at any moment, the same command goes on where it stopped.
+    The first `close` of a project issues batch 1. One commit holds the answers of round k, the
+    metrics they brought, and the question of round k+1. Interrupted at any moment, the same command
+    goes on where it stopped.
     """
     if push and keep_data:
         raise click.UsageError("--push and --no-push exclude each other")
@@ -396,7 +494,13 @@ def command(*, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: 
     for note in notes(project):
         click.echo(f"labels: {note}", err=True)
     subject = close(
-        project, partial=partial, push=push, keep_data=keep_data, say=say, dry_run=dry_run, decision=decision
+        project,
+        partial=partial,
+        push=push,
+        keep_data=keep_data,
+        say=say,
+        dry_run=dry_run,
+        decision=decision,
     )
     if dry_run:
         return subject

@@ -1,9 +1,10 @@
 """`rounds collect`: bring answers home, into data/rounds/NNN/answers/, checked row by row.
 
-Collecting the same thing twice, or in pieces, gives the same state: what a person says now is added where it differs
-from that person's answer so far, and nothing is taken away. Answers with times may come in any order; an answer
-without a time counts from when it was collected. Rows that cannot be used are kept aside, beside their source, with
-the reason. Rows that come after their round was closed go into the open round, and count from its closing on.
+Collecting the same thing twice, or in pieces, gives the same state: what a person says now is added
+where it differs from that person's answer so far, and nothing is taken away. Answers with times may
+come in any order; an answer without a time counts from when it was collected. Rows that cannot be
+used are kept aside, beside their source, with the reason. Rows that come after their round was
+closed go into the open round, and count from its closing on.
 """
 
 from __future__ import annotations
@@ -32,14 +33,19 @@ Answered = list[tuple[Answer, tuple[str, int]]]  # answers, each with its file a
 
 def target_of(newest: Round, name: str) -> Path:
     """The answer file that a source's rows go to; a page's own session files are not written to."""
-    return newest.answers / (f"collected-{name}.jsonl" if name.startswith("session-") else f"{name}.jsonl")
+    return newest.answers / (
+        f"collected-{name}.jsonl" if name.startswith("session-") else f"{name}.jsonl"
+    )
 
 
-def additions(good: Sequence[tuple[int, Row, Answer]], held: Answered, lines: Iterable[bytes]) -> tuple[list[Row], int]:
+def additions(
+    good: Sequence[tuple[int, Row, Answer]], held: Answered, lines: Iterable[bytes]
+) -> tuple[list[Row], int]:
     """The rows of one source that add to what is held, and how many current answers they change.
 
-    Rows with a time are added unless the very line is held: their times say which is last. Rows without one are
-    the last word of who said them, and are added where that differs from the person's answer so far.
+    Rows with a time are added unless the very line is held: their times say which is last. Rows
+    without one are the last word of who said them, and are added where that differs from the
+    person's answer so far.
     """
     current = _by_person(held)
     written = set(lines)
@@ -98,7 +104,14 @@ def _word(answer: Answer) -> tuple[str | None, str, str | None, bool]:
 
 
 def bring(
-    project: Project, name: str, tool: str, items: Sequence[Item], *, aside: Path, strict: bool, dry_run: bool
+    project: Project,
+    name: str,
+    tool: str,
+    items: Sequence[Item],
+    *,
+    aside: Path,
+    strict: bool,
+    dry_run: bool,
 ) -> tuple[list[str], Sorted]:
     """Add a source's good rows to the newest round, put its bad rows aside. The lines of the report, and the heaps.
 
@@ -108,7 +121,9 @@ def bring(
     heaps = sort_out(items, project, labels)
     if heaps.bad and strict:
         item, _, why = heaps.bad[0]
-        raise PipelineError(f"{name}:{item.line}", why, f"repair it ({len(heaps.bad)} such), or leave --strict out")
+        raise PipelineError(
+            f"{name}:{item.line}", why, f"repair it ({len(heaps.bad)} such), or leave --strict out"
+        )
     target = target_of(newest, name)
     lines_there = target.read_bytes().split(b"\n") if target.is_file() else []
     new, changed = additions(heaps.good, answers_in(newest, labels), lines_there)
@@ -120,7 +135,10 @@ def bring(
         if new:
             add_lines(target, "".join(dumps(row) + "\n" for row in new).encode())
         if heaps.bad:
-            write_jsonl(aside, ({"line": item.line, "why": why, "row": item.raw} for item, _, why in heaps.bad))
+            write_jsonl(
+                aside,
+                ({"line": item.line, "why": why, "row": item.raw} for item, _, why in heaps.bad),
+            )
         else:
             aside.unlink(missing_ok=True)
     return report, heaps
@@ -135,7 +153,9 @@ def _report(name: str, tool: str, rows: int, heaps: Sorted, new: int, number: in
         lines.append(f"  and {len(heaps.bad) - _SHOWN} more")
     lines += [f"  {note}: {count} rows" for note, count in sorted(heaps.notes.items())]
     if heaps.late:
-        lines.append(f"  {heaps.late} came after their round was closed: they count from round {number} on")
+        lines.append(
+            f"  {heaps.late} came after their round was closed: they count from round {number} on"
+        )
     return lines
 
 
@@ -148,7 +168,11 @@ def _whose(heaps: Sorted, changed: int) -> list[str]:
             f"  taken for the answers of {', '.join(people)}, after the file's name; --annotator NAME says who"
         )
     if changed:
-        what = "1 answer of the same person changes" if changed == 1 else f"{changed} answers of the same people change"
+        what = (
+            "1 answer of the same person changes"
+            if changed == 1
+            else f"{changed} answers of the same people change"
+        )
         two = "; two people? collect each with --annotator NAME" if people else ""
         lines.append(f"  {what}: the last word counts{two}")
     return lines
@@ -166,12 +190,20 @@ def state_of(newest: Round, answers: Sequence[Answer]) -> tuple[list[str], int]:
     for answer in answers:
         voices[str(answer.id)][answer.annotator] = answer.label or answer.kind
     missing = [item for item in asked if item not in voices]
-    lines = [f"round {newest.number}: {len(asked) - len(missing)} of {len(asked)} items are answered"]
+    lines = [
+        f"round {newest.number}: {len(asked) - len(missing)} of {len(asked)} items are answered"
+    ]
     if missing:
         lines.append(f"  missing: {_some(missing)}")
-    labels = {item: {answer.label for answer in answers if answer.id == item and answer.label} for item in voices}
+    labels = {
+        item: {answer.label for answer in answers if answer.id == item and answer.label}
+        for item in voices
+    }
     split = [item for item in asked if len(labels.get(item, ())) > 1]
-    words = {item: ", ".join(f"{who} {what}" for who, what in voices[item].items()) for item in split[:_SHOWN]}
+    words = {
+        item: ", ".join(f"{who} {what}" for who, what in voices[item].items())
+        for item in split[:_SHOWN]
+    }
     lines += [f"  annotators differ on {item}: {each}" for item, each in words.items()]
     if len(split) > _SHOWN:
         lines.append(f"  annotators differ on {len(split) - _SHOWN} more")
@@ -179,7 +211,9 @@ def state_of(newest: Round, answers: Sequence[Answer]) -> tuple[list[str], int]:
     for answer in answers:
         spellings[answer.annotator.casefold().strip()].add(answer.annotator)
     lines += [
-        f"  one person under several names? {_some(sorted(names))}" for names in spellings.values() if len(names) > 1
+        f"  one person under several names? {_some(sorted(names))}"
+        for names in spellings.values()
+        if len(names) > 1
     ]
     return lines, len(missing)
 
@@ -204,14 +238,20 @@ def collect(
         try:
             read.append((source, *formats.read(source, source.read_bytes(), forced, annotator)))
         except OSError as error:
-            raise PipelineError(source, f"cannot be read ({error.strerror})", "check the path") from error
+            raise PipelineError(
+                source, f"cannot be read ({error.strerror})", "check the path"
+            ) from error
     lines: list[str] = []
     heaps: list[Sorted] = []
-    for dry in (True, dry_run) if strict else (dry_run,):  # one bad row in any file: none is written
+    for dry in (
+        (True, dry_run) if strict else (dry_run,)
+    ):  # one bad row in any file: none is written
         lines, heaps = [], []
         for source, tool, items in read:
             aside = source.with_name(f"{source.name}.bad.jsonl")
-            report, sorted_rows = bring(project, source.stem, tool, items, aside=aside, strict=strict, dry_run=dry)
+            report, sorted_rows = bring(
+                project, source.stem, tool, items, aside=aside, strict=strict, dry_run=dry
+            )
             lines += report
             heaps.append(sorted_rows)
     return lines, heaps
@@ -219,10 +259,19 @@ def collect(
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--from", "server", type=click.Choice(["label-studio"]), help="Ask this server for the answers.")
+@click.option(
+    "--from", "server", type=click.Choice(["label-studio"]), help="Ask this server for the answers."
+)
 @click.option("--url", help="The server's address.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="The file that holds the access token.")
-@click.option("--format", "forced", type=click.Choice(list(formats.READERS)), help="Do not guess what the files are.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="The file that holds the access token."
+)
+@click.option(
+    "--format",
+    "forced",
+    type=click.Choice(list(formats.READERS)),
+    help="Do not guess what the files are.",
+)
 @click.option("--annotator", metavar="NAME", help="Who answered, where a file does not say it.")
 @click.option("--strict", is_flag=True, help="Refuse all files when one has a bad row.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
@@ -233,8 +282,8 @@ def command(
 ) -> str:  # fmt: skip
     """Bring exported answers into the newest round: Prodigy, Label Studio, Argilla, doccano, CSV, Excel.
 
-    An answer is matched by al_id, else by its text. Who answered is what the file says; else --annotator, else the
-    file's name.
+    An answer is matched by al_id, else by its text. Who answered is what the file says; else
+    --annotator, else the file's name.
     """
     project = Project.find(Path())
     if server is None and not files:
@@ -244,18 +293,28 @@ def command(
         from rounds.surfaces import label_studio
 
         if url is None or token_file is None:
-            raise PipelineError("rounds collect --from label-studio", "it needs --url and --token-file", "give both")
+            raise PipelineError(
+                "rounds collect --from label-studio", "it needs --url and --token-file", "give both"
+            )
         items = label_studio.fetch(project, url, label_studio.read_token(token_file))
     with exclusive(project.root, wait=True):
         newest = project.open_round()
         if server is not None:
             aside = project.root / "label-studio.bad.jsonl"
             lines, found = bring(
-                project, "label-studio", "label-studio", items, aside=aside, strict=strict, dry_run=dry_run
+                project,
+                "label-studio",
+                "label-studio",
+                items,
+                aside=aside,
+                strict=strict,
+                dry_run=dry_run,
             )
             heaps = [found]
         else:
-            lines, heaps = collect(project, files, forced=forced, annotator=annotator, strict=strict, dry_run=dry_run)
+            lines, heaps = collect(
+                project, files, forced=forced, annotator=annotator, strict=strict, dry_run=dry_run
+            )
         held = keep_last(to_batch(answers_in(newest, project.params().labels), newest.batch_id()))
         state, missing = state_of(newest, [answer for answer, _ in held])
     click.echo("\n".join([*lines, *state]))
@@ -267,9 +326,13 @@ def _ending(heaps: Sequence[Sorted], missing: int, *, dry_run: bool) -> str:
     bad = sum(len(one.bad) for one in heaps)
     if bad and not any(one.good or one.earlier for one in heaps):
         what = f"none of the {bad} answers could be used"
-        raise PipelineError("collect", what, "the lines above say why; mend them at their source, and collect again")
+        raise PipelineError(
+            "collect", what, "the lines above say why; mend them at their source, and collect again"
+        )
     if dry_run:
         return "collect: nothing was written (--dry-run)"
     if missing:
-        return f"collect: done; next: get the {missing} missing answers, or `rounds close --partial`"
+        return (
+            f"collect: done; next: get the {missing} missing answers, or `rounds close --partial`"
+        )
     return "collect: done; next: rounds close"

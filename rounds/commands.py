@@ -20,7 +20,8 @@ from stages.contract.progress import MARK, WRITER, progress
 
 Say = Callable[[str], None]
 LOGGED = 10.0  # seconds before a log is told more of a stage than its name
-# DVC formats the cache's path as the template of a bar, which fails where a folder's name has braces: double them.
+# DVC formats the cache's path as the template of a bar, which fails where a folder's name has
+# braces: double them.
 DRIVER = """
 import json, sys
 from dvc.cli import main
@@ -55,7 +56,9 @@ def git(root: Path, *words: str) -> str:
 def commit_named(root: Path, name: str, option: str) -> str:
     """The full id of the commit that a person named. Raises PipelineError where there is none."""
     try:
-        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+        return git(
+            root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+        ).strip()
     except PipelineError as error:
         raise PipelineError(option, f"{name!r} is no commit", "name one of `rounds log`") from error
 
@@ -64,12 +67,21 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     """What a git command prints when it reads `feed`, byte for byte. Raises PipelineError when it fails."""
     try:
         done = subprocess.run(
-            ["git", *words], cwd=root, env=environment(root), input=feed, capture_output=True, check=False
+            ["git", *words],
+            cwd=root,
+            env=environment(root),
+            input=feed,
+            capture_output=True,
+            check=False,
         )
     except FileNotFoundError as error:
         raise PipelineError("git", "not installed", "install git") from error
     if done.returncode:
-        told = (done.stderr.strip() or done.stdout.strip() or b"no message").decode("utf-8", "replace").splitlines()
+        told = (
+            (done.stderr.strip() or done.stdout.strip() or b"no message")
+            .decode("utf-8", "replace")
+            .splitlines()
+        )
         raise PipelineError(f"git {words[0]}", told[-1], "repair it and run the same command again")
     return done.stdout
 
@@ -91,10 +103,15 @@ class Dvc:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is not None and not issubclass(kind, PipelineError):
-            os.killpg(self.process.pid, signal.SIGTERM)  # interrupted: the stage that runs goes with it
+            os.killpg(
+                self.process.pid, signal.SIGTERM
+            )  # interrupted: the stage that runs goes with it
         self.process.communicate()
 
     def __call__(self, *words: str) -> None:
@@ -108,7 +125,9 @@ class Dvc:
             self.process.stdin.flush()
         except BrokenPipeError:
             lines.append("it ended unexpectedly")
-        telling = partial(progress, project=self.root, delay=None if sys.stderr.isatty() else LOGGED)
+        telling = partial(
+            progress, project=self.root, delay=None if sys.stderr.isatty() else LOGGED
+        )
         with ExitStack() as work:
             told = work.enter_context(telling(f"dvc {words[0]}"))
             for written in self.process.stdout:
@@ -152,19 +171,27 @@ def _failure(words: Sequence[str], told: list[str]) -> PipelineError:
         return PipelineError(*_parts(ours[-1].removeprefix("error: ")))
     theirs = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
     last = [line for line in told if line.strip()][-1:] or ["no message"]
-    return PipelineError(f"dvc {words[0]}", (theirs or last)[0], f"run `dvc {' '.join(words)}` to see it whole")
+    return PipelineError(
+        f"dvc {words[0]}", (theirs or last)[0], f"run `dvc {' '.join(words)}` to see it whole"
+    )
 
 
 def _parts(line: str) -> tuple[str, str, str]:
     """A PipelineError's line, taken apart again."""
     where, _, rest = line.partition(": ")
     what, _, remedy = rest.rpartition("; ")
-    return (where, what, remedy) if what else ("dvc repro", line, "repair it and run the same command again")
+    return (
+        (where, what, remedy)
+        if what
+        else ("dvc repro", line, "repair it and run the same command again")
+    )
 
 
 def changed_paths(root: Path) -> list[str]:
     """Every path that differs from the last commit, new files included, relative to the project's root."""
-    listed = git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".")
+    listed = git(
+        root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", "."
+    )
     prefix = git(root, "rev-parse", "--show-prefix").strip()
     return [entry[3:].removeprefix(prefix) for entry in listed.split("\0") if entry]
 

@@ -1,10 +1,10 @@
 """`rounds changed`: what to believe when an id that people judged carries another content now.
 
-A label belongs to what a person saw: the text, image or fields in the frozen asked.jsonl. Where the pool or seed table
-now has something else under that id, either the ids moved (a table was made anew, and row numbers shifted) or the
-content was edited (a typing error was mended). Only a person can say which. The word is a line in
-data/rounds/changed.jsonl, append-only and committed by the next close; import_labels translates old ids when it reads
-answers, and no frozen file is edited.
+A label belongs to what a person saw: the text, image or fields in the frozen asked.jsonl. Where the
+pool or seed table now has something else under that id, either the ids moved (a table was made
+anew, and row numbers shifted) or the content was edited (a typing error was mended). Only a person
+can say which. The word is a line in data/rounds/changed.jsonl, append-only and committed by the
+next close; import_labels translates old ids when it reads answers, and no frozen file is edited.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def changed(project: Project, now: Now | None = None) -> list[Changed]:
         for task in past.tasks():
             judged = asked_sha(task, params, now.columns)
             item = renamed(str(task["al_id"]), past.number, record)
-            if judged is None or item is None:  # other kinds of content were asked then; or the row left, as recorded
+            if (
+                judged is None or item is None
+            ):  # other kinds of content were asked then; or the row left, as recorded
                 continue
             current = now.sha_of.get(item)
             if current != judged and (item, judged, current) not in accepted:
@@ -107,9 +109,7 @@ def summary(rows: list[Changed]) -> str:
     shown = ", ".join(repr(row.id) for row in rows[:3])
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     verb = "carries" if len(rows) == 1 else "carry"
-    return (
-        f"{len(rows)} asked {'id' if len(rows) == 1 else 'ids'} {verb} another content than was judged: {shown}{more}"
-    )
+    return f"{len(rows)} asked {'id' if len(rows) == 1 else 'ids'} {verb} another content than was judged: {shown}{more}"
 
 
 def require_same_contents(project: Project) -> None:
@@ -130,30 +130,53 @@ def require_same_contents(project: Project) -> None:
 def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
     """Record what a person says about the changed ids. The new lines of data/rounds/changed.jsonl."""
     if not why.strip():
-        raise PipelineError("--why", "no reason given", "say in a few words what happened to the table")
+        raise PipelineError(
+            "--why", "no reason given", "say in a few words what happened to the table"
+        )
     with exclusive(project.root, wait=True):
         now = contents(project, project.params())
         rows = changed(project, now)
         if now is None or not rows:
-            raise PipelineError("rounds changed", "every asked id has the content that was judged", "all is well")
+            raise PipelineError(
+                "rounds changed", "every asked id has the content that was judged", "all is well"
+            )
         record = read_changed(project.rounds_folder)
         number = max((row["change"] for row in record), default=0) + 1
         newest = project.rounds()[-1]
-        corrections = len(newest.corrections.read_bytes().splitlines()) if newest.corrections.is_file() else 0
-        facts = {"change": number, "round": newest.number, "corrections": corrections, "why": why.strip(), "by": by}
+        corrections = (
+            len(newest.corrections.read_bytes().splitlines()) if newest.corrections.is_file() else 0
+        )
+        facts = {
+            "change": number,
+            "round": newest.number,
+            "corrections": corrections,
+            "why": why.strip(),
+            "by": by,
+        }
         if not moved:
             gone = [row.id for row in rows if row.now is None]
             if gone:
-                what = f"{gone[0]!r} and {len(gone) - 1} more have no row now, so they were not edited"
+                what = (
+                    f"{gone[0]!r} and {len(gone) - 1} more have no row now, so they were not edited"
+                )
                 raise PipelineError("--texts-edited", what, "restore the rows, or say --ids-moved")
-            lines = [{**facts, "kind": "edited", "id": row.id, "was": row.judged, "now": row.now} for row in rows]
+            lines = [
+                {**facts, "kind": "edited", "id": row.id, "was": row.judged, "now": row.now}
+                for row in rows
+            ]
         else:
             twice = [row.id for row, after in pairwise(rows) if row.id == after.id]
             if twice:
                 what = f"{twice[0]!r} was asked with two contents, so no one id can follow it"
                 raise PipelineError("--ids-moved", what, "restore the table, or say --texts-edited")
             lines = [
-                {**facts, "kind": "moved", "id": row.id, "to": now.id_of.get(row.judged), "sha": row.judged}
+                {
+                    **facts,
+                    "kind": "moved",
+                    "id": row.id,
+                    "to": now.id_of.get(row.judged),
+                    "sha": row.judged,
+                }
                 for row in rows
             ]
         add_lines(project.rounds_folder / CHANGED, jsonl(lines))
@@ -161,8 +184,18 @@ def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
 
 
 @click.command()
-@click.option("--ids-moved", "moved", is_flag=True, help="The ids are other rows now: answers follow their content.")
-@click.option("--texts-edited", "edited", is_flag=True, help="The contents were edited: answers stay with their ids.")
+@click.option(
+    "--ids-moved",
+    "moved",
+    is_flag=True,
+    help="The ids are other rows now: answers follow their content.",
+)
+@click.option(
+    "--texts-edited",
+    "edited",
+    is_flag=True,
+    help="The contents were edited: answers stay with their ids.",
+)
 @click.option("--why", default="", help="What happened; it stands in the history.")
 @click.option("--by", help="Who says so.  [default: git's user.name]")
 @one_line_errors

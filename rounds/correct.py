@@ -1,8 +1,8 @@
 """`rounds correct` and `rounds retract`: change your mind about a label by adding a row, never by editing one.
 
-The row goes into the open round and takes effect when that round is closed; what was known before stays as it was,
-so the curve's old points do not move. It names the answers that stood in the open round before it, so that what people
-answer there afterwards counts.
+The row goes into the open round and takes effect when that round is closed; what was known before
+stays as it was, so the curve's old points do not move. It names the answers that stood in the open
+round before it, so that what people answer there afterwards counts.
 """
 
 from __future__ import annotations
@@ -40,11 +40,15 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
         cases = cases_of(project)
         if item not in cases:
             what = f"{item!r} has no label and was never asked{closest(item, cases)}"
-            raise PipelineError("ID", what, "correct ids that have a label; `rounds labels` lists them")
+            raise PipelineError(
+                "ID", what, "correct ids that have a label; `rounds labels` lists them"
+            )
         was = standing(cases[item], target.number, project.params().gate).label
         if was == label:
             raise PipelineError(
-                "ID", f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now", "all is well"
+                "ID",
+                f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now",
+                "all is well",
             )
         said = answers_of(target.folder, target.batch_id(), target.tasks(), project.params().labels)
         row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
@@ -62,7 +66,9 @@ def whoever(project: Project, by: str | None) -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError) as error:  # a container may run as nobody
-        raise PipelineError("--by", "neither git nor the system knows your name", "say it: --by NAME") from error
+        raise PipelineError(
+            "--by", "neither git nor the system knows your name", "say it: --by NAME"
+        ) from error
 
 
 def _done(row: Row) -> str:

@@ -1,7 +1,8 @@
 """A person's decision to stop, or to go on against the advice to stop: a file of the round, and part of its commit.
 
-data/rounds/NNN/decision.json holds decision (stop, continue), why, and what the panel advised. NNN is the round that
-is being closed; when nothing of the open round is answered, the one before it. The last word counts.
+data/rounds/NNN/decision.json holds decision (stop, continue), why, and what the panel advised. NNN
+is the round that is being closed; when nothing of the open round is answered, the one before it.
+The last word counts.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def require_open(project: Project) -> None:
 def decide(project: Project, rounds: list[Round], *, stop: bool, why: str) -> str | None:
     """Write the decision down. The subject of the commit that is to hold it, or None when the round's own commit will.
 
-    rounds: the committed ones. Raises PipelineError without a reason, or before anything was answered.
+    rounds: the committed ones. Raises PipelineError without a reason, or before anything was
+    answered.
     """
     if not why.strip():
         raise PipelineError("--why", "a decision needs its reason", 'add --why "…"')
@@ -45,7 +47,10 @@ def decide(project: Project, rounds: list[Round], *, stop: bool, why: str) -> st
     about = answered[-1]
     proof = project.root / "metrics" / "validate.json"
     advice = read_json(proof)["stopping"]["advice"] if proof.is_file() else "not yet known"
-    write_json(about.folder / FILE, {"decision": "stop" if stop else "continue", "why": why.strip(), "advice": advice})
+    write_json(
+        about.folder / FILE,
+        {"decision": "stop" if stop else "continue", "why": why.strip(), "advice": advice},
+    )
     if about.number == rounds[-1].number:
         return None
     return f"{'Stop' if stop else 'Continue'} after round {about.number}: {why.strip()}"

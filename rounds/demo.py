@@ -34,7 +34,11 @@ def table_line(facts: Row, gate: Row) -> str:
     """One line of the growing table."""
     active, random, gap = facts["active"], facts["random"], facts["difference"]
     known = gap["active_minus_random"] is not None
-    told = f"{gap['active_minus_random']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if known else "-"
+    told = (
+        f"{gap['active_minus_random']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
+        if known
+        else "-"
+    )
     alarms = " ".join(alarm["code"] for alarm in facts["alarms"]) or "-"
     return (
         f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  {random['accuracy']:>6.3f} at "
@@ -45,13 +49,15 @@ def table_line(facts: Row, gate: Row) -> str:
 def labels_random_needs(project: Project, params: Params, accuracy: float) -> list[int]:
     """How many labels random sampling needs for an accuracy, once for each of REPEATS random orders, by the oracle.
 
-    Counts the seed; steps of STEP labels; the whole pool if it never gets there. Only a demonstration can know this:
-    it asks the oracle about every row.
+    Counts the seed; steps of STEP labels; the whole pool if it never gets there. Only a
+    demonstration can know this: it asks the oracle about every row.
     """
     build = project.root / "build"
     index, matrix = read_index(build / "features"), read_model_matrix(build / "features")
     table = read_table(project.root / "data" / "demo" / "oracle.csv")
-    truth = dict(zip(map(as_text, table.columns["id"]), map(as_text, table.columns["label"]), strict=True))
+    truth = dict(
+        zip(map(as_text, table.columns["id"]), map(as_text, table.columns["label"]), strict=True)
+    )
     place = {label: number for number, label in enumerate(params.labels)}
     seed = read_labels(build / "seed" / "labels.jsonl", params.labels)
     test = truth_of_test(read_table(project.root / params.data.test), index, params)
@@ -86,15 +92,25 @@ def saving(project: Project) -> str:
 
 @click.command()
 @click.argument("target", metavar="DIR", default="demo", type=click.Path(path_type=Path))
-@click.option("--rounds", "count", type=click.IntRange(1), default=6, show_default=True, help="How many rounds.")
+@click.option(
+    "--rounds",
+    "count",
+    type=click.IntRange(1),
+    default=6,
+    show_default=True,
+    help="How many rounds.",
+)
 @one_line_errors
 def command(target: Path, count: int) -> str:
     """Make a labelling project in DIR and run the loop with a simulated annotator.
 
-    The annotator gives a few wrong and skipped answers, as people do. Afterwards DIR is a project like any other.
+    The annotator gives a few wrong and skipped answers, as people do. Afterwards DIR is a project
+    like any other.
     """
     with whole(target):
-        carry(target, (*CARRIED, "data/demo/build.py", "data/demo/dvc.yaml", "data/demo/.gitignore"))
+        carry(
+            target, (*CARRIED, "data/demo/build.py", "data/demo/dvc.yaml", "data/demo/.gitignore")
+        )
         start(target, "A labelling project on handwritten digits")
     try:
         return played(target, count)
@@ -115,7 +131,8 @@ def played(target: Path, count: int) -> str:
         click.echo((WIPE if sys.stderr.isatty() else "") + line, err=sys.stderr.isatty())
 
     click.echo(
-        f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong", err=True
+        f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong",
+        err=True,
     )
     click.echo(HEAD)
     oracle = project.root / "data" / "demo" / "oracle.csv"
@@ -124,7 +141,9 @@ def played(target: Path, count: int) -> str:
             simulate(project, oracle, noise=NOISE, skip=SKIP, seed=project.params().seed)
         close(project, partial=False, push=False, say=say)
         names = ("validate", "gate", "query")
-        facts, gate, query = (read_json(project.root / "metrics" / f"{name}.json") for name in names)
+        facts, gate, query = (
+            read_json(project.root / "metrics" / f"{name}.json") for name in names
+        )
         show(table_line(facts, gate))
         if not query["batch"]["rows"]:
             show(f"no round follows: {query['state']}")
@@ -132,5 +151,9 @@ def played(target: Path, count: int) -> str:
     dvc(project.root, ["plots", "show", "--out", "dvc_plots"], say)
     show("")
     click.echo(saving(project))
-    click.echo(f"\nEvery round is a commit, with its plots:  cd {target} && git log --oneline && rounds status")
-    return f"plots: {target}/dvc_plots/index.html; curves between commits: dvc plots diff HEAD~2 HEAD"
+    click.echo(
+        f"\nEvery round is a commit, with its plots:  cd {target} && git log --oneline && rounds status"
+    )
+    return (
+        f"plots: {target}/dvc_plots/index.html; curves between commits: dvc plots diff HEAD~2 HEAD"
+    )

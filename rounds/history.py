@@ -1,6 +1,7 @@
 """`rounds history ID`: the life of one example: asked why, answered by whom, judged how, corrected, trained on where.
 
-Read from the sources (data/rounds) and git; of the derived tables only the seed's labels and the gate's present view.
+Read from the sources (data/rounds) and git; of the derived tables only the seed's labels and the
+gate's present view.
 """
 
 from __future__ import annotations
@@ -38,13 +39,20 @@ def seed_labels(project: Project, params: Params) -> list[Row]:
     if len(table) and not params.data.id:
         raise PipelineError(made, "file not found", "run `dvc repro`, or `dvc pull` after a clone")
     columns = [table.column(name, "data") for name in (params.data.id, params.data.label)]
-    return [{"id": as_text(item), "label": as_text(label)} for item, label in zip(*columns, strict=True)]
+    return [
+        {"id": as_text(item), "label": as_text(label)} for item, label in zip(*columns, strict=True)
+    ]
 
 
 def mentions(one: Round, item: str) -> bool:
     """Whether a round asked, doubted, answered or corrected an id (or may have: it stands in one of its files)."""
     needle = dumps(item).encode()
-    files = [one.folder / "batch.jsonl", one.folder / "verdicts.jsonl", one.corrections, *one.answer_files()]
+    files = [
+        one.folder / "batch.jsonl",
+        one.folder / "verdicts.jsonl",
+        one.corrections,
+        *one.answer_files(),
+    ]
     return any(needle in file.read_bytes() for file in files if file.is_file())
 
 
@@ -56,12 +64,22 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     verdicts: list[Row] = []
     for one in project.rounds() if rounds is None else rounds:
         found = import_round(one.folder, params)
-        events += found.events if found else corrections_of(one.folder, acceptable(one.tasks(), params.labels))
+        events += (
+            found.events
+            if found
+            else corrections_of(one.folder, acceptable(one.tasks(), params.labels))
+        )
         for name, rows in (("batch", asked), ("verdicts", verdicts)):
-            rows += [{"round": one.number, **row} for row in read_jsonl(one.folder / f"{name}.jsonl")]
-    if rounds is None:  # `life` tells the story of an id as it was asked; labels belong to today's ids
+            rows += [
+                {"round": one.number, **row} for row in read_jsonl(one.folder / f"{name}.jsonl")
+            ]
+    if (
+        rounds is None
+    ):  # `life` tells the story of an id as it was asked; labels belong to today's ids
         record = read_changed(project.rounds_folder)
-        asked, events, verdicts = (under_todays_ids(rows, record) for rows in (asked, events, verdicts))
+        asked, events, verdicts = (
+            under_todays_ids(rows, record) for rows in (asked, events, verdicts)
+        )
     seed = seed_labels(project, params)
     for row in seed:
         check_label(row["label"], params.labels, params.data.seed)
@@ -74,23 +92,32 @@ def life(project: Project, item: str) -> Row:
     rounds = [one for one in project.rounds() if mentions(one, item)]
     cases = cases_of(project, rounds)
     if item not in cases:
-        raise PipelineError("ID", f"{item!r} has no label and was never asked{closest(item, cases)}", "check the id")
+        raise PipelineError(
+            "ID", f"{item!r} has no label and was never asked{closest(item, cases)}", "check the id"
+        )
     case = cases[item]
     folders = [f"data/rounds/{one.folder.name}" for one in rounds]
     told = changes(project, MANIFESTS, *folders)
     closings = closing_commits(project, told)
     issued = {number: change.commit for number, change in manifests(told).items()}
-    locks = read_blobs(project, [f"{issued[one.number].id}:./dvc.lock" for one in rounds if one.number in issued])
+    locks = read_blobs(
+        project, [f"{issued[one.number].id}:./dvc.lock" for one in rounds if one.number in issued]
+    )
     seed = [vote.label for vote in case.votes if vote.round == 0]
     upto = max(closings, default=0)
     return {
         "id": item,
         "seed_label": seed[0] if seed else None,
-        "asked": [_asked(one, item, issued.get(one.number), locks) for one in rounds if one.number in case.asked],
+        "asked": [
+            _asked(one, item, issued.get(one.number), locks)
+            for one in rounds
+            if one.number in case.asked
+        ],
         "answers": _answers(project, rounds, item, params, told),
         "corrections": _corrections(project, rounds, item, told),
         "judged": [
-            {"round": at, "label": stand.label, "why": stand.why} for at, stand in history(case, 10**9, params.gate)
+            {"round": at, "label": stand.label, "why": stand.why}
+            for at, stand in history(case, 10**9, params.gate)
         ],
         "doubted": [{"round": when, **row} for when, row in sorted(case.doubted.items())],
         "label": standing(case, upto, params.gate).label,
@@ -118,7 +145,9 @@ def _by(commit: Commit | None) -> Row:
     return {"commit": commit.id, "author": commit.author, "date": commit.date}
 
 
-def _answers(project: Project, rounds: list[Round], item: str, params: Params, told: list[Change]) -> list[Row]:
+def _answers(
+    project: Project, rounds: list[Round], item: str, params: Params, told: list[Change]
+) -> list[Row]:
     found: list[Row] = []
     for one in rounds:
         tasks = one.tasks()
@@ -155,12 +184,16 @@ def _with_commits(project: Project, rows: list[Row], told: list[Change]) -> list
     done = []
     for row in rows:
         raw = row.pop("raw")
-        holders = (s.commit for s in steps if place(s.path)[0] == row["round"] and raw in lines[str(s.new)])
+        holders = (
+            s.commit for s in steps if place(s.path)[0] == row["round"] and raw in lines[str(s.new)]
+        )
         done.append({**row, **_by(next(holders, None))})
     return done
 
 
-def _trained(project: Project, case: Case, upto: int, closings: dict[int, Commit], params: Params) -> list[Row]:
+def _trained(
+    project: Project, case: Case, upto: int, closings: dict[int, Commit], params: Params
+) -> list[Row]:
     """The round commits whose model learnt the id, and with which label."""
     made = project.root / "build" / "gate" / "known.jsonl"
     doubted = {case.id} if upto + 1 in case.doubted else set()
@@ -184,7 +217,11 @@ def lines_of(facts: Row) -> list[str]:
         what = f"asked      rank {row['rank']}, {'+'.join(row['arms'])} ({row['strategy']}): {row['reason']}"
         model = f"model {row['model'][:8]}, " if row["model"] else ""
         moments.append(
-            (row["round"], 0, f"{what}; score {row['score']}, {model}batch {row['batch_id'][:8]}{_who(row)}")
+            (
+                row["round"],
+                0,
+                f"{what}; score {row['score']}, {model}batch {row['batch_id'][:8]}{_who(row)}",
+            )
         )
     for row in facts["doubted"]:
         what = f"doubted    label {row['label']}, likelier {row['suggested']} ({'; '.join(row['reasons'])})"
@@ -205,7 +242,9 @@ def lines_of(facts: Row) -> list[str]:
     trained = facts["trained"]
     if trained:
         first, last = trained[0], trained[-1]
-        told.append(f"  trained on in {len(trained)} round commits, {first['commit'][:8]} to {last['commit'][:8]}")
+        told.append(
+            f"  trained on in {len(trained)} round commits, {first['commit'][:8]} to {last['commit'][:8]}"
+        )
     return told
 
 

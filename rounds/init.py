@@ -18,7 +18,16 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from rounds import shipped
 from rounds.commands import dvc, git
 from rounds.intake import write
-from rounds.project_tables import TABLES, Source, Spelling, class_lines, gather, in_order, refuse_rows, settle_classes
+from rounds.project_tables import (
+    TABLES,
+    Source,
+    Spelling,
+    class_lines,
+    gather,
+    in_order,
+    refuse_rows,
+    settle_classes,
+)
 from rounds.table_readers import Intake
 from stages.contract.errors import PipelineError
 from stages.contract.params import read_yaml
@@ -52,7 +61,9 @@ def carry(target: Path, names: tuple[str, ...]) -> None:
             shutil.copytree(origin, target / name, ignore=NOT_CARRIED, dirs_exist_ok=True)
         else:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(shipped.params_file() if name == "params.yaml" else origin, target / name)
+            shutil.copyfile(
+                shipped.params_file() if name == "params.yaml" else origin, target / name
+            )
     if "rounds" in names:
         (target / shipped.PACKED.parent).mkdir(exist_ok=True)
         shutil.copyfile(shipped.params_file(), target / shipped.PACKED)
@@ -60,7 +71,9 @@ def carry(target: Path, names: tuple[str, ...]) -> None:
 
 def _copy(origin: Path, target: Path) -> None:
     """Copy a folder file by file."""
-    with progress(f"copy {target.name}", sum(path.is_file() for path in origin.rglob("*")), "file") as told:
+    with progress(
+        f"copy {target.name}", sum(path.is_file() for path in origin.rglob("*")), "file"
+    ) as told:
 
         def copied(file: str, place: str) -> None:
             shutil.copy2(file, place)
@@ -127,12 +140,18 @@ def labels_in(paths: list[Path], column: str) -> list[str]:
         cells = [as_text(cell) for cell in table.column(column, "--label")]
         for row, cell in enumerate(cells):
             if not cell.strip():
-                raise PipelineError(table.where(row), f"empty label in column {column!r}", "fill it or remove the row")
+                raise PipelineError(
+                    table.where(row),
+                    f"empty label in column {column!r}",
+                    "fill it or remove the row",
+                )
         found.update(cells)
     return in_order(found)
 
 
-def settings(kind: str, columns: dict[str, str], numbers: list[str], labels: list[str]) -> dict[tuple[str, ...], Any]:
+def settings(
+    kind: str, columns: dict[str, str], numbers: list[str], labels: list[str]
+) -> dict[tuple[str, ...], Any]:
     """The params that a new project sets by the kind of its data. columns: of id, label, text and image."""
     return {
         ("labels",): [DoubleQuotedScalarString(label) for label in labels],
@@ -144,11 +163,13 @@ def settings(kind: str, columns: dict[str, str], numbers: list[str], labels: lis
     }
 
 
-def refuse_unknown(sources: Mapping[str, Source], columns: dict[str, str], kind: str, numbers: list[str]) -> list[str]:
+def refuse_unknown(
+    sources: Mapping[str, Source], columns: dict[str, str], kind: str, numbers: list[str]
+) -> list[str]:
     """The columns of numbers that are used, none but for `numeric`.
 
-    Raises PipelineError for a table without a column that was named, for a cell where a number was expected, and for
-    an empty text.
+    Raises PipelineError for a table without a column that was named, for a cell where a number was
+    expected, and for an empty text.
     """
     used: list[str] = []
     for name, source in sources.items():
@@ -160,7 +181,11 @@ def refuse_unknown(sources: Mapping[str, Source], columns: dict[str, str], kind:
             if kind == "text" and columns["text"] and len(table):
                 as_texts(table, columns["text"])
             if kind == "numeric":
-                used = numbers or used or [column for column in table.columns if column not in columns.values()]
+                used = (
+                    numbers
+                    or used
+                    or [column for column in table.columns if column not in columns.values()]
+                )
                 for column in used:
                     table.column(column, "--columns")
                 as_numbers(table, [] if in_parts else used)
@@ -182,12 +207,14 @@ def init(
 ) -> str:  # fmt: skip
     """Make the project, with the tables copied in and the params filled in as far as they are known.
 
-    tables: of pool, seed and test, or `data`, which is pool and seed in one. texts: several columns of text, which the
-    project's tables join into one.
+    tables: of pool, seed and test, or `data`, which is pool and seed in one. texts: several columns
+    of text, which the project's tables join into one.
     """
     refuse_unless_empty(target)
     if images is not None and not images.is_dir():
-        raise PipelineError("--images", f"{images} is no folder", "name the folder that the image files lie in")
+        raise PipelineError(
+            "--images", f"{images} is no folder", "name the folder that the image files lie in"
+        )
     if len(texts) > 1:
         columns = {**columns, "text": " + ".join(texts)}
     sources, notes = gather(tables, columns, texts)
@@ -206,11 +233,15 @@ def init(
     notes += [note for intake in read.values() for note in intake.notes]
     notes += class_lines(read, columns["label"], known)
     if {"{", "}"} & set(str(target.resolve())):
-        notes.append("the folder's path has braces, where `dvc` itself fails; the `rounds` commands work")
+        notes.append(
+            "the folder's path has braces, where `dvc` itself fails; the `rounds` commands work"
+        )
     return sentence(target, used, known, notes, has_pool="pool" in sources)
 
 
-def sentence(target: Path, used: list[str], classes: list[str], notes: list[str], *, has_pool: bool) -> str:
+def sentence(
+    target: Path, used: list[str], classes: list[str], notes: list[str], *, has_pool: bool
+) -> str:
     """What was made, a line for each note, and what comes next. used: the columns of numbers."""
     details = [f"  {note}" for note in dict.fromkeys(notes)]
     names = f"{', '.join(used[:3])}{', …' * (len(used) > 3)}"
@@ -226,7 +257,9 @@ def sentence(target: Path, used: list[str], classes: list[str], notes: list[str]
     return "\n".join([f"init: {target}{seen}", *details, last])
 
 
-def copy_in(target: Path, sources: Mapping[str, Source], images: Path | None) -> dict[tuple[str, ...], Any]:
+def copy_in(
+    target: Path, sources: Mapping[str, Source], images: Path | None
+) -> dict[tuple[str, ...], Any]:
     """Write the tables and images into the project. The params that name them."""
     changes: dict[tuple[str, ...], Any] = {}
     for name in TABLES:
@@ -248,29 +281,53 @@ def copy_in(target: Path, sources: Mapping[str, Source], images: Path | None) ->
 @click.command()
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--pool", type=click.Path(path_type=Path), help="Table of unlabelled examples, or folder of such parts, to copy in."
+    "--pool",
+    type=click.Path(path_type=Path),
+    help="Table of unlabelled examples, or folder of such parts, to copy in.",
 )
-@click.option("--seed", type=click.Path(path_type=Path), help="Table of labelled examples to start from.")
-@click.option("--test", type=click.Path(path_type=Path), help="Table of held-out labelled examples.")
+@click.option(
+    "--seed", type=click.Path(path_type=Path), help="Table of labelled examples to start from."
+)
+@click.option(
+    "--test", type=click.Path(path_type=Path), help="Table of held-out labelled examples."
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     help="Table labelled in part: labelled rows are the seed, others the pool.",
 )
-@click.option("--id", "id_column", default="", help="Column of unique ids; without it the content is the id.")
-@click.option("--label", default="label", show_default=True, help="Column of labels in seed and test.")
-@click.option("--text", "texts", multiple=True, help="Column of text that people read; several are joined.")
-@click.option("--image", default="", help="Column of images that people see: data URIs, or names of files.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder that those files lie in, to copy in.")
-@click.option("--columns", default="", help="Columns of numbers, separated by commas; default: all.")
-@click.option("--labels", default="", help="The classes, separated by commas; default: those in seed and test.")
+@click.option(
+    "--id", "id_column", default="", help="Column of unique ids; without it the content is the id."
+)
+@click.option(
+    "--label", default="label", show_default=True, help="Column of labels in seed and test."
+)
+@click.option(
+    "--text", "texts", multiple=True, help="Column of text that people read; several are joined."
+)
+@click.option(
+    "--image", default="", help="Column of images that people see: data URIs, or names of files."
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder that those files lie in, to copy in."
+)
+@click.option(
+    "--columns", default="", help="Columns of numbers, separated by commas; default: all."
+)
+@click.option(
+    "--labels",
+    default="",
+    help="The classes, separated by commas; default: those in seed and test.",
+)
 @click.option(
     "--merge-spellings",
     "spelling",
     flag_value="merge",
     help="Labels that differ in case, blanks, number format are one.",
 )
-@click.option("--keep-spellings", "spelling", flag_value="keep", help="Such labels are different classes.")
+@click.option(
+    "--keep-spellings", "spelling", flag_value="keep", help="Such labels are different classes."
+)
 @one_line_errors
 def command(
     target: Path, pool: Path | None, seed: Path | None, test: Path | None, data: Path | None, id_column: str,
@@ -287,4 +344,14 @@ def command(
     chosen = [name.strip() for name in columns.split(",") if name.strip()]
     classes = [name.strip() for name in labels.split(",") if name.strip()]
     tables = {"pool": pool, "seed": seed, "test": test, "data": data}
-    return init(target, tables, names, kind, chosen, classes, images, texts=texts, spelling=spelling or "refuse")
+    return init(
+        target,
+        tables,
+        names,
+        kind,
+        chosen,
+        classes,
+        images,
+        texts=texts,
+        spelling=spelling or "refuse",
+    )

@@ -1,6 +1,7 @@
 """`rounds inspect`: the label-quality gate on any labelled table, outside a project. Changes nothing.
 
-Reads a table, or a table and a model's out-of-sample probabilities, and ranks its labels by how likely each is wrong.
+Reads a table, or a table and a model's out-of-sample probabilities, and ranks its labels by how
+likely each is wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from stages.examples.tables import Table, as_text, read_table
 from stages.features.whole import spaces_of, text_features
 from stages.learning.classifier import TINY
 from stages.quality.agreement import krippendorff_alpha
-from stages.quality.judgement import OUTLIER, Judgement, class_balance, judge, order_p_value, with_annotators
+from stages.quality.judgement import (
+    OUTLIER,
+    Judgement,
+    class_balance,
+    judge,
+    order_p_value,
+    with_annotators,
+)
 from stages.quality.policy import doubt
 
 SHOWN = 10
@@ -57,18 +65,25 @@ def inspect(table: Table, source: Source) -> Inspection:
     labels = _labels(table, source, votes)
     seen = sorted(set(labels))
     if len(seen) < 2:
-        raise PipelineError(table.path, f"every row has the label {seen[0]!r}", "labels of two classes are needed")
+        raise PipelineError(
+            table.path, f"every row has the label {seen[0]!r}", "labels of two classes are needed"
+        )
     logits = _logits(source.proba, len(table), seen) if source.proba else None
     names = _column_names(seen, logits.shape[1]) if logits is not None else seen
     place = {name: number for number, name in enumerate(names)}
     classes = np.array([place[label] for label in labels], dtype=np.intp)
     matrix, geometry, sha = _features(table, source)
-    params, ids = _params(names, "text" if source.text else "numeric"), [str(line) for line in table.lines]
+    params, ids = (
+        _params(names, "text" if source.text else "numeric"),
+        [str(line) for line in table.lines],
+    )
     found = judge(matrix, geometry, classes, ids, sha, params, logits)
     given = [{name: place[label] for name, label in row.items()} for row in votes]
     found, quality = with_annotators(found, given, classes)
     error = found.doubts.error
-    flagged = doubt(found, error, classes, ids, np.ones(len(ids), dtype=np.bool_), 1.0, params, reviews=None)
+    flagged = doubt(
+        found, error, classes, ids, np.ones(len(ids), dtype=np.bool_), 1.0, params, reviews=None
+    )
     judged, counts, placed = int(found.doubts.judged.sum()), Counter(labels), geometry.shape[1] > 0
     summary = {
         "rows": len(ids), "classes": len(seen), "judged": judged, "flagged": int(flagged.sum()),
@@ -85,7 +100,9 @@ def inspect(table: Table, source: Source) -> Inspection:
     return Inspection(_ranked(table, classes, names, found, error, flagged), summary)
 
 
-def _ranked(table: Table, classes: Ints, names: list[str], found: Judgement, error: Floats, flagged: Mask) -> list[Row]:
+def _ranked(
+    table: Table, classes: Ints, names: list[str], found: Judgement, error: Floats, flagged: Mask
+) -> list[Row]:
     order = np.lexsort((np.arange(len(classes)), -np.round(error, 9)))
     rows, balance = [], class_balance(classes, len(names))
     for row in order:
@@ -115,7 +132,10 @@ def _labels(table: Table, source: Source, votes: list[dict[str, str]]) -> list[s
         labels = [as_text(cell) for cell in table.column(source.label, "--label")]
     else:
         counts = [Counter(row.values()) for row in votes]
-        labels = [min((-times, name) for name, times in count.items())[1] if count else "" for count in counts]
+        labels = [
+            min((-times, name) for name, times in count.items())[1] if count else ""
+            for count in counts
+        ]
     for row, label in enumerate(labels):
         if not label.strip():
             raise PipelineError(table.where(row), "no label", "fill it or remove the row")
@@ -127,11 +147,17 @@ def _logits(path: Path, n: int, seen: list[str]) -> Floats:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise PipelineError(path, f"not a readable .npy array ({error})", "write it with numpy.save") from error
+        raise PipelineError(
+            path, f"not a readable .npy array ({error})", "write it with numpy.save"
+        ) from error
     if array.ndim != 2 or len(array) != n or array.shape[1] < len(seen):
         what = f"an array of shape ({n}, {len(seen)} or more) was expected, found {array.shape}"
         raise PipelineError(path, what, "one row per row of the table, one column per class")
-    bad = ~(np.isfinite(array).all(axis=1) & (array >= 0).all(axis=1) & (np.abs(array.sum(axis=1) - 1) < 1e-2))
+    bad = ~(
+        np.isfinite(array).all(axis=1)
+        & (array >= 0).all(axis=1)
+        & (np.abs(array.sum(axis=1) - 1) < 1e-2)
+    )
     if bad.any():
         what = f"row {int(np.flatnonzero(bad)[0])} is no probability distribution ({int(bad.sum())} such rows)"
         raise PipelineError(path, what, "rows must be >= 0 and sum to 1")
@@ -145,7 +171,11 @@ def _column_names(seen: list[str], columns: int) -> list[str]:
         return numbered
     if len(seen) != columns:
         what = f"{columns} probability columns, and {len(seen)} classes among the labels"
-        raise PipelineError("--proba", what, "give one column per class in sorted order, or number the labels from 0")
+        raise PipelineError(
+            "--proba",
+            what,
+            "give one column per class in sorted order, or number the labels from 0",
+        )
     return seen
 
 
@@ -157,9 +187,15 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
         options = shipped_params().features.text
         matrix = text_features(content, rows, options)
         beside = options.directions
-        return *spaces_of(matrix, rows, 128, 0, unit_rows=True, beside=beside), [sha256(text) for text in content]
+        return *spaces_of(matrix, rows, 128, 0, unit_rows=True, beside=beside), [
+            sha256(text) for text in content
+        ]
     if not source.features:
-        return None, np.zeros((len(table), 0), dtype=np.float32), [str(line) for line in table.lines]
+        return (
+            None,
+            np.zeros((len(table), 0), dtype=np.float32),
+            [str(line) for line in table.lines],
+        )
     from sklearn.preprocessing import StandardScaler
 
     others = {source.label, *source.annotators}
@@ -168,12 +204,17 @@ def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]
         columns = [name.strip() for name in source.features.split(",")]
     values = numbers(table, columns)
     scaled = StandardScaler().fit_transform(values).astype(np.float32)
-    return *spaces_of(scaled, rows, 128, 0, unit_rows=False), [sha256(row.tobytes()) for row in values]
+    return *spaces_of(scaled, rows, 128, 0, unit_rows=False), [
+        sha256(row.tobytes()) for row in values
+    ]
 
 
 def _params(names: list[str], kind: str) -> Params:
     """The params of a new project, for a table that has none."""
-    model = {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000, **MODEL[kind]}}
+    model = {
+        "path": "sklearn.linear_model.LogisticRegression",
+        "params": {"max_iter": 1000, **MODEL[kind]},
+    }
     return shipped_params({"labels": names, "model": model})
 
 
@@ -195,24 +236,47 @@ def told(found: Inspection) -> list[str]:
             f"{facts['outliers']} outliers"
         )
         if order is not None and order <= 0.01:
-            lines.append(f"the order of the rows matters (p = {order:.2g}): shuffle them before you split")
+            lines.append(
+                f"the order of the rows matters (p = {order:.2g}): shuffle them before you split"
+            )
     if facts["alpha"] is not None:
-        people = ", ".join(f"{name} {quality:.2f}" for name, quality in facts["annotator_quality"].items())
-        lines.append(f"annotators: Krippendorff's alpha {facts['alpha']:.2f}; quality {people or 'not applicable'}")
+        people = ", ".join(
+            f"{name} {quality:.2f}" for name, quality in facts["annotator_quality"].items()
+        )
+        lines.append(
+            f"annotators: Krippendorff's alpha {facts['alpha']:.2f}; quality {people or 'not applicable'}"
+        )
     worst = [row for row in found.rows if row["flagged"]][:SHOWN]
-    lines += [f"  line {r['line']}: {r['label']!r}, rather {r['suggested']!r} ({r['error']:.2f})" for r in worst]
+    lines += [
+        f"  line {r['line']}: {r['label']!r}, rather {r['suggested']!r} ({r['error']:.2f})"
+        for r in worst
+    ]
     return lines
 
 
 @click.command()
 @click.argument("data", type=PATH)
-@click.option("--label", default="", help="Column of the labels (with --annotators: may be left out).")
+@click.option(
+    "--label", default="", help="Column of the labels (with --annotators: may be left out)."
+)
 @click.option("--text", default="", help="Column of the text.")
 @click.option("--features", default="", help="`all`, or columns of numbers, comma-separated.")
-@click.option("--proba", type=PATH, help="Out-of-sample probabilities (.npy, one row per row): nothing is trained.")
-@click.option("--annotators", default="", help="Columns with each annotator's label, comma-separated.")
-@click.option("--out", type=PATH, help="Write every label, ranked, with scores and reasons to this CSV file.")
-@click.option("--fail-over", type=click.FloatRange(0, 1), help="Exit 1 when more than this share is probably wrong.")
+@click.option(
+    "--proba",
+    type=PATH,
+    help="Out-of-sample probabilities (.npy, one row per row): nothing is trained.",
+)
+@click.option(
+    "--annotators", default="", help="Columns with each annotator's label, comma-separated."
+)
+@click.option(
+    "--out", type=PATH, help="Write every label, ranked, with scores and reasons to this CSV file."
+)
+@click.option(
+    "--fail-over",
+    type=click.FloatRange(0, 1),
+    help="Exit 1 when more than this share is probably wrong.",
+)
 @one_line_errors
 def command(
     data: Path, label: str, text: str, features: str, proba: Path | None, annotators: str, out: Path | None,
@@ -223,7 +287,9 @@ def command(
     if not (label or people):
         raise click.UsageError("name the labels: --label COL, or --annotators A,B")
     if not (text or features or proba):
-        raise click.UsageError("name what to judge by: --text COL, --features all, or --proba FILE.npy")
+        raise click.UsageError(
+            "name what to judge by: --text COL, --features all, or --proba FILE.npy"
+        )
     found = inspect(read_table(data), Source(label, text, features, people, proba))
     if out:  # first of all: whoever reads the summary may stop reading (`| head -1`)
         buffer = io.StringIO(newline="")
@@ -236,5 +302,9 @@ def command(
     share = found.summary["flagged_share"]
     if fail_over is not None and share > fail_over:
         remedy = "read the ranked list (--out) and correct the labels"
-        raise PipelineError(data, f"{share:.1%} of the labels are probably wrong, limit {fail_over:.1%}", remedy)
-    return f"inspect: {data}: " + (f"ranked labels in {out}" if out else "add --out FILE.csv for the ranked list")
+        raise PipelineError(
+            data, f"{share:.1%} of the labels are probably wrong, limit {fail_over:.1%}", remedy
+        )
+    return f"inspect: {data}: " + (
+        f"ranked labels in {out}" if out else "add --out FILE.csv for the ranked list"
+    )

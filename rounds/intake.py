@@ -1,7 +1,8 @@
 """Strangers' tables, read for `rounds init`: whatever a spreadsheet, pandas or an export wrote, and what was assumed.
 
-A table that the stages read as it stands is copied byte for byte. Any other is written anew into the project, as the
-CSV (cells of text) or JSONL (all else) that the stages read strictly; each assumption is a note, one line for a person.
+A table that the stages read as it stands is copied byte for byte. Any other is written anew into
+the project, as the CSV (cells of text) or JSONL (all else) that the stages read strictly; each
+assumption is a note, one line for a person.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from stages.examples.tables import Table, as_text, read_table
 DELIMITED = (".csv", ".tsv", ".tab", ".txt")
 SHEETS = (".xlsx", ".xlsm")
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet or .xlsx"
-INDICES = ("Unnamed: 0", "__index_level_0__")  # what pandas calls its row numbers in CSV and Parquet
+INDICES = (
+    "Unnamed: 0",
+    "__index_level_0__",
+)  # what pandas calls its row numbers in CSV and Parquet
 JOINT = "\n\n"  # between the parts of an example that has several columns of text
 
 
@@ -72,7 +76,9 @@ def write(intake: Intake, stem: Path) -> Path:
     path = stem.with_name(f"{stem.name}.jsonl")
     with path.open("w", encoding="utf-8", newline="") as file:
         for row in rows:
-            cells = {name: cell for name, cell in zip(columns, row, strict=True) if not is_missing(cell)}
+            cells = {
+                name: cell for name, cell in zip(columns, row, strict=True) if not is_missing(cell)
+            }
             file.write(json.dumps(cells, ensure_ascii=False, default=str) + "\n")
     return path
 
@@ -80,7 +86,9 @@ def write(intake: Intake, stem: Path) -> Path:
 def join_texts(intake: Intake, names: Sequence[str], target: str) -> Intake:
     """A table with a column `target` that joins some columns of text by a blank line; blank ones are passed over."""
     parts = [[as_text(cell) for cell in intake.table.column(name, "--text")] for name in names]
-    joined = [JOINT.join(cell for cell in cells if cell.strip()) for cells in zip(*parts, strict=True)]
+    joined = [
+        JOINT.join(cell for cell in cells if cell.strip()) for cells in zip(*parts, strict=True)
+    ]
     return intake.with_columns({target: joined})
 
 
@@ -94,20 +102,27 @@ def plain_labels(intake: Intake, column: str) -> Intake:
     for row, cell in enumerate(cells):
         value = _structure(cell)
         if isinstance(value, dict):
-            what, remedy = f"the label is an object ({as_text(cell)[:60]})", "write one label per row"
+            what, remedy = (
+                f"the label is an object ({as_text(cell)[:60]})",
+                "write one label per row",
+            )
             raise PipelineError(intake.table.where(row), what, remedy)
         if not isinstance(value, list):
             continue
         if len(value) > 1 or any(isinstance(item, list | dict) for item in value):
             what = f"{len(value)} labels ({', '.join(map(as_text, value))}) where one is asked for"
-            raise PipelineError(intake.table.where(row), what, "keep one of them, or remove the row")
+            raise PipelineError(
+                intake.table.where(row), what, "keep one of them, or remove the row"
+            )
         cells[row] = value[0] if value else ""
         lists += 1
     if not lists:
         return intake
     name = Path(intake.table.path).name
     unpacked = intake.with_columns({column: cells})
-    return unpacked.noted(f"{name}: labels are lists of one; taken out of their lists ({lists} rows)")
+    return unpacked.noted(
+        f"{name}: labels are lists of one; taken out of their lists ({lists} rows)"
+    )
 
 
 def _structure(cell: object) -> object:

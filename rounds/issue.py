@@ -19,7 +19,8 @@ from stages.contract.shell import one_line_errors
 def issue(project: Project) -> Round | None:
     """Copy build/export to data/rounds/NNN, whole or not at all; None when the batch is empty (the work is done).
 
-    Raises PipelineError when there is no export, or when the last round already asks this very batch.
+    Raises PipelineError when there is no export, or when the last round already asks this very
+    batch.
     """
     export = project.root / "build" / "export"
     if not (export / "manifest.json").is_file():
@@ -28,14 +29,18 @@ def issue(project: Project) -> Round | None:
     for name in FROZEN:
         if sha256((export / name).read_bytes()) != manifest["sha256"][name]:
             raise PipelineError(
-                export / name, "not what export_prodigy wrote", "run `dvc repro --force export_prodigy`"
+                export / name,
+                "not what export_prodigy wrote",
+                "run `dvc repro --force export_prodigy`",
             )
     if not manifest["rows"]:
         return None
     rounds = project.rounds()
     if rounds and rounds[-1].batch_id() == manifest["batch_id"]:
         what = f"round {rounds[-1].number} asks this batch already"
-        raise PipelineError(rounds[-1].folder, what, "answer it (`rounds annotate`), then `rounds close`")
+        raise PipelineError(
+            rounds[-1].folder, what, "answer it (`rounds annotate`), then `rounds close`"
+        )
     number = len(rounds) + 1
     if read_json(project.root / "metrics" / "query.json")["round"] != number:
         what = f"round {len(rounds)} is not answered, so the export is no new batch"

@@ -21,7 +21,17 @@ from stages.contract.canonical import Row, jsonl, read_jsonl, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
-COLUMNS = ("id", "label", "round", "source", "arms", "annotators", "asked_rank", "copy_of", "commit")
+COLUMNS = (
+    "id",
+    "label",
+    "round",
+    "source",
+    "arms",
+    "annotators",
+    "asked_rank",
+    "copy_of",
+    "commit",
+)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)  # a class named -1 is no formula
 Format = Literal["csv", "jsonl", "parquet"]
@@ -30,12 +40,15 @@ Format = Literal["csv", "jsonl", "parquet"]
 def accepted_at(project: Project, commit: str) -> list[Row]:
     """build/gate/accepted.jsonl of a commit: from DVC's cache, else from its remote.
 
-    Raises PipelineError for an unknown commit, one without a dvc.lock, and data that is nowhere to be had.
+    Raises PipelineError for an unknown commit, one without a dvc.lock, and data that is nowhere to
+    be had.
     """
     lock = read_blobs(project, [f"{commit}:./dvc.lock"]).get(f"{commit}:./dvc.lock", b"").decode()
     found = re.search(r"outs:\n\s+- path: build/gate\n\s+hash: md5\n\s+md5: (\w+)\.dir", lock)
     if not found:
-        raise PipelineError("--as-of", f"{commit} holds no accepted labels", "name a commit of `rounds log`")
+        raise PipelineError(
+            "--as-of", f"{commit} holds no accepted labels", "name a commit of `rounds log`"
+        )
     cache = project.root / ".dvc" / "cache" / "files" / "md5"
     listing = cache / found[1][:2] / f"{found[1][2:]}.dir"
     if listing.is_file():
@@ -45,7 +58,11 @@ def accepted_at(project: Project, commit: str) -> list[Row]:
             return read_jsonl(cache / name[:2] / name[2:])
     folder = Path(tempfile.mkdtemp())
     try:
-        dvc(project.root, ["get", ".", "build/gate/accepted.jsonl", "--rev", commit, "--out", str(folder / "a")], print)
+        dvc(
+            project.root,
+            ["get", ".", "build/gate/accepted.jsonl", "--rev", commit, "--out", str(folder / "a")],
+            print,
+        )
         return read_jsonl(folder / "a")
     finally:
         shutil.rmtree(folder)
@@ -54,15 +71,18 @@ def accepted_at(project: Project, commit: str) -> list[Row]:
 def labels(project: Project, as_of: str) -> list[Row]:
     """One row per labelled id, copies of a content included, sorted by id; columns as in COLUMNS.
 
-    `copy_of` is the id that was asked in the place of an identical one; `commit` closed the round that brought the
-    present label.
+    `copy_of` is the id that was asked in the place of an identical one; `commit` closed the round
+    that brought the present label.
     """
     commit = commit_named(project.root, as_of, "--as-of")
     closings = closing_commits(project, changes(project, MANIFESTS, at=commit), commit)
     told = []
     for row in accepted_at(project, commit):
         brought = closings.get(row["round"])
-        facts = {**{key: row[key] for key in COLUMNS if key in row}, "commit": brought.id if brought else None}
+        facts = {
+            **{key: row[key] for key in COLUMNS if key in row},
+            "commit": brought.id if brought else None,
+        }
         told.append({**facts, "copy_of": None})
         told += [{**facts, "id": copy, "copy_of": row["id"]} for copy in row["copies"]]
     return sorted(told, key=lambda row: str(row["id"]))
@@ -71,8 +91,9 @@ def labels(project: Project, as_of: str) -> list[Row]:
 def as_csv(rows: list[Row], *, raw: bool) -> bytes:
     """The rows as CSV, lists joined by a semicolon.
 
-    Unless `raw`, a cell that a spreadsheet would take for a formula (it begins with = + - @, a tab or a carriage
-    return, and is no number) gets an apostrophe before it. Source: OWASP, "CSV injection".
+    Unless `raw`, a cell that a spreadsheet would take for a formula (it begins with = + - @, a tab
+    or a carriage return, and is no number) gets an apostrophe before it. Source: OWASP, "CSV
+    injection".
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -102,17 +123,29 @@ def as_parquet(rows: list[Row]) -> bytes:
     }
     schema = pa.schema([(key, kinds.get(key, pa.string())) for key in COLUMNS])
     out = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([{key: row[key] for key in COLUMNS} for row in rows], schema=schema), out)
+    pq.write_table(
+        pa.Table.from_pylist([{key: row[key] for key in COLUMNS} for row in rows], schema=schema),
+        out,
+    )
     data: bytes = out.getvalue().to_pybytes()
     return data
 
 
 @click.command()
 @click.option("--as-of", default="HEAD", show_default=True, help="Any commit: what was known then.")
-@click.option("--format", "kind", type=click.Choice(get_args(Format)), help="Default: the suffix of --out, else csv.")
-@click.option("--out", type=click.Path(path_type=Path), help="A file; without it to the screen (not Parquet).")
 @click.option(
-    "--raw", is_flag=True, help="CSV: cells as they are, even those that a spreadsheet would run as formulas."
+    "--format",
+    "kind",
+    type=click.Choice(get_args(Format)),
+    help="Default: the suffix of --out, else csv.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file; without it to the screen (not Parquet)."
+)
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="CSV: cells as they are, even those that a spreadsheet would run as formulas.",
 )
 @one_line_errors
 def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str:
@@ -122,9 +155,17 @@ def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str
     rows = labels(Project.find(Path()), as_of)
     if kind == "parquet" and out is None:
         raise PipelineError(
-            "--format parquet", "a binary file does not go to the screen", "name one: --out labels.parquet"
+            "--format parquet",
+            "a binary file does not go to the screen",
+            "name one: --out labels.parquet",
         )
-    data = as_csv(rows, raw=raw) if kind == "csv" else jsonl(rows) if kind == "jsonl" else as_parquet(rows)
+    data = (
+        as_csv(rows, raw=raw)
+        if kind == "csv"
+        else jsonl(rows)
+        if kind == "jsonl"
+        else as_parquet(rows)
+    )
     if out is None:
         click.echo(data, nl=False)
     else:

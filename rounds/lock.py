@@ -1,8 +1,9 @@
 """One writer at a time in a project, and what the next one tidies up after a writer that was killed.
 
-The lock is a file that the operating system releases with its holder, however that ends. It also is the journal: it
-holds the process id of a writer that has not finished its work. The page does not take it, it may be served while a
-round is closed: each of its answers is taken in a `turn`, as is the end of the round.
+The lock is a file that the operating system releases with its holder, however that ends. It also is
+the journal: it holds the process id of a writer that has not finished its work. The page does not
+take it, it may be served while a round is closed: each of its answers is taken in a `turn`, as is
+the end of the round.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ RUNNING = ".dvc/tmp/rwlock"  # where DVC notes who reads and writes what
 def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
     """Hold the project's lock; what an unfinished writer left half done is tidied up first.
 
-    wait: queue behind whoever is at work. Without it (a close) only short work is waited for: PipelineError when
-    another close has the lock.
+    wait: queue behind whoever is at work. Without it (a close) only short work is waited for:
+    PipelineError when another close has the lock.
     """
     path = root / ".dvc" / "tmp" / "rounds.lock"
     try:
@@ -65,7 +66,9 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
         try:
             yield
         except PipelineError:
-            if wait:  # short work that was refused left nothing behind; a close may have stopped half way
+            if (
+                wait
+            ):  # short work that was refused left nothing behind; a close may have stopped half way
                 file.truncate(0)
             raise
         file.truncate(0)
@@ -75,7 +78,8 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
 def turn(asked: Path, *, last: bool) -> Iterator[None]:
     """Take answers to a batch in turns that may overlap; the `last` turn, which ends the round, overlaps with none.
 
-    So an answer is on the disk before the round's end begins, or is refused after it. asked: the batch's frozen file.
+    So an answer is on the disk before the round's end begins, or is refused after it. asked: the
+    batch's frozen file.
     """
     handle = os.open(asked, os.O_RDONLY)
     try:
@@ -88,8 +92,9 @@ def turn(asked: Path, *, last: bool) -> Iterator[None]:
 def tidy_up(root: Path, writer: str) -> None:
     """Put a project in order whose last writer, a process id, did not finish its work.
 
-    Ends the processes that it left behind; removes the locks of git and DVC that died with them, whatever their date (a
-    clock may have been set back), and half-written temporary files. Everything else is repeatable by itself.
+    Ends the processes that it left behind; removes the locks of git and DVC that died with them,
+    whatever their date (a clock may have been set back), and half-written temporary files.
+    Everything else is repeatable by itself.
     """
     end_orphans(f"{root}:{writer}")
     if not at_work("git", root):
@@ -142,7 +147,9 @@ def repaired(root: Path) -> list[str]:
     if not broken or at_work("dvc", root):
         return []
     with exclusive(root, wait=False):
-        return [file.relative_to(root).as_posix() for file in broken if file not in half_written(root)]
+        return [
+            file.relative_to(root).as_posix() for file in broken if file not in half_written(root)
+        ]
 
 
 def end_orphans(mark: str) -> None:
@@ -185,9 +192,13 @@ def is_lock(path: Path) -> bool:
         return True
     try:
         stages = YAML(typ="safe", pure=True).load(path.read_bytes())["stages"].values()
-        files = [file for stage in stages for kind in ("deps", "outs") for file in stage.get(kind, [])]
+        files = [
+            file for stage in stages for kind in ("deps", "outs") for file in stage.get(kind, [])
+        ]
         params = [values for stage in stages for values in stage.get("params", {}).values()]
-        whole = [isinstance(stage["cmd"], str) for stage in stages] + [isinstance(values, dict) for values in params]
+        whole = [isinstance(stage["cmd"], str) for stage in stages] + [
+            isinstance(values, dict) for values in params
+        ]
         whole += [bool(re.match("[0-9a-f]{32}", file.get("md5", "0" * 32))) for file in files]
         whole += ["path" in file and None not in file.values() for file in files]
         return all(whole)

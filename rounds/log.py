@@ -26,12 +26,17 @@ def rows(project: Project) -> list[Row]:
     commits = closing_commits(project, changes(project, MANIFESTS)) if has_commits(project) else {}
     names = {n: {m: f"{c.id}:./metrics/{m}.json" for m in REPORTS} for n, c in commits.items()}
     plots = {number: f"{commit.id}:./plots/redundancy.json" for number, commit in commits.items()}
-    blobs = read_blobs(project, [*plots.values(), *(name for row in names.values() for name in row.values())])
+    blobs = read_blobs(
+        project, [*plots.values(), *(name for row in names.values() for name in row.values())]
+    )
     curve = project.root / "plots" / "learning_curve.json"
     now = {
-        (point["round"], point["arm"]): point for point in (json.loads(curve.read_bytes()) if curve.is_file() else [])
+        (point["round"], point["arm"]): point
+        for point in (json.loads(curve.read_bytes()) if curve.is_file() else [])
     }
-    decisions = {one.number: one.folder / FILE for one in project.rounds() if (one.folder / FILE).is_file()}
+    decisions = {
+        one.number: one.folder / FILE for one in project.rounds() if (one.folder / FILE).is_file()
+    }
     told = []
     for number, commit in commits.items():
         said = {name: json.loads(blobs.get(full, b"{}")) for name, full in names[number].items()}
@@ -70,7 +75,9 @@ def line_of(row: Row) -> str:
         then, now = share(row[arm]["then"]), share(row[arm]["now"])
         cells.append(f"{then:<8}{'=' if then == now else now:<8}")
     decision = row["decision"] and f"{row['decision']['decision']}: {row['decision']['why']}"
-    state = "; ".join(filter(None, [row["state"], row["advice"], decision, " ".join(row["alarms"])]))
+    state = "; ".join(
+        filter(None, [row["state"], row["advice"], decision, " ".join(row["alarms"])])
+    )
     strategy = f"{row['strategy'] or '-'} ({row['regime'] or '-'})"
     return (
         f"{row['round']:>5}  {row['commit'][:8]}  {row['date'][:10]}  {row['labels'] or 0:>6}  {''.join(cells)}"
@@ -84,6 +91,12 @@ def line_of(row: Row) -> str:
 def command(as_json: bool) -> str:
     """One line per round: commit, labels, accuracy of both arms then and now, near duplicates, strategy, decision."""
     told = rows(Project.find(Path()))
-    for line in [dumps(row) for row in told] if as_json else [HEAD, *map(line_of, told)] if told else []:
+    for line in (
+        [dumps(row) for row in told] if as_json else [HEAD, *map(line_of, told)] if told else []
+    ):
         click.echo(line)
-    return f"log: {len(told)} closed rounds" if told else "log: no round was closed yet; next: rounds close"
+    return (
+        f"log: {len(told)} closed rounds"
+        if told
+        else "log: no round was closed yet; next: rounds close"
+    )

@@ -1,8 +1,9 @@
 """Which asked item each row of an answer file is about, and what is wrong with the others.
 
-An item is found by `al_id` (and its batch), else by the hash of its content, else by its exact text. A bare `id` is
-mostly a number of the tool's own: it is looked at only where nothing better stands in the row. An identity and a text
-that belong to different items are refused: one of them is wrong, and nobody here can know which.
+An item is found by `al_id` (and its batch), else by the hash of its content, else by its exact
+text. A bare `id` is mostly a number of the tool's own: it is looked at only where nothing better
+stands in the row. An identity and a text that belong to different items are refused: one of them is
+wrong, and nobody here can know which.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Sorted:
         )
         counts["items with every offered label rejected"] = self._all_rejected()
         counts.update(fault for _, fault, _ in self.bad)
-        counts |= Counter({"unanswered": self.unanswered, "of earlier rounds": self.earlier, "late": self.late})
+        counts |= Counter(
+            {"unanswered": self.unanswered, "of earlier rounds": self.earlier, "late": self.late}
+        )
         counts["with other blanks in the text than asked"] = self.respaced
         return {name: count for name, count in counts.items() if count}
 
@@ -115,9 +118,15 @@ def asked_in(project: Project, items: Iterable[Item], labels: Sequence[str]) -> 
     """What the items may be about: the newest round, and the earlier ones."""
     newest = project.last_round()
     everything = project.rounds()
-    named = {batch for item in items if item.row and isinstance(batch := item.row.get("al_batch"), str)}
+    named = {
+        batch for item in items if item.row and isinstance(batch := item.row.get("al_batch"), str)
+    }
     strange = any(_strange(item, newest) for item in items)
-    wanted = [one for one in everything if one.number == newest.number or strange or one.batch_id() in named]
+    wanted = [
+        one
+        for one in everything
+        if one.number == newest.number or strange or one.batch_id() in named
+    ]
     tasks = {one.batch_id(): one.tasks() for one in wanted}
     rounds = {
         str(row["al_id"]): (one.number, one.batch_id())
@@ -126,7 +135,11 @@ def asked_in(project: Project, items: Iterable[Item], labels: Sequence[str]) -> 
         if one.number != newest.number
     }
     since = [one for one in everything if one.number >= wanted[0].number] if len(wanted) > 1 else []
-    held = {said(answer, answer.batch or one.batch_id()) for one in since for answer in _answers(one, labels)}
+    held = {
+        said(answer, answer.batch or one.batch_id())
+        for one in since
+        for answer in _answers(one, labels)
+    }
     return Asked(tasks, newest.batch_id(), held, rounds)
 
 
@@ -139,12 +152,16 @@ def _strange(item: Item, newest: Round) -> bool:
 
 
 def _answers(one: Round, labels: Sequence[str]) -> list[Answer]:
-    return [answer for answer, _ in answers_of(one.folder, one.batch_id(), one.tasks(), list(labels))]
+    return [
+        answer for answer, _ in answers_of(one.folder, one.batch_id(), one.tasks(), list(labels))
+    ]
 
 
 def sort_out(items: Sequence[Item], project: Project, labels: Sequence[str]) -> Sorted:
     """Which items answer the newest batch or an earlier one, and what is wrong with the others."""
-    return sorted_by(items, asked_in(project, items, labels), labels, before_of(project, items, labels))
+    return sorted_by(
+        items, asked_in(project, items, labels), labels, before_of(project, items, labels)
+    )
 
 
 def before_of(project: Project, items: Iterable[Item], labels: Sequence[str]) -> list[Answer]:
@@ -174,7 +191,13 @@ def sorted_by(
 
 
 def _take(
-    heaps: Sorted, item: Item, asked: Asked, finders: Mapping[str, Finder], labels: Sequence[str], *, own_ids: bool
+    heaps: Sorted,
+    item: Item,
+    asked: Asked,
+    finders: Mapping[str, Finder],
+    labels: Sequence[str],
+    *,
+    own_ids: bool,
 ) -> None:
     """Put one answered item on its heap. Raises _Bad for one that cannot be used."""
     answer = _understood(item, labels)
@@ -197,7 +220,9 @@ def _take(
     heaps.notes.update(item.notes)
     if item.annotator_from_file:
         heaps.from_file_name.add(answer.annotator)
-    heaps.good.append((item.line, {**(item.row or {}), "al_id": item_id, "al_batch": batch}, answer))
+    heaps.good.append(
+        (item.line, {**(item.row or {}), "al_id": item_id, "al_batch": batch}, answer)
+    )
 
 
 def _understood(item: Item, labels: Sequence[str]) -> Answer:
@@ -237,7 +262,13 @@ def _is_numbered(item: Item) -> bool:
 
 
 def _located(
-    item: Item, answer: Answer, batch: str, asked: Asked, finders: Mapping[str, Finder], *, own_ids: bool
+    item: Item,
+    answer: Answer,
+    batch: str,
+    asked: Asked,
+    finders: Mapping[str, Finder],
+    *,
+    own_ids: bool,
 ) -> tuple[str, str, bool]:
     """The id of the item that a row is about, its batch, and whether its text was respaced. Raises _Bad."""
     finder = finders[batch]
@@ -269,14 +300,17 @@ def _elsewhere(named: str, answer: Answer, batch: str, asked: Asked) -> tuple[st
         if said(replace(answer, id=named), earlier) in asked.held:
             return named, earlier, False
         remedy = f"name its batch (al_batch {earlier[:12]}…), or use `rounds correct`"
-        raise _Bad("of another round", f"id {named!r} was asked in round {number}, which is over; {remedy}")
+        raise _Bad(
+            "of another round", f"id {named!r} was asked in round {number}, which is over; {remedy}"
+        )
     raise _Bad("unknown ids", f"id {named!r} was not asked")
 
 
 def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) -> bool:
     """Whether the bare ids of a file are ours: most of those beside a text that was asked are that item's id.
 
-    Then a text that belongs to another id is a fault of the row, and not a sign of the tool's own numbers.
+    Then a text that belongs to another id is a fault of the row, and not a sign of the tool's own
+    numbers.
     """
     same = other = 0
     for item in items:
@@ -299,7 +333,9 @@ def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Ans
         groups[answer.id, answer.annotator].append((answer, 0))
     for line, _, answer in heaps.good:
         groups[answer.id, answer.annotator].append((answer, line))
-    conflicts = {key: labels for key, answers in groups.items() if (labels := conflict_of(_as_said(answers)))}
+    conflicts = {
+        key: labels for key, answers in groups.items() if (labels := conflict_of(_as_said(answers)))
+    }
     if not conflicts:
         return
     by_line = {item.line: item for item in items}
@@ -307,7 +343,9 @@ def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Ans
     for line, row, answer in heaps.good:
         labels = conflicts.get((answer.id, answer.annotator), [])
         if answer.about is not None and answer.about in labels and answer.label == answer.about:
-            what = f"{answer.annotator} accepted several labels for {answer.id!r}: {', '.join(labels)}"
+            what = (
+                f"{answer.annotator} accepted several labels for {answer.id!r}: {', '.join(labels)}"
+            )
             heaps.bad.append((by_line[line], "accepted with several labels", what))
         else:
             kept.append((line, row, answer))

@@ -1,7 +1,7 @@
 """What git knows of the rounds: which commit brought which file, and whether the ledger was only ever added to.
 
-Nothing here needs DVC or the derived tables. A change is one file of data/rounds as one commit (or the working tree)
-changed it against one of its parents, so a merge is looked at from every side.
+Nothing here needs DVC or the derived tables. A change is one file of data/rounds as one commit (or
+the working tree) changed it against one of its parents, so a merge is looked at from every side.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
 def changes(project: Project, *paths: str, at: str = "HEAD") -> list[Change]:
     """Every change of the paths that a commit descends from, parents before children.
 
-    Raises PipelineError in a shallow clone, where the oldest commit seems to have brought everything.
+    Raises PipelineError in a shallow clone, where the oldest commit seems to have brought
+    everything.
     """
     if git(project.root, "rev-parse", "--is-shallow-repository").strip() == "true":
         remedy = "git fetch --unshallow (in CI: fetch-depth: 0)"
@@ -86,7 +87,11 @@ def changes(project: Project, *paths: str, at: str = "HEAD") -> list[Change]:
         "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative", "--no-show-signature",
         f"--format={mark}{COMMIT}", at, "--", *paths,
     )  # fmt: skip
-    return [change for side, section in enumerate(told.split(mark)[1:]) for change in _section(section, side)]
+    return [
+        change
+        for side, section in enumerate(told.split(mark)[1:])
+        for change in _section(section, side)
+    ]
 
 
 def _commit(told: str) -> Commit:
@@ -101,7 +106,9 @@ def _section(section: str, side: int) -> Iterator[Change]:
     entries = [entry for entry in entries if entry]
     for facts, path in zip(entries[::2], entries[1::2], strict=True):
         _, _, old, new, _ = facts.strip().split(" ")
-        yield Change(commit, side, path, old if old.strip("0") else None, new if new.strip("0") else None)
+        yield Change(
+            commit, side, path, old if old.strip("0") else None, new if new.strip("0") else None
+        )
 
 
 def has_commits(project: Project) -> bool:
@@ -118,8 +125,13 @@ def closing_commits(project: Project, history: list[Change], at: str = "HEAD") -
     for number, change in manifests(history).items():
         found[number - 1] = change.commit
     last = max(found, default=-1) + 1
-    subject = ("--basic-regexp", f"--grep=^Round {last}: [0-9]* labels; ")  # not "Round 3: Ann's answers", a person's
-    said = git(project.root, "log", "-1", "--no-show-signature", f"--format={COMMIT}", *subject, at).strip()
+    subject = (
+        "--basic-regexp",
+        f"--grep=^Round {last}: [0-9]* labels; ",
+    )  # not "Round 3: Ann's answers", a person's
+    said = git(
+        project.root, "log", "-1", "--no-show-signature", f"--format={COMMIT}", *subject, at
+    ).strip()
     if said:
         found[last] = _commit(said)
     return dict(sorted(found.items()))
@@ -149,7 +161,9 @@ def is_rows(path: str) -> bool:
 
     Only what import_labels reads: not answers/old/ann.jsonl, nor answers/ann.jsonl.bak.
     """
-    return bool(re.fullmatch(r"answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json", place(path)[1]))
+    return bool(
+        re.fullmatch(r"answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json", place(path)[1])
+    )
 
 
 def faults(
@@ -160,9 +174,10 @@ def faults(
 ) -> list[Fault]:
     """What a step from `before` to `after` (the changed paths only) did to the ledger that it may not do.
 
-    Answers and corrections: the old rows must still stand, in their order, in the same file; or, if the file is gone,
-    in one that is new (a rename). A round that is over gets no new rows. Frozen files of an answered round and notes of
-    a closing must be what they were. answered, over: whether the round of a path was so before the step.
+    Answers and corrections: the old rows must still stand, in their order, in the same file; or, if
+    the file is gone, in one that is new (a rename). A round that is over gets no new rows. Frozen
+    files of an answered round and notes of a closing must be what they were. answered, over:
+    whether the round of a path was so before the step.
     """
     found: list[Fault] = []
     for path, old in before.items():
@@ -176,7 +191,9 @@ def faults(
                 found.append(Fault(path, 0, f"{gone} after round {number} was answered"))
         elif is_rows(path):
             folder = PurePosixPath(path).parent
-            beside = [other for other in after if is_rows(other) and PurePosixPath(other).parent == folder]
+            beside = [
+                other for other in after if is_rows(other) and PurePosixPath(other).parent == folder
+            ]
             moved = (after[other] for other in beside if before.get(other) is None)
             if new is None and any(data and not lost(old, data) for data in moved):
                 continue
@@ -188,7 +205,9 @@ def faults(
 
 
 def late_rows(
-    before: Mapping[str, bytes | None], after: Mapping[str, bytes | None], over: Callable[[str], bool]
+    before: Mapping[str, bytes | None],
+    after: Mapping[str, bytes | None],
+    over: Callable[[str], bool],
 ) -> Iterator[Fault]:
     """The first row of each file that a step added to a round that was over.
 
@@ -242,7 +261,11 @@ def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]
     What a merge takes from one of its parents was not written by it.
     """
     written = Counter((change.commit.id, change.path) for change in history)
-    issued = [change for change in history if change.path.endswith("manifest.json") and change.new and not change.old]
+    issued = [
+        change
+        for change in history
+        if change.path.endswith("manifest.json") and change.new and not change.old
+    ]
     begun = {(change.side, place(change.path)[0] - 1) for change in issued}
     steps = [
         change
@@ -254,11 +277,17 @@ def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]
         and (change.side, place(change.path)[0]) not in begun
     ]
     names = {
-        (one.side, one.path): [[f"{up}:./{sign}" for sign in signs_of_the_end(one.path)] for up in one.commit.parents]
+        (one.side, one.path): [
+            [f"{up}:./{sign}" for sign in signs_of_the_end(one.path)] for up in one.commit.parents
+        ]
         for one in steps
     }
     held = read_blobs(project, [name for ups in names.values() for signs in ups for name in signs])
-    return {step for step, ups in names.items() if all(any(name in held for name in signs) for signs in ups)}
+    return {
+        step
+        for step, ups in names.items()
+        if all(any(name in held for name in signs) for signs in ups)
+    }
 
 
 def uncommitted_faults(project: Project) -> list[Fault]:
@@ -266,7 +295,11 @@ def uncommitted_faults(project: Project) -> list[Fault]:
     paths = [path for path in changed_paths(project.root) if place(path)[0]]
     if not paths or not has_commits(project):
         return []
-    held = {path: blob for path, blob in tree_of(project, "HEAD").items() if path.startswith("data/rounds/")}
+    held = {
+        path: blob
+        for path, blob in tree_of(project, "HEAD").items()
+        if path.startswith("data/rounds/")
+    }
     old = read_blobs(project, [held[path] for path in paths if path in held])
     now = {path: project.root / path for path in paths}
     return faults(
@@ -280,7 +313,10 @@ def uncommitted_faults(project: Project) -> list[Fault]:
 def tree_of(project: Project, commit: str) -> dict[str, str]:
     """Path -> blob id of every file that a commit holds in the project's folder."""
     listed = git(project.root, "ls-tree", "-r", "-z", commit).split("\0")
-    return {path: facts.split()[2] for facts, _, path in (entry.partition("\t") for entry in listed if entry)}
+    return {
+        path: facts.split()[2]
+        for facts, _, path in (entry.partition("\t") for entry in listed if entry)
+    }
 
 
 def signs_of_an_answer(path: str) -> tuple[str, str]:

@@ -11,7 +11,9 @@ class PlainWords(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse strictly first, so that a mistyped long option is named; then take the rest for arguments."""
         if "-h" not in args:
-            ctx.help_option_names = ["--help"]  # else click reads an id like -house as a cry for help
+            ctx.help_option_names = [
+                "--help"
+            ]  # else click reads an id like -house as a cry for help
         try:
             return super().parse_args(ctx, list(args))
         except click.NoSuchOption as error:

@@ -1,8 +1,9 @@
 """Where a labelling project keeps its things, and what state its rounds are in.
 
-A round is a folder data/rounds/NNN. It holds what was issued and never changes again (asked.jsonl, batch.jsonl,
-manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only), how they corrected older labels
-(corrections.jsonl, append-only), and closed.json when it was closed before every row was answered.
+A round is a folder data/rounds/NNN. It holds what was issued and never changes again (asked.jsonl,
+batch.jsonl, manifest.json, verdicts.jsonl), what people answered (answers/*.jsonl, append-only),
+how they corrected older labels (corrections.jsonl, append-only), and closed.json when it was closed
+before every row was answered.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from stages.contract.canonical import Row, read_json, read_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import MissingParamError, Params, load
 
-SECTIONS_OF_THE_DATA = {"labels", "data", "features", "model"}  # their values suit the data of one project alone
+SECTIONS_OF_THE_DATA = {
+    "labels",
+    "data",
+    "features",
+    "model",
+}  # their values suit the data of one project alone
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,9 @@ class Project:
         for folder in (start.resolve(), *start.resolve().parents):
             if (folder / "dvc.yaml").is_file() and (folder / "stages" / "query.py").is_file():
                 return cls(folder)
-        raise PipelineError(start, "not inside a labelling project", "cd into one, or make one: `rounds init DIR`")
+        raise PipelineError(
+            start, "not inside a labelling project", "cd into one, or make one: `rounds init DIR`"
+        )
 
     @property
     def rounds_folder(self) -> Path:
@@ -105,19 +113,28 @@ class Project:
         """The newest issued round. Raises PipelineError when none was issued yet."""
         rounds = self.rounds()
         if not rounds:
-            raise PipelineError(self.rounds_folder, "no batch was issued yet", "run `rounds close`, which issues one")
+            raise PipelineError(
+                self.rounds_folder,
+                "no batch was issued yet",
+                "run `rounds close`, which issues one",
+            )
         return rounds[-1]
 
     def open_round(self) -> Round:
         """The newest round, which people may answer and correct in. Raises PipelineError when none is open.
 
-        A batch that is not committed is not open: the next close may replace it, and its answers would be lost.
+        A batch that is not committed is not open: the next close may replace it, and its answers
+        would be lost.
         """
         newest = self.last_round()
         if newest.closed_early.is_file():
             remedy = "run `rounds close`, which issues the next (after a stop: with --continue), and do this again"
-            raise PipelineError(newest.folder, f"round {newest.number} is closed, and no other is open", remedy)
+            raise PipelineError(
+                newest.folder, f"round {newest.number} is closed, and no other is open", remedy
+            )
         if not is_as_committed(self.root, newest.folder / "manifest.json"):
             what = f"the question of round {newest.number} is not committed yet, so nobody may answer it"
-            raise PipelineError(newest.folder, what, "run `rounds close`, which commits it, and do this again")
+            raise PipelineError(
+                newest.folder, what, "run `rounds close`, which commits it, and do this again"
+            )
         return newest

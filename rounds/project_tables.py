@@ -1,6 +1,7 @@
 """The tables of a new project: which of the user's files is pool, seed and test, and what classes they hold.
 
-All that the first `rounds close` would refuse in them is refused here, at the user's own file and line.
+All that the first `rounds close` would refuse in them is refused here, at the user's own file and
+line.
 """
 
 from __future__ import annotations
@@ -34,12 +35,18 @@ def gather(
     notes: list[str] = []
     if _same(paths.get("pool"), paths.get("seed")):
         notes.append(f"{paths['pool'].name} is pool and seed in one: read as --data")
-        paths = {"data": paths["pool"], **{name: path for name, path in paths.items() if name == "test"}}
+        paths = {
+            "data": paths["pool"],
+            **{name: path for name, path in paths.items() if name == "test"},
+        }
     sources: dict[str, Source] = {}
     for name, path in paths.items():
         if path.is_dir():
             if len(texts) > 1:
-                what, remedy = "a pool in parts has one column of text", "join the columns in the parts"
+                what, remedy = (
+                    "a pool in parts has one column of text",
+                    "join the columns in the parts",
+                )
                 raise PipelineError("--text", what, remedy)
             sources[name] = path
             continue
@@ -61,10 +68,15 @@ def _refuse_paths(paths: Mapping[str, Path]) -> None:
     """Raises PipelineError for what is no file, and for one file in two roles."""
     for name, path in paths.items():
         if ":/" in str(path):  # a path has lost one of the two strokes
-            what, remedy = "a URL, and init copies tables", "leave it out, and set data.pool in params.yaml"
+            what, remedy = (
+                "a URL, and init copies tables",
+                "leave it out, and set data.pool in params.yaml",
+            )
             raise PipelineError(f"--{name}", what, f"{remedy} (docs/scale.md)")
         if name != "pool" and path.is_dir():
-            raise PipelineError(f"--{name}", f"{path} is a folder", "name a file: only a pool may be in parts")
+            raise PipelineError(
+                f"--{name}", f"{path} is a folder", "name a file: only a pool may be in parts"
+            )
     twice = next((name for name in ("pool", "seed") if "data" in paths and name in paths), None)
     if twice:
         what = f"--{twice} is given as well, and --data is pool and seed in one"
@@ -76,7 +88,13 @@ def _refuse_paths(paths: Mapping[str, Path]) -> None:
 
 
 def _same(path: Path | None, other: Path | None) -> bool:
-    return path is not None and other is not None and path.exists() and other.exists() and path.samefile(other)
+    return (
+        path is not None
+        and other is not None
+        and path.exists()
+        and other.exists()
+        and path.samefile(other)
+    )
 
 
 def split(whole: Intake, label: str) -> dict[str, Source]:
@@ -91,7 +109,9 @@ def split(whole: Intake, label: str) -> dict[str, Source]:
     note = f"{name}: {len(seed)} labelled rows are the seed, {len(pool)} others the pool"
     rest = whole.with_rows(pool)
     unlabelled = {column: cells for column, cells in rest.table.columns.items() if column != label}
-    asked = Intake(Table(rest.table.path, unlabelled, rest.table.lines), (*whole.notes, note), rewritten=True)
+    asked = Intake(
+        Table(rest.table.path, unlabelled, rest.table.lines), (*whole.notes, note), rewritten=True
+    )
     return {"pool": asked, "seed": whole.with_rows(seed)} if seed else {"pool": asked}
 
 
@@ -102,9 +122,15 @@ def _labels_of_pool(table: Table, label: str) -> list[str]:
     count = sum(bool(as_text(cell).strip()) for cell in table.columns[label])
     if not count:
         return []
-    remedy = "give it as --data instead" if count < len(table) else "give it, or a part of it, as --seed instead"
+    remedy = (
+        "give it as --data instead"
+        if count < len(table)
+        else "give it, or a part of it, as --seed instead"
+    )
     name = Path(table.path).name
-    return [f"{name}: {count} of {len(table)} pool rows have a label in {label!r}, which is not used; {remedy}"]
+    return [
+        f"{name}: {count} of {len(table)} pool rows have a label in {label!r}, which is not used; {remedy}"
+    ]
 
 
 def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
@@ -141,9 +167,18 @@ def settle_classes(
     Raises PipelineError for labels that cannot be meant.
     """
     if chosen and len(set(chosen)) < max(2, len(chosen)):
-        raise PipelineError("--labels", f"{', '.join(chosen)} are not two or more distinct classes", "name each once")
+        raise PipelineError(
+            "--labels",
+            f"{', '.join(chosen)} are not two or more distinct classes",
+            "name each once",
+        )
     tables = dict(read_tables)
-    rows = [item for name, intake in tables.items() if name != "pool" for item in labels_of(intake.table, column)]
+    rows = [
+        item
+        for name, intake in tables.items()
+        if name != "pool"
+        for item in labels_of(intake.table, column)
+    ]
     if spelling == "refuse":
         refuse_spellings([*(Labelled(label, "--labels") for label in chosen), *rows])
     if spelling == "merge":
@@ -158,9 +193,13 @@ def settle_classes(
     if "seed" in tables:
         words = {item.label for item in labels_of(tables["seed"].table, column)}
         if len(words) == 1:
-            remedy = "add rows of another class, or leave --seed out and name the classes with --labels"
+            remedy = (
+                "add rows of another class, or leave --seed out and name the classes with --labels"
+            )
             where = tables["seed"].table.where(0)
-            raise PipelineError(where, f"every seed row has the label {next(iter(words))!r}", remedy)
+            raise PipelineError(
+                where, f"every seed row has the label {next(iter(words))!r}", remedy
+            )
     return tables, classes
 
 
@@ -182,7 +221,10 @@ def _renamed(intake: Intake, column: str, instead: Mapping[str, str], name: str)
     gone = Counter(cell for cell in cells if cell in instead)
     if not gone:
         return intake
-    changes = [f"{label!r} is now {instead[label]!r} ({count} rows)" for label, count in sorted(gone.items())]
+    changes = [
+        f"{label!r} is now {instead[label]!r} ({count} rows)"
+        for label, count in sorted(gone.items())
+    ]
     changed = intake.with_columns({column: [instead.get(cell, cell) for cell in cells]})
     return changed.noted(f"{Path(intake.table.path).name}: {', '.join(changes)}")
 
@@ -202,7 +244,9 @@ def class_lines(read_tables: Mapping[str, Intake], column: str, classes: list[st
             continue
         labels = [item.label for item in labels_of(read_tables[name].table, column)]
         counts = Counter(labels)
-        lines.append(f"{name}: {len(labels)} rows, {_listed(f'{_quoted(label)} {counts[label]}' for label in classes)}")
+        lines.append(
+            f"{name}: {len(labels)} rows, {_listed(f'{_quoted(label)} {counts[label]}' for label in classes)}"
+        )
         missing = [label for label in classes if not counts[label]]
         if name == "seed" and missing:
             lines.append(

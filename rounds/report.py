@@ -1,7 +1,8 @@
 """`rounds report`: one HTML file that needs nothing else, and a Markdown summary for a pull request. Reads, never runs.
 
-Alarms first, then the proof, the charts of `dvc plots` (the same templates, drawn by the Vega that .dvc/plots/page.html
-bundles), the stopping panel, the annotators, the current batch, and the audit trail.
+Alarms first, then the proof, the charts of `dvc plots` (the same templates, drawn by the Vega that
+.dvc/plots/page.html bundles), the stopping panel, the annotators, the current batch, and the audit
+trail.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ def find(project: Project, against: str | None = None) -> Findings:
     file = project.root / "plots" / "recall.json"
     classes = read_json(file) if file.is_file() else []
     drawn, stop = charts(project), stopped(project)
-    return Findings(project.root.name, found, before, classes, drawn, stop, batch, audit, commits(project))
+    return Findings(
+        project.root.name, found, before, classes, drawn, stop, batch, audit, commits(project)
+    )
 
 
 def then(project: Project, against: str) -> Row:
@@ -151,7 +154,9 @@ def charts(project: Project) -> list[Chart]:
             template = read_json(project.root / ".dvc" / "plots" / f"{options['template']}.json")
             axes = [dict(options)]
             if any(row.get("minutes") for row in rows):
-                axes.append({**options, "x": "minutes", "title": "The same against people's minutes"})
+                axes.append(
+                    {**options, "x": "minutes", "title": "The same against people's minutes"}
+                )
             drawn += [Chart(one["title"], filled(template, rows, one)) for one in axes if rows]
     return drawn
 
@@ -159,18 +164,26 @@ def charts(project: Project) -> list[Chart]:
 def filled(template: Any, rows: list[Row], options: Row) -> Any:
     """A template of DVC with its anchors replaced, the title left to the page, without what compares revisions."""
     if isinstance(template, dict):
-        return {key: filled(value, rows, options) for key, value in template.items() if not _of_many(value)}
+        return {
+            key: filled(value, rows, options)
+            for key, value in template.items()
+            if not _of_many(value)
+        }
     if isinstance(template, list):
         return [filled(value, rows, options) for value in template if not _of_many(value)]
     if template == "<DVC_METRIC_DATA>":
         return rows
     if template == "labels" and options["x"] == "minutes":
         return "minutes"
-    return {"<DVC_METRIC_X>": options["x"], "<DVC_METRIC_Y>": options["y"]}.get(str(template), template)
+    return {"<DVC_METRIC_X>": options["x"], "<DVC_METRIC_Y>": options["y"]}.get(
+        str(template), template
+    )
 
 
 def _of_many(value: Any) -> bool:
-    return value in ("<DVC_METRIC_TITLE>", "rev") or (isinstance(value, dict) and value.get("field") == "rev")
+    return value in ("<DVC_METRIC_TITLE>", "rev") or (
+        isinstance(value, dict) and value.get("field") == "rev"
+    )
 
 
 def verdict(proof: Row) -> list[str]:
@@ -181,23 +194,31 @@ def verdict(proof: Row) -> list[str]:
     ]  # fmt: skip
     if proof.get("shipped"):
         shipped = proof["shipped"]
-        told.append(f"Model of all {shipped['labels']} labels: {shipped['accuracy']:.3f}, ECE {shipped['ece']:.3f}")
+        told.append(
+            f"Model of all {shipped['labels']} labels: {shipped['accuracy']:.3f}, ECE {shipped['ece']:.3f}"
+        )
     gap, saving, more = proof["difference"], proof["saving"], proof["next_100"]
     if gap["active_minus_random"] is None:
         told.append("Active against random: not yet known")
     else:
         interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        told.append(f"Active - random at {gap['labels']} labels: {gap['active_minus_random']:+.3f} {interval}")
+        told.append(
+            f"Active - random at {gap['labels']} labels: {gap['active_minus_random']:+.3f} {interval}"
+        )
         told.append(f"Labels saved at equal accuracy: {saved(saving)}")
     if more:
         points = [100 * more[key] for key in ("gain", "low", "high")]
-        told.append(f"The next 100 labels: {points[0]:+.1f} points [{points[1]:+.1f}, {points[2]:+.1f}]")
+        told.append(
+            f"The next 100 labels: {points[0]:+.1f} points [{points[1]:+.1f}, {points[2]:+.1f}]"
+        )
     return [*told, f"Advice: {proof['stopping']['advice']} ({proof['stopping']['why']})"]
 
 
 def saved(saving: Row) -> str:
     """The saving with its interval, or what of it is not yet known."""
-    low, high = ("not known" if saving[key] is None else f"{saving[key]:.0f}" for key in ("low", "high"))
+    low, high = (
+        "not known" if saving[key] is None else f"{saving[key]:.0f}" for key in ("low", "high")
+    )
     if saving["saved"] is None:
         return f"not yet known [{low}, {high}]"
     return f"{saving['saved']:.0f} of {saving['labels']} [{low}, {high}]"
@@ -216,7 +237,12 @@ def sign_rows(proof: Row) -> list[list[str]]:
     for sign in proof["stopping"]["signs"]:
         limit = f"{'≥' if sign['at_least'] else '≤'} {number(sign['limit'])}"
         rows.append(
-            [sign["name"], number(sign["value"]), limit, sign["says"] + (f": {sign['why']}" if sign["why"] else "")]
+            [
+                sign["name"],
+                number(sign["value"]),
+                limit,
+                sign["says"] + (f": {sign['why']}" if sign["why"] else ""),
+            ]
         )
     return rows
 
@@ -239,19 +265,27 @@ def class_rows(rows: list[Row]) -> list[list[str]]:
 def annotator_rows(gate: Row) -> list[list[str]]:
     """What the gate says of each annotator."""
     keys = ("answers", "skip", "reject", "doubted", "error_rate", "quality")
-    return [[name, *(number(facts.get(key)) for key in keys)] for name, facts in gate.get("annotators", {}).items()]
+    return [
+        [name, *(number(facts.get(key)) for key in keys)]
+        for name, facts in gate.get("annotators", {}).items()
+    ]
 
 
 def batch_rows(batch: list[Row]) -> list[list[str]]:
     """The first rows of the current batch with the reason for each."""
     keys = ("rank", "id", "arms", "score", "strategy", "reason")
-    return [[" + ".join(row[key]) if key == "arms" else number(row[key]) for key in keys] for row in batch[:SHOWN_ROWS]]
+    return [
+        [" + ".join(row[key]) if key == "arms" else number(row[key]) for key in keys]
+        for row in batch[:SHOWN_ROWS]
+    ]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """An HTML table, every cell escaped."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
     whole = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
     return whole if body else '<p class="dim">Nothing yet.</p>'
 
@@ -296,7 +330,10 @@ def html(found: Findings, vega: str) -> str:
         ),
         "Audit trail: commits": table(["commit", "date", "subject"], found.commits),
     }  # fmt: skip
-    body = "".join(f"<section><h2>{escape(title)}</h2>{content}</section>" for title, content in sections.items())
+    body = "".join(
+        f"<section><h2>{escape(title)}</h2>{content}</section>"
+        for title, content in sections.items()
+    )
     title = f"{found.name}: round {proof['round']}"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -316,7 +353,10 @@ def markdown(found: Findings) -> str:
     """A summary for a comment on a pull request."""
     proof, before = found.proof, found.before
     lines = [f"### {cell(found.name)}: round {proof['round']}", ""]
-    lines += [f"- **{row['code']} {row['title']}**: {cell(row['seen'])}. {row['do']}" for row in found.alarms]
+    lines += [
+        f"- **{row['code']} {row['title']}**: {cell(row['seen'])}. {row['do']}"
+        for row in found.alarms
+    ]
     lines += ["- No alarm rings."] if not found.alarms else []
     lines += [f"- Not judged: {cell(found.open)}"] if found.open else []
     lines += ["", *(f"- {cell(line)}" for line in verdict(proof)), ""]
@@ -324,7 +364,8 @@ def markdown(found: Findings) -> str:
         f"| {arm} {key} | {number(old)} | {number(new)} |"
         for arm in ("active", "random", "shipped")
         for key in ("labels", "accuracy", "macro_f1", "log_loss", "ece")
-        if (old := (before.get(arm) or {}).get(key)) != (new := (proof.get(arm) or {}).get(key)) and before
+        if (old := (before.get(arm) or {}).get(key)) != (new := (proof.get(arm) or {}).get(key))
+        and before
     ]
     lines += ["| | before | now |", "|---|---|---|", *moved, ""] if moved else []
     lines += ["<details><summary>Stopping panel and classes</summary>", ""]
@@ -343,7 +384,9 @@ def cell(text: str) -> str:
 def bundle(project: Project) -> str:
     """The script element of the bundled Vega, taken from the page that `dvc plots` uses."""
     path = project.root / ".dvc" / "plots" / "page.html"
-    found = re.search(r'<script type="module">.*?</script>', path.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(
+        r'<script type="module">.*?</script>', path.read_text(encoding="utf-8"), re.DOTALL
+    )
     if found is None:
         raise PipelineError(path, "holds no bundled Vega", "restore the file from git")
     return found[0]
@@ -353,7 +396,9 @@ def bundle(project: Project) -> str:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True,
               help="The HTML file.")  # fmt: skip
 @click.option("--md", is_flag=True, help="Print the Markdown summary instead.")
-@click.option("--against", metavar="REV", help="With --md: compare with the metrics of this commit.")
+@click.option(
+    "--against", metavar="REV", help="With --md: compare with the metrics of this commit."
+)
 @one_line_errors
 def command(out: Path, md: bool, against: str | None) -> str:
     """Everything about the project in one file that works offline: alarms, proof, curves, batch, audit trail."""

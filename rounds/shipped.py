@@ -1,7 +1,7 @@
 """What a new project starts with: the pipeline's own files, and the params among them.
 
-params.yaml is the one place where the values to start with stand; whoever needs params without a project takes them
-from there.
+params.yaml is the one place where the values to start with stand; whoever needs params without a
+project takes them from there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 from stages.contract.params import Import, Params, Section, load
 
-PACKED = Path("rounds", "_project", "params.yaml")  # a project keeps the values to start with beside its own
+PACKED = Path(
+    "rounds", "_project", "params.yaml"
+)  # a project keeps the values to start with beside its own
 
 
 def source() -> Path:
@@ -31,8 +33,9 @@ def params_file() -> Path:
 def shipped_params(changes: Mapping[str, Any] | None = None) -> Params:
     """The params of a new project, with some values changed.
 
-    changes: nested as params.yaml is. What it says of a section is changed in that section; a class to import and
-    keyword arguments are replaced whole. Raises ValidationError for a value that params.yaml may not hold.
+    changes: nested as params.yaml is. What it says of a section is changed in that section; a class
+    to import and keyword arguments are replaced whole. Raises ValidationError for a value that
+    params.yaml may not hold.
     """
     return Params.model_validate(_changed(_loaded(params_file()), changes or {}))
 

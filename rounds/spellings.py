@@ -1,6 +1,7 @@
 """Class names that mean the same and are written differently: found, refused, or merged into one spelling.
 
-"Card ", "card" and "CARD"; 0, 0.0 and False; letters that look alike only because Unicode has two ways to write them.
+"Card ", "card" and "CARD"; 0, 0.0 and False; letters that look alike only because Unicode has two
+ways to write them.
 """
 
 from __future__ import annotations
@@ -53,10 +54,14 @@ def refuse_spellings(labelled: Sequence[Labelled]) -> None:
     groups = spellings(first)
     if not groups:
         return
-    named = [" and ".join(f"{label!r} ({first[label]})" for label in group) for group in groups[:SHOWN]]
+    named = [
+        " and ".join(f"{label!r} ({first[label]})" for label in group) for group in groups[:SHOWN]
+    ]
     if len(groups) > SHOWN:
         named.append(f"{len(groups) - SHOWN} more such groups")
-    what = "classes that differ only in case, blanks, Unicode form or number format: " + ", ".join(named)
+    what = "classes that differ only in case, blanks, Unicode form or number format: " + ", ".join(
+        named
+    )
     remedy = "make each group one class with --merge-spellings, or several on purpose with --keep-spellings"
     raise PipelineError(first[groups[0][0]], what, remedy)
 
@@ -70,8 +75,8 @@ def merged(labelled: Sequence[Labelled], chosen: Sequence[str]) -> dict[str, str
     instead: dict[str, str] = {}
     for group in spellings([*chosen, *counts]):
         named = [label for label in group if label in chosen]
-        # max() takes the first of equals, and a group is in the order of appearance
-        # 0.0 is what a gap in a column makes of 0, and False what a database does: the whole number is meant
+        # max() takes the first of equals, and a group is in the order of appearance 0.0 is what a
+        # gap in a column makes of 0, and False what a database does: the whole number is meant
         whole = [label for label in group if label.strip().isdecimal()]
         frequent = max(whole or group, key=lambda label: counts[label])
         best = named[0] if named else " ".join(frequent.split())

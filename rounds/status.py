@@ -1,6 +1,7 @@
 """`rounds status`: where the project stands, what is wrong, and the next command to type.
 
-It runs nothing, and writes nothing but what a killed DVC left half written: DVC itself could not read that again.
+It runs nothing, and writes nothing but what a killed DVC left half written: DVC itself could not
+read that again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from stages.answers.reading import RETIRED, retired_words
 from stages.contract.canonical import Row, read_json
 from stages.contract.shell import one_line_errors
 
-AFTER_THE_LAST = (
-    "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), commit, and rounds close"
-)
+AFTER_THE_LAST = "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), commit, and rounds close"
 
 
 def metrics(project: Project, name: str) -> Row | None:
@@ -47,7 +46,11 @@ def next_command(project: Project) -> str:
         if query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]:
             return f"nothing more to ask: {query['state']}; {AFTER_THE_LAST}"
         gate = metrics(project, "gate")
-        checked = gate is not None and gate["rounds"] < rounds[-1].number and "held, G" in (gate["held"] or "")
+        checked = (
+            gate is not None
+            and gate["rounds"] < rounds[-1].number
+            and "held, G" in (gate["held"] or "")
+        )
         return WHEN_HELD if checked else "rounds close"
     return "rounds annotate" if not done else "rounds annotate   (or `rounds close --partial`)"
 
@@ -66,12 +69,17 @@ def report(project: Project) -> list[str]:
         lines.append(f"labels   {gate['accepted']} accepted, {gate['review']} doubted")
     spent = query["answers_spent"] if query else 0
     limit = params.query.budget
-    lines.append(f"budget   {spent} answers spent" + (f" of {limit}" if limit is not None else ", no limit set"))
+    lines.append(
+        f"budget   {spent} answers spent"
+        + (f" of {limit}" if limit is not None else ", no limit set")
+    )
     if proof:
         for arm in ("active", "random"):
             if proof[arm]:
                 at = f"{proof[arm]['labels']} labels [{proof[arm]['low']:.3f}, {proof[arm]['high']:.3f}]"
-                lines.append(f"{arm:<9}{proof[arm]['accuracy']:.3f} accuracy at {at}, on the {proof['judged_on']}")
+                lines.append(
+                    f"{arm:<9}{proof[arm]['accuracy']:.3f} accuracy at {at}, on the {proof['judged_on']}"
+                )
         gap = proof["difference"]
         if gap["active_minus_random"] is not None:
             interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
@@ -84,7 +92,10 @@ def report(project: Project) -> list[str]:
     if decision:
         lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
     raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
-    alarms = [f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}" for alarm in raised]
+    alarms = [
+        f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}"
+        for alarm in raised
+    ]
     return [*lines, *alarms, *_content_and_labels(project)]
 
 
@@ -109,5 +120,8 @@ def _content_and_labels(project: Project) -> list[str]:
 def command() -> str:
     """Round, labels, budget, alarms, and the next command to type."""
     project = Project.find(Path())
-    mended = [f"repaired {name}, which a killed DVC had left half written" for name in repaired(project.root)]
+    mended = [
+        f"repaired {name}, which a killed DVC had left half written"
+        for name in repaired(project.root)
+    ]
     return "\n".join([*mended, *report(project)])

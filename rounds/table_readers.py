@@ -60,13 +60,17 @@ def delimited(path: Path) -> Intake:
     """A text file of cells: its encoding and what parts the cells are told by its content."""
     text, encoding = _decoded(path)
     first, _, rest = text.partition("\n")
-    hint = re.fullmatch(r"sep=(.)\r?", first)  # a line that Excel writes and reads, and shows to no one
+    hint = re.fullmatch(
+        r"sep=(.)\r?", first
+    )  # a line that Excel writes and reads, and shows to no one
     delimiter = hint[1] if hint else _delimiter(text)
     records = list(csv_records(rest if hint else text, path, delimiter))
     shift = 1 if hint else 0
     header = records[0][1] if records else []
     rows = [(line + shift, cells) for line, cells in records[1:]]
-    assumed = [f"{DELIMITERS.get(delimiter, repr(delimiter))}-separated"] if delimiter != "," else []
+    assumed = (
+        [f"{DELIMITERS.get(delimiter, repr(delimiter))}-separated"] if delimiter != "," else []
+    )
     assumed += [encoding] if encoding else []
     notes = [f"{path.name}: read as {', '.join(assumed)}"] if assumed else []
     table, trimmed = _trimmed(path, header, rows)
@@ -92,12 +96,16 @@ def _decoded(path: Path) -> tuple[str, str]:
         except UnicodeDecodeError:
             what = "neither UTF-8 nor Windows-1252"
             raise PipelineError(f"{path}:{line}", what, "save the file as UTF-8") from error
-        words = re.findall(r"\w+", text) + re.findall(r"\S+", text)  # a dash may be all that is not ASCII
+        words = re.findall(r"\w+", text) + re.findall(
+            r"\S+", text
+        )  # a dash may be all that is not ASCII
         word = next((word for word in words if not word.isascii()), "")
         encoding = f"Windows-1252 (if {word[:30]!r} looks wrong, save it as UTF-8)"
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise PipelineError(f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text")
+        raise PipelineError(
+            f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text"
+        )
     return text, encoding
 
 
@@ -113,25 +121,34 @@ def _delimiter(text: str) -> str:
     return max(widths, key=lambda sign: widths[sign])  # the first of equals: the comma
 
 
-def _trimmed(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> tuple[Table, list[str]]:
+def _trimmed(
+    path: Path, header: list[str], rows: list[tuple[int, list[str]]]
+) -> tuple[Table, list[str]]:
     """The table without rows that are all blank and columns without a name; notes say what was left out.
 
-    Raises PipelineError for a row of another width, for a name that stands twice, and for cells under no name.
+    Raises PipelineError for a row of another width, for a name that stands twice, and for cells
+    under no name.
     """
     width = len(header)
     wide = [(line, cells) for line, cells in rows if len(cells) != width]
     for line, cells in wide:
         if len(cells) < width or any(cell.strip() for cell in cells[width:]):
             what = f"{len(cells)} cells where the header has {width}"
-            raise PipelineError(f"{path}:{line}", what, "quote cells that hold separators or line ends")
-    filled = [(line, cells) for line, cells in rows if width == 1 or any(cell.strip() for cell in cells)]
+            raise PipelineError(
+                f"{path}:{line}", what, "quote cells that hold separators or line ends"
+            )
+    filled = [
+        (line, cells) for line, cells in rows if width == 1 or any(cell.strip() for cell in cells)
+    ]
     named = [place for place, name in enumerate(header) if name.strip()]
     unnamed = [place for place, name in enumerate(header) if not name.strip()]
     _refuse_unnamed(path, unnamed, filled)
     refuse_twice([header[place] for place in named], path)
     notes = []
     if wide:
-        notes.append(f"{path.name}: blank cells beyond the header's columns left out ({len(wide)} rows)")
+        notes.append(
+            f"{path.name}: blank cells beyond the header's columns left out ({len(wide)} rows)"
+        )
     if unnamed:
         notes.append(f"{path.name}: columns without a name left out ({len(unnamed)})")
     if len(filled) < len(rows):
@@ -157,17 +174,32 @@ def spreadsheet(path: Path) -> Intake:
 
     try:
         sheets = pd.read_excel(
-            path, sheet_name=None, header=None, dtype=object, keep_default_na=False, na_filter=False, engine="openpyxl"
+            path,
+            sheet_name=None,
+            header=None,
+            dtype=object,
+            keep_default_na=False,
+            na_filter=False,
+            engine="openpyxl",
         )
     except ImportError as error:
-        raise PipelineError(path, "reading .xlsx needs openpyxl", "`pip install openpyxl`, or save as .csv") from error
-    except Exception as error:  # openpyxl raises errors of many kinds for a file that is damaged or protected
-        raise PipelineError(path, f"not a readable .xlsx file ({error})", "save it as .csv") from error
+        raise PipelineError(
+            path, "reading .xlsx needs openpyxl", "`pip install openpyxl`, or save as .csv"
+        ) from error
+    except (
+        Exception
+    ) as error:  # openpyxl raises errors of many kinds for a file that is damaged or protected
+        raise PipelineError(
+            path, f"not a readable .xlsx file ({error})", "save it as .csv"
+        ) from error
     filled = {name: frame for name, frame in sheets.items() if len(frame)}
     if not filled:
         raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
     name, frame = next(iter(filled.items()))
-    rows = [(line, list(map(_seen, cells))) for line, cells in enumerate(frame.itertuples(index=False), start=1)]
+    rows = [
+        (line, list(map(_seen, cells)))
+        for line, cells in enumerate(frame.itertuples(index=False), start=1)
+    ]
     rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
     table, notes = _trimmed(path, rows[0][1], rows[1:])
     read_as = f"{path.name}: read from sheet {str(name)!r}"
@@ -175,7 +207,9 @@ def spreadsheet(path: Path) -> Intake:
         read_as += f", the first of {len(filled)}"
     long = [row for row in frame.itertuples(index=False) if any(map(_rounded_by_excel, row))]
     if long:
-        notes.append(f"{path.name}: numbers of more than {EXACT_DIGITS} digits, which spreadsheets round: keep as text")
+        notes.append(
+            f"{path.name}: numbers of more than {EXACT_DIGITS} digits, which spreadsheets round: keep as text"
+        )
     return Intake(table, (read_as, *notes), rewritten=True)
 
 

@@ -1,7 +1,8 @@
 """Exports of annotation tools given as seed or test: people's answers made into a table of one label per example.
 
-A row that was rejected or ignored names no label. What several people said of one example is settled by majority,
-and an example on which they tie has no label. What is left out is counted, for a person.
+A row that was rejected or ignored names no label. What several people said of one example is
+settled by majority, and an example on which they tie has no label. What is left out is counted, for
+a person.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from stages.contract.canonical import dumps
 from stages.contract.errors import PipelineError
 from stages.examples.tables import ANSWERS, Table
 
-TOOLS = {"prodigy": "Prodigy", "label-studio": "Label Studio", "argilla": "Argilla", "doccano": "doccano"}
+TOOLS = {
+    "prodigy": "Prodigy",
+    "label-studio": "Label Studio",
+    "argilla": "Argilla",
+    "doccano": "doccano",
+}
 # The tool's own notes on an answer; what is left of a row is the example.
 NOTES = {
     "accept", "al_batch", "al_dataset", "al_undone", "annotation_id", "annotator", "answer", "created_at", "flagged",
@@ -34,14 +40,20 @@ def tool_of(table: Table, label: str) -> str | None:
     label: the column of labels; a table whose labels stand in `answer` is no export.
     """
     columns = table.columns
-    if label != "answer" and "answer" in columns and all(cell in ANSWERS for cell in columns["answer"]):
+    if (
+        label != "answer"
+        and "answer" in columns
+        and all(cell in ANSWERS for cell in columns["answer"])
+    ):
         return "prodigy"
     if "annotations" in columns and any(isinstance(cell, list) for cell in columns["annotations"]):
         is_task = "data" in columns and any(isinstance(cell, dict) for cell in columns["data"])
         return "label-studio" if is_task else "doccano"
     if any(name.endswith(".responses") for name in columns):
         return "argilla"
-    if "responses" in columns and any(isinstance(cell, list | dict) for cell in columns["responses"]):
+    if "responses" in columns and any(
+        isinstance(cell, list | dict) for cell in columns["responses"]
+    ):
         return "argilla"
     if {"annotation_id", "lead_time"} <= set(columns):
         return "label-studio-flat"
@@ -82,7 +94,8 @@ def labelled(intake: Intake, label: str, *, also_unlabelled: bool = False) -> In
     """The table itself, or the table of labels that a tool's export holds, in a column `label`, with notes.
 
     also_unlabelled: keep the examples without a label, which are to be asked, with an empty cell.
-    Raises PipelineError at file:line for an answer that cannot be read, and for an export without any label.
+    Raises PipelineError at file:line for an answer that cannot be read, and for an export without
+    any label.
     """
     tool = tool_of(intake.table, label)
     if tool is None:
@@ -100,7 +113,9 @@ def labelled(intake: Intake, label: str, *, also_unlabelled: bool = False) -> In
     note = f"{source.name}: an export of {title}, read by its answers: {len(decided)} labels"
     note += f"; no labels: {others}" if others else ""
     if not decided:
-        raise PipelineError(source, note.partition(": ")[2].replace(";", ","), "leave it out, or add answers")
+        raise PipelineError(
+            source, note.partition(": ")[2].replace(";", ","), "leave it out, or add answers"
+        )
     kept = votes if also_unlabelled else decided
     names = dict.fromkeys(name for vote in kept for name in vote.content)
     columns = {name: [vote.content.get(name, "") for vote in kept] for name in names}
@@ -118,7 +133,9 @@ def _reason(vote: Votes) -> str:
 def _read(table: Table, source: Path, tool: str) -> list[Votes]:
     """The votes on every example of an export that `formats.read` knows."""
     names = list(table.columns)
-    rows = [dict(zip(names, cells, strict=True)) for cells in zip(*table.columns.values(), strict=True)]
+    rows = [
+        dict(zip(names, cells, strict=True)) for cells in zip(*table.columns.values(), strict=True)
+    ]
     rows = [{name: cell for name, cell in row.items() if cell != ""} for row in rows]
     rows = [{name: _unfolded(cell) for name, cell in row.items()} for row in rows]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -136,7 +153,9 @@ def _read(table: Table, source: Path, tool: str) -> list[Votes]:
         try:
             answer = read_answer(item.row)
         except NotAnAnswer as reason:
-            raise PipelineError(where, _unreadable(tool, str(reason)), "repair or remove the row") from reason
+            raise PipelineError(
+                where, _unreadable(tool, str(reason)), "repair or remove the row"
+            ) from reason
         vote.hear(answer, binary=tool == "prodigy" and "accept" not in raw and "options" not in raw)
     return list(votes.values())
 
@@ -166,7 +185,9 @@ def _flat(table: Table, label: str) -> list[Votes]:
         vote = votes.setdefault(dumps(content), Votes(content, line))
         word = cells[row]
         if isinstance(word, list | dict) or str(word).startswith(("{", "[")):
-            raise PipelineError(table.where(row), f"several labels ({word}) where one is asked for", "keep one")
+            raise PipelineError(
+                table.where(row), f"several labels ({word}) where one is asked for", "keep one"
+            )
         labels = vote.said.setdefault(str(raw.get("annotator", "")), set())
         labels.clear()
         if str(word).strip():

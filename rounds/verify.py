@@ -9,7 +9,8 @@
               figures (metrics, plots) of HEAD are those in its dvc.lock
     replay    (with --replay) the batches come out again when a round commit is run from scratch
 
-Needs git only, --replay excepted. What it cannot see: a history that was rewritten as a whole; sign or push commits.
+Needs git only, --replay excepted. What it cannot see: a history that was rewritten as a whole; sign
+or push commits.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ from stages.examples.tables import as_text, read_table
 
 HERE = "working tree"
 SETTINGS = ("dvc.yaml", "params.yaml")
-LOCK_HASH = re.compile(rb"\n      md5: (\w+(?:\.dir)?)(?=\n|\Z)")  # where DVC writes it: two levels into a stage
+LOCK_HASH = re.compile(
+    rb"\n      md5: (\w+(?:\.dir)?)(?=\n|\Z)"
+)  # where DVC writes it: two levels into a stage
 LOCK_SIZE = re.compile(rb"\n      (?:size|nfiles): \d+(?=\n|\Z)")
 BATCH = ("asked.jsonl", "batch.jsonl", "manifest.json", "verdicts.jsonl")
 
@@ -83,7 +86,9 @@ class Violation:
 def verify(project: Project) -> tuple[list[Violation], list[str]]:
     """All violations, and what could not be checked. Raises PipelineError before the first commit."""
     if not has_commits(project):
-        raise PipelineError(project.root, "no commit yet", "git add -A && git commit, then `rounds close`")
+        raise PipelineError(
+            project.root, "no commit yet", "git add -A && git commit, then `rounds close`"
+        )
     history = changes(project, "data/rounds")
     found = [*ledger(project, history), *locks(project, history)]
     try:
@@ -92,7 +97,12 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
         gap = Violation("answers", HERE, error.where.removeprefix(f"{project.root}/"), error.what)
         return [*found, gap], ["issue, answers, test: not checked while a round is missing"]
     asked_tests, unchecked = tests(project, history)
-    found += [*issues(project, history), *answers(project, history), *content(project), *asked_tests]
+    found += [
+        *issues(project, history),
+        *answers(project, history),
+        *content(project),
+        *asked_tests,
+    ]
     skipped = not_compared(project)
     if skipped:
         unchecked.append(f"content: {skipped}")
@@ -105,7 +115,8 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
     late = rounds_over(project, history)
     edits = {change.side for change in history if change.old} | {side for side, _ in late}
     blobs = read_blobs(
-        project, [name for step in history if step.side in edits for name in (step.old, step.new) if name]
+        project,
+        [name for step in history if step.side in edits for name in (step.old, step.new) if name],
     )
     found = []
     for side, group in groupby(history, key=lambda change: change.side):
@@ -116,9 +127,15 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
         commit = steps[0].commit
 
         def answered(
-            path: str, olds: Mapping[str, str | None] = olds, parents: tuple[str, ...] = commit.parents
+            path: str,
+            olds: Mapping[str, str | None] = olds,
+            parents: tuple[str, ...] = commit.parents,
         ) -> bool:
-            same = (one for one in parents if f" {olds[path]}\t" in git(project.root, "ls-tree", one, "--", path))
+            same = (
+                one
+                for one in parents
+                if f" {olds[path]}\t" in git(project.root, "ls-tree", one, "--", path)
+            )
             return any(answered_at(project, path, parent) for parent in same)
 
         before = {step.path: blobs.get(step.old or "") for step in steps}
@@ -131,7 +148,9 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
             where = f"{fault.path}:{fault.line}" if fault.line else fault.path
             found.append(Violation("ledger", commit.id, where, fault.what))
     found += [
-        Violation("ledger", HERE, f"{fault.path}:{fault.line}" if fault.line else fault.path, fault.what)
+        Violation(
+            "ledger", HERE, f"{fault.path}:{fault.line}" if fault.line else fault.path, fault.what
+        )
         for fault in uncommitted_faults(project)
     ]
     return found
@@ -143,14 +162,21 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
     issued = manifests(history)
     at_once = Counter(change.commit.id for change in issued.values())
     names: dict[int, dict[str, str]] = {
-        number: {name: f"{change.commit.id}:./{PurePosixPath(change.path).parent}/{name}" for name in BATCH}
+        number: {
+            name: f"{change.commit.id}:./{PurePosixPath(change.path).parent}/{name}"
+            for name in BATCH
+        }
         for number, change in issued.items()
     }
     locked = {number: f"{change.commit.id}:./dvc.lock" for number, change in issued.items()}
-    blobs = read_blobs(project, [*locked.values(), *(name for row in names.values() for name in row.values())])
+    blobs = read_blobs(
+        project, [*locked.values(), *(name for row in names.values() for name in row.values())]
+    )
     for number, change in issued.items():
         files = {name: blobs[full] for name, full in names[number].items() if full in blobs}
-        if exported(blobs.get(locked[number], b"")) != folder_md5({name: md5(data) for name, data in files.items()}):
+        if exported(blobs.get(locked[number], b"")) != folder_md5(
+            {name: md5(data) for name, data in files.items()}
+        ):
             what = "not what export_prodigy wrote (dvc.lock)"
             if at_once[change.commit.id] > 1:
                 what += f"; {at_once[change.commit.id]} questions came in this one commit: was it squashed, or moved?"
@@ -160,11 +186,17 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
         known = blobs.get(names[one.number]["manifest.json"]) if one.number in issued else None
         if known is None or not manifest.is_file() or manifest.read_bytes() != known:
             lock = project.root / "dvc.lock"
-            files = {name: (one.folder / name).read_bytes() for name in BATCH if (one.folder / name).is_file()}
+            files = {
+                name: (one.folder / name).read_bytes()
+                for name in BATCH
+                if (one.folder / name).is_file()
+            }
             made = exported(lock.read_bytes() if lock.is_file() else b"")
             if made != folder_md5({name: md5(data) for name, data in files.items()}):
                 where = f"data/rounds/{one.folder.name}"
-                found.append(Violation("issue", HERE, where, "not what export_prodigy wrote (dvc.lock)"))
+                found.append(
+                    Violation("issue", HERE, where, "not what export_prodigy wrote (dvc.lock)")
+                )
     return found
 
 
@@ -181,7 +213,10 @@ def md5(data: bytes) -> str:
 
 def folder_md5(files: Mapping[str, str]) -> str:
     """The hash by which DVC names a folder. files: path within it -> MD5."""
-    listing = [{"md5": files[name], "relpath": name} for name in sorted(files, key=lambda name: name.split("/"))]
+    listing = [
+        {"md5": files[name], "relpath": name}
+        for name in sorted(files, key=lambda name: name.split("/"))
+    ]
     return md5(json.dumps(listing, sort_keys=True).encode()) + ".dir"
 
 
@@ -200,7 +235,11 @@ def answers(project: Project, history: list[Change]) -> list[Violation]:
             import_round(one.folder, params)
         except PipelineError as error:
             where = error.where.removeprefix(f"{project.root}/")
-            found.append(Violation("answers", commits.get(re.sub(r":\d+$", "", where), HERE), where, error.what))
+            found.append(
+                Violation(
+                    "answers", commits.get(re.sub(r":\d+$", "", where), HERE), where, error.what
+                )
+            )
     return found
 
 
@@ -227,7 +266,11 @@ def tests(project: Project, history: list[Change]) -> tuple[list[Violation], lis
     if not len(table):
         return [], []
     shas = {sha256(data) for data in exact_bytes(table, params, pool_columns(project))}
-    ids = {as_text(cell) for cell in table.column(params.data.id, "data.id")} if params.data.id else set()
+    ids = (
+        {as_text(cell) for cell in table.column(params.data.id, "data.id")}
+        if params.data.id
+        else set()
+    )
     found, commits = [], written(project, history)
     for one in project.rounds():
         batch = f"data/rounds/{one.folder.name}/batch.jsonl"
@@ -265,11 +308,16 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
     """
     tree = tree_of(project, commit)
     settings = [
-        path for path in tree if path in SETTINGS or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc")
+        path
+        for path in tree
+        if path in SETTINGS or PurePosixPath(path).name == "dvc.lock" or path.endswith(".dvc")
     ]
     blobs = read_blobs(project, [tree[path] for path in settings])
     try:
-        documents = {path: (parsed_lock if path.endswith(".lock") else parsed)(blobs[tree[path]]) for path in settings}
+        documents = {
+            path: (parsed_lock if path.endswith(".lock") else parsed)(blobs[tree[path]])
+            for path in settings
+        }
     except (YAMLError, UnicodeDecodeError) as error:
         return [("dvc.lock", f"not valid YAML ({str(error).splitlines()[0]})")]
     if "dvc.lock" not in documents:
@@ -282,7 +330,12 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
         for stage in document.get("stages", {"": document}).values()
         for out in stage.get("outs", [])
     }
-    files = {file["path"] for entry in lock.values() for kind in ("deps", "outs") for file in entry.get(kind, [])}
+    files = {
+        file["path"]
+        for entry in lock.values()
+        for kind in ("deps", "outs")
+        for file in entry.get(kind, [])
+    }
     needed = [
         blob
         for path, blob in tree.items()
@@ -291,26 +344,42 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[t
     unknown = [blob for blob in needed if blob not in hashes]
     hashes |= {blob: md5(data) for blob, data in read_blobs(project, unknown).items()}
     here = {path: content_md5(path, tree, hashes) or made.get(path) for path in files}
-    outside = (dep for entry in lock.values() for dep in entry.get("deps", []) if "://" in dep["path"])
-    here |= {dep["path"]: fingerprint(dep) for dep in outside}  # not in git: all stages must have read the same
+    outside = (
+        dep for entry in lock.values() for dep in entry.get("deps", []) if "://" in dep["path"]
+    )
+    here |= {
+        dep["path"]: fingerprint(dep) for dep in outside
+    }  # not in git: all stages must have read the same
     found = []
     for name, stage in documents["dvc.yaml"]["stages"].items():
-        told = stage_faults(stage, lock[name], params, here) if name in lock else [("dvc.lock", "it never ran")]
+        told = (
+            stage_faults(stage, lock[name], params, here)
+            if name in lock
+            else [("dvc.lock", "it never ran")]
+        )
         found += [(where, f"stage {name}: {what}") for where, what in told]
     return found
 
 
-def stage_faults(stage: Row, entry: Row, params: Row, here: Mapping[str, str | None]) -> list[tuple[str, str]]:
+def stage_faults(
+    stage: Row, entry: Row, params: Row, here: Mapping[str, str | None]
+) -> list[tuple[str, str]]:
     """(file, what is wrong) where a stage of dvc.yaml and its entry in dvc.lock disagree. here: path -> DVC's hash."""
     found = []
     if entry["cmd"].split() != filled(stage["cmd"], params).split():
         found.append(("dvc.lock", "ran another command"))
     if {filled(path, params) for path in stage["deps"]} != {dep["path"] for dep in entry["deps"]}:
         found.append(("dvc.lock", "had other dependencies"))
-    if entry.get("params", {}).get("params.yaml", {}) != {key: param(params, key) for key in stage.get("params", [])}:
+    if entry.get("params", {}).get("params.yaml", {}) != {
+        key: param(params, key) for key in stage.get("params", [])
+    }:
         found.append(("params.yaml", "ran with other params"))
     for kind, what in (("deps", "not what it read"), ("outs", "not what it wrote")):
-        found += [(file["path"], what) for file in entry.get(kind, []) if here[file["path"]] != fingerprint(file)]
+        found += [
+            (file["path"], what)
+            for file in entry.get(kind, [])
+            if here[file["path"]] != fingerprint(file)
+        ]
     return found
 
 
@@ -329,10 +398,16 @@ def parsed_lock(document: bytes) -> Any:
     """A dvc.lock. From round to round only its hashes differ, and ruamel.yaml takes its time: the rest is read once."""
     hashes = [value.decode() for value in LOCK_HASH.findall(document)]
     numbers = map(str, itertools.count())
-    alike = LOCK_SIZE.sub(b"", LOCK_HASH.sub(lambda _: b"\n      md5: " + next(numbers).encode(), document))
+    alike = LOCK_SIZE.sub(
+        b"", LOCK_HASH.sub(lambda _: b"\n      md5: " + next(numbers).encode(), document)
+    )
     lock = parsed(alike)
     stages = {
-        name: stage | {k: [file | {"md5": hashes[file["md5"]]} for file in stage.get(k, [])] for k in ("deps", "outs")}
+        name: stage
+        | {
+            k: [file | {"md5": hashes[file["md5"]]} for file in stage.get(k, [])]
+            for k in ("deps", "outs")
+        }
         for name, stage in lock["stages"].items()
     }
     return {**lock, "stages": stages}
@@ -352,15 +427,20 @@ def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -
     """DVC's hash of a file or folder as a commit's tree holds it; None when git does not hold it."""
     if path in tree:
         return hashes[tree[path]]
-    inside = {name[len(path) + 1 :]: hashes[blob] for name, blob in tree.items() if name.startswith(f"{path}/")}
+    inside = {
+        name[len(path) + 1 :]: hashes[blob]
+        for name, blob in tree.items()
+        if name.startswith(f"{path}/")
+    }
     return folder_md5(inside) if inside else None
 
 
 def replay(project: Project) -> tuple[list[Violation], list[str]]:
     """Run every issuing commit again from its own sources, code and params, and compare the batch, byte for byte.
 
-    Code and params are always the commit's own; only the environment is today's. So a round is comparable when its
-    commit has the requirements.lock of today; code and params that are not today's are named.
+    Code and params are always the commit's own; only the environment is today's. So a round is
+    comparable when its commit has the requirements.lock of today; code and params that are not
+    today's are named.
     """
     found: list[Violation] = []
     told: list[str] = []
@@ -369,13 +449,22 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
         commit = change.commit.id
         name = f"data/rounds/{number:03d}/batch.jsonl"
         others = not_todays(project, commit)
-        same = run_again(project, commit) == read_blobs(project, [f"{commit}:./{name}"])[f"{commit}:./{name}"]
+        same = (
+            run_again(project, commit)
+            == read_blobs(project, [f"{commit}:./{name}"])[f"{commit}:./{name}"]
+        )
         if not same and "environment" not in others:
-            found.append(Violation("replay", commit, name, "another batch comes out when this commit is run again"))
+            found.append(
+                Violation(
+                    "replay", commit, name, "another batch comes out when this commit is run again"
+                )
+            )
         note = f" (its own {' and '.join(others)}, not today's)" if others else ""
         if "environment" in others:
             note = f" (not comparable: {' and '.join(others)} are not today's)"
-        told.append(f"replay: round {number}: {'the same batch' if same else 'another batch'}{note}")
+        told.append(
+            f"replay: round {number}: {'the same batch' if same else 'another batch'}{note}"
+        )
     return found, told
 
 
@@ -404,7 +493,9 @@ def run_again(project: Project, commit: str) -> bytes:
         git(project.root, "worktree", "add", "--quiet", "--detach", str(top), commit)
         root = top / prefix
         try:
-            config = f'[cache]\n    dir = "{cache_of(project.root)}"\n[core]\n    autostage = false\n'
+            config = (
+                f'[cache]\n    dir = "{cache_of(project.root)}"\n[core]\n    autostage = false\n'
+            )
             write_bytes(root / ".dvc" / "config.local", config.encode())
             tables = git(root, "ls-files", "-z", "*.dvc").split("\0")[:-1]
             with Dvc(root, lambda _: None) as dvc:
@@ -413,7 +504,9 @@ def run_again(project: Project, commit: str) -> bytes:
                         dvc("checkout", *tables)
                 except PipelineError as error:
                     what = f"tables of {commit[:12]} are not in DVC's cache"
-                    raise PipelineError("verify --replay", what, "`dvc fetch --all-commits` brings them") from error
+                    raise PipelineError(
+                        "verify --replay", what, "`dvc fetch --all-commits` brings them"
+                    ) from error
                 dvc("repro", "--force", "--no-run-cache", "export_prodigy")
             return (root / "build" / "export" / "batch.jsonl").read_bytes()
         finally:
@@ -421,9 +514,18 @@ def run_again(project: Project, commit: str) -> bytes:
 
 
 @click.command()
-@click.option("--replay", "again", is_flag=True, help="Run every round commit again and compare the batches (slow).")
+@click.option(
+    "--replay",
+    "again",
+    is_flag=True,
+    help="Run every round commit again and compare the batches (slow).",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per violation.")
-@click.option("--since", metavar="COMMIT", help="Count only what came after a commit whose violations you know.")
+@click.option(
+    "--since",
+    metavar="COMMIT",
+    help="Count only what came after a commit whose violations you know.",
+)
 @one_line_errors
 def command(again: bool, as_json: bool, since: str | None) -> str:
     """Prove that no question, answer or label was changed afterwards. Exit 1 if any was, naming each."""
@@ -433,14 +535,22 @@ def command(again: bool, as_json: bool, since: str | None) -> str:
         differing, told = replay(project)
         found, notes = found + differing, notes + told
     if since:
-        seen = set(git(project.root, "rev-list", commit_named(project.root, since, "--since")).split())
-        every, found = len(found), [violation for violation in found if violation.commit not in seen]
+        seen = set(
+            git(project.root, "rev-list", commit_named(project.root, since, "--since")).split()
+        )
+        every, found = (
+            len(found),
+            [violation for violation in found if violation.commit not in seen],
+        )
         notes.append(f"since {since}: {every - len(found)} violations up to it are not counted")
     for violation in found:
         click.echo(json.dumps(violation.__dict__) if as_json else str(violation))
     for note in notes:
         click.echo(note, err=True)
     if found:
-        click.echo(f"error: verify: {len(found)} violations; see docs/history.md for what each means", err=True)
+        click.echo(
+            f"error: verify: {len(found)} violations; see docs/history.md for what each means",
+            err=True,
+        )
         sys.exit(1)
     return f"verify: {len(project.rounds())} rounds, nothing was changed afterwards"

@@ -4,8 +4,9 @@ reads   scores (train), accepted labels (gate)
 writes  build/probabilities: pool.npy, test.npy, labelled.npy (out of fold), committee.npy where train made one,
         calibration.json, kept.parquet of a pool in parts; metrics and the reliability data; next: query, validate
 
-The map from scores to probabilities is chosen and judged on labels drawn at random (seed and control arm) where
-there are enough of them: labels that active learning chose are a biased sample, full of hard cases.
+The map from scores to probabilities is chosen and judged on labels drawn at random (seed and
+control arm) where there are enough of them: labels that active learning chose are a biased sample,
+full of hard cases.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
             write_array(out / f"{name}.npy", getattr(rows, name))
     if (model / "kept.parquet").is_file():  # a pool in parts: which rows these are
         write_bytes(out / "kept.parquet", (model / "kept.parquet").read_bytes())
-    write_json(out / "calibration.json", {**calibration.facts, "fitted": fitted, "scan": trained.get("scan")})
+    write_json(
+        out / "calibration.json",
+        {**calibration.facts, "fitted": fitted, "scan": trained.get("scan")},
+    )
     write_json(metrics, calibration.facts)
     write_json(plot, calibration.reliability)
     return f"calibrate: {calibration.facts['method']}; {calibration.facts['why']}"

@@ -34,7 +34,9 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     classes, found, doubted = clean(seed, store.index, store.matrix, store.geometry, params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)
-    write_jsonl(out / "issues.jsonl", issue_rows([row["id"] for row in seed], classes, found, params.labels))
+    write_jsonl(
+        out / "issues.jsonl", issue_rows([row["id"] for row in seed], classes, found, params.labels)
+    )
     counts = {label: int((classes == place).sum()) for place, label in enumerate(params.labels)}
     judged = int(found.doubts.judged.sum())
     write_json(metrics, {

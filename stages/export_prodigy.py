@@ -25,7 +25,12 @@ from stages.store.read import read_rows
 @click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
 @click.option("--features", type=PATH, required=True, help="The feature store.")
 @click.option("--pool", required=True, help="The pool's table, or the folder or URL of its parts.")
-@click.option("--seed", type=PATH, required=True, help="The seed's table: a doubted seed label is asked again.")
+@click.option(
+    "--seed",
+    type=PATH,
+    required=True,
+    help="The seed's table: a doubted seed label is asked again.",
+)
 @click.option("--out", type=PATH, required=True, help="Folder for the export.")
 @one_line_errors
 def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Path) -> str:
@@ -35,7 +40,9 @@ def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Pa
     ids = [row["id"] for row in rows]
     tables = {"pool": pool, "seed": str(seed)}
     columns = fields_of(pool, params)
-    contents = read_rows(ids, tables, features, lambda table, row: shown(table, row, params, columns))
+    contents = read_rows(
+        ids, tables, features, lambda table, row: shown(table, row, params, columns)
+    )
     files = {
         "asked.jsonl": jsonl(export(rows, contents, params)),
         "batch.jsonl": jsonl(rows),
@@ -44,7 +51,9 @@ def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Pa
     for name, data in files.items():
         write_bytes(out / name, data)
     hashes = {name: sha256(data) for name, data in files.items()}
-    write_json(out / "manifest.json", {"batch_id": batch_id(rows), "rows": len(rows), "sha256": hashes})
+    write_json(
+        out / "manifest.json", {"batch_id": batch_id(rows), "rows": len(rows), "sha256": hashes}
+    )
     return f"export_prodigy: {len(rows)} rows, batch {batch_id(rows)[:12]}"
 
 

@@ -4,8 +4,8 @@ reads   seed labels and suspects (clean_seed); rounds, rows asked, answers and p
 writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes, redundancy (JSONL), state.json;
         metrics/gate.json; plots/label_quality.json; next: train, query, validate
 
-Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps its bytes. A round
-whose checks fail is held in the same way, with the reason in metrics/gate.json.
+Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps
+its bytes. A round whose checks fail is held in the same way, with the reason in metrics/gate.json.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     paths = [seed / "labels.jsonl", seed / "suspects.jsonl"]
     paths += [labels / f"{name}.jsonl" for name in ("rounds", "asked", "events", "verdicts")]
     ledger = Ledger(*(read_jsonl(path) for path in paths))
-    named = {row["id"] for rows in (ledger.seed, ledger.suspects, ledger.asked, ledger.events) for row in rows}
+    named = {
+        row["id"]
+        for rows in (ledger.seed, ledger.suspects, ledger.asked, ledger.events)
+        for row in rows
+    }
     gated = gate(ledger, read_features(features, named, params.compute, SAMPLE), params)
     for name in TABLES:
         write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
@@ -49,7 +53,9 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
         first = gated.failed[0]
         what = f"{first['code']} failed: {first['title']} is {first['value']:.3g}, limit {first['limit']:g}"
         raise PipelineError(metrics, what, first["do"])
-    counts = ", ".join(f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled"))
+    counts = ", ".join(
+        f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled")
+    )
     failed = "".join(f"; {row['code']} failed" for row in gated.failed)
     held = f"; next round {gated.metrics['held']}" if gated.metrics["held"] else ""
     return f"gate: round {gated.outcome.upto}: {counts}{held}{failed}"

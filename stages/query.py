@@ -4,8 +4,9 @@ reads   probabilities (calibrate), geometry and index (featurize), accepted, dou
 writes  build/batch: batch.jsonl, the ranked batch, passed_over.jsonl, what nearly repeats it or a labelled row;
         metrics/query.json; next: export_prodigy
 
-A batch has three arms, and the annotator cannot tell them apart: `active` is the strategy's pick, `control` the
-next ids of a fixed random permutation (the unbiased baseline), `review` the labels that the gate doubts.
+A batch has three arms, and the annotator cannot tell them apart: `active` is the strategy's pick,
+`control` the next ids of a fixed random permutation (the unbiased baseline), `review` the labels
+that the gate doubts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from stages.store.read import read_features
 
 @click.command(help=__doc__)
 @click.option("--features", type=PATH, required=True, help="The feature store.")
-@click.option("--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities.")
+@click.option(
+    "--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities."
+)
 @click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
 @click.option("--out", type=PATH, required=True, help="Folder for the batch.")
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
@@ -43,10 +46,15 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_jsonl(out / "passed_over.jsonl", batch.passed_over)
     scan = read_json(probabilities / "calibration.json").get("scan")
-    write_json(metrics, {**batch.metrics, **({"scan": scan} if scan else {}), "batch_id": batch_id(batch.rows)})
+    write_json(
+        metrics,
+        {**batch.metrics, **({"scan": scan} if scan else {}), "batch_id": batch_id(batch.rows)},
+    )
     if not batch.rows:
         return f"query: an empty batch: {batch.metrics['state']}"
-    arms = ", ".join(f"{count} {arm}" for arm, count in batch.metrics["batch"].items() if arm != "rows")
+    arms = ", ".join(
+        f"{count} {arm}" for arm, count in batch.metrics["batch"].items() if arm != "rows"
+    )
     return f"query: round {batch.metrics['round']}: {len(batch.rows)} rows ({arms}); {batch.metrics['regime']}"
 
 

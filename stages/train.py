@@ -48,7 +48,8 @@ def main(gate: Path, features: Path, out: Path) -> str:
         from stages.learning.shortlist import scan
 
         kept = scan(pool, model, known, params)
-        # the end of the permutation is there for query, which sees from it how close rows usually are
+        # the end of the permutation is there for query, which sees from it how close rows usually
+        # are
         others = np.union1d(pool.locate(known.known()), pool.last(SAMPLE))
         rows = np.union1d(kept.rows, others).astype(np.intp)
         store = gathered(pool, rows, params.compute)

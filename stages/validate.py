@@ -4,11 +4,12 @@ reads   accepted and known labels (gate), what was asked and answered (import_la
         the test table
 writes  metrics/validate.json; plots/learning_curve.json, recall.json, redundancy.json, stopping.json, confusion.json
 
-Point k of the curve uses the labels as they were known at round k, for both arms: `active` learns from the seed
-and what the strategy asked, `random` from the seed and the control arm, whose ids chance alone chose. Without a
-test set both are judged on the control arm's labels by cross-validation, which is unbiased and says so. (Weighting
-actively chosen labels instead, as LURE does, needs a strategy that could have chosen any row; the best ones cannot.)
-The stopping panel is made here, because it needs the models of earlier rounds, refitted from the labels known then.
+Point k of the curve uses the labels as they were known at round k, for both arms: `active` learns
+from the seed and what the strategy asked, `random` from the seed and the control arm, whose ids
+chance alone chose. Without a test set both are judged on the control arm's labels by
+cross-validation, which is unbiased and says so. (Weighting actively chosen labels instead, as LURE
+does, needs a strategy that could have chosen any row; the best ones cannot.) The stopping panel is
+made here, because it needs the models of earlier rounds, refitted from the labels known then.
 """
 
 from __future__ import annotations
@@ -35,10 +36,16 @@ from stages.store.read import read_features
 @click.option("--labels", type=PATH, required=True, help="Folder of the imported labels.")
 @click.option("--features", type=PATH, required=True, help="The feature store.")
 @click.option("--test", type=PATH, required=True, help="The test table.")
-@click.option("--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities.")
+@click.option(
+    "--probabilities", type=PATH, required=True, help="Folder of calibrated probabilities."
+)
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
 @click.option(
-    "--plots", type=PATH, nargs=5, required=True, help="JSON: curve, recall, redundancy, stopping, confusion."
+    "--plots",
+    type=PATH,
+    nargs=5,
+    required=True,
+    help="JSON: curve, recall, redundancy, stopping, confusion.",
 )
 @one_line_errors
 def main(
@@ -50,12 +57,17 @@ def main(
     state = read_json(gate / "state.json")
     tables = (labels / "asked.jsonl", gate / "known.jsonl", gate / "accepted.jsonl")
     store = read_features(
-        features, {row["id"] for table in tables for row in read_jsonl(table)}, params.compute, STOP_SET
+        features,
+        {row["id"] for table in tables for row in read_jsonl(table)},
+        params.compute,
+        STOP_SET,
     )
     index = store.index
     table = read_table(test, may_be_empty=True)
     truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)
-    with progress("models", most_fits(state["rounds"], params, tested=len(truth) > 0), "model") as bar:
+    with progress(
+        "models", most_fits(state["rounds"], params, tested=len(truth) > 0), "model"
+    ) as bar:
         proof = prove(
             read_history(gate, labels, index, state["rounds"]), index, store.matrix,
             store.geometry, truth, np.load(probabilities / "test.npy").astype(np.float64),

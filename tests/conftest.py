@@ -1,4 +1,6 @@
-"""Labelling projects to test on: small ones made here, and the shared real data where it is present."""
+"""Labelling projects to test on: small ones made here, and the shared real data where it is
+present.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ class Small:
 
     def write(self, name: str, rows: Rows, *, label: bool = True) -> Path:
         """Write one of the three tables."""
-        return write_csv(self.root / "data" / f"{name}.csv", ["id", "x", "y", "label"][: 4 if label else 3], rows)
+        return write_csv(
+            self.root / "data" / f"{name}.csv", ["id", "x", "y", "label"][: 4 if label else 3], rows
+        )
 
     def set(self, changes: dict[tuple[str, ...], Any]) -> None:
         """Change params."""
@@ -109,7 +113,10 @@ class Small:
         try:
             for name in names or ORDER:
                 words = shlex.split(stages[name]["cmd"])[3:]
-                words = [params[w[2:-1].split(".")[0]][w[2:-1].split(".")[1]] if w[:2] == "${" else w for w in words]
+                words = [
+                    params[w[2:-1].split(".")[0]][w[2:-1].split(".")[1]] if w[:2] == "${" else w
+                    for w in words
+                ]
                 main = import_module(f"stages.{name}").main
                 with only(stages[name]["params"]):
                     main.main(words, standalone_mode=False)
@@ -118,7 +125,12 @@ class Small:
 
     def bytes_of(self, *folders: str) -> dict[str, str]:
         """The hash of every file under some folders."""
-        files = (file for folder in folders for file in sorted((self.root / folder).rglob("*")) if file.is_file())
+        files = (
+            file
+            for folder in folders
+            for file in sorted((self.root / folder).rglob("*"))
+            if file.is_file()
+        )
         return {file.relative_to(self.root).as_posix(): sha256(file.read_bytes()) for file in files}
 
 

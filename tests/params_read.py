@@ -30,7 +30,9 @@ def fields_of(model: type[Section]) -> dict[str, tuple[str, type[Section] | None
 
 
 def sections(model: type[Section] = Params, path: str = "") -> dict[type[Section], str]:
-    """Where each section stands in params.yaml, "" for the whole. Where the code runs is no param of a stage."""
+    """Where each section stands in params.yaml, "" for the whole. Where the code runs is no param
+    of a stage.
+    """
     found = {model: path}
     for key, kind in fields_of(model).values():
         if kind and key != "compute":
@@ -52,7 +54,9 @@ def values() -> set[str]:
 
 
 def path_of(model: type[Section], name: str) -> str | None:
-    """The dotted key that an attribute of a section reads; None for what is no value of params.yaml."""
+    """The dotted key that an attribute of a section reads; None for what is no value of
+    params.yaml.
+    """
     if model not in PATHS:
         return None
     if name in WHOLE:
@@ -68,7 +72,9 @@ def outside(read: Iterable[str], listed: Iterable[str]) -> set[str]:
 
 @contextmanager
 def recorded() -> Iterator[set[str]]:
-    """The values of params.yaml that are read in the block; checking them while they are loaded does not count."""
+    """The values of params.yaml that are read in the block; checking them while they are loaded
+    does not count.
+    """
     read: set[str] = set()
     loading = [False]
     validate = Params.model_validate
@@ -100,12 +106,16 @@ def only(listed: Iterable[str]) -> Iterator[None]:
     """Fails where the code in the block reads a value of params.yaml that is not listed."""
     with recorded() as read:
         yield
-    assert not outside(read, listed), f"read, and not listed in dvc.yaml: {sorted(outside(read, listed))}"
+    assert not outside(read, listed), (
+        f"read, and not listed in dvc.yaml: {sorted(outside(read, listed))}"
+    )
 
 
 @dataclass
 class Module:
-    """What a file defines: its functions, classes and tables; its methods; its names for what it imports."""
+    """What a file defines: its functions, classes and tables; its methods; its names for what it
+    imports.
+    """
 
     sections: dict[str, type[Section]]
     imported: dict[str, str]
@@ -118,8 +128,12 @@ def _parsed(path: Path) -> Module:
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     mine = [alias for node in imports if node.module == PARAMS_MODULE for alias in node.names]
     by_name = {model.__name__: model for model in PATHS}
-    names = {alias.asname or alias.name: by_name[alias.name] for alias in mine if alias.name in by_name}
-    module = Module(names, {alias.asname or alias.name: alias.name for node in imports for alias in node.names})
+    names = {
+        alias.asname or alias.name: by_name[alias.name] for alias in mine if alias.name in by_name
+    }
+    module = Module(
+        names, {alias.asname or alias.name: alias.name for node in imports for alias in node.names}
+    )
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             module.defined[node.name] = node
@@ -136,7 +150,9 @@ def _parsed(path: Path) -> Module:
 class Reader(ast.NodeVisitor):
     """Collects what one function reads of the params, and the names it uses."""
 
-    def __init__(self, annotations: dict[str, type[Section]], names: dict[str, type[Section]]) -> None:
+    def __init__(
+        self, annotations: dict[str, type[Section]], names: dict[str, type[Section]]
+    ) -> None:
         self.annotations = annotations
         self.names = names
         self.read: set[str] = set()
@@ -156,7 +172,11 @@ class Reader(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        kinds = {arg.arg: self.annotations.get(ast.unparse(arg.annotation)) for arg in every if arg.annotation}
+        kinds = {
+            arg.arg: self.annotations.get(ast.unparse(arg.annotation))
+            for arg in every
+            if arg.annotation
+        }
         self.names |= {name: kind for name, kind in kinds.items() if kind}
         if "params = load()" in ast.unparse(node):
             self.names["params"] = Params
@@ -203,9 +223,11 @@ def read_by_property(owner: type[Section], name: str) -> set[str]:
 
 
 def read_by(stage: Path, files: Iterable[Path]) -> set[str]:
-    """The values of params.yaml that a stage's `main` may read, itself or by what it calls in `files`.
+    """The values of params.yaml that a stage's `main` may read, itself or by what it calls in
+    `files`.
 
-    Where one name is that of several things all are followed: rather a little too much is counted than too little.
+    Where one name is that of several things all are followed: rather a little too much is counted
+    than too little.
     """
     modules = {file: _parsed(file) for file in files}
     read: set[str] = set()
@@ -221,7 +243,9 @@ def read_by(stage: Path, files: Iterable[Path]) -> set[str]:
         read |= reader.read
         todo += [(module.defined[name], module) for name in reader.used & set(module.defined)]
         elsewhere = {module.imported[name] for name in reader.used & set(module.imported)}
-        elsewhere |= {name for owner, name in reader.called if owner in module.imported}  # module.function
+        elsewhere |= {
+            name for owner, name in reader.called if owner in module.imported
+        }  # module.function
         methods = {name for _, name in reader.called}
         for other in modules.values():
             todo += [(other.defined[name], other) for name in elsewhere & set(other.defined)]

@@ -1,4 +1,6 @@
-"""The rules of the house, read off the code: who imports whom, and that dvc.yaml tells the truth about it."""
+"""The rules of the house, read off the code: who imports whom, and that dvc.yaml tells the truth
+about it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ VALUES = sorted(values())
 
 
 def imported_modules(path: Path, *, top_level: bool = False) -> set[str]:
-    """The dotted names that a file imports, `from a import b` as a.b and a; all of them, or at module level only."""
+    """The dotted names that a file imports, `from a import b` as a.b and a; all of them, or at
+    module level only.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in tree.body if top_level else ast.walk(tree):
@@ -35,7 +39,9 @@ def imported_modules(path: Path, *, top_level: bool = False) -> set[str]:
 
 @cache
 def project_files(path: Path) -> frozenset[Path]:
-    """The project's files that a file imports, directly or not, itself and the packages' __init__ included."""
+    """The project's files that a file imports, directly or not, itself and the packages' __init__
+    included.
+    """
     found = {path}
     todo = [path]
     while todo:
@@ -59,19 +65,27 @@ def deps(stage: str) -> set[str]:
 
 
 def outs(stage: str) -> set[str]:
-    entries = [*PIPELINE[stage].get("outs", []), *PIPELINE[stage].get("metrics", []), *PIPELINE[stage].get("plots", [])]
+    entries = [
+        *PIPELINE[stage].get("outs", []),
+        *PIPELINE[stage].get("metrics", []),
+        *PIPELINE[stage].get("plots", []),
+    ]
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_path_in_a_command_is_a_dep_or_an_out(stage: str) -> None:
-    words = [word for word in shlex.split(PIPELINE[stage]["cmd"]) if "/" in word or word.startswith("${")]
+    words = [
+        word for word in shlex.split(PIPELINE[stage]["cmd"]) if "/" in word or word.startswith("${")
+    ]
     assert words
     assert set(words) <= deps(stage) | outs(stage)
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_value_that_params_yaml_does_not_hold_is_refused_at_its_section(name: str, tmp_path: Path) -> None:
+def test_a_value_that_params_yaml_does_not_hold_is_refused_at_its_section(
+    name: str, tmp_path: Path
+) -> None:
     document = YAML().load(ROOT / "params.yaml")
     *sections, last = name.split(".")
     node = document
@@ -93,7 +107,9 @@ def test_a_value_that_params_yaml_does_not_hold_is_refused_at_its_section(name: 
 
 @cache
 def params_read(stage: str) -> frozenset[str]:
-    """The values of params.yaml that a stage and its modules read, dvc.yaml's own ${…} for it among them."""
+    """The values of params.yaml that a stage and its modules read, dvc.yaml's own ${…} for it among
+    them.
+    """
     file = ROOT / "stages" / f"{stage}.py"
     filled_in = re.findall(r"\$\{([\w.]+)\}", " ".join([PIPELINE[stage]["cmd"], *deps(stage)]))
     return frozenset(read_by(file, project_files(file)) | set(filled_in))
@@ -145,7 +161,10 @@ def test_reading_params_is_recorded_while_a_stage_runs() -> None:
     assert read == {"query.batch_size", "query.review_fraction", "model", "features"}
     assert params.seed == 0
     assert "seed" not in read
-    with pytest.raises(AssertionError, match=r"gate\.limits\.drift"), only(["gate.limits.answered", "gate.hold"]):
+    with (
+        pytest.raises(AssertionError, match=r"gate\.limits\.drift"),
+        only(["gate.limits.answered", "gate.hold"]),
+    ):
         assert params.gate.limits.drift
 
 

@@ -1,4 +1,6 @@
-"""A row of the test set blocks its copy in the pool, whatever the format, the order and the company of its columns."""
+"""A row of the test set blocks its copy in the pool, whatever the format, the order and the company
+of its columns.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,19 @@ POOL = [(f"p-{row:02d}", str(row), f"{row % 7}.50") for row in range(20)]
 
 
 def with_copies(small: Small, *, parts: bool) -> None:
-    """Pool rows 3 and 5 stand in the test set too, as numbers, beside a column that the pool does not have."""
+    """Pool rows 3 and 5 stand in the test set too, as numbers, beside a column that the pool does
+    not have.
+    """
     test = pd.DataFrame({
         "note": ["checked", "twice", ""], "label": ["red", "green", "blue"], "y": [3.5, 5.5, 9.0],
         "id": ["t-0", "t-1", "t-2"], "x": [3.0, 5.0, 99.0],
     })  # fmt: skip
     test.to_parquet(small.root / "data/test.parquet")
-    seed = [("s-0", "50", "1", "red", "7"), ("s-1", "51", "2", "green", "8"), ("s-2", "4.0", "4.5", "blue", "9")]
+    seed = [
+        ("s-0", "50", "1", "red", "7"),
+        ("s-1", "51", "2", "green", "8"),
+        ("s-2", "4.0", "4.5", "blue", "9"),
+    ]
     write_csv(small.root / "data/seed.csv", ["id", "x", "y", "label", "age"], seed)
     small.set({("data", "test"): "data/test.parquet"})
     if parts:
@@ -35,7 +43,9 @@ def with_copies(small: Small, *, parts: bool) -> None:
 
 
 @pytest.mark.parametrize("parts", [False, True])
-def test_a_pool_row_identical_to_a_test_or_seed_row_is_never_asked(small: Small, parts: bool) -> None:
+def test_a_pool_row_identical_to_a_test_or_seed_row_is_never_asked(
+    small: Small, parts: bool
+) -> None:
     with_copies(small, parts=parts)
     small.set({("query", "batch_size"): 20, ("query", "review_fraction"): 0.0})
     small.run()
@@ -44,7 +54,9 @@ def test_a_pool_row_identical_to_a_test_or_seed_row_is_never_asked(small: Small,
     assert asked == expected
 
 
-def test_a_seed_table_with_more_columns_shows_hashes_and_answers_by_those_of_the_pool(small: Small) -> None:
+def test_a_seed_table_with_more_columns_shows_hashes_and_answers_by_those_of_the_pool(
+    small: Small,
+) -> None:
     with_copies(small, parts=False)
     write_csv(small.root / "truth.csv", ["y", "x", "note", "label"], [("3.50", "3", "n", "red")])
     params = load(small.root / "params.yaml")
@@ -56,5 +68,7 @@ def test_a_seed_table_with_more_columns_shows_hashes_and_answers_by_those_of_the
     task = {"al_id": sha[:16], "fields": shown(seed, 0, unnamed, ["x", "y"])["fields"]}
     assert task["fields"] == {"x": "3", "y": "3.50"}
     assert known_labels(small.root / "truth.csv", [task], unnamed) == {sha[:16]: "red"}
-    with_age = {"fields": {"age": "7", "x": "3", "y": "3.50"}}  # as it was shown by earlier versions
+    with_age = {
+        "fields": {"age": "7", "x": "3", "y": "3.50"}
+    }  # as it was shown by earlier versions
     assert asked_sha(with_age, unnamed, ["x", "y"]) == sha

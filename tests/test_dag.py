@@ -1,4 +1,6 @@
-"""The nine stages run one after another on a small project, in this process: laws that hold for the whole."""
+"""The nine stages run one after another on a small project, in this process: laws that hold for the
+whole.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def test_twice_gives_the_same_bytes(make_small: Callable[[str], Small]) -> None:
     assert one.bytes_of(*folders) == two.bytes_of(*folders)
 
 
-def test_the_order_of_rows_in_the_users_files_changes_no_batch(make_small: Callable[[str], Small]) -> None:
+def test_the_order_of_rows_in_the_users_files_changes_no_batch(
+    make_small: Callable[[str], Small],
+) -> None:
     one, two = make_small("one"), make_small("two")
     for name in ("pool", "seed", "test"):
         path = two.root / "data" / f"{name}.csv"
@@ -86,7 +90,9 @@ def test_identical_content_is_asked_once_and_its_label_holds_for_all_copies(smal
     write_csv(small.root / "oracle.csv", ["id", "label"], [(item, "red") for item in asked])
     simulate(project, small.root / "oracle.csv", noise=0, skip=0, seed=0)
     small.run("import_labels", "gate", "train", "calibrate", "query")
-    known = read_jsonl(small.root / "build/gate/accepted.jsonl") + read_jsonl(small.root / "build/gate/review.jsonl")
+    known = read_jsonl(small.root / "build/gate/accepted.jsonl") + read_jsonl(
+        small.root / "build/gate/review.jsonl"
+    )
     copies = [row.get("copies") for row in known if row["id"] in {"copy", rows[0][0]}]
     assert copies in ([["copy"]], [[rows[0][0]]], [None])
     assert read_json(small.root / "metrics/query.json")["unasked"] == 0
@@ -111,7 +117,9 @@ def test_a_half_answered_round_is_held_and_moves_no_byte_that_training_reads(sma
     small.run("import_labels", "gate")
     assert small.bytes_of("build/gate") == before
     assert "4 of 10" in read_json(small.root / "metrics/gate.json")["held"]
-    assert any(line.startswith("alarm    V006") and "4 of 10" in line for line in status.report(project))
+    assert any(
+        line.startswith("alarm    V006") and "4 of 10" in line for line in status.report(project)
+    )
 
 
 def test_old_points_of_the_curve_never_move(small: Small) -> None:
@@ -133,7 +141,10 @@ def test_answers_split_over_files_in_any_order_give_the_same_labels(small: Small
     issue(project)
     simulate(project, small.root / "oracle.csv", noise=0, skip=0.2, seed=0)
     small.run("import_labels")
-    whole = [{**row, "file": "", "line": 0} for row in read_jsonl(small.root / "build/labels/events.jsonl")]
+    whole = [
+        {**row, "file": "", "line": 0}
+        for row in read_jsonl(small.root / "build/labels/events.jsonl")
+    ]
     folder = project.last_round().answers
     lines = (folder / "oracle.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "oracle.jsonl").unlink()
@@ -141,12 +152,23 @@ def test_answers_split_over_files_in_any_order_give_the_same_labels(small: Small
     (folder / "a.jsonl").write_bytes(b"".join(lines[:4] + lines[2:3]))
     (folder / "b.jsonl").write_bytes(b"".join(lines[4:]))
     small.run("import_labels")
-    again = [{**row, "file": "", "line": 0} for row in read_jsonl(small.root / "build/labels/events.jsonl")]
+    again = [
+        {**row, "file": "", "line": 0}
+        for row in read_jsonl(small.root / "build/labels/events.jsonl")
+    ]
     assert again == whole
 
 
-def test_without_seed_and_test_the_loop_starts_cold_and_judges_on_the_control_arm(small: Small) -> None:
-    small.set({("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv", ("query", "batch_size"): 40})
+def test_without_seed_and_test_the_loop_starts_cold_and_judges_on_the_control_arm(
+    small: Small,
+) -> None:
+    small.set(
+        {
+            ("data", "seed"): "data/none.csv",
+            ("data", "test"): "data/none.csv",
+            ("query", "batch_size"): 40,
+        }
+    )
     small.run()
     assert read_json(small.root / "build/model/model.json")["fitted"] is False
     play(small, 2)
@@ -196,7 +218,13 @@ def texts(count: int) -> list[tuple[str, str, str]]:
     rows = []
     for number in range(count):
         label = rng.choice(list(words))
-        rows.append((f"t-{number}", f"the {' '.join(rng.choices(words[label].split(), k=3))} no. {number}", label))
+        rows.append(
+            (
+                f"t-{number}",
+                f"the {' '.join(rng.choices(words[label].split(), k=3))} no. {number}",
+                label,
+            )
+        )
     return rows
 
 
@@ -211,18 +239,26 @@ def write_texts(small: Small, kind: str = "text") -> None:
 def test_text_becomes_sparse_unit_rows_and_a_dense_geometry(small: Small) -> None:
     write_texts(small)
     small.run()
-    matrix, geometry = read_model_matrix(small.root / "build/features"), read_geometry(small.root / "build/features")
+    matrix, geometry = (
+        read_model_matrix(small.root / "build/features"),
+        read_geometry(small.root / "build/features"),
+    )
     squares = matrix.multiply(matrix).tocsc()
     grams, directions = squares[:, : -geometry.shape[1]], squares[:, -geometry.shape[1] :]
     assert np.asarray(grams.sum(axis=1)).ravel() == pytest.approx(np.ones(120), abs=1e-5)
-    assert directions.sum() / 120 == pytest.approx(3, rel=0.05)  # exactly so on pool and seed, without test
+    assert directions.sum() / 120 == pytest.approx(
+        3, rel=0.05
+    )  # exactly so on pool and seed, without test
     assert np.linalg.norm(geometry, axis=1) == pytest.approx(np.ones(120), abs=1e-5)
     assert read_json(small.root / "metrics/validate.json")["active"]["accuracy"] > 0.9
 
 
 def test_a_transformer_by_import_path_makes_the_features(small: Small) -> None:
     write_texts(small, "custom")
-    hashing = {"path": "sklearn.feature_extraction.text.HashingVectorizer", "params": {"n_features": 256}}
+    hashing = {
+        "path": "sklearn.feature_extraction.text.HashingVectorizer",
+        "params": {"n_features": 256},
+    }
     small.set({("features", "custom"): hashing})
     small.run("featurize")
     assert read_model_matrix(small.root / "build/features").shape == (120, 256)
@@ -236,13 +272,20 @@ def test_vectors_from_parquet_and_from_npy_give_the_same_features(small: Small) 
     parts = {"seed": slice(0, 18), "test": slice(18, 78), "pool": slice(78, 198)}
     for name, part in parts.items():
         rows = small.rows[part]
-        columns = {"id": [row[0] for row in rows], "v": list(vectors[part]), "label": [row[3] for row in rows]}
+        columns = {
+            "id": [row[0] for row in rows],
+            "v": list(vectors[part]),
+            "label": [row[3] for row in rows],
+        }
         pq.write_table(pa.table(columns), small.root / "data" / f"{name}.parquet")
         small.set({("data", name): f"data/{name}.parquet"})
     small.set({("features", "kind"): "precomputed", ("features", "columns"): ["v"]})
     small.run("featurize")
     first = small.bytes_of("build/features")
-    np.save(small.root / "data/v.npy", np.vstack([vectors[parts[name]] for name in ("pool", "seed", "test")]))
+    np.save(
+        small.root / "data/v.npy",
+        np.vstack([vectors[parts[name]] for name in ("pool", "seed", "test")]),
+    )
     small.set({("features", "vectors"): "data/v.npy"})
     small.run("featurize")
     same = small.bytes_of("build/features")
@@ -264,7 +307,13 @@ def test_images_are_read_from_files_as_well_as_from_data_uris(small: Small) -> N
     write_csv(small.root / "data/pool.csv", ["id", "image"], [row[:2] for row in names[20:]])
     write_csv(small.root / "data/seed.csv", ["id", "image", "label"], names[:10])
     write_csv(small.root / "data/test.csv", ["id", "image", "label"], names[10:20])
-    small.set({("data", "image"): "image", ("data", "images"): "data/pictures", ("features", "kind"): "image"})
+    small.set(
+        {
+            ("data", "image"): "image",
+            ("data", "images"): "data/pictures",
+            ("features", "kind"): "image",
+        }
+    )
     small.run()
     assert read_model_matrix(small.root / "build/features").shape == (60, 64)
     task = read_jsonl(small.root / BATCH)[0]
@@ -275,7 +324,9 @@ def test_images_are_read_from_files_as_well_as_from_data_uris(small: Small) -> N
 def test_without_an_id_column_the_content_is_the_id(small: Small) -> None:
     for name in ("pool", "seed", "test"):
         path = small.root / "data" / f"{name}.csv"
-        path.write_text("\n".join(line.partition(",")[2] for line in path.read_text().splitlines()) + "\n")
+        path.write_text(
+            "\n".join(line.partition(",")[2] for line in path.read_text().splitlines()) + "\n"
+        )
     small.set({("data", "id"): ""})
     small.run("featurize")
     index = read_index(small.root / "build/features")

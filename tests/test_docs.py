@@ -1,4 +1,6 @@
-"""README says what is true: tables made from the code, commands that exist. `python -m tests.test_docs` rewrites it."""
+"""README says what is true: tables made from the code, commands that exist. `python -m
+tests.test_docs` rewrites it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ def stages_table() -> list[str]:
         reads = [dep for dep in stage["deps"] if not dep.startswith("stages/")]
         outs = [*stage.get("outs", []), *stage.get("metrics", [])]
         writes = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-        cells = (name, stage["desc"], ", ".join(f"`{dep}`" for dep in reads), ", ".join(f"`{out}`" for out in writes))
+        cells = (
+            name,
+            stage["desc"],
+            ", ".join(f"`{dep}`" for dep in reads),
+            ", ".join(f"`{out}`" for out in writes),
+        )
         rows.append("| " + " | ".join(cells) + " |")
     return rows
 
@@ -46,11 +53,15 @@ def params_table() -> list[str]:
             section, inner = key, ""
         elif indent == 2:
             inner = "" if value else key
-        name = ".".join(part for part in ((section, inner, key) if indent == 4 else (section, key)) if part)
+        name = ".".join(
+            part for part in ((section, inner, key) if indent == 4 else (section, key)) if part
+        )
         name = key if indent == 0 else name
         if value or meaning:
             shown = f"`{value}`" if value else ""
-            told = (meaning or "the classes, in the order in which people see them").replace("|", "\\|")
+            told = (meaning or "the classes, in the order in which people see them").replace(
+                "|", "\\|"
+            )
             rows.append(f"| `{name}` | {shown} | {told} |")
     return rows
 
@@ -68,14 +79,20 @@ def commands_table() -> list[str]:
 
 def filled(text: str) -> str:
     """README with its tables made anew between the markers."""
-    for name, table in (("stages", stages_table()), ("params", params_table()), ("commands", commands_table())):
+    for name, table in (
+        ("stages", stages_table()),
+        ("params", params_table()),
+        ("commands", commands_table()),
+    ):
         pattern = re.compile(rf"(<!-- {name} -->\n)(?:\|.*\n)*")
         assert pattern.search(text), name
         text = pattern.sub(lambda found, table=table: found[1] + "\n".join(table) + "\n", text)
     return text
 
 
-@pytest.mark.parametrize(("word", "said"), [("anotate", "'anotate' (did you mean 'annotate'?)."), ("zzz", "'zzz'.")])
+@pytest.mark.parametrize(
+    ("word", "said"), [("anotate", "'anotate' (did you mean 'annotate'?)."), ("zzz", "'zzz'.")]
+)
 def test_a_command_that_is_none_is_told_with_the_closest_one(word: str, said: str) -> None:
     done = CliRunner().invoke(cli, [word])
     assert done.exit_code == 2
@@ -109,12 +126,19 @@ def test_params_yaml_holds_every_param_there_is() -> None:
 
 def test_every_command_that_the_docs_name_exists() -> None:
     for path in [README, *(ROOT / "docs").glob("*.md")]:
-        for word in re.findall(r"(?:^|`|&& )rounds ([a-z]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        for word in re.findall(
+            r"(?:^|`|&& )rounds ([a-z]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+        ):
             assert word in COMMANDS, f"{path.name}: rounds {word}"
 
 
 def test_every_link_between_docs_leads_somewhere() -> None:
-    for path in [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "data").rglob("*.md")]:
+    for path in [
+        README,
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "data").rglob("*.md"),
+    ]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
@@ -123,11 +147,17 @@ EXAMPLES = [(name, line) for name, (_, examples) in COMMANDS.items() for line in
 
 
 @pytest.mark.parametrize(("name", "line"), EXAMPLES)
-def test_an_example_of_a_help_text_is_a_command_line_that_its_command_takes(name: str, line: str) -> None:
+def test_an_example_of_a_help_text_is_a_command_line_that_its_command_takes(
+    name: str, line: str
+) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command
-    words = shlex.split(line.partition(f"rounds {name}")[2].partition("   #")[0].partition(" | ")[0])
-    command.make_context(name, words)  # a UsageError for an unknown option, a bad value, a missing argument
+    words = shlex.split(
+        line.partition(f"rounds {name}")[2].partition("   #")[0].partition(" | ")[0]
+    )
+    command.make_context(
+        name, words
+    )  # a UsageError for an unknown option, a bad value, a missing argument
     assert f"  {line}\n" in CliRunner().invoke(cli, [name, "--help"]).output
 
 

@@ -26,14 +26,24 @@ NAMES = {"id": "nr", "label": "kind", "text": "", "image": ""}
 
 def tables(folder: Path) -> dict[str, Path | None]:
     """A pool and a seed of two numbers."""
-    pool = write_csv(folder / "pool.csv", ["nr", "x", "y"], [[f"p{row}", row, -row] for row in range(9)])
-    seed = write_csv(folder / "seed.csv", ["nr", "x", "y", "kind"], [["s1", 1, 2, "a"], ["s2", 3, 4, "b"]])
+    pool = write_csv(
+        folder / "pool.csv", ["nr", "x", "y"], [[f"p{row}", row, -row] for row in range(9)]
+    )
+    seed = write_csv(
+        folder / "seed.csv", ["nr", "x", "y", "kind"], [["s1", 1, 2, "a"], ["s2", 3, 4, "b"]]
+    )
     return {"pool": pool, "seed": seed, "test": None}
 
 
 def refused(folder: Path, **changes: Any) -> str:
     """What init says, and that it made nothing."""
-    given: dict[str, Any] = {"columns": NAMES, "kind": "numeric", "numbers": [], "labels": [], **changes}
+    given: dict[str, Any] = {
+        "columns": NAMES,
+        "kind": "numeric",
+        "numbers": [],
+        "labels": [],
+        **changes,
+    }
     with pytest.raises(PipelineError) as told:
         init(folder / "project", tables(folder), **given)
     assert not (folder / "project").exists()
@@ -42,7 +52,9 @@ def refused(folder: Path, **changes: Any) -> str:
 
 def test_a_column_that_no_table_has_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     said = refused(tmp_path, columns={**NAMES, "id": "mr"})
-    assert said == ("pool.csv:1: no column 'mr', found 'nr', 'x', 'y'; correct --id or the file's header")
+    assert said == (
+        "pool.csv:1: no column 'mr', found 'nr', 'x', 'y'; correct --id or the file's header"
+    )
     assert "no column 'z'" in refused(tmp_path, numbers=["x", "z"])
     assert "correct --label or" in refused(tmp_path, columns={**NAMES, "label": "sort"})
 
@@ -53,8 +65,12 @@ def test_an_id_that_was_not_named_is_no_number(tmp_path: Path) -> None:
 
 
 def test_classes_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path, labels=["a", "a"]).startswith("--labels: a, a are not two or more distinct classes; ")
-    assert refused(tmp_path, labels=["a"]).startswith("--labels: a are not two or more distinct classes; ")
+    assert refused(tmp_path, labels=["a", "a"]).startswith(
+        "--labels: a, a are not two or more distinct classes; "
+    )
+    assert refused(tmp_path, labels=["a"]).startswith(
+        "--labels: a are not two or more distinct classes; "
+    )
     assert refused(tmp_path, labels=["a", "bb"]) == (
         "seed.csv:3: label 'b' is not among --labels (did you mean 'bb'?); add it there, or correct the row"
     )
@@ -62,8 +78,18 @@ def test_classes_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_is_a_pool_only_and_images_need_one(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
-    with pytest.raises(PipelineError, match=r"--seed: .*parts is a folder; name a file: only a pool may be in parts"):
-        init(tmp_path / "p", {**tables(tmp_path), "seed": tmp_path / "parts"}, NAMES, "numeric", [], [])
+    with pytest.raises(
+        PipelineError,
+        match=r"--seed: .*parts is a folder; name a file: only a pool may be in parts",
+    ):
+        init(
+            tmp_path / "p",
+            {**tables(tmp_path), "seed": tmp_path / "parts"},
+            NAMES,
+            "numeric",
+            [],
+            [],
+        )
     assert refused(tmp_path, images=tmp_path / "none").startswith("--images: none is no folder; ")
 
 
@@ -81,7 +107,9 @@ def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
 
 
 def test_a_project_lists_its_classes_with_their_counts(tmp_path: Path) -> None:
-    test = write_csv(tmp_path / "test.csv", ["nr", "x", "y", "kind"], [["t1", 1, 2, "a"], ["t2", 1, 2, "a"]])
+    test = write_csv(
+        tmp_path / "test.csv", ["nr", "x", "y", "kind"], [["t1", 1, 2, "a"], ["t2", 1, 2, "a"]]
+    )
     root = tmp_path / "it's {1}"
     told = init(root, {**tables(tmp_path), "test": test}, NAMES, "numeric", [], ["a", "b", "c d"])
     assert told.splitlines()[1:] == [
@@ -111,15 +139,39 @@ SEED = "id,text,label\ns1,one,card\ns2,two,loan\n"
 UNLABELLED = POOL.replace("text", "text,label").replace("words", "w,words")  # five rows as a seed
 CAPITAL = "id,text,label\nt1,one,Card\nt2,two,loan\n"
 REFUSED: list[tuple[dict[str, str], str]] = [
-    ({"pool": POOL, "seed": SEED.replace("two", " ")}, "seed.csv:3: empty text in column 'text'; remove"),
-    ({"pool": POOL, "seed": SEED.replace("loan", "card")}, "seed.csv:2: every seed row has the label 'card'; "),
-    ({"pool": POOL, "seed": SEED.replace("loan", "")}, "seed.csv:3: empty label in column 'label'; fill it"),
-    ({"pool": POOL, "seed": SEED.replace("s2", "p1")}, "seed.csv:3: id 'p1' stands twice, first at pool.csv:3; "),
-    ({"pool": POOL.replace("p3", " "), "seed": SEED}, "pool.csv:5: id ' ' is blank or not printable; "),
+    (
+        {"pool": POOL, "seed": SEED.replace("two", " ")},
+        "seed.csv:3: empty text in column 'text'; remove",
+    ),
+    (
+        {"pool": POOL, "seed": SEED.replace("loan", "card")},
+        "seed.csv:2: every seed row has the label 'card'; ",
+    ),
+    (
+        {"pool": POOL, "seed": SEED.replace("loan", "")},
+        "seed.csv:3: empty label in column 'label'; fill it",
+    ),
+    (
+        {"pool": POOL, "seed": SEED.replace("s2", "p1")},
+        "seed.csv:3: id 'p1' stands twice, first at pool.csv:3; ",
+    ),
+    (
+        {"pool": POOL.replace("p3", " "), "seed": SEED},
+        "pool.csv:5: id ' ' is blank or not printable; ",
+    ),
     ({"pool": SEED, "seed": UNLABELLED}, "seed.csv: the seed has 5 rows and the pool only 2; swap"),
-    ({"pool": POOL, "data": SEED}, "--data: --pool is given as well, and --data is pool and seed in one; "),
-    ({"data": SEED}, "--data: all 2 rows of data.csv have a label in column 'label', and none is left to ask; "),
-    ({"data": SEED + "s3,x,\n"}, "data.csv: 2 rows have a label and only 1 have none; add unlabelled rows"),
+    (
+        {"pool": POOL, "data": SEED},
+        "--data: --pool is given as well, and --data is pool and seed in one; ",
+    ),
+    (
+        {"data": SEED},
+        "--data: all 2 rows of data.csv have a label in column 'label', and none is left to ask; ",
+    ),
+    (
+        {"data": SEED + "s3,x,\n"},
+        "data.csv: 2 rows have a label and only 1 have none; add unlabelled rows",
+    ),
     ({"pool": POOL, "seed": SEED, "test": CAPITAL}, "seed.csv:2: classes that differ only in case"),
 ]
 
@@ -148,7 +200,9 @@ def test_a_table_labelled_in_part_is_pool_and_seed_in_one(
     assert ("  part.csv is pool and seed in one: read as --data" in told) == twice
     assert "  part.csv: 2 labelled rows are the seed, 2 others the pool" in told
     joined = "id,title,body,title + body"
-    assert (tmp_path / "p/data/pool.csv").read_text() == f'{joined}\n2,B,b,"B\n\nb"\n4,D,d,"D\n\nd"\n'
+    assert (
+        tmp_path / "p/data/pool.csv"
+    ).read_text() == f'{joined}\n2,B,b,"B\n\nb"\n4,D,d,"D\n\nd"\n'
     seed = read_table(tmp_path / "p/data/seed.csv").columns
     assert (seed["title + body"], seed["label"]) == (["A\n\na", "C\n\nc"], ["card", "loan"])
     assert YAML(typ="safe").load(tmp_path / "p/params.yaml")["data"]["text"] == "title + body"
@@ -158,31 +212,47 @@ def test_spellings_are_merged_in_the_projects_own_tables_or_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(initial, "start", lambda *_: None)
-    given = text_tables(tmp_path, pool=POOL, seed=SEED + "s3,three,Card \n", test="id,text,label\nt1,x,LOAN\n")
+    given = text_tables(
+        tmp_path, pool=POOL, seed=SEED + "s3,three,Card \n", test="id,text,label\nt1,x,LOAN\n"
+    )
     told = init(tmp_path / "m", given, TEXT, "text", [], [], spelling="merge").splitlines()
     assert "  seed.csv: 'Card ' is now 'card' (1 rows)" in told
     assert "  test.csv: 'LOAN' is now 'loan' (1 rows)" in told
     assert YAML(typ="safe").load(tmp_path / "m/params.yaml")["labels"] == ["card", "loan"]
     assert (tmp_path / "m/data/seed.csv").read_text() == SEED + "s3,three,card\n"
     init(tmp_path / "k", given, TEXT, "text", [], [], spelling="keep")
-    assert YAML(typ="safe").load(tmp_path / "k/params.yaml")["labels"] == ["Card ", "LOAN", "card", "loan"]
+    assert YAML(typ="safe").load(tmp_path / "k/params.yaml")["labels"] == [
+        "Card ",
+        "LOAN",
+        "card",
+        "loan",
+    ]
     assert (tmp_path / "k/data/seed.csv").read_bytes() == (tmp_path / "seed.csv").read_bytes()
 
 
-def test_labels_of_a_pool_are_not_used_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_a_pool_are_not_used_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(initial, "start", lambda *_: None)
     given = text_tables(tmp_path, pool=PART.replace("title", "text"))
     told = init(tmp_path / "p", given, TEXT, "text", [], ["-1", "0"])
     assert "part" not in told
-    assert "  pool.csv: 2 of 4 pool rows have a label in 'label', which is not used; give it as --data instead" in told
+    assert (
+        "  pool.csv: 2 of 4 pool rows have a label in 'label', which is not used; give it as --data instead"
+        in told
+    )
 
 
-def test_negative_classes_are_named_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_classes_are_named_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(initial, "start", lambda *_: None)
     pool = text_tables(tmp_path, pool=POOL)["pool"]
     for place, words in enumerate((["--labels", "-1,0,1"], ["--labels=-1,0,1"])):
         root = tmp_path / str(place)
-        done = CliRunner().invoke(initial.command, [str(root), f"--pool={pool}", "--text=text", *words])
+        done = CliRunner().invoke(
+            initial.command, [str(root), f"--pool={pool}", "--text=text", *words]
+        )
         assert done.exit_code == 0, done.stderr
         assert YAML(typ="safe").load(root / "params.yaml")["labels"] == ["-1", "0", "1"]
 
@@ -206,7 +276,12 @@ def test_an_interrupted_init_leaves_nothing_and_says_so(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(initial, "start", interrupted)
-    words = [str(root), *(f"--{name}={path}" for name, path in given.items() if path), "--id=nr", "--label=kind"]
+    words = [
+        str(root),
+        *(f"--{name}={path}" for name, path in given.items() if path),
+        "--id=nr",
+        "--label=kind",
+    ]
     done = CliRunner().invoke(initial.command, words)
     assert done.exit_code == 130
     assert done.stderr == "error: interrupted; nothing is lost: run the same command again\n"
@@ -215,7 +290,9 @@ def test_an_interrupted_init_leaves_nothing_and_says_so(
     assert CliRunner().invoke(initial.command, words).exit_code == 0
 
 
-def test_a_folder_of_images_comes_along_and_dvc_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "png").mkdir()
     for row in range(6):
         Image.new("L", (4, 4), color=row * 40).save(tmp_path / "png" / f"{row}.png")
@@ -228,8 +305,18 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(tmp_path: Path, monkeyp
         yield told.setdefault(doing, Told(doing, total, unit))
 
     monkeypatch.setattr(initial, "progress", kept)
-    init(root, {"pool": pool, "seed": None, "test": None}, names, "image", [], ["a", "b"], tmp_path / "png")
-    assert {doing: (one.done, one.total, one.unit) for doing, one in told.items()} == {"copy images": (6, 6, "file")}
+    init(
+        root,
+        {"pool": pool, "seed": None, "test": None},
+        names,
+        "image",
+        [],
+        ["a", "b"],
+        tmp_path / "png",
+    )
+    assert {doing: (one.done, one.total, one.unit) for doing, one in told.items()} == {
+        "copy images": (6, 6, "file")
+    }
     assert YAML(typ="safe").load(root / "params.yaml")["data"]["images"] == "data/images"
     assert shell(root, "git", "status", "--porcelain") == ""
     assert "data/images.dvc" in shell(root, "git", "ls-files", "data")
@@ -246,7 +333,11 @@ def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
 
 
 def test_dvc_keeps_what_lies_under_a_folder_whose_name_has_braces(tmp_path: Path) -> None:
-    write_csv(tmp_path / "parts" / "a {b}.csv", ["nr", "x", "y"], [[f"p{row}", row, -row] for row in range(9)])
+    write_csv(
+        tmp_path / "parts" / "a {b}.csv",
+        ["nr", "x", "y"],
+        [[f"p{row}", row, -row] for row in range(9)],
+    )
     root = tmp_path / "{a} ${b} [c]"
     init(root, {**tables(tmp_path), "pool": tmp_path / "parts"}, NAMES, "numeric", [], [])
     assert "data/pool.dvc" in shell(root, "git", "ls-files", "data")

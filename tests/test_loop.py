@@ -41,7 +41,11 @@ def subjects(root: Path) -> list[str]:
 
 
 def test_every_round_is_one_commit_and_the_tree_is_clean(demo: Path) -> None:
-    assert [line.partition(":")[0] for line in subjects(demo)[:-1]] == ["Round 2", "Round 1", "Round 0"]
+    assert [line.partition(":")[0] for line in subjects(demo)[:-1]] == [
+        "Round 2",
+        "Round 1",
+        "Round 0",
+    ]
     assert shell(demo, "git", "status", "--porcelain") == ""
     assert "up to date" in dvc(demo, "status")
 
@@ -63,7 +67,9 @@ def test_active_learning_is_ahead_of_random_sampling_on_real_images(demo: Path) 
     assert {row["arm"] for row in curve} == {"active", "random"}
 
 
-def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(demo: Path, tmp_path: Path) -> None:
+def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(
+    demo: Path, tmp_path: Path
+) -> None:
     clone = tmp_path / "clone"
     shell(tmp_path, "git", "clone", "--quiet", str(demo), str(clone))
     shell(clone, "git", "checkout", "--quiet", "HEAD~1")
@@ -76,8 +82,12 @@ def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(demo: Pat
         assert shell(clone, "git", "status", "--porcelain") == ""
 
 
-def test_the_workflow_for_users_runs_on_a_pull_request_that_brings_answers(demo: Path, tmp_path: Path) -> None:
-    """Its own commands in their order, in a clone as a runner has it; installing and commenting need a network."""
+def test_the_workflow_for_users_runs_on_a_pull_request_that_brings_answers(
+    demo: Path, tmp_path: Path
+) -> None:
+    """Its own commands in their order, in a clone as a runner has it; installing and commenting
+    need a network.
+    """
     origin, clone, summary = tmp_path / "origin", tmp_path / "clone", tmp_path / "summary"
     shell(tmp_path, "git", "clone", "--quiet", "--bare", str(demo), str(origin))
     shell(origin, "git", "branch", "answers", "main")
@@ -92,7 +102,10 @@ def test_the_workflow_for_users_runs_on_a_pull_request_that_brings_answers(demo:
     for command in commands[1:-1]:
         words = command.replace("${{ github.base_ref }}", "main")
         shell(clone, "bash", "-e", "-o", "pipefail", "-c", words, GITHUB_STEP_SUMMARY=str(summary))
-    assert shell(clone, "git", "status", "--porcelain").split() == ["??", "summary.md"]  # report.html is ignored
+    assert shell(clone, "git", "status", "--porcelain").split() == [
+        "??",
+        "summary.md",
+    ]  # report.html is ignored
     assert "round 2" in summary.read_text()
     assert "| active accuracy |" in (clone / "summary.md").read_text()
     assert "<html" in (clone / "report.html").read_text()
@@ -118,7 +131,9 @@ def test_status_names_the_next_command(demo: Path) -> None:
 
 
 def test_closing_a_round_nobody_answered_is_refused_and_changes_nothing(demo: Path) -> None:
-    with pytest.raises(AssertionError, match="round 3: 0 of 40 rows are answered; go on with `rounds annotate`"):
+    with pytest.raises(
+        AssertionError, match="round 3: 0 of 40 rows are answered; go on with `rounds annotate`"
+    ):
         rounds(demo, "close")
     assert shell(demo, "git", "status", "--porcelain") == ""
 
@@ -131,7 +146,10 @@ def test_answers_that_are_committed_are_not_simulated_anew(demo: Path, tmp_path:
     answers = "data/rounds/003/answers/oracle.jsonl"
     shell(clone, "git", "add", answers)
     shell(clone, "git", "commit", "--quiet", "-m", "answers", **IDENTITY)
-    with pytest.raises(AssertionError, match="its answers to round 3 are committed, and history is not simulated anew"):
+    with pytest.raises(
+        AssertionError,
+        match="its answers to round 3 are committed, and history is not simulated anew",
+    ):
         rounds(clone, "annotate", "--oracle", "data/demo/oracle.csv", "--noise", "0.3")
     assert shell(clone, "git", "status", "--porcelain") == ""
 
@@ -145,7 +163,10 @@ def test_a_demo_whose_pool_is_exhausted_says_so_and_ends(
         nonlocal closed
         closed += 1
         shutil.copytree(demo / "metrics", project.root / "metrics", dirs_exist_ok=True)
-        left = {"batch": {"rows": 40 if closed < 3 else 0}, "state": "ready" if closed < 3 else "pool exhausted"}
+        left = {
+            "batch": {"rows": 40 if closed < 3 else 0},
+            "state": "ready" if closed < 3 else "pool exhausted",
+        }
         (project.root / "metrics/query.json").write_text(json.dumps(left))
 
     for name in ("start", "simulate", "dvc", "saving"):
@@ -156,7 +177,9 @@ def test_a_demo_whose_pool_is_exhausted_says_so_and_ends(
     assert "no round follows: pool exhausted" in done.stdout.splitlines()
 
 
-def test_an_interrupted_demo_is_a_project_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_demo_is_a_project_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -170,7 +193,9 @@ def test_an_interrupted_demo_is_a_project_and_says_so(tmp_path: Path, monkeypatc
 
 
 def test_a_demo_needs_an_empty_folder(demo: Path) -> None:
-    with pytest.raises(AssertionError, match="not an empty folder; name a new one; nothing was changed"):
+    with pytest.raises(
+        AssertionError, match="not an empty folder; name a new one; nothing was changed"
+    ):
         rounds(demo.parent, "demo", str(demo))
 
 
@@ -178,13 +203,19 @@ def test_a_demo_needs_an_empty_folder(demo: Path) -> None:
 def started(small: Small, tmp_path: Path) -> Path:
     """A project made by `rounds init` on the small tables, batch 1 issued."""
     root = tmp_path / "started"
-    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(small.root / f"data/{name}.csv"))]
+    tables = [
+        word
+        for name in ("pool", "seed", "test")
+        for word in (f"--{name}", str(small.root / f"data/{name}.csv"))
+    ]
     rounds(tmp_path, "init", str(root), *tables, "--id", "id", **IDENTITY)
     rounds(root, "close", **IDENTITY)
     return root
 
 
-def test_a_partial_round_returns_its_unanswered_rows_to_the_pool(started: Path, small: Small) -> None:
+def test_a_partial_round_returns_its_unanswered_rows_to_the_pool(
+    started: Path, small: Small
+) -> None:
     rounds(started, "annotate", "--oracle", str(small.root / "oracle.csv"))
     answers = started / "data/rounds/001/answers/oracle.jsonl"
     rows = answers.read_bytes().splitlines(keepends=True)
@@ -193,7 +224,9 @@ def test_a_partial_round_returns_its_unanswered_rows_to_the_pool(started: Path, 
         rounds(started, "close", **IDENTITY)
     params = (started / "params.yaml").read_text()
     (started / "params.yaml").write_text(params + "\n")
-    with pytest.raises(AssertionError, match=r"changes that are not this round's: params\.yaml; commit them first"):
+    with pytest.raises(
+        AssertionError, match=r"changes that are not this round's: params\.yaml; commit them first"
+    ):
         rounds(started, "close", "--partial", **IDENTITY)
     (started / "params.yaml").write_text(params)
     assert "Round 1:" in rounds(started, "close", "--partial", **IDENTITY)
@@ -215,7 +248,9 @@ def run_rounds(root: Path, oracle: Path, count: int) -> dict:
 
 
 @pytest.mark.slow
-def test_a_text_project_on_real_questions_goes_three_rounds(shared_data: Path, tmp_path: Path) -> None:
+def test_a_text_project_on_real_questions_goes_three_rounds(
+    shared_data: Path, tmp_path: Path
+) -> None:
     import pandas as pd
 
     table = pd.read_csv(shared_data / "banking77/train.csv", dtype=str, keep_default_na=False)
@@ -223,10 +258,16 @@ def test_a_text_project_on_real_questions_goes_three_rounds(shared_data: Path, t
     table[:200].to_csv(tmp_path / "seed.csv", index=False)
     table[200:][["text"]].to_csv(tmp_path / "pool.csv", index=False)
     table[200:].to_csv(tmp_path / "oracle.csv", index=False)
-    test = pd.read_csv(shared_data / "banking77/test.csv", dtype=str, keep_default_na=False).drop_duplicates("text")
+    test = pd.read_csv(
+        shared_data / "banking77/test.csv", dtype=str, keep_default_na=False
+    ).drop_duplicates("text")
     test.to_csv(tmp_path / "test.csv", index=False)
     root = tmp_path / "banking"
-    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(tmp_path / f"{name}.csv"))]
+    tables = [
+        word
+        for name in ("pool", "seed", "test")
+        for word in (f"--{name}", str(tmp_path / f"{name}.csv"))
+    ]
     rounds(tmp_path, "init", str(root), *tables, "--text", "text", **IDENTITY)
     proof = run_rounds(root, tmp_path / "oracle.csv", 3)
     assert proof["round"] == 3
@@ -234,17 +275,30 @@ def test_a_text_project_on_real_questions_goes_three_rounds(shared_data: Path, t
 
 
 @pytest.mark.slow
-def test_a_numeric_project_on_real_mail_goes_three_rounds(shared_data: Path, tmp_path: Path) -> None:
+def test_a_numeric_project_on_real_mail_goes_three_rounds(
+    shared_data: Path, tmp_path: Path
+) -> None:
     import pandas as pd
 
     table = pd.read_csv(shared_data / "tabular/spambase.csv", dtype=str, keep_default_na=False)
-    table = table.rename(columns={"y": "label"}).sample(frac=1, random_state=0).reset_index(drop=True)
+    table = (
+        table.rename(columns={"y": "label"}).sample(frac=1, random_state=0).reset_index(drop=True)
+    )
     table.insert(0, "id", [f"m-{row}" for row in range(len(table))])
-    parts = {"seed": table[:60], "test": table[60:1060], "pool": table[1060:].drop(columns="label"), "oracle": table}
+    parts = {
+        "seed": table[:60],
+        "test": table[60:1060],
+        "pool": table[1060:].drop(columns="label"),
+        "oracle": table,
+    }
     for name, part in parts.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     root = tmp_path / "mail"
-    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", str(tmp_path / f"{name}.csv"))]
+    tables = [
+        word
+        for name in ("pool", "seed", "test")
+        for word in (f"--{name}", str(tmp_path / f"{name}.csv"))
+    ]
     rounds(tmp_path, "init", str(root), *tables, "--id", "id", **IDENTITY)
     proof = run_rounds(root, tmp_path / "oracle.csv", 3)
     assert proof["active"]["accuracy"] > 0.85
@@ -265,7 +319,9 @@ def test_the_clone_itself_is_a_project_that_dvc_can_run(tmp_path: Path) -> None:
     assert len((clone / "build/export/asked.jsonl").read_text().splitlines()) == 40
     (clone / "data/a seed.csv").write_bytes((clone / "data/demo/seed.csv").read_bytes())
     fill_in(clone / "params.yaml", {("data", "seed"): "data/a seed.csv"})
-    assert "clean_seed: 50 labels" in dvc(clone, "repro", "clean_seed"), "a blank in a path is none between words"
+    assert "clean_seed: 50 labels" in dvc(clone, "repro", "clean_seed"), (
+        "a blank in a path is none between words"
+    )
 
 
 def test_readmes_round_in_five_commands_runs_as_it_stands(tmp_path: Path) -> None:
@@ -274,7 +330,10 @@ def test_readmes_round_in_five_commands_runs_as_it_stands(tmp_path: Path) -> Non
     assert block
     lines = [line.partition("#")[0].strip() for line in block[1].splitlines()]
     assert len(lines) == 5
-    rows = [(f"the {label} one, {word} number {n}", label) for n, (_, word, _, label) in enumerate(blobs(150))]
+    rows = [
+        (f"the {label} one, {word} number {n}", label)
+        for n, (_, word, _, label) in enumerate(blobs(150))
+    ]
     for name, part in {"seed": rows[:20], "test": rows[20:50], "oracle": rows}.items():
         write_csv(tmp_path / f"{name}.csv", ["question", "intent"], part)
     write_csv(tmp_path / "pool.csv", ["question"], [row[:1] for row in rows[50:]])

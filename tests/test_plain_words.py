@@ -1,4 +1,6 @@
-"""Ids and labels that begin with a minus are words, and a mistyped option is still an error that names it."""
+"""Ids and labels that begin with a minus are words, and a mistyped option is still an error that
+names it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bad input: one line that names the place, what is wrong and what to do; exit 1; nothing half-written."""
+"""Bad input: one line that names the place, what is wrong and what to do; exit 1; nothing
+half-written.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,13 @@ def reseed(rows: list[list[str]]) -> Change:
 def texts(rows: list[list[str]]) -> Change:
     def change(small: Small) -> None:
         write_csv(small.root / "data/pool.csv", ["id", "text"], rows)
-        small.set({("data", "text"): "text", ("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv"})
+        small.set(
+            {
+                ("data", "text"): "text",
+                ("data", "seed"): "data/none.csv",
+                ("data", "test"): "data/none.csv",
+            }
+        )
         small.set({("features", "kind"): "text"})
 
     return change
@@ -56,7 +64,13 @@ def texts(rows: list[list[str]]) -> Change:
 def pictures(cell: str, images: str = "data/none.csv") -> Change:
     def change(small: Small) -> None:
         write_csv(small.root / "data/pool.csv", ["id", "image"], [["a", cell]])
-        small.set({("data", "image"): "image", ("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv"})
+        small.set(
+            {
+                ("data", "image"): "image",
+                ("data", "seed"): "data/none.csv",
+                ("data", "test"): "data/none.csv",
+            }
+        )
         small.set({("data", "images"): images, ("features", "kind"): "image"})
 
     return change
@@ -68,8 +82,16 @@ TABLE: list[tuple[str, Change, str]] = [
         param("data/pols.csv", "data", "pool"),
         "data/pols.csv: file not found; correct the path, or restore the file (`dvc pull` after a clone)",
     ),
-    ("empty file", put("data/pool.csv", b""), "data/pool.csv: the file has no rows; add rows, or correct the path"),
-    ("header only", put("data/pool.csv", b"id,x,y\n"), "data/pool.csv: the file has no rows; add rows"),
+    (
+        "empty file",
+        put("data/pool.csv", b""),
+        "data/pool.csv: the file has no rows; add rows, or correct the path",
+    ),
+    (
+        "header only",
+        put("data/pool.csv", b"id,x,y\n"),
+        "data/pool.csv: the file has no rows; add rows",
+    ),
     (
         "unknown format",
         param("data/README.md", "data", "pool"),
@@ -130,15 +152,25 @@ TABLE: list[tuple[str, Change, str]] = [
         lambda small: small.write("pool", [row[:3] for row in small.rows[78:80]], label=False),
         "data/seed.csv: the seed has 18 rows and the pool only 2; swap data.pool and data.seed in params.yaml",
     ),
-    ("NaN", edit("data/pool.csv", "r-078,", "r-078,nan,"), "data/pool.csv:2: 4 cells where the header has 3"),
+    (
+        "NaN",
+        edit("data/pool.csv", "r-078,", "r-078,nan,"),
+        "data/pool.csv:2: 4 cells where the header has 3",
+    ),
     (
         "not a number",
-        put("data/pool.csv", b"id,x,y\n" + b"".join(b"p-%d,1,2\n" % n for n in range(30)) + b"p-x,1,NaN\n"),
+        put(
+            "data/pool.csv",
+            b"id,x,y\n" + b"".join(b"p-%d,1,2\n" % n for n in range(30)) + b"p-x,1,NaN\n",
+        ),
         "data/pool.csv:32: column 'y' holds 'NaN', numbers must be finite; fill the gap or remove the row",
     ),
     (
         "a word for a number",
-        put("data/pool.csv", b"id,x,y\n" + b"".join(b"p-%d,1,2\n" % n for n in range(30)) + b"p-x,1,two\n"),
+        put(
+            "data/pool.csv",
+            b"id,x,y\n" + b"".join(b"p-%d,1,2\n" % n for n in range(30)) + b"p-x,1,two\n",
+        ),
         "data/pool.csv:32: column 'y' holds 'two' where a number was expected; fill it, or leave the column out",
     ),
     (
@@ -151,7 +183,11 @@ TABLE: list[tuple[str, Change, str]] = [
         put("data/pool.csv", b"\xef\xbb\xbfid;x;y\r\na;1,5;2\r\n"),
         "data/pool.csv:1: cells stand apart by ';', and commas were expected; save the file as comma-separated UTF-8",
     ),
-    ("NUL", put("data/pool.csv", b"id,x,y\na,1,2\nb\0,1,2\n"), "data/pool.csv:3: a NUL character; remove it"),
+    (
+        "NUL",
+        put("data/pool.csv", b"id,x,y\na,1,2\nb\0,1,2\n"),
+        "data/pool.csv:3: a NUL character; remove it",
+    ),
     (
         "open quote",
         put("data/pool.csv", b'id,x,y\na,1,"2\n'),
@@ -162,8 +198,16 @@ TABLE: list[tuple[str, Change, str]] = [
         put("data/pool.csv", b"id,x,x\na,1,2\n"),
         "data/pool.csv:1: column 'x' stands twice; rename one of them",
     ),
-    ("a broken picture", pictures("data:image/png;base64,AAAA"), "data/pool.csv:2: unreadable image (no image format)"),
-    ("bad base64", pictures("data:image/png;base64,###"), "data/pool.csv:2: unreadable image (bad base64"),
+    (
+        "a broken picture",
+        pictures("data:image/png;base64,AAAA"),
+        "data/pool.csv:2: unreadable image (no image format)",
+    ),
+    (
+        "bad base64",
+        pictures("data:image/png;base64,###"),
+        "data/pool.csv:2: unreadable image (bad base64",
+    ),
     (
         "a picture without a folder",
         pictures("a.png"),
@@ -197,7 +241,9 @@ TABLE: list[tuple[str, Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("change", "said"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
 def test_bad_data_is_refused_in_one_line(
     small: Small, change: Change, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +265,11 @@ PARAMS: list[tuple[str, Change, str]] = [
         edit("params.yaml", "  batch_size: 10", "  batch_sise: 10"),
         "unknown param 'query.batch_sise' (did you mean 'batch_size'?); correct the key",
     ),
-    ("unknown section", edit("params.yaml", "query:", "querry:"), "unknown param 'querry' (did you mean 'query'?)"),
+    (
+        "unknown section",
+        edit("params.yaml", "query:", "querry:"),
+        "unknown param 'querry' (did you mean 'query'?)",
+    ),
     (
         "wrong type",
         edit("params.yaml", "batch_size: 10", "batch_size: ten"),
@@ -250,7 +300,11 @@ PARAMS: list[tuple[str, Change, str]] = [
         param(["red"], "labels"),
         "labels: list should have at least 2 items, found ['red']; correct the value",
     ),
-    ("labels twice", param(["red", "red"], "labels"), "labels must be distinct and not blank; repair the list"),
+    (
+        "labels twice",
+        param(["red", "red"], "labels"),
+        "labels must be distinct and not blank; repair the list",
+    ),
     (
         "no class has weight",
         param({"red": 0, "green": 0, "blue": 0}, "query", "class_weights"),
@@ -261,7 +315,9 @@ PARAMS: list[tuple[str, Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), [row[1:] for row in PARAMS], ids=[row[0] for row in PARAMS])
+@pytest.mark.parametrize(
+    ("change", "said"), [row[1:] for row in PARAMS], ids=[row[0] for row in PARAMS]
+)
 def test_bad_params_are_refused_with_their_line(small: Small, change: Change, said: str) -> None:
     change(small)
     with pytest.raises(PipelineError) as caught:
@@ -284,7 +340,11 @@ def test_a_missing_param_is_named_with_the_value_of_a_new_project(
     small: Small, name: str, section: str, remedy: str
 ) -> None:
     path = small.root / "params.yaml"
-    lines = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith(f"  {name}:")]
+    lines = [
+        line
+        for line in path.read_text().splitlines(keepends=True)
+        if not line.startswith(f"  {name}:")
+    ]
     path.write_text("".join(lines))
     with pytest.raises(PipelineError) as caught:
         Project(small.root).params()
@@ -360,7 +420,9 @@ ANSWERS: list[tuple[str, Callable[[Path], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+@pytest.mark.parametrize(
+    ("change", "said"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS]
+)
 def test_bad_answers_are_refused_with_file_and_line(
     small: Small, change: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,6 @@
-"""The rooms of the house: who may enter whom, that nothing imports a script, and that dvc.yaml and the map say so."""
+"""The rooms of the house: who may enter whom, that nothing imports a script, and that dvc.yaml and
+the map say so.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +59,16 @@ def arrows() -> dict[str, frozenset[str]]:
 
 
 def test_every_folder_of_stages_is_a_room_that_says_what_it_holds() -> None:
-    folders = {path.name for path in (ROOT / "stages").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    folders = {
+        path.name
+        for path in (ROOT / "stages").iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
     assert folders == set(MAY_IMPORT)
     for room in folders:
-        doc = ast.get_docstring(ast.parse((ROOT / "stages" / room / "__init__.py").read_text(encoding="utf-8")))
+        doc = ast.get_docstring(
+            ast.parse((ROOT / "stages" / room / "__init__.py").read_text(encoding="utf-8"))
+        )
         assert doc, room
 
 
@@ -72,7 +80,11 @@ def test_a_room_imports_only_the_rooms_it_may(room: str) -> None:
 def test_the_table_of_directions_has_no_circle() -> None:
     order: list[str] = []
     while len(order) < len(MAY_IMPORT):
-        free = [room for room, others in MAY_IMPORT.items() if room not in order and others <= set(order)]
+        free = [
+            room
+            for room, others in MAY_IMPORT.items()
+            if room not in order and others <= set(order)
+        ]
         assert free, "a circle"
         order += free
 
@@ -101,7 +113,11 @@ def rooms_needed(stage: str) -> frozenset[str]:
         for name in project_imports(todo.pop()):
             parts = name.split(".")
             module = ROOT.joinpath(*parts)
-            for file in (module.with_suffix(".py"), module / "__init__.py", module.parent / "__init__.py"):
+            for file in (
+                module.with_suffix(".py"),
+                module / "__init__.py",
+                module.parent / "__init__.py",
+            ):
                 if file.is_file() and file not in seen:
                     seen.add(file)
                     todo.append(file)

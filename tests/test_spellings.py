@@ -63,7 +63,11 @@ def test_a_refusal_names_the_rows_and_both_ways_out() -> None:
         (["card ", "card ", "Card"], [], {"card ": "card", "Card": "card"}),  # no blank at the end
         (["0.0", "0.0", "0"], [], {"0.0": "0"}),  # a whole number, however rare
         (["True", "1.0"], [], {"1.0": "True"}),
-        (["card", "card", "CARD"], ["Card", "x"], {"card": "Card", "CARD": "Card"}),  # as --labels spells it
+        (
+            ["card", "card", "CARD"],
+            ["Card", "x"],
+            {"card": "Card", "CARD": "Card"},
+        ),  # as --labels spells it
         (["a", "b"], [], {}),
     ],
 )

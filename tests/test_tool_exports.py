@@ -1,4 +1,6 @@
-"""Exports of annotation tools given as seed: only what people accepted is a label, and what is none is counted."""
+"""Exports of annotation tools given as seed: only what people accepted is a label, and what is none
+is counted.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def outcome(rows: Rows, *, whole: bool = False) -> tuple[dict[str, str], str]:
     """The label of each text, and the note."""
     intake = labelled(table(rows), "label", also_unlabelled=whole)
     columns = intake.table.columns
-    return dict(zip(columns["text"], columns["label"], strict=True)), intake.notes[-1].removeprefix("x.jsonl: ")
+    return dict(zip(columns["text"], columns["label"], strict=True)), intake.notes[-1].removeprefix(
+        "x.jsonl: "
+    )
 
 
 def binary(text: str, label: str, answer: str, person: str = "ada") -> dict[str, str]:
@@ -57,16 +61,29 @@ def test_one_label_at_a_time_is_the_one_accepted_and_two_are_a_conflict() -> Non
 
 def choice(text: str, accept: list[str], answer: str, person: str = "ada") -> dict[str, Any]:
     options = [{"id": "A", "text": "A"}, {"id": "B", "text": "B"}]
-    return {"text": text, "options": options, "accept": accept, "answer": answer, "_annotator_id": f"d-{person}"}
+    return {
+        "text": text,
+        "options": options,
+        "accept": accept,
+        "answer": answer,
+        "_annotator_id": f"d-{person}",
+    }
 
 
 def test_choices_count_only_when_accepted_and_the_last_word_of_a_person_counts() -> None:
-    rows = [choice("t1", ["A"], "accept"), choice("t1", ["B"], "accept"), choice("t2", ["A"], "reject")]
+    rows = [
+        choice("t1", ["A"], "accept"),
+        choice("t1", ["B"], "accept"),
+        choice("t2", ["A"], "reject"),
+    ]
     assert outcome(rows)[0] == {"t1": "B"}
 
 
 def test_the_majority_of_people_decides_and_a_tie_is_no_label() -> None:
-    rows = [choice("t1", [label], "accept", person) for label, person in [("A", "x"), ("B", "y"), ("A", "z")]]
+    rows = [
+        choice("t1", [label], "accept", person)
+        for label, person in [("A", "x"), ("B", "y"), ("A", "z")]
+    ]
     rows += [choice("t2", [label], "accept", person) for label, person in [("A", "x"), ("B", "y")]]
     told, note = outcome(rows)
     assert told == {"t1": "A"}
@@ -75,8 +92,13 @@ def test_the_majority_of_people_decides_and_a_tie_is_no_label() -> None:
 
 def test_label_studio_argilla_and_flat_exports_are_read_by_their_answers() -> None:
     def task(text: str, *said: str) -> dict[str, Any]:
-        results = [[{"from_name": "c", "type": "choices", "value": {"choices": [word]}}] for word in said]
-        annotations = [{"result": result, "completed_by": person} for person, result in enumerate(results, start=1)]
+        results = [
+            [{"from_name": "c", "type": "choices", "value": {"choices": [word]}}] for word in said
+        ]
+        annotations = [
+            {"result": result, "completed_by": person}
+            for person, result in enumerate(results, start=1)
+        ]
         return {"id": 7, "data": {"text": text, "nr": f"k-{text}"}, "annotations": annotations}
 
     assert outcome([task("t1", "A", "B", "B"), task("t2", "A", "B"), task("t3")])[0] == {"t1": "B"}
@@ -85,14 +107,22 @@ def test_label_studio_argilla_and_flat_exports_are_read_by_their_answers() -> No
 
     responses = {"label.responses": ["A", "B"], "label.responses.users": ["u", "v"]}
     argilla = [
-        {"id": "a", "text": "t1", **responses, "label.responses.status": ["submitted", "discarded"]},
+        {
+            "id": "a",
+            "text": "t1",
+            **responses,
+            "label.responses.status": ["submitted", "discarded"],
+        },
         {"id": "b", "text": "t2", "label.responses": None},
     ]
     assert outcome(argilla)[0] == {"t1": "A"}
 
-    flat = [{"id": row, "text": f"t{row}", "annotation_id": 9, "lead_time": 1.5} for row in (1, 1, 2)]
+    flat = [
+        {"id": row, "text": f"t{row}", "annotation_id": 9, "lead_time": 1.5} for row in (1, 1, 2)
+    ]
     people = [
-        {**row, "annotator": who, "label": word} for row, who, word in zip(flat, "xyx", ["A", "B", "A"], strict=True)
+        {**row, "annotator": who, "label": word}
+        for row, who, word in zip(flat, "xyx", ["A", "B", "A"], strict=True)
     ]
     assert outcome(people)[0] == {"t2": "A"}
 
@@ -102,15 +132,22 @@ def test_a_table_of_labels_is_no_export() -> None:
     assert labelled(plain, "label") is plain
     quiz = table([{"text": "t", "answer": "Paris", "label": "A"}])
     assert tool_of(quiz.table, "label") is None
-    assert tool_of(table([{"text": "t", "answer": "accept"}]).table, "answer") is None  # classes of the user's
+    assert (
+        tool_of(table([{"text": "t", "answer": "accept"}]).table, "answer") is None
+    )  # classes of the user's
 
 
 def test_an_answer_that_cannot_be_read_is_refused_at_its_line() -> None:
     with pytest.raises(PipelineError) as caught:
-        labelled(table([choice("t1", ["A"], "accept"), choice("t2", ["A", "B"], "accept")]), "label")
+        labelled(
+            table([choice("t1", ["A"], "accept"), choice("t2", ["A", "B"], "accept")]), "label"
+        )
     assert str(caught.value) == (
         "x.jsonl:2: a row of an export of Prodigy that cannot be read: 2 choices (A, B) where one label is asked for; "
         "repair or remove the row"
     )
-    with pytest.raises(PipelineError, match="0 labels, no labels: 1 rejected, ignored or not answered; leave it out"):
+    with pytest.raises(
+        PipelineError,
+        match="0 labels, no labels: 1 rejected, ignored or not answered; leave it out",
+    ):
         labelled(table([binary("t", "A", "reject")]), "label")

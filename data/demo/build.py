@@ -1,6 +1,7 @@
 """Build the demo's tables from scikit-learn's handwritten digits: real images, as PNG data URIs.
 
-writes  pool.csv (id, image), seed.csv and test.csv (id, image, label), oracle.csv (id, label) beside this file
+writes  pool.csv (id, image), seed.csv and test.csv (id, image, label), oracle.csv (id, label),
+        beside this file
 
 One seed label in ten is wrong on purpose, so that clean_seed has something to find.
 """

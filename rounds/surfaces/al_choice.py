@@ -2,8 +2,8 @@
 
     prodigy al.choice DATASET data/rounds/NNN/asked.jsonl -F rounds/surfaces/al_choice.py
 
-Asks the rows in the order of the file, one label each, and keeps every key that `rounds collect` needs. It
-imports nothing but Prodigy (1.11 to 1.18), so that it runs in Prodigy's own environment.
+Asks the rows in the order of the file, one label each, and keeps every key that `rounds collect`
+needs. It imports nothing but Prodigy (1.11 to 1.18), so that it runs in Prodigy's own environment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def al_choice(dataset: str, source: str, overlap: int = 1) -> dict[str, Any]:
     def before_db(tasks: Iterable[Task]) -> list[Task]:
         """Pictures as their path only; and the dataset's name, which the annotator's id begins with."""
         return [
-            {key: value for key, value in task.items() if key != "image" or not value.startswith("data:")}
+            {
+                key: value
+                for key, value in task.items()
+                if key != "image" or not value.startswith("data:")
+            }
             | {"al_dataset": dataset}
             for task in tasks
         ]

@@ -1,10 +1,10 @@
 """The desk behind the page: who gets which item, and the files that every answer is in before anyone moves on.
 
-The state is the answer files and nothing else; a restart reads them and goes on. Each session has one
-append-only file, answers/session-<name>.jsonl. An answer is acknowledged after its line is on the disk; a
-change or an undo is a further line. Every line carries the key of its answer, made by the browser: sending
-it again (after a crash, a lost response) adds nothing, and an answer to an item that has changed meanwhile
-(in another tab) is refused.
+The state is the answer files and nothing else; a restart reads them and goes on. Each session has
+one append-only file, answers/session-<name>.jsonl. An answer is acknowledged after its line is on
+the disk; a change or an undo is a further line. Every line carries the key of its answer, made by
+the browser: sending it again (after a crash, a lost response) adds nothing, and an answer to an
+item that has changed meanwhile (in another tab) is refused.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def session_name(text: str) -> str:
 
 def session_file(name: str) -> str:
     """The file of a session; another name, another file. Marks that file systems dislike are percent-encoded."""
-    plain = (sign if sign.isalnum() or sign in " _" or not sign.isascii() else quote(sign, safe="") for sign in name)
+    plain = (
+        sign if sign.isalnum() or sign in " _" or not sign.isascii() else quote(sign, safe="")
+        for sign in name
+    )
     return f"session-{''.join(plain)}.jsonl"
 
 
@@ -176,15 +179,18 @@ def sole_writer(newest: Round) -> Iterator[None]:
 class Desk:
     """A batch, its sessions, and the rules by which items go out and answers come in.
 
-    clock: seconds since 1970. idle: seconds without a sign of life after which a session's items are given to
-    others. overlap: answers wanted per item, each from another person.
+    clock: seconds since 1970. idle: seconds without a sign of life after which a session's items
+    are given to others. overlap: answers wanted per item, each from another person.
     """
 
-    def __init__(self, project: Project, newest: Round, *, idle: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, project: Project, newest: Round, *, idle: float, clock: Callable[[], float]
+    ) -> None:
         params = project.params()
         self.batch = newest.batch_id()
         self.tasks = newest.tasks()
-        # Labels changed in params.yaml since are for the next batch: this one asks as it was issued.
+        # Labels changed in params.yaml since are for the next batch: this one asks as it was
+        # issued.
         self.labels = prodigy.offered(self.tasks) or params.labels
         self.overlap = params.surface.annotations_per_item
         self._project, self._round = project, newest
@@ -205,9 +211,14 @@ class Desk:
         standing = []
         for path in self._round.answer_files():
             for line, row in numbered_rows(path):
-                with contextlib.suppress(NotAnAnswer):  # import_labels refuses such a row, with file and line
+                with contextlib.suppress(
+                    NotAnAnswer
+                ):  # import_labels refuses such a row, with file and line
                     answer = prodigy.read_answer(row, self.labels)
-                    late = answer.batch not in (None, self.batch)  # answers an earlier batch, not this one
+                    late = answer.batch not in (
+                        None,
+                        self.batch,
+                    )  # answers an earlier batch, not this one
                     item = None if late else find(answer)
                     if item is None:
                         continue
@@ -256,7 +267,8 @@ class Desk:
     def current(self, session: Session) -> int | None:
         """The item that the session is to answer now, or None when there is none for it.
 
-        The first in the order of the batch that still wants an answer, counting those on loan to others.
+        The first in the order of the batch that still wants an answer, counting those on loan to
+        others.
         """
         session.seen = self._clock()
         self._recall_idle()
@@ -291,8 +303,9 @@ class Desk:
     ) -> Taken | None:
         """An answer that may stand: save it, then `settle` it, before the session's next. None: it stands already.
 
-        replaces: the key of the answer that the annotator saw standing, "" when there was none. Raises Refused
-        for an accept without a label of the project, and for an item that was answered meanwhile (in another tab).
+        replaces: the key of the answer that the annotator saw standing, "" when there was none.
+        Raises Refused for an accept without a label of the project, and for an item that was
+        answered meanwhile (in another tab).
         """
         session.seen = self._clock()
         standing = session.keys.get(position, "")
@@ -337,7 +350,10 @@ class Desk:
     def taking(self) -> Iterator[None]:
         """Hold the round open while an answer is saved. Raises Refused when it was closed, or a newer one issued."""
         with turn(self._round.asked, last=False):
-            if self._round.closed_early.exists() or self._project.last_round().number != self._round.number:
+            if (
+                self._round.closed_early.exists()
+                or self._project.last_round().number != self._round.number
+            ):
                 raise Refused(410, "This round is over. Ask for the new address of the page.")
             yield
 
@@ -347,7 +363,11 @@ class Desk:
 
     def sessions(self) -> dict[str, int]:
         """How many items each annotator has answered."""
-        return {name: len(session.said) for name, session in sorted(self._sessions.items()) if session.said}
+        return {
+            name: len(session.said)
+            for name, session in sorted(self._sessions.items())
+            if session.said
+        }
 
     def close(self) -> None:
         """Close the files."""

@@ -1,7 +1,7 @@
 """Label Studio over REST: one project per round with the batch in order, and its answers back.
 
-Sending twice adds only what is missing; fetching changes nothing there. The token is a personal access token
-(newer servers) or a legacy one.
+Sending twice adds only what is missing; fetching changes nothing there. The token is a personal
+access token (newer servers) or a legacy one.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ def read_token(file: Path) -> str:
     try:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(file, "the token cannot be read", "save the access token of Label Studio there") from error
+        raise PipelineError(
+            file, "the token cannot be read", "save the access token of Label Studio there"
+        ) from error
     if not token or len(token.split()) > 1 or not token.isascii():
-        raise PipelineError(file, "no access token in it", "save the access token of Label Studio there, alone")
+        raise PipelineError(
+            file, "no access token in it", "save the access token of Label Studio there, alone"
+        )
     return token
 
 
@@ -44,7 +48,10 @@ def label_config(labels: Sequence[str], image: bool) -> str:
     digits = all(len(label) == 1 and label in "0123456789" for label in labels)
     keys = labels if digits else [str(place % 10) for place in range(1, min(len(labels), 10) + 1)]
     hotkeys = [f' hotkey="{key}"' for key in keys] + [""] * (len(labels) - len(keys))
-    choices = [f"<Choice value={quoteattr(label)}{key}/>" for label, key in zip(labels, hotkeys, strict=True)]
+    choices = [
+        f"<Choice value={quoteattr(label)}{key}/>"
+        for label, key in zip(labels, hotkeys, strict=True)
+    ]
     shown = '<Image name="item" value="$image"/>' if image else '<Text name="item" value="$text"/>'
     head = '<Choices name="label" toName="item" choice="single" required="true" showInLine="true">'
     return "\n".join(["<View>", shown, head, *choices, "</Choices>", "</View>"])
@@ -111,7 +118,9 @@ def fetch(project: Project, url: str, token: str) -> list[Item]:
             if known is not None:
                 export += _export(server, known["id"])
             elif one is newest:
-                remedy = f"send it: `rounds annotate --with label-studio --url {url} --token-file …`"
+                remedy = (
+                    f"send it: `rounds annotate --with label-studio --url {url} --token-file …`"
+                )
                 raise PipelineError(url, f"no project {title(project, newest)!r}", remedy)
     return read(Path("label-studio.json"), dumps(export).encode(), "label-studio")[1]
 
@@ -120,7 +129,9 @@ def _find(server: httpx.Client, name: str) -> Row | None:
     """The project of that name, looked for on every page of the list."""
     page = 1
     while True:
-        found = _json(server.get("/api/projects/", params={"page": page, "page_size": 100, "title": name}))
+        found = _json(
+            server.get("/api/projects/", params={"page": page, "page_size": 100, "title": name})
+        )
         for known in found["results"]:
             if known["title"] == name:
                 return dict(known)
@@ -142,9 +153,13 @@ def _json(response: httpx.Response) -> Any:
         try:
             return response.json()
         except ValueError as error:
-            raise PipelineError(response.url, "the answer is not JSON", "check that --url is Label Studio") from error
+            raise PipelineError(
+                response.url, "the answer is not JSON", "check that --url is Label Studio"
+            ) from error
     if response.status_code in (401, 403):
-        raise PipelineError(response.url, "the token is refused", "copy it anew from Account & Settings")
+        raise PipelineError(
+            response.url, "the token is refused", "copy it anew from Account & Settings"
+        )
     what = f"the server said {response.status_code}: {response.text[:200]}"
     raise PipelineError(response.url, what, "check --url and the server's log")
 
@@ -157,7 +172,9 @@ def _server(url: str, token: str) -> Iterator[httpx.Client]:
             server.headers["Authorization"] = _authorization(server, token)
             yield server
     except (httpx.TransportError, httpx.InvalidURL, httpx.TooManyRedirects) as error:
-        raise PipelineError(url, f"no Label Studio there ({error})", "start it, or correct --url") from error
+        raise PipelineError(
+            url, f"no Label Studio there ({error})", "start it, or correct --url"
+        ) from error
 
 
 def _authorization(server: httpx.Client, token: str) -> str:

@@ -36,10 +36,10 @@ def answer(
 ) -> list[Row]:
     """One db-out row per task, in the order of the tasks.
 
-    oracle: the true label of every al_id. noise, skip: probabilities in [0, 1]; a noisy answer is another
-    class, drawn uniformly. labels: what the batch offers; an item of another class is skipped.
-    Every draw depends on the seed and the id alone, never on the order of tasks.
-    start: the synthetic time of the first answer, in seconds.
+    oracle: the true label of every al_id. noise, skip: probabilities in [0, 1]; a noisy answer is
+    another class, drawn uniformly. labels: what the batch offers; an item of another class is
+    skipped. Every draw depends on the seed and the id alone, never on the order of tasks. start:
+    the synthetic time of the first answer, in seconds.
     """
     rows = []
     for position, row in enumerate(tasks):
@@ -47,11 +47,17 @@ def answer(
         label = reply(item, oracle[item], labels, noise=noise, skip=skip, seed=seed)
         label = label if label in labels else None  # not offered: a person would skip it
         said: Literal["ignore", "accept"] = "ignore" if label is None else "accept"
-        rows.append(prodigy.answer_row(row, label=label, answer=said, annotator=annotator, dataset=DATASET, at=at))
+        rows.append(
+            prodigy.answer_row(
+                row, label=label, answer=said, annotator=annotator, dataset=DATASET, at=at
+            )
+        )
     return rows
 
 
-def reply(item: str, truth: str, labels: Sequence[str], *, noise: float, skip: float, seed: int) -> str | None:
+def reply(
+    item: str, truth: str, labels: Sequence[str], *, noise: float, skip: float, seed: int
+) -> str | None:
     """The label that is given to one item, None where it is skipped."""
     if _draw(seed, f"skip:{item}") < skip:
         return None
@@ -71,15 +77,19 @@ def _draw(seed: int, item: str) -> float:
     return order_key(seed, item) / 2**64
 
 
-def known_labels(path: Path, tasks: Sequence[Row], params: Params, root: Path = Path()) -> dict[str, str]:
+def known_labels(
+    path: Path, tasks: Sequence[Row], params: Params, root: Path = Path()
+) -> dict[str, str]:
     """The true label of every task, by id; by exact content when params.data.id is empty.
 
-    A seed row that is asked again and that the file does not have keeps the label it has in the seed. root: the
-    project's folder. Raises PipelineError for a missing column, a label that is neither offered nor in
-    params.labels, two labels of one item, and tasks that the file does not know (naming them).
+    A seed row that is asked again and that the file does not have keeps the label it has in the
+    seed. root: the project's folder. Raises PipelineError for a missing column, a label that is
+    neither offered nor in params.labels, two labels of one item, and tasks that the file does not
+    know (naming them).
     """
     accepted = prodigy.acceptable(tasks, params.labels)
-    # Contents are hashed by the columns that were shown, which are the pool's: this file may have more of them.
+    # Contents are hashed by the columns that were shown, which are the pool's: this file may have
+    # more of them.
     fields = next((list(row["fields"]) for row in tasks if "fields" in row), None)
     truth = _truth(read_table(path), params, accepted, fields)
     names = {str(row["al_id"]): _name(str(row["al_id"]), params) for row in tasks}
@@ -88,23 +98,37 @@ def known_labels(path: Path, tasks: Sequence[Row], params: Params, root: Path = 
         truth = _truth(read_table(seed, may_be_empty=True), params, accepted, fields) | truth
     missing = [item for item, name in names.items() if name not in truth]
     if missing:
-        shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        raise PipelineError(path, f"no label for {len(missing)} of {len(tasks)} asked items: {shown}", "add their rows")
+        shown = ", ".join(missing[:10]) + (
+            f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        )
+        raise PipelineError(
+            path,
+            f"no label for {len(missing)} of {len(tasks)} asked items: {shown}",
+            "add their rows",
+        )
     return {item: truth[name] for item, name in names.items()}
 
 
-def _truth(table: Table, params: Params, accepted: Sequence[str], fields: list[str] | None) -> dict[str, str]:
+def _truth(
+    table: Table, params: Params, accepted: Sequence[str], fields: list[str] | None
+) -> dict[str, str]:
     """The label of each row, by its id; where there are no ids, by the head of its content's hash."""
     labels = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
     if params.data.id:
         names = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
     else:
-        names = [sha256(content)[:HEAD] for content in exact_bytes(table, params, fields)] if len(table) else []
+        names = (
+            [sha256(content)[:HEAD] for content in exact_bytes(table, params, fields)]
+            if len(table)
+            else []
+        )
     truth: dict[str, str] = {}
     for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         if label not in accepted:
             what = f"label {label!r} is not in labels{closest(label, accepted)}"
-            raise PipelineError(table.where(row), what, "correct the label, or add it to params.yaml")
+            raise PipelineError(
+                table.where(row), what, "correct the label, or add it to params.yaml"
+            )
         if truth.setdefault(name, label) != label:
             what = f"{name!r} is {truth[name]!r} above and {label!r} here"
             raise PipelineError(table.where(row), what, "keep one of them")

@@ -1,7 +1,8 @@
 """The page: a small local web app that shows one card at a time and saves each answer before it moves on.
 
-Reads the newest batch, writes answers/session-<name>.jsonl (see `desk`). What the browser is told of an item
-is its content and its place in the batch: not its score, its arm, its file name, or what a model thinks.
+Reads the newest batch, writes answers/session-<name>.jsonl (see `desk`). What the browser is told
+of an item is its content and its place in the batch: not its score, its arm, its file name, or what
+a model thinks.
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _SAID = {"skip": "skipped", "reject": "rejected", "empty": "accepted without a label"}
-_MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+_MAGIC = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+}
 
 
 class Sent(BaseModel):
@@ -76,7 +82,8 @@ def reply(code: int, body: Mapping[str, Any]) -> Response:
 class Guard:
     """Lets through what comes from this page's own browser tabs, and little else; puts the headers on what leaves.
 
-    hosts: names that the Host header may carry (against DNS rebinding); empty when a token is demanded instead.
+    hosts: names that the Host header may carry (against DNS rebinding); empty when a token is
+    demanded instead.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str) -> None:
@@ -109,7 +116,10 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
-            name, foreign = urlsplit(f"//{host}").hostname, origin is not None and urlsplit(origin).netloc != host
+            name, foreign = (
+                urlsplit(f"//{host}").hostname,
+                origin is not None and urlsplit(origin).netloc != host,
+            )
         except ValueError:  # brackets that do not match, for instance
             return reply(400, {"error": "The request's Host or Origin is malformed."})
         if self._hosts and name not in self._hosts:
@@ -119,7 +129,10 @@ class Guard:
         size = headers.get("content-length", "0")
         if not size.isdecimal() or int(size[:9]) > LARGEST_BODY:
             return reply(413, {"error": "The request is too large."})
-        if scope["method"] == "POST" and headers.get("content-type", "").partition(";")[0] != "application/json":
+        if (
+            scope["method"] == "POST"
+            and headers.get("content-type", "").partition(";")[0] != "application/json"
+        ):
             return reply(415, {"error": "JSON is expected."})
         return self._token_refusal(scope, headers) if self._token else None
 
@@ -134,7 +147,9 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if self._right(bearer) or self._right(request.cookies.get("labelrounds", "")):
             return None
-        return reply(401, {"error": "Open the address with the token that was printed in the terminal."})
+        return reply(
+            401, {"error": "Open the address with the token that was printed in the terminal."}
+        )
 
     def _right(self, token: str) -> bool:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
@@ -148,12 +163,16 @@ class Handlers:
 
     async def state(self, request: Request) -> Response:
         """Everything that the page shows to a session."""
-        return reply(200, shown_state(self._desk, self._session(request.query_params.get("session", ""))))
+        return reply(
+            200, shown_state(self._desk, self._session(request.query_params.get("session", "")))
+        )
 
     async def item(self, request: Request) -> Response:
         """One card, to look at again."""
         session = self._session(request.query_params.get("session", ""))
-        return reply(200, shown_item(self._desk, session, _position(self._desk, request, "position")))
+        return reply(
+            200, shown_item(self._desk, session, _position(self._desk, request, "position"))
+        )
 
     async def answer(self, request: Request) -> Response:
         """Save an answer; the response leaves when it is on the disk."""
@@ -167,9 +186,13 @@ class Handlers:
         kept = {"key": sent.key, "replaces": sent.replaces}
         try:
             async with session.busy:
-                taken = desk.take(session, sent.position, sent.answer, sent.label, flagged=sent.flagged, **kept)
+                taken = desk.take(
+                    session, sent.position, sent.answer, sent.label, flagged=sent.flagged, **kept
+                )
                 if taken is not None:
-                    await run_in_threadpool(taken.save)  # one disk for many: the others are served meanwhile
+                    await run_in_threadpool(
+                        taken.save
+                    )  # one disk for many: the others are served meanwhile
                     desk.settle(session, taken)
         except Refused as refused:
             return reply(refused.code, {"error": str(refused), "state": shown_state(desk, session)})
@@ -177,11 +200,15 @@ class Handlers:
 
     async def image(self, request: Request) -> Response:
         """The picture of an item, as what it is, not as what it claims to be."""
-        data = picture(self._desk.tasks[_position(self._desk, request, "")].get("image"), self._images)
+        data = picture(
+            self._desk.tasks[_position(self._desk, request, "")].get("image"), self._images
+        )
         kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
         if kind is None:
             raise Refused(404, "There is no picture here.")
-        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
+        return Response(
+            data, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"}
+        )
 
     def _session(self, name: str) -> Session:
         return self._desk.session(session_name(name))
@@ -202,7 +229,9 @@ def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: s
         Route("/api/answer", handlers.answer, methods=["POST"]),
         Route("/image/{position}", handlers.image),
     ]
-    inner = Starlette(routes=routes, exception_handlers={Refused: _told, OSError: _told, ClientDisconnect: _told})
+    inner = Starlette(
+        routes=routes, exception_handlers={Refused: _told, OSError: _told, ClientDisconnect: _told}
+    )
     return Guard(inner, hosts, token)
 
 
@@ -240,7 +269,11 @@ def picture(image: object, folder: Path) -> bytes:
             raise Refused(404, "The picture is damaged.") from error
     try:
         path = (folder / image).resolve(strict=True)
-        if path.is_relative_to(folder.resolve()) and path.is_file() and path.stat().st_size <= LARGEST_IMAGE:
+        if (
+            path.is_relative_to(folder.resolve())
+            and path.is_file()
+            and path.stat().st_size <= LARGEST_IMAGE
+        ):
             return path.read_bytes()
     except (OSError, ValueError) as error:
         raise Refused(404, "There is no picture here.") from error
@@ -255,7 +288,9 @@ def shown_content(task: Row) -> Row:
     return {
         "text": task.get("text"),
         "image": "image" in task,
-        "fields": [[str(name), str(value)] for name, value in fields.items()] if isinstance(fields, dict) else None,
+        "fields": [[str(name), str(value)] for name, value in fields.items()]
+        if isinstance(fields, dict)
+        else None,
     }
 
 
@@ -313,17 +348,30 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         what = f"cannot listen there ({error.strerror})"
-        raise PipelineError(f"{host}:{port}", what, "choose another --port (0 finds a free one)") from error
+        raise PipelineError(
+            f"{host}:{port}", what, "choose another --port (0 finds a free one)"
+        ) from error
     return listener
 
 
-def serve(project: Project, newest: Round, *, host: str, port: int, idle: float, open_browser: bool) -> str:
+def _host_name(host: str) -> str:
+    """The host as people reach it: this machine's name where the server listens everywhere."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - the user's wish, compared, not bound
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def serve(
+    project: Project, newest: Round, *, host: str, port: int, idle: float, open_browser: bool
+) -> str:
     """Serve the open round's batch until Ctrl-C. The sentence that says how much is left."""
     params = project.params()
     guide = project.root / params.surface.instructions if params.surface.instructions else None
     if guide and not guide.is_file():
         raise PipelineError(
-            "params.yaml surface.instructions", f"no file {guide}", "correct the path, or leave it empty"
+            "params.yaml surface.instructions",
+            f"no file {guide}",
+            "correct the path, or leave it empty",
         )
     loopback = host in LOOPBACK
     token = "" if loopback else secrets.token_urlsafe(24)
@@ -336,16 +384,20 @@ def serve(project: Project, newest: Round, *, host: str, port: int, idle: float,
             hosts=frozenset(LOOPBACK) if loopback else frozenset(),
             token=token,
         )
-        name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - the user's
-        address = f"http://{name}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
+        address = f"http://{_host_name(host)}:{listener.getsockname()[1]}/"
+        if token:
+            address += f"?token={token}"
         left = len(desk.tasks) - desk.finished
         click.echo(
-            f"annotate: round {newest.number}, {left} of {len(desk.tasks)} items to label at {address}", err=True
+            f"annotate: round {newest.number}, {left} of {len(desk.tasks)} items to label at {address}",
+            err=True,
         )
         click.echo("annotate: every answer is saved at once; Ctrl-C stops", err=True)
         if open_browser:
             webbrowser.open(address)
-        config = uvicorn.Config(web, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="off")
+        config = uvicorn.Config(
+            web, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="off"
+        )
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
@@ -357,8 +409,13 @@ def serve(project: Project, newest: Round, *, host: str, port: int, idle: float,
 
 def said_at_the_end(desk: Desk) -> str:
     """How much is answered, by whom, and what to type next."""
-    total, people = len(desk.tasks), ", ".join(f"{name} {count}" for name, count in desk.sessions().items())
-    done = f"annotate: {desk.finished} of {total} items are labelled" + (f" ({people})" if people else "")
+    total, people = (
+        len(desk.tasks),
+        ", ".join(f"{name} {count}" for name, count in desk.sessions().items()),
+    )
+    done = f"annotate: {desk.finished} of {total} items are labelled" + (
+        f" ({people})" if people else ""
+    )
     if desk.finished == total:
         return f"{done}; next: rounds close"
     return f"{done}, {total - desk.finished} are left; go on: rounds annotate"

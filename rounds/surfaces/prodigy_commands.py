@@ -16,8 +16,8 @@ RECIPE = "rounds/surfaces/al_choice.py"
 def instructions(project: Project, *, dataset: str, annotators: Sequence[str]) -> str:
     """Print what to type, from the project's root folder; the sentence that sums it up.
 
-    dataset: "" for one per round. Prodigy does not ask again what a dataset holds already, and a later round
-    may ask an item again on purpose; so each round has a dataset of its own.
+    dataset: "" for one per round. Prodigy does not ask again what a dataset holds already, and a
+    later round may ask an item again on purpose; so each round has a dataset of its own.
     """
     newest, overlap = project.last_round(), project.params().surface.annotations_per_item
     batch = newest.asked.relative_to(project.root).as_posix()

@@ -44,20 +44,24 @@ def active_ids(new: Iterable[Row]) -> list[str]:
 def control_ids(new: Iterable[Row], seed: int) -> list[str]:
     """The ids that the control walks have passed, each walk in the order of its permutation.
 
-    Not in the order in which they were asked: other arms ask some of them earlier, and those are no random draw.
-    Where ids moved, the permutation is another one, and a new walk begins. Each walk is judged by the ids of its
-    time, and passes rows that were asked before it too, whoever asked them. So each walk is a uniform draw, and so
-    are all of them together.
+    Not in the order in which they were asked: other arms ask some of them earlier, and those are no
+    random draw. Where ids moved, the permutation is another one, and a new walk begins. Each walk
+    is judged by the ids of its time, and passes rows that were asked before it too, whoever asked
+    them. So each walk is a uniform draw, and so are all of them together.
     """
     rows = list(new)
     passed: dict[str, None] = {}
-    for moves_since in sorted({len(ids_of(row)) for row in rows}, reverse=True):  # the oldest walk first
+    for moves_since in sorted(
+        {len(ids_of(row)) for row in rows}, reverse=True
+    ):  # the oldest walk first
         reach = control_reach((row for row in rows if len(ids_of(row)) == moves_since), seed)
         if reach is None:
             continue
         before = (row for row in rows if len(ids_of(row)) >= moves_since)
         keys = {row["id"]: order_key(seed, ids_of(row)[-moves_since]) for row in before}
-        passed |= dict.fromkeys(sorted((item for item in keys if keys[item] <= reach), key=keys.__getitem__))
+        passed |= dict.fromkeys(
+            sorted((item for item in keys if keys[item] <= reach), key=keys.__getitem__)
+        )
     return list(passed)
 
 

@@ -23,10 +23,14 @@ def read_changed(folder: Path) -> list[Row]:
     path = folder / CHANGED
     rows = []
     for number, row in numbered_rows(path) if path.is_file() else ():
-        needed = {"moved": ("to", "sha"), "edited": ("was", "now")}.get(str(row.get("kind")), ("kind",))
+        needed = {"moved": ("to", "sha"), "edited": ("was", "now")}.get(
+            str(row.get("kind")), ("kind",)
+        )
         if any(key not in row for key in ("change", "round", "id", *needed)):
             what = "not a line of `rounds changed`"
-            raise PipelineError(f"{path}:{number}", what, f"restore it: git checkout HEAD -- {quote(str(path))}")
+            raise PipelineError(
+                f"{path}:{number}", what, f"restore it: git checkout HEAD -- {quote(str(path))}"
+            )
         rows.append(row)
     return rows
 
@@ -34,19 +38,26 @@ def read_changed(folder: Path) -> list[Row]:
 def renamed(item: str, round_number: int, record: Sequence[Row], correction: int = 0) -> str | None:
     """The id that what was asked as `item` in a round has now; None where it left the pool.
 
-    All ids of one change move at once, so that two ids may swap; changes follow each other. A change moves what was
-    asked before it, and no later round. correction: the line of a correction, 0 for anything else.
+    All ids of one change move at once, so that two ids may swap; changes follow each other. A
+    change moves what was asked before it, and no later round. correction: the line of a correction,
+    0 for anything else.
     """
     return ids_since(item, round_number, record, correction)[-1]
 
 
-def ids_since(item: str, round_number: int, record: Sequence[Row], correction: int = 0) -> list[str | None]:
+def ids_since(
+    item: str, round_number: int, record: Sequence[Row], correction: int = 0
+) -> list[str | None]:
     """The id as it was asked, then the id after each change that came later; ends with None where the row left.
 
     A change that moved other ids alone counts too: the permutation of the pool was drawn anew then.
     """
     ids: list[str | None] = [item]
-    later = [row for row in record if row["kind"] == "moved" and _is_before(round_number, correction, row)]
+    later = [
+        row
+        for row in record
+        if row["kind"] == "moved" and _is_before(round_number, correction, row)
+    ]
     for change in sorted({row["change"] for row in later}):
         moves = {row["id"]: row["to"] for row in later if row["change"] == change}
         ids.append(moves.get(ids[-1], ids[-1]))

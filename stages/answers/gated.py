@@ -16,8 +16,8 @@ RETRIES = 2  # a skipped id is asked once more after its cool-down, and then nev
 class Gate:
     """What the gate says of the pool.
 
-    Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant again: asked once
-    more, blind, to see whether people agree with themselves.
+    Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant
+    again: asked once more, blind, to see whether people agree with themselves.
     """
 
     accepted: Labels
@@ -35,8 +35,8 @@ class Gate:
 def settled(gate: Gate, cooldown: int) -> set[str]:
     """Ids that may not be asked now: labelled or doubted, rejected, or skipped and cooling down.
 
-    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a retracted one, and one
-    that nobody answered before its round was closed, at once.
+    A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a
+    retracted one, and one that nobody answered before its round was closed, at once.
     """
     ids = set(gate.accepted.ids) | {row["id"] for row in gate.review}
     return ids | {row["id"] for row in (*for_good(gate), *resting(gate, cooldown))}
@@ -66,7 +66,8 @@ def resting(gate: Gate, cooldown: int) -> list[Row]:
 def exhausted(gate: Gate, cooldown: int) -> str:
     """Why a pool without a free row is used up, and what brings rows back.
 
-    Rounds pass only while batches are issued, so rows that rest would rest for ever: a shorter rest wakes them.
+    Rounds pass only while batches are issued, so rows that rest would rest for ever: a shorter rest
+    wakes them.
     """
     parts = ["pool exhausted"]
     rest = resting(gate, cooldown)
@@ -79,7 +80,9 @@ def exhausted(gate: Gate, cooldown: int) -> str:
     gone = len(for_good(gate))
     if gone:
         rows = "1 row was" if gone == 1 else f"{gone} rows were"
-        parts.append(f"{rows} rejected or skipped {RETRIES} times, and {'is' if gone == 1 else 'are'} not asked again")
+        parts.append(
+            f"{rows} rejected or skipped {RETRIES} times, and {'is' if gone == 1 else 'are'} not asked again"
+        )
     return ", ".join(parts)
 
 

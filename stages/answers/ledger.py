@@ -17,17 +17,16 @@
 
 `kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all
 others; of several the last) or retract (all answers to the id before it, in its own round too, and
-its seed label, are void; what is answered after it counts, in its own round too).
-`order` tells that within a round: 0 before the correction of the id, or without one; 1 the
-correction; 2 after it. A correction names the answers about its id that stood in its round when it
-was made (`after` in corrections.jsonl: fingerprints of their rows); one that does not is the last
-word of its round. `late`: the answer came to an earlier round's batch, so it does not answer what
-this round asked.
+its seed label, are void; what is answered after it counts, in its own round too). `order` tells
+that within a round: 0 before the correction of the id, or without one; 1 the correction; 2 after
+it. A correction names the answers about its id that stood in its round when it was made (`after` in
+corrections.jsonl: fingerprints of their rows); one that does not is the last word of its round.
+`late`: the answer came to an earlier round's batch, so it does not answer what this round asked.
 `kind` of an unlabelled id is skip, reject, empty, retract, or unresolved: asked `gate.max_asks`
 times without an agreement. accepted, review and unlabelled share out all ids that have a seed label
-or were asked: each is in exactly one of them.
-`arms` of an accepted label are all that it counts for (stages/answers/arms.py).
-`round` 0 is the seed. `verdicts` are frozen with each issued batch: what was doubted then stays known.
+or were asked: each is in exactly one of them. `arms` of an accepted label are all that it counts
+for (stages/answers/arms.py). `round` 0 is the seed. `verdicts` are frozen with each issued batch:
+what was doubted then stays known.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prodigy's JSONL, the one format of the annotation surfaces: what is asked, and what comes back.
 
-The only module that knows Prodigy's keys. A task is a row of asked.jsonl; an answer is a row of `prodigy
-db-out`, which the page, the simulated annotator and every importer write as well.
+The only module that knows Prodigy's keys. A task is a row of asked.jsonl; an answer is a row of
+`prodigy db-out`, which the page, the simulated annotator and every importer write as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ Line = TypeVar("Line", int, tuple[str, int])
 
 ANONYMOUS = "anonymous"
 _CONTENT = ("text", "image", "html", "input")
-_REPEATED = {"options", "score", "rank"}  # stand in asked.jsonl; 77 options in every answer are no news
+_REPEATED = {
+    "options",
+    "score",
+    "rank",
+}  # stand in asked.jsonl; 77 options in every answer are no news
 _STARTED_AT = re.compile(r"(^|-)\d{4}-\d\d-\d\d[_T ]\d\d-\d\d-\d\d$")
 
 
@@ -69,13 +73,19 @@ class Answer:
 
 
 def task(
-    content: Mapping[str, object], labels: Sequence[str], *, al_id: str, batch_id: str, rank: int, score: float
+    content: Mapping[str, object],
+    labels: Sequence[str],
+    *,
+    al_id: str,
+    batch_id: str,
+    rank: int,
+    score: float,
 ) -> Row:
     """The row that asks for one label: content, the options in the order of `labels`, and who it is.
 
-    content: {"text": str}, {"image": data URI, "path": optional}, or {"fields": {name: value}}; fields get a
-    text of "name: value" lines as well, which is what Prodigy shows. Nothing that changes per round stands
-    in `meta`, so Prodigy's task hash does not change with the round.
+    content: {"text": str}, {"image": data URI, "path": optional}, or {"fields": {name: value}};
+    fields get a text of "name: value" lines as well, which is what Prodigy shows. Nothing that
+    changes per round stands in `meta`, so Prodigy's task hash does not change with the round.
     """
     row: Row = {key: value for key, value in content.items() if value is not None}
     fields = content.get("fields")
@@ -93,7 +103,9 @@ def offered(tasks: Sequence[Mapping[str, object]]) -> list[str]:
     options = tasks[0].get("options") if tasks else None
     if not isinstance(options, list):
         return []
-    return [str(option["id"]) for option in options if isinstance(option, Mapping) and "id" in option]
+    return [
+        str(option["id"]) for option in options if isinstance(option, Mapping) and "id" in option
+    ]
 
 
 def acceptable(tasks: Sequence[Mapping[str, object]], labels: Sequence[str]) -> list[str]:
@@ -123,9 +135,12 @@ def answer_row(
 ) -> Row:
     """The db-out row of one answer: SINGLE with a label, EMPTY for an accept without, SKIP, or REJECT.
 
-    An image's bytes are left out (path and al_id say which it was), and so is what asked.jsonl holds anyway.
+    An image's bytes are left out (path and al_id say which it was), and so is what asked.jsonl
+    holds anyway.
     """
-    row: Row = {key: value for key, value in task.items() if key not in _REPEATED and not is_data_uri(value)}
+    row: Row = {
+        key: value for key, value in task.items() if key not in _REPEATED and not is_data_uri(value)
+    }
     row |= {
         "_view_id": "choice",
         "config": {"choice_style": "single"},
@@ -158,9 +173,10 @@ def session_id(dataset: str, annotator: str) -> str:
 def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer:
     """One db-out row, understood. Raises NotAnAnswer for one that is malformed or chose twice.
 
-    `accept` counts only under answer == "accept". A binary row names its label in `label`: accepted it is the
-    label; rejected it is the other one of two `labels`, and otherwise says too little (a skip). `keep_last` puts
-    the binary rows of one item together. Whether a label is one of the project's is the caller's question.
+    `accept` counts only under answer == "accept". A binary row names its label in `label`: accepted
+    it is the label; rejected it is the other one of two `labels`, and otherwise says too little (a
+    skip). `keep_last` puts the binary rows of one item together. Whether a label is one of the
+    project's is the caller's question.
     """
     answer = _text(row, "answer")
     if answer is None:
@@ -175,7 +191,9 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
         raise NotAnAnswer(f"`_timestamp` is {at!r}, not a time in seconds")
     order, after = row.get("al_order", 0), row.get("al_after")
     if isinstance(order, bool) or not isinstance(order, int) or not _is_time(after):
-        raise NotAnAnswer(f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time")
+        raise NotAnAnswer(
+            f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time"
+        )
     if not isinstance(flagged, bool):
         raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
     return Answer(
@@ -227,7 +245,9 @@ def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tupl
     if any(not isinstance(choice, str) for choice in chosen):
         raise NotAnAnswer(f"`accept` is {chosen!r}, not a list of labels")
     if len(chosen) > 1:
-        raise NotAnAnswer(f"{len(chosen)} choices ({', '.join(chosen)}) where one label is asked for")
+        raise NotAnAnswer(
+            f"{len(chosen)} choices ({', '.join(chosen)}) where one label is asked for"
+        )
     return ("label", chosen[0]) if chosen else ("empty", None)
 
 
@@ -248,7 +268,9 @@ def _finite(number: float) -> bool:
 def _content_hash(row: Mapping[str, object]) -> int | None:
     """The hash of the content; of a picture whose bytes were stripped, the one that Prodigy noted before."""
     image, noted = row.get("image"), row.get("_input_hash")
-    stripped = not any(key in row for key in _CONTENT) or (image is not None and not is_data_uri(image))
+    stripped = not any(key in row for key in _CONTENT) or (
+        image is not None and not is_data_uri(image)
+    )
     if not stripped:
         return input_hash(row)
     return noted if isinstance(noted, int) and not isinstance(noted, bool) else None
@@ -270,8 +292,8 @@ def _annotator(row: Mapping[str, object]) -> str:
 def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | None]:
     """Which of the asked tasks an answer is about: by id; without an id by input hash; then by exact text.
 
-    Gives the al_id, or None. An id that was not asked is not looked up by content, and content that two
-    tasks share finds neither.
+    Gives the al_id, or None. An id that was not asked is not looked up by content, and content that
+    two tasks share finds neither.
     """
     ids: set[str] = set()
     by_hash: dict[int, str | None] = {}
@@ -296,10 +318,10 @@ def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | No
 def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line]]:
     """The last word of each annotator on each item, if it was not taken back.
 
-    The last is the latest by time; an answer without a time is earlier than all others, unless it was collected
-    after them (`Answer.after`); then by order of collecting, then by line. Binary rows about several labels of one
-    item are one word (`verdict_of`). Give answers their id first (`finder`). The result is in the order of (id,
-    annotator), whatever the order given.
+    The last is the latest by time; an answer without a time is earlier than all others, unless it
+    was collected after them (`Answer.after`); then by order of collecting, then by line. Binary
+    rows about several labels of one item are one word (`verdict_of`). Give answers their id first
+    (`finder`). The result is in the order of (id, annotator), whatever the order given.
     """
     said: dict[tuple[str, str], list[tuple[Answer, Line]]] = {}
     for pair in sorted(answers, key=lambda pair: (pair[0].moment, pair[1])):
@@ -311,9 +333,10 @@ def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line
 def verdict_of(answers: Sequence[tuple[Answer, Line]]) -> tuple[Answer, Line]:
     """What one person's answers to one item come to, given in the order in which they were said.
 
-    The last answer counts; of binary rows the last about each label, since the latest row that chose among all:
-    one label accepted is the label, whatever others were rejected. None accepted is a skip (of two labels the
-    rejection of one is the other), and so are several accepted, which `conflict_of` names.
+    The last answer counts; of binary rows the last about each label, since the latest row that
+    chose among all: one label accepted is the label, whatever others were rejected. None accepted
+    is a skip (of two labels the rejection of one is the other), and so are several accepted, which
+    `conflict_of` names.
     """
     recent = _recent_binary(answers)
     if len(recent) <= 1:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from stages.answers.changed import ids_since, read_changed, renamed
 from stages.answers.ledger import check_label
-from stages.answers.prodigy import Answer, NotAnAnswer, acceptable, finder, keep_last, offered, read_answer
+from stages.answers.prodigy import (
+    Answer,
+    NotAnAnswer,
+    acceptable,
+    finder,
+    keep_last,
+    offered,
+    read_answer,
+)
 from stages.answers.rounds import read_frozen, round_folders
 from stages.contract.canonical import Row, numbered_rows, read_json, read_jsonl, sha256
 from stages.contract.errors import PipelineError, closest
@@ -42,11 +50,14 @@ def folder_of(folder: Path, batch: str) -> Path | None:
     return None
 
 
-def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) -> list[tuple[Answer, Line]]:
+def answers_of(
+    folder: Path, batch: str, tasks: list[Row], labels: list[str]
+) -> list[tuple[Answer, Line]]:
     """Every answer ever given in a round, late ones to earlier batches too, with the id it is about, file and line.
 
-    Raises PipelineError at file:line for a malformed row, a batch that is neither the round's nor an earlier one's, an
-    id that was not asked in it, a label that is neither one of `labels` nor one that the batch offered.
+    Raises PipelineError at file:line for a malformed row, a batch that is neither the round's nor
+    an earlier one's, an id that was not asked in it, a label that is neither one of `labels` nor
+    one that the batch offered.
     """
     finders = {batch: finder(tasks)}
     offers = {batch: offered(tasks) or labels}
@@ -57,22 +68,32 @@ def answers_of(folder: Path, batch: str, tasks: list[Row], labels: list[str]) ->
             try:
                 answer = read_answer(row, labels)
             except NotAnAnswer as reason:
-                raise PipelineError(where, str(reason), "repair the row at its source and collect again") from reason
+                raise PipelineError(
+                    where, str(reason), "repair the row at its source and collect again"
+                ) from reason
             asked = batch if answer.batch is None else answer.batch
             if asked not in finders:
                 earlier = folder_of(folder, asked)
                 if earlier is None:
-                    what = f"answers batch {asked[:12]}, round {folder.name} asked batch {batch[:12]}"
+                    what = (
+                        f"answers batch {asked[:12]}, round {folder.name} asked batch {batch[:12]}"
+                    )
                     raise PipelineError(where, what, "move the row to the round that asked it")
                 earlier_tasks = read_jsonl(earlier / "asked.jsonl")
                 finders[asked] = finder(earlier_tasks)
                 offers[asked] = offered(earlier_tasks) or labels
-            if offers[asked] != labels:  # a rejected one of two labels is the other one of what was offered
+            if (
+                offers[asked] != labels
+            ):  # a rejected one of two labels is the other one of what was offered
                 answer = read_answer(row, offers[asked])
             item = finders[asked](answer)
             if item is None:
-                shown = f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
-                raise PipelineError(where, f"{shown} was not asked in round {folder.name}", "remove the row")
+                shown = (
+                    f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
+                )
+                raise PipelineError(
+                    where, f"{shown} was not asked in round {folder.name}", "remove the row"
+                )
             if answer.label is not None:
                 check_label(answer.label, [*labels, *offers[asked]], where)
             found.append((replace(answer, id=item), (path.as_posix(), number)))
@@ -87,7 +108,8 @@ def to_batch(said: Iterable[tuple[Answer, Line]], batch: str) -> list[tuple[Answ
 def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
     """The events of corrections.jsonl, one per id, sorted by id: kind override, or retract where the label is null.
 
-    Raises PipelineError at file:line for a row that is not {"id", "label", "was", "why", "by"} or an unknown label.
+    Raises PipelineError at file:line for a row that is not {"id", "label", "was", "why", "by"} or
+    an unknown label.
     """
     path = folder / "corrections.jsonl"
     last: dict[str, Row] = {}
@@ -144,9 +166,13 @@ def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
     return ORDER["before"]
 
 
-def _newest_side(said: list[tuple[Answer, Line]], after: dict[str, list[str]]) -> list[tuple[Answer, Line]]:
+def _newest_side(
+    said: list[tuple[Answer, Line]], after: dict[str, list[str]]
+) -> list[tuple[Answer, Line]]:
     """The answers, but of who answered again after a correction only those after it, whatever their times."""
-    after_it = [(answer, line) for answer, line in said if _order(answer, line, after) == ORDER["after"]]
+    after_it = [
+        (answer, line) for answer, line in said if _order(answer, line, after) == ORDER["after"]
+    ]
     again = {(answer.id, answer.annotator) for answer, _ in after_it}
     return [pair for pair in said if (pair[0].id, pair[0].annotator) not in again] + after_it
 
@@ -154,11 +180,14 @@ def _newest_side(said: list[tuple[Answer, Line]], after: dict[str, list[str]]) -
 def import_round(folder: Path, params: Params) -> Imported | None:
     """The tables' rows of one round, or None while nobody has answered and nobody has closed it.
 
-    Raises PipelineError for what is not as it was issued, for bad rows, and for a link, whose rows git does not hold.
+    Raises PipelineError for what is not as it was issued, for bad rows, and for a link, whose rows
+    git does not hold.
     """
     for path in (folder, *sorted(folder.rglob("*"))):
         if path.is_symlink():
-            raise PipelineError(path, "a symbolic link, whose rows git does not hold", "put the file itself there")
+            raise PipelineError(
+                path, "a symbolic link, whose rows git does not hold", "put the file itself there"
+            )
     manifest, batch, tasks = read_frozen(folder)
     said = answers_of(folder, manifest["batch_id"], tasks, params.labels)
     closed = (folder / "closed.json").is_file()
@@ -174,7 +203,12 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     state = "partial" if closed else "open"
     if answered == len(batch):
         state = "accepted"
-    facts = {"round": number, "batch_id": manifest["batch_id"], "asked": len(batch), "answered": answered}
+    facts = {
+        "round": number,
+        "batch_id": manifest["batch_id"],
+        "asked": len(batch),
+        "answered": answered,
+    }
     corrections = corrections_of(folder, acceptable(tasks, params.labels))
     after = {row["id"]: row["after"] for row in corrections if row["after"] is not None}
     events: list[Row] = [
@@ -195,7 +229,9 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     ]
     events += [{key: value for key, value in row.items() if key != "after"} for row in corrections]
     verdicts = [{"round": number, **row} for row in read_jsonl(folder / "verdicts.jsonl")]
-    return Imported([{**facts, "state": state}], [{"round": number, **row} for row in batch], events, verdicts)
+    return Imported(
+        [{**facts, "state": state}], [{"round": number, **row} for row in batch], events, verdicts
+    )
 
 
 def import_labels(root: Path, params: Params) -> Imported:
@@ -238,7 +274,8 @@ def require_todays_labels(events: Iterable[Row], labels: Collection[str]) -> Non
 def with_earlier_ids(asked: list[Row], record: list[Row]) -> list[Row]:
     """What a round asked under today's ids; where ids moved since, `ids` has each one's id in its round and after.
 
-    The control arm walks along a permutation of ids, so it is judged by the ids of its time (stages/answers/arms.py).
+    The control arm walks along a permutation of ids, so it is judged by the ids of its time
+    (stages/answers/arms.py).
     """
     rows = []
     for row in asked:

@@ -26,16 +26,22 @@ def read_frozen(folder: Path) -> tuple[Row, list[Row], list[Row]]:
     hashes = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(hashes, dict) or not isinstance(manifest.get("batch_id"), str):
         what = "not a manifest: batch_id and sha256 were expected"
-        raise PipelineError(folder / "manifest.json", what, f"restore it: git checkout HEAD -- {quote(str(folder))}")
+        raise PipelineError(
+            folder / "manifest.json", what, f"restore it: git checkout HEAD -- {quote(str(folder))}"
+        )
     for name in FROZEN:
         data = (folder / name).read_bytes() if (folder / name).is_file() else None
         if data is None or sha256(data) != hashes.get(name):
             what = f"edited after the batch was issued (its hash is not the one in {folder / 'manifest.json'})"
-            raise PipelineError(folder / name, what, f"restore it: git checkout HEAD -- {quote(str(folder / name))}")
+            raise PipelineError(
+                folder / name, what, f"restore it: git checkout HEAD -- {quote(str(folder / name))}"
+            )
     rows = read_jsonl(folder / "batch.jsonl")
     if batch_id(rows) != manifest["batch_id"]:
         what = "batch_id is not the hash of batch.jsonl"
-        raise PipelineError(folder / "manifest.json", what, f"restore it: git checkout HEAD -- {quote(str(folder))}")
+        raise PipelineError(
+            folder / "manifest.json", what, f"restore it: git checkout HEAD -- {quote(str(folder))}"
+        )
     return manifest, rows, [row for _, row in numbered_rows(folder / "asked.jsonl")]
 
 
@@ -44,7 +50,11 @@ def round_folders(root: Path) -> list[Path]:
     found = [path for path in root.glob("[0-9]*") if path.is_dir()]
     for path in found:
         if not re.fullmatch(r"[0-9]{3,}", path.name):
-            raise PipelineError(path, "not a round: a number of three digits was expected", "move the folder elsewhere")
+            raise PipelineError(
+                path,
+                "not a round: a number of three digits was expected",
+                "move the folder elsewhere",
+            )
     folders = sorted(found, key=lambda path: int(path.name))
     for expected, folder in enumerate(folders, start=1):
         if int(folder.name) != expected:

@@ -21,8 +21,8 @@ SEED = ""  # who gave a seed label: no person, and no person's name is empty
 class Vote:
     """One current answer: in which round, by whom, of which kind.
 
-    label: empty unless kind is label or override; late: it answers the question of an earlier round,
-    so what this round asked is still to be answered.
+    label: empty unless kind is label or override; late: it answers the question of an earlier
+    round, so what this round asked is still to be answered.
     """
 
     round: int
@@ -51,7 +51,9 @@ class Standing:
     votes: tuple[Vote, ...]
 
 
-def collect(seed: Iterable[Row], asked: Iterable[Row], events: Iterable[Row], verdicts: Iterable[Row]) -> list[Case]:
+def collect(
+    seed: Iterable[Row], asked: Iterable[Row], events: Iterable[Row], verdicts: Iterable[Row]
+) -> list[Case]:
     """One case per id that has a seed label, was asked or was answered, sorted by id."""
     cases: dict[str, Case] = {}
 
@@ -86,8 +88,9 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     A retraction voids all votes before it, those of its own round too; what is answered after it
     counts, in its own round as well. The last override beats every vote, an adjudicator every other
     person. As many rejections as labels make the item a bad one. Else the label with the most votes
-    (`majority`), or with two thirds of them (`consensus`) holds. A tie is a disagreement, to be asked
-    again; under `majority` a person who was asked again and gives what the model had suggested breaks it.
+    (`majority`), or with two thirds of them (`consensus`) holds. A tie is a disagreement, to be
+    asked again; under `majority` a person who was asked again and gives what the model had
+    suggested breaks it.
     """
     votes = [vote for vote in case.votes if vote.round <= at]
     if len(votes) == 1 and votes[0].kind == "label":  # as most are, in a million of them
@@ -112,7 +115,9 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     (first, most), *rest = Counter(vote.label for vote in labels).most_common()
     if policy.resolve == "consensus":
         agreed = 3 * most >= 2 * len(labels)
-        return Standing(first, "votes", labels) if agreed else Standing(None, "disagreement", labels)
+        return (
+            Standing(first, "votes", labels) if agreed else Standing(None, "disagreement", labels)
+        )
     tied = {first} | {label for label, count in rest if count == most}
     if len(tied) == 1:
         return Standing(first, "votes", labels)
@@ -120,7 +125,9 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     return Standing(chosen, "disagreement" if chosen is None else "votes", labels)
 
 
-def _suggested_and_given(case: Case, at: int, votes: tuple[Vote, ...], tied: set[str]) -> str | None:
+def _suggested_and_given(
+    case: Case, at: int, votes: tuple[Vote, ...], tied: set[str]
+) -> str | None:
     """Of the tied labels the one that the model suggested and somebody, asked again, gave."""
     for when in sorted(case.doubted, reverse=True):
         doubt = case.doubted[when]
@@ -153,7 +160,9 @@ def reviewed(case: Case, upto: int) -> list[tuple[Row, bool | None]]:
         if when <= upto and when in case.asked:
             answers = _answers(case, when)
             same = answers.count(doubt["label"])
-            outcome.append((doubt, 2 * same > len(answers) if answers and 2 * same != len(answers) else None))
+            outcome.append(
+                (doubt, 2 * same > len(answers) if answers and 2 * same != len(answers) else None)
+            )
     return outcome
 
 
@@ -173,8 +182,8 @@ def exempt(case: Case, label: str, upto: int) -> set[str]:
 def known(cases: Iterable[Case], upto: int, current: set[str], policy: Gate) -> list[Row]:
     """When each label was the accepted one: rows (id, from_round, to_round or None, label), half-open, sorted.
 
-    A label that was doubted when the batch of round r + 1 was issued was not accepted at round r. `current` are
-    the ids not accepted now, at round `upto`.
+    A label that was doubted when the batch of round r + 1 was issued was not accepted at round r.
+    `current` are the ids not accepted now, at round `upto`.
     """
     rows: list[Row] = []
     for case in cases:

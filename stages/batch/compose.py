@@ -51,16 +51,21 @@ class Batch:
 
 def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
     """Pool rows that may be asked now: not settled, nor a copy of such, not in seed or test by content."""
-    out = {index.sha[index.row_of[item]] for item in settled(gate, cooldown) if item in index.row_of}
-    free = index.askable & np.fromiter((sha not in out for sha in index.sha[index.rows("pool")]), dtype=np.bool_)
+    out = {
+        index.sha[index.row_of[item]] for item in settled(gate, cooldown) if item in index.row_of
+    }
+    free = index.askable & np.fromiter(
+        (sha not in out for sha in index.sha[index.rows("pool")]), dtype=np.bool_
+    )
     return np.flatnonzero(free)
 
 
 def sizes(params: Params, answers: int, free: int, queue: int) -> tuple[int, int, int, int]:
     """(batch, active, control, review) counts of the next batch, within budget, pool and queue.
 
-    The budget counts answers, and every row wants `surface.annotations_per_item` of them, repeats and reviews too.
-    Shares are rounded half up for control and down for review; what review does not use goes to active.
+    The budget counts answers, and every row wants `surface.annotations_per_item` of them, repeats
+    and reviews too. Shares are rounded half up for control and down for review; what review does
+    not use goes to active.
     """
     options = params.query
     left = answers_left(params, answers)
@@ -73,20 +78,27 @@ def sizes(params: Params, answers: int, free: int, queue: int) -> tuple[int, int
     return new + review, new - control, control, review
 
 
-def worth_review(gate: Gate, index: Index, model: Model | None, free: Ints, params: Params) -> list[Row]:
+def worth_review(
+    gate: Gate, index: Index, model: Model | None, free: Ints, params: Params
+) -> list[Row]:
     """The doubted labels that are better questions than the last new ones of a batch, the best first.
 
-    Where annotators can be weighed, ActiveLab puts doubted labels and free pool rows on one scale, and a doubt waits
-    when a whole batch of questions is better; ties go to the doubt, among doubts to the gate's order. A doubt about a
-    row that the model has no opinion of (a seed row) is scored by its votes alone. Else: all, in the gate's order.
+    Where annotators can be weighed, ActiveLab puts doubted labels and free pool rows on one scale,
+    and a doubt waits when a whole batch of questions is better; ties go to the doubt, among doubts
+    to the gate's order. A doubt about a row that the model has no opinion of (a seed row) is scored
+    by its votes alone. Else: all, in the gate's order.
     """
     number = {label: place for place, label in enumerate(params.labels)}
     given: dict[str, dict[str, int]] = {}
     for vote in gate.votes:
         given.setdefault(vote["id"], {})[vote["annotator"]] = number[vote["label"]]
-    accepted = [place for place, item in enumerate(gate.accepted.ids) if len(given.get(item, ())) > 1]
+    accepted = [
+        place for place, item in enumerate(gate.accepted.ids) if len(given.get(item, ())) > 1
+    ]
     queue = [row["id"] for row in gate.review]
-    votes = vote_table([given.get(item, {}) for item in (*queue, *(gate.accepted.ids[at] for at in accepted))])[1]
+    votes = vote_table(
+        [given.get(item, {}) for item in (*queue, *(gate.accepted.ids[at] for at in accepted))]
+    )[1]
     if model is None or not weighable(votes):
         return gate.review
     believed = np.full((len(queue), len(number)), 1 / len(number))
@@ -96,17 +108,26 @@ def worth_review(gate: Gate, index: Index, model: Model | None, free: Ints, para
     again, new = relabel_or_new(votes, labelled, model.pool[free])
     order = np.argsort(np.round(again[: len(queue)], 9), kind="stable")
     better = np.searchsorted(np.sort(np.round(new, 9)), np.round(again[order], 9))
-    return [gate.review[at] for place, at in enumerate(order) if place + better[place] < params.query.batch_size]
+    return [
+        gate.review[at]
+        for place, at in enumerate(order)
+        if place + better[place] < params.query.batch_size
+    ]
 
 
 def compose(
-    features: Features, model: Model | None, gate: Gate, params: Params, stands_for: Floats | None = None
+    features: Features,
+    model: Model | None,
+    gate: Gate,
+    params: Params,
+    stands_for: Floats | None = None,
 ) -> Batch:
     """The next batch.
 
-    features: of all n rows; model: None while there is none; stands_for: (n_pool,) of a pool in parts, how many of
-    its rows each row here stands for, 0 for a row that is here for another reason. An id picked by both arms is asked
-    once and counts for both; the control walk then goes on, so that the batch is full.
+    features: of all n rows; model: None while there is none; stands_for: (n_pool,) of a pool in
+    parts, how many of its rows each row here stands for, 0 for a row that is here for another
+    reason. An id picked by both arms is asked once and counts for both; the control walk then goes
+    on, so that the batch is full.
     """
     index, geometry = features.index, features.geometry
     free = unasked(index, gate, params.query.skip_cooldown)
@@ -116,10 +137,16 @@ def compose(
     size, active, control, review = sizes(params, gate.state["answers"], len(free), len(doubted))
     planted = gate.repeats[:active]
     active -= len(planted)
-    candidates = replace(candidates_of(free, index, geometry, model, gate, params), stands_for=shares)
+    candidates = replace(
+        candidates_of(free, index, geometry, model, gate, params), stands_for=shares
+    )
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
     ranking, passed = pick(candidates, active, params, agree, usual_rows(features, params.seed))
-    doubts = np.zeros(len(free)) if candidates.probabilities is None else margin_of(candidates.probabilities)
+    doubts = (
+        np.zeros(len(free))
+        if candidates.probabilities is None
+        else margin_of(candidates.probabilities)
+    )
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
     asked_again = [_review_row(row, index, model) for row in doubted[:review]]
@@ -142,13 +169,20 @@ def alike_in(matrix: Matrix, free: Ints, labelled: Ints, params: Params) -> Agre
     rows = np.concatenate([free, labelled])
 
     def agree(some: Ints, twin: int) -> NDArray[np.bool_]:
-        return said_alike(matrix, rows[some], rows[np.full(len(some), twin)], params.quality.near_duplicate)
+        return said_alike(
+            matrix, rows[some], rows[np.full(len(some), twin)], params.quality.near_duplicate
+        )
 
     return agree
 
 
 def candidates_of(
-    free: Ints, index: Index, geometry: NDArray[np.float32], model: Model | None, gate: Gate, params: Params
+    free: Ints,
+    index: Index,
+    geometry: NDArray[np.float32],
+    model: Model | None,
+    gate: Gate,
+    params: Params,
 ) -> Candidates:
     """What the strategy may know of the free pool rows; doubted labels count as labelled, of no known class."""
     ids = [index.ids[row] for row in free]
@@ -185,7 +219,10 @@ def pick(
     Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`.
     """
     options = params.query
-    rank = partial(resolve(options.strategy, options.engine, weighted=bool(options.class_weights)), **options.params)
+    rank = partial(
+        resolve(options.strategy, options.engine, weighted=bool(options.class_weights)),
+        **options.params,
+    )
     if options.class_weights == "auto":
         weights = floor_weights(candidates, options.recall_floor)
         candidates = replace(candidates, class_weights=weights / weights.mean())
@@ -194,18 +231,31 @@ def pick(
     return guarded(rank, candidates, count, params.quality.near_duplicate, agree, sample)
 
 
-def _active_rows(ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index) -> list[Row]:
+def _active_rows(
+    ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index
+) -> list[Row]:
     rows = []
-    for position, score, reason in zip(ranking.positions, ranking.scores, ranking.reasons, strict=True):
+    for position, score, reason in zip(
+        ranking.positions, ranking.scores, ranking.reasons, strict=True
+    ):
         item = candidates.ids[position]
-        facts = {"id": item, "sha": index.sha[index.row_of[item]], "arms": ["active"], "score": score}
+        facts = {
+            "id": item,
+            "sha": index.sha[index.row_of[item]],
+            "arms": ["active"],
+            "score": score,
+        }
         rows.append({**facts, "doubt": doubts[position], "strategy": strategy, "reason": reason})
     return rows
 
 
 def _passed_row(item: PassedOver, candidates: Candidates) -> Row:
     """like: the row of the batch that it nearly repeats, None for a labelled row."""
-    return {"id": candidates.ids[item.position], "like": item.like or None, "similarity": round(item.similarity, 3)}
+    return {
+        "id": candidates.ids[item.position],
+        "like": item.like or None,
+        "similarity": round(item.similarity, 3),
+    }
 
 
 def _with_control(
@@ -221,8 +271,18 @@ def _with_control(
         if item in picked:
             picked[item]["arms"] = ["active", "control"]
             continue
-        facts = {"id": item, "sha": index.sha[index.row_of[item]], "arms": ["control"], "score": doubts[position]}
-        row = {**facts, "doubt": doubts[position], "strategy": "random", "reason": "drawn at random"}
+        facts = {
+            "id": item,
+            "sha": index.sha[index.row_of[item]],
+            "arms": ["control"],
+            "score": doubts[position],
+        }
+        row = {
+            **facts,
+            "doubt": doubts[position],
+            "strategy": "random",
+            "reason": "drawn at random",
+        }
         picked[item] = row
         walked.append(row)
     return rows + walked
@@ -231,8 +291,16 @@ def _with_control(
 def _review_row(row: Row, index: Index, model: Model | None) -> Row:
     place = index.row_of[row["id"]]
     in_pool = index.split[place] == "pool"
-    value = float(margin_of(model.pool[place : place + 1])[0]) if model is not None and in_pool else 0.0
-    facts = {"id": row["id"], "sha": index.sha[place], "arms": ["review"], "score": row["score"], "doubt": value}
+    value = (
+        float(margin_of(model.pool[place : place + 1])[0]) if model is not None and in_pool else 0.0
+    )
+    facts = {
+        "id": row["id"],
+        "sha": index.sha[place],
+        "arms": ["review"],
+        "score": row["score"],
+        "doubt": value,
+    }
     return {**facts, "strategy": "review", "reason": "; ".join(row["reasons"])}
 
 
@@ -244,7 +312,10 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
     others = [others[place] for place in rng.permutation(len(others))]
     slots = set(rng.choice(len(rows) + len(asked_again), size=len(others), replace=False).tolist())
     first, second = iter(active), iter(others)
-    return [next(second) if place in slots else next(first) for place in range(len(rows) + len(asked_again))]
+    return [
+        next(second) if place in slots else next(first)
+        for place in range(len(rows) + len(asked_again))
+    ]
 
 
 def _metrics(
@@ -254,7 +325,11 @@ def _metrics(
     answers = gate.state["answers"]
     left = answers_left(params, answers)
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}
-    new, mass, modelled = len(rows) - arms["review"], candidates.mass(), candidates.probabilities is not None
+    new, mass, modelled = (
+        len(rows) - arms["review"],
+        candidates.mass(),
+        candidates.probabilities is not None,
+    )
     if rows:
         state = "ready"
         if new >= len(doubts):
@@ -285,11 +360,19 @@ def read_model(folder: Path) -> Model | None:
     if not calibration["fitted"]:
         return None
     committee = np.load(folder / "committee.npy") if (folder / "committee.npy").is_file() else None
-    return model_of(np.load(folder / "pool.npy"), np.load(folder / "labelled.npy"), committee, calibration["verdict"])
+    return model_of(
+        np.load(folder / "pool.npy"),
+        np.load(folder / "labelled.npy"),
+        committee,
+        calibration["verdict"],
+    )
 
 
 def model_of(
-    pool: NDArray[np.float32], held_out: NDArray[np.float32], committee: NDArray[np.float32] | None, verdict: str
+    pool: NDArray[np.float32],
+    held_out: NDArray[np.float32],
+    committee: NDArray[np.float32] | None,
+    verdict: str,
 ) -> Model:
     """Probabilities in double precision, and whether doubt may use them. What rounding took from a sum is put back."""
 
@@ -298,4 +381,9 @@ def model_of(
         total = exact.sum(axis=-1, keepdims=True)
         return np.asarray(exact / np.where(np.abs(total - 1) < ROUNDING, total, 1))
 
-    return Model(rows(pool), rows(held_out), None if committee is None else rows(committee), verdict != "lying")
+    return Model(
+        rows(pool),
+        rows(held_out),
+        None if committee is None else rows(committee),
+        verdict != "lying",
+    )

@@ -1,7 +1,8 @@
 """No two near duplicates in a batch, and none of something labelled: a guard around any strategy.
 
-What a near duplicate is stands in stages/store/near.py. The guard errs on the safe side of rounding: rows that single
-precision cannot tell apart are near duplicates always, so that what it lets pass is none for the gate's checks either.
+What a near duplicate is stands in stages/store/near.py. The guard errs on the safe side of
+rounding: rows that single precision cannot tell apart are near duplicates always, so that what it
+lets pass is none for the gate's checks either.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from stages.strategies._geometry import Points, nearest, squared_distances, squa
 MOST = 4_096  # picks that a strategy is asked for at a time: several take memory with their square
 
 
-# Positions of candidates, and another one's (or their number + that of a labelled row) -> whether each is alike to it.
+# Positions of candidates, and another one's (or their number + that of a labelled row) -> whether
+# each is alike to it.
 Agree = Callable[[NDArray[np.intp], int], NDArray[np.bool_]]
 
 
@@ -27,7 +29,8 @@ Agree = Callable[[NDArray[np.intp], int], NDArray[np.bool_]]
 class PassedOver:
     """A candidate that will not be asked.
 
-    Its position, what it is too like (the id of a row of the batch, or empty for a labelled row), their similarity.
+    Its position, what it is too like (the id of a row of the batch, or empty for a labelled row),
+    their similarity.
     """
 
     position: int
@@ -54,11 +57,12 @@ def guarded(
 ) -> tuple[Ranking, list[PassedOver]]:
     """The ranking of `rank` without near duplicates of each other or of labelled rows, and what was passed over.
 
-    A pick that is too like a labelled row or an earlier pick is passed over, with all candidates that are as near to
-    that row, and the strategy is asked again for what is missing, what was kept counting as labelled (of no known
-    class: -1). So it works for any strategy, and costs O(n d) for every row that turned out to have duplicates.
-    The batch is shorter than `count` only where nothing else is left. A threshold above 1 turns it off. agree: whether
-    what is close in the geometry is alike in the features too; sample: geometry of a uniform sample of the pool, by
+    A pick that is too like a labelled row or an earlier pick is passed over, with all candidates
+    that are as near to that row, and the strategy is asked again for what is missing, what was kept
+    counting as labelled (of no known class: -1). So it works for any strategy, and costs O(n d) for
+    every row that turned out to have duplicates. The batch is shorter than `count` only where
+    nothing else is left. A threshold above 1 turns it off. agree: whether what is close in the
+    geometry is alike in the features too; sample: geometry of a uniform sample of the pool, by
     default of the candidates.
     """
     norms = squared_norms(candidates.geometry)
@@ -94,13 +98,18 @@ def guarded(
                 scores.append(float(ranking.scores[place]))
                 reasons.append(ranking.reasons[place])
                 free[row] = False
-    return replace(first, positions=np.array(kept, np.intp), scores=np.array(scores), reasons=reasons), passed
+    return replace(
+        first, positions=np.array(kept, np.intp), scores=np.array(scores), reasons=reasons
+    ), passed
 
 
-def _twin_of(row: int, candidates: Candidates, kept: list[int], limit: float, agree: Agree) -> int | None:
+def _twin_of(
+    row: int, candidates: Candidates, kept: list[int], limit: float, agree: Agree
+) -> int | None:
     """The nearest row, of the kept and the labelled ones, that a candidate is a near duplicate of, as `Agree` has it.
 
-    All within the limit are asked, not the nearest alone: its features may differ where another's agree.
+    All within the limit are asked, not the nearest alone: its features may differ where another's
+    agree.
     """
     point = candidates.geometry[[row]]
     others = np.concatenate([candidates.geometry[kept], candidates.labelled])
@@ -133,7 +142,11 @@ def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) 
     """The candidates at `rows`, the kept ones counting as labelled."""
     if len(rows) == len(candidates):
         return candidates
-    probabilities, committee, held_out = candidates.probabilities, candidates.committee, candidates.held_out
+    probabilities, committee, held_out = (
+        candidates.probabilities,
+        candidates.committee,
+        candidates.held_out,
+    )
     k = len(candidates.class_weights)
     return replace(
         candidates,
@@ -142,7 +155,9 @@ def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) 
         geometry=candidates.geometry[rows],
         labelled=np.concatenate([candidates.labelled, candidates.geometry[kept]]),
         labelled_class=np.concatenate([candidates.labelled_class, np.full(len(kept), -1, np.intp)]),
-        held_out=None if held_out is None else np.concatenate([held_out, np.full((len(kept), k), 1 / max(k, 1))]),
+        held_out=None
+        if held_out is None
+        else np.concatenate([held_out, np.full((len(kept), k), 1 / max(k, 1))]),
         probabilities=None if probabilities is None else probabilities[rows],
         committee=None if committee is None else committee[:, rows],
         stands_for=None if candidates.stands_for is None else candidates.stands_for[rows],

@@ -1,8 +1,8 @@
 r"""The one serializer: equal values give equal bytes, on every machine and in every run.
 
-JSON has sorted keys, fixed separators, floats rounded to nine digits, no NaN, and `\n` line ends. Text is
-written as itself; only a row that UTF-8 cannot carry (a lone surrogate) is escaped. Files appear whole or
-not at all: they are written beside their place and moved there.
+JSON has sorted keys, fixed separators, floats rounded to nine digits, no NaN, and `\n` line ends.
+Text is written as itself; only a row that UTF-8 cannot carry (a lone surrogate) is escaped. Files
+appear whole or not at all: they are written beside their place and moved there.
 """
 
 from __future__ import annotations
@@ -48,18 +48,27 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     """Canonical JSON text of a value, without a final newline."""
     separators = (",", ": ") if indent else (",", ":")
     text = json.dumps(
-        plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+        plain(value),
+        sort_keys=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
     )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(plain(value), sort_keys=True, allow_nan=False, indent=indent, separators=separators)
+        text = json.dumps(
+            plain(value), sort_keys=True, allow_nan=False, indent=indent, separators=separators
+        )
     return text
 
 
 def sha256(data: bytes | str) -> str:
     """Hex SHA-256; text is hashed as UTF-8, lone surrogates included."""
-    return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()
+    return hashlib.sha256(
+        data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    ).hexdigest()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -105,20 +114,27 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise PipelineError(path, "file not found", "run `dvc repro`, or `dvc pull` after a clone") from error
+        raise PipelineError(
+            path, "file not found", "run `dvc repro`, or `dvc pull` after a clone"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PipelineError(path, f"not valid JSON ({error})", "restore the file from git") from error
+        raise PipelineError(
+            path, f"not valid JSON ({error})", "restore the file from git"
+        ) from error
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Every JSON object of a JSONL file with its true line number (blank lines count, and are passed over).
 
-    Raises PipelineError naming file and line for a line that is not UTF-8, not JSON, or not an object.
+    Raises PipelineError naming file and line for a line that is not UTF-8, not JSON, or not an
+    object.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise PipelineError(path, "file not found", "run `dvc repro`, or `dvc pull` after a clone") from error
+        raise PipelineError(
+            path, "file not found", "run `dvc repro`, or `dvc pull` after a clone"
+        ) from error
     except IsADirectoryError as error:
         raise PipelineError(path, "a folder, a file was expected", "move it elsewhere") from error
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
@@ -127,7 +143,9 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
         try:
             row = json.loads(line)
         except UnicodeDecodeError as error:
-            raise PipelineError(f"{path}:{number}", "not UTF-8", "save the file as UTF-8") from error
+            raise PipelineError(
+                f"{path}:{number}", "not UTF-8", "save the file as UTF-8"
+            ) from error
         except (json.JSONDecodeError, RecursionError) as error:
             what = f"not a JSON object ({getattr(error, 'msg', 'nested too deeply')})"
             raise PipelineError(f"{path}:{number}", what, "repair or remove the line") from error

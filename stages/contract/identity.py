@@ -1,8 +1,9 @@
 """Who is who: content hashes, the fixed permutation that draws the control arm, and ties.
 
-`sha` is the SHA-256 of an example's exact content. `order_key(seed, id)` is a number in [0, 2**64) that
-depends on nothing but the seed and the id: it breaks ties and it is the uniform permutation whose prefix is
-the control arm. So neither depends on the order of rows, on files, on processes, or on other rows.
+`sha` is the SHA-256 of an example's exact content. `order_key(seed, id)` is a number in [0, 2**64)
+that depends on nothing but the seed and the id: it breaks ties and it is the uniform permutation
+whose prefix is the control arm. So neither depends on the order of rows, on files, on processes, or
+on other rows.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ def order_keys(seed: int, ids: Iterable[str]) -> NDArray[np.uint64]:
     return np.fromiter((order_key(seed, item) for item in ids), dtype=np.uint64)
 
 
-def best_first(scores: NDArray[np.floating], keys: NDArray[np.uint64], count: int) -> NDArray[np.intp]:
+def best_first(
+    scores: NDArray[np.floating], keys: NDArray[np.uint64], count: int
+) -> NDArray[np.intp]:
     """Positions of the `count` highest scores, best first; ties (equal to nine digits) by smaller key.
 
     scores: (n,), finite. keys: (n,) from `order_keys`. A `count` above n gives all n.
     """
     rounded = np.round(np.asarray(scores, dtype=np.float64), TIE_DIGITS)
-    if 0 < count < rounded.size:  # only rows that can win are sorted; every row tied with the last one competes
+    if (
+        0 < count < rounded.size
+    ):  # only rows that can win are sorted; every row tied with the last one competes
         threshold = np.partition(rounded, rounded.size - count)[rounded.size - count]
         candidates = np.flatnonzero(rounded >= threshold)
     else:
@@ -42,7 +47,9 @@ def best_first(scores: NDArray[np.floating], keys: NDArray[np.uint64], count: in
     return candidates[order][: max(count, 0)]
 
 
-def stratified_folds(labels: NDArray[np.intp], ids: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
+def stratified_folds(
+    labels: NDArray[np.intp], ids: Sequence[str], folds: int, seed: int
+) -> NDArray[np.intp]:
     """A fold number per row, (n,), classes spread evenly; a row's place depends on ids and labels, not on row order."""
     keys = order_keys(seed, ids)
     fold = np.empty(len(labels), dtype=np.intp)

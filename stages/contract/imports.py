@@ -1,6 +1,7 @@
 """Objects by import path: the user's classifier, transformer or strategy, named in params.yaml.
 
-Naming a path runs that code, as importing any module does: treat params.yaml as code when you take it from others.
+Naming a path runs that code, as importing any module does: treat params.yaml as code when you take
+it from others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ def imported(path: str, param: str) -> Any:
         module = import_module(module_name)
     except ImportError as error:
         remedy = "correct the path, or install the package"
-        raise PipelineError(f"params.yaml {param}", f"cannot import {module_name!r} ({error})", remedy) from error
+        raise PipelineError(
+            f"params.yaml {param}", f"cannot import {module_name!r} ({error})", remedy
+        ) from error
     if not hasattr(module, name):
         what = f"{module_name!r} has no {name!r}{closest(name, dir(module))}"
         raise PipelineError(f"params.yaml {param}", what, "correct the path")
@@ -37,4 +40,6 @@ def build(spec: Import, seed: int, param: str) -> Any:
         return factory(**options)
     except (TypeError, ValueError) as error:
         remedy = "correct the keyword arguments"
-        raise PipelineError(f"params.yaml {param}.params", f"{spec.path} refused them ({error})", remedy) from error
+        raise PipelineError(
+            f"params.yaml {param}.params", f"{spec.path} refused them ({error})", remedy
+        ) from error

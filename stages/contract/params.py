@@ -1,8 +1,8 @@
 """params.yaml as frozen, strictly checked values: one loader, one table of what may be set.
 
-An unknown key is refused with the closest known one, a wrong type or range with file and line, and so is a missing
-key: what a new project starts with stands in params.yaml alone. Its comments say what each value means; the bounds
-are here.
+An unknown key is refused with the closest known one, a wrong type or range with file and line, and
+so is a missing key: what a new project starts with stands in params.yaml alone. Its comments say
+what each value means; the bounds are here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ class TextFeatures(Section):
         """YAML has lists; a range of n-grams is a pair, [0, 0] meaning none of that kind."""
         if not isinstance(value, dict):
             return value
-        pairs = {key: tuple(item) for key, item in value.items() if key.endswith("ngrams") and isinstance(item, list)}
+        pairs = {
+            key: tuple(item)
+            for key, item in value.items()
+            if key.endswith("ngrams") and isinstance(item, list)
+        }
         return {**value, **pairs}
 
 
@@ -234,7 +238,9 @@ class Params(Section):
     @model_validator(mode="after")
     def labels_are_distinct(self) -> Params:
         """A class is named once and its name is not blank."""
-        if len(set(self.labels)) != len(self.labels) or any(not label.strip() for label in self.labels):
+        if len(set(self.labels)) != len(self.labels) or any(
+            not label.strip() for label in self.labels
+        ):
             raise ValueError("labels must be distinct and not blank; repair the list")
         return self
 
@@ -242,7 +248,9 @@ class Params(Section):
     def some_class_has_weight(self) -> Params:
         """Weights of 0 alone would say nothing."""
         if not any(self.class_weights):
-            raise ValueError("query.class_weights are 0 for every class; give more to those you care about")
+            raise ValueError(
+                "query.class_weights are 0 for every class; give more to those you care about"
+            )
         return self
 
     @property
@@ -262,7 +270,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return YAML(typ="rt").load(StringIO(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise PipelineError(path, "file not found", "run this in a labelling project's root folder") from error
+        raise PipelineError(
+            path, "file not found", "run this in a labelling project's root folder"
+        ) from error
     except IsADirectoryError as error:
         raise PipelineError(path, "a folder, a file was expected", "name the file") from error
     except UnicodeDecodeError as error:
@@ -270,7 +280,9 @@ def read_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = str(error.problem).partition(" with value")[0]
-        raise PipelineError(f"{path}:{line}", f"not valid YAML ({problem})", "repair the line") from error
+        raise PipelineError(
+            f"{path}:{line}", f"not valid YAML ({problem})", "repair the line"
+        ) from error
     except YAMLError as error:
         raise PipelineError(path, f"not valid YAML ({error})", "repair the file") from error
 
@@ -306,13 +318,21 @@ def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
     name = ".".join(keys)
     where = f"{path}:{_line(document, fault['loc'])}"
     if fault["type"] == "extra_forbidden":
-        return PipelineError(where, f"unknown param {name!r}{closest(keys[-1], _known(keys[:-1]))}", "correct the key")
+        return PipelineError(
+            where,
+            f"unknown param {name!r}{closest(keys[-1], _known(keys[:-1]))}",
+            "correct the key",
+        )
     if fault["type"] == "missing":
         return MissingParamError(where, name)
     if fault["type"] == "value_error":
         what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
         return PipelineError(where, what, remedy)
-    shown = fault["input"] if isinstance(fault["input"], str | int | float | bool | None) else _plain(fault["input"])
+    shown = (
+        fault["input"]
+        if isinstance(fault["input"], str | int | float | bool | None)
+        else _plain(fault["input"])
+    )
     said = fault["msg"].partition(" after validation")[0]
     none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
     hint = "write data/none.csv (a table without rows) for none" if none else "correct the value"
@@ -323,7 +343,10 @@ def _known(keys: list[str]) -> list[str]:
     """The keys that the section at `keys` accepts."""
     model: Any = Params
     for key in keys:
-        field = next((field for name, field in model.model_fields.items() if key in (name, field.alias)), None)
+        field = next(
+            (field for name, field in model.model_fields.items() if key in (name, field.alias)),
+            None,
+        )
         model = next((kind for kind in _models(field.annotation) if kind), None) if field else None
         if model is None:
             return []

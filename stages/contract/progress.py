@@ -1,7 +1,7 @@
 """Signs of life on stderr from whatever takes longer than two seconds: a bar, or the time that has passed.
 
-What cannot tell how far it is (another library's strategy, a model of the user's own) is told the time left as of the
-last time, which is kept where DVC keeps what is of this machine only.
+What cannot tell how far it is (another library's strategy, a model of the user's own) is told the
+time left as of the last time, which is kept where DVC keeps what is of this machine only.
 """
 
 from __future__ import annotations
@@ -58,12 +58,17 @@ _open: list[Told] = []  # the work under way, the outermost first
 
 @contextmanager
 def progress(
-    doing: str, total: int = 0, unit: str = "step", project: Path = Path(), delay: float | None = None
+    doing: str,
+    total: int = 0,
+    unit: str = "step",
+    project: Path = Path(),
+    delay: float | None = None,
 ) -> Iterator[Told]:
     """Says how far work is: a bar with rate and time left once a step of known many is done, till then the time passed.
 
-    Of work within other work the outermost speaks of which a step is done. Nothing in a worker process. project: where
-    the time that it takes is kept; delay: seconds before the first sign, DELAY if not given.
+    Of work within other work the outermost speaks of which a step is done. Nothing in a worker
+    process. project: where the time that it takes is kept; delay: seconds before the first sign,
+    DELAY if not given.
     """
     told = Told(doing, total, unit, since=time.monotonic())
     outermost = not _open
@@ -89,7 +94,11 @@ def _voice(told: Told, memory: Path, delay: float) -> Iterator[None]:
         if over.wait(delay):
             return
         while True:
-            _say(_line(next((work for work in tuple(_open) if work.total and work.done), told), before))
+            _say(
+                _line(
+                    next((work for work in tuple(_open) if work.total and work.done), told), before
+                )
+            )
             if over.wait(_interval()):
                 break
         _say("")

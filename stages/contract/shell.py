@@ -22,7 +22,8 @@ PATH = click.Path(path_type=Path)
 def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
     """Run a stage's shell: its returned sentence goes to stderr; a PipelineError becomes one line and exit 1.
 
-    So does a disk without room or without permission to write, and a name that is too long for it; Ctrl-C is exit 130.
+    So does a disk without room or without permission to write, and a name that is too long for it;
+    Ctrl-C is exit 130.
     """
 
     @functools.wraps(main)
@@ -39,7 +40,10 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
             if error.errno not in DISK:
                 raise
             where = error.filename or "the disk"
-            click.echo(f"error: {where}: {error.strerror}; see to that, and run the same command again", err=True)
+            click.echo(
+                f"error: {where}: {error.strerror}; see to that, and run the same command again",
+                err=True,
+            )
             sys.exit(1)
         click.echo(said, err=True)
 

@@ -38,7 +38,9 @@ def check_kind(params: Params) -> None:
         what = f"features.kind is {kind}, and no column is named"
         raise PipelineError(f"params.yaml data.{column}", what, "name it")
     if kind == "custom" and params.features.custom is None:
-        raise PipelineError("params.yaml features.custom", "features.kind is custom, and no path is named", "set it")
+        raise PipelineError(
+            "params.yaml features.custom", "features.kind is custom, and no path is named", "set it"
+        )
 
 
 def texts(table: Table, column: str) -> list[str]:
@@ -46,7 +48,9 @@ def texts(table: Table, column: str) -> list[str]:
     cells = [as_text(cell) for cell in table.column(column, "data.text")]
     for row, cell in enumerate(cells):
         if not cell.strip():
-            raise PipelineError(table.where(row), f"empty text in column {column!r}", "remove the row or fill it")
+            raise PipelineError(
+                table.where(row), f"empty text in column {column!r}", "remove the row or fill it"
+            )
     return cells
 
 
@@ -63,21 +67,31 @@ def image_bytes(cell: str, folder: Path, where: str) -> bytes:
     if cell.startswith("data:"):
         head, _, body = cell.partition(",")
         if not head.endswith(";base64"):
-            raise PipelineError(where, "a data URI that is not base64", "write data:image/png;base64,…")
+            raise PipelineError(
+                where, "a data URI that is not base64", "write data:image/png;base64,…"
+            )
         try:
             return base64.b64decode(body, validate=True)
         except binascii.Error as error:
-            raise PipelineError(where, f"unreadable image (bad base64: {error})", "write the data URI again") from error
+            raise PipelineError(
+                where, f"unreadable image (bad base64: {error})", "write the data URI again"
+            ) from error
     if not cell.strip():
         raise PipelineError(where, "empty image cell", "remove the row or fill it")
     if not folder.is_dir():
         what = f"image {cell!r} is a path, and data.images names no folder"
-        raise PipelineError(where, what, "set data.images in params.yaml to the folder that holds the images")
+        raise PipelineError(
+            where, what, "set data.images in params.yaml to the folder that holds the images"
+        )
     path = folder / cell
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise PipelineError(where, f"image path {cell!r} leaves the folder {folder}", "keep images inside it")
+        raise PipelineError(
+            where, f"image path {cell!r} leaves the folder {folder}", "keep images inside it"
+        )
     if not path.is_file():
-        raise PipelineError(where, f"image {cell!r} not found in {folder}", "restore the file or correct the cell")
+        raise PipelineError(
+            where, f"image {cell!r} not found in {folder}", "restore the file or correct the cell"
+        )
     return path.read_bytes()
 
 
@@ -99,11 +113,15 @@ def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > MAX_IMAGE_PIXELS:
-                    raise PipelineError(where, f"image of {image.width} x {image.height} pixels", "shrink it first")
+                    raise PipelineError(
+                        where, f"image of {image.width} x {image.height} pixels", "shrink it first"
+                    )
                 small = image.convert(mode).resize((size, size), Image.Resampling.BOX)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombWarning) as error:
         told = "no image format" if isinstance(error, UnidentifiedImageError) else error
-        raise PipelineError(where, f"unreadable image ({told})", "replace the file or remove the row") from error
+        raise PipelineError(
+            where, f"unreadable image ({told})", "replace the file or remove the row"
+        ) from error
     return (np.asarray(small, dtype=np.float32) / np.float32(255)).ravel()
 
 
@@ -132,7 +150,9 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
                 ) from error
             if not math.isfinite(number):
                 what = f"column {name!r} holds {cell!r}; numbers must be finite"
-                raise PipelineError(table.where(row), what.replace(";", ","), "fill the gap or remove the row")
+                raise PipelineError(
+                    table.where(row), what.replace(";", ","), "fill the gap or remove the row"
+                )
             values[row, position] = number
     return values
 
@@ -152,7 +172,9 @@ def vectors(table: Table, column: str) -> NDArray[np.float32]:
     return np.array(cells, dtype=np.float32).reshape(len(cells), width)
 
 
-def shown(table: Table, row: int, params: Params, columns: list[str] | None = None) -> dict[str, Any]:
+def shown(
+    table: Table, row: int, params: Params, columns: list[str] | None = None
+) -> dict[str, Any]:
     """What a person sees of a row: {"text"}, {"image", "path"?}, both of them, or {"fields"}.
 
     columns: of the fields, the pool's own; a seed table may have more of them.
@@ -161,14 +183,18 @@ def shown(table: Table, row: int, params: Params, columns: list[str] | None = No
     content: dict[str, Any] = {}
     if data.image:
         cell = as_text(table.column(data.image, "data.image")[row])
-        content["image"] = cell if cell.startswith("data:") else _data_uri(cell, data.images, table.where(row))
+        content["image"] = (
+            cell if cell.startswith("data:") else _data_uri(cell, data.images, table.where(row))
+        )
         if not cell.startswith("data:"):
             content["path"] = cell
     if data.text:
         content["text"] = as_text(table.column(data.text, "data.text")[row])
     if not content:
         columns = number_columns(table, params) if columns is None else columns
-        content["fields"] = {name: as_text(table.column(name, "features.columns")[row]) for name in columns}
+        content["fields"] = {
+            name: as_text(table.column(name, "features.columns")[row]) for name in columns
+        }
     return content
 
 
@@ -181,7 +207,8 @@ def _data_uri(cell: str, folder: str, where: str) -> str:
 def exact_bytes(table: Table, params: Params, columns: list[str] | None = None) -> Iterator[bytes]:
     """The exact content of every row, as bytes to be hashed: image bytes, else text, else the fields.
 
-    columns: of the fields, the pool's own; a seed or test table may have more of them, in another order.
+    columns: of the fields, the pool's own; a seed or test table may have more of them, in another
+    order.
     """
     if params.data.image:
         return images(table, params)
@@ -212,7 +239,9 @@ def _by_value(cell: Any) -> Any:
     return as_text(cell)
 
 
-def asked_sha(task: Mapping[str, Any], params: Params, columns: list[str] | None = None) -> str | None:
+def asked_sha(
+    task: Mapping[str, Any], params: Params, columns: list[str] | None = None
+) -> str | None:
     """The content hash of what a person was asked, from the task itself; None where another kind was asked then.
 
     columns: of the fields, the pool's own; a task of a seed row may show more of them.
@@ -228,16 +257,25 @@ def asked_sha(task: Mapping[str, Any], params: Params, columns: list[str] | None
     fields = task.get("fields")
     if not isinstance(fields, dict):
         return None
-    return sha256(_fields_bytes({name: cell for name, cell in fields.items() if columns is None or name in columns}))
+    return sha256(
+        _fields_bytes(
+            {name: cell for name, cell in fields.items() if columns is None or name in columns}
+        )
+    )
 
 
 def identities(
-    table: Table, params: Params, split: str, *, counted: bool = True, columns: list[str] | None = None
+    table: Table,
+    params: Params,
+    split: str,
+    *,
+    counted: bool = True,
+    columns: list[str] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Ids and content hashes of a table's rows. Raises PipelineError for a blank id.
 
-    An id is the user's column, else the content hash (`seed-` and `test-` before it outside the pool); if `counted`, a
-    repeat of the same content gets `-2`, `-3`.
+    An id is the user's column, else the content hash (`seed-` and `test-` before it outside the
+    pool); if `counted`, a repeat of the same content gets `-2`, `-3`.
     """
     with progress("images" if params.data.image else "rows", len(table), "row") as told:
         shas = [sha256(data) for data in told.each(exact_bytes(table, params, columns))]
@@ -246,7 +284,11 @@ def identities(
     ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
     for row, item in enumerate(ids):
         if not item.strip() or "\0" in item or not item.isprintable():
-            raise PipelineError(table.where(row), f"id {item!r} is blank or not printable", "give the row a plain id")
+            raise PipelineError(
+                table.where(row),
+                f"id {item!r} is blank or not printable",
+                "give the row a plain id",
+            )
     return ids, shas
 
 

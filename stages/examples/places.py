@@ -1,9 +1,10 @@
 """Files at a path or an fsspec URL: the parts of a pool, and the store of what was made from them.
 
-A place in the store is a folder, at a path or a URL, that is never written again: some files, and last of all
-`part.json`, which names them with their sizes, so that who finds it finds all, and what was cut is made again. Files
-at a URL are read from copies on this machine, in $LABELROUNDS_CACHE, else ~/.cache/labelrounds, which may be deleted
-whenever no stage runs. fsspec's own `simplecache` shows a second process a download that has not ended; this does not.
+A place in the store is a folder, at a path or a URL, that is never written again: some files, and
+last of all `part.json`, which names them with their sizes, so that who finds it finds all, and what
+was cut is made again. Files at a URL are read from copies on this machine, in $LABELROUNDS_CACHE,
+else ~/.cache/labelrounds, which may be deleted whenever no stage runs. fsspec's own `simplecache`
+shows a second process a download that has not ended; this does not.
 """
 
 from __future__ import annotations
@@ -45,11 +46,19 @@ def list_parts(pool: str) -> list[str]:
 
         with _told(pool, "cannot be listed", "correct data.pool in params.yaml"):
             there, folder = fsspec.url_to_fs(pool)
-            names = sorted(row["name"] for row in there.ls(folder, detail=True) if row["type"] == "file")
+            names = sorted(
+                row["name"] for row in there.ls(folder, detail=True) if row["type"] == "file"
+            )
             files = [there.unstrip_protocol(name) for name in names]
-    files = [file for file in files if file.lower().endswith(SUFFIXES) and file.rpartition("/")[2][0] not in "._"]
+    files = [
+        file
+        for file in files
+        if file.lower().endswith(SUFFIXES) and file.rpartition("/")[2][0] not in "._"
+    ]
     if not files:
-        raise PipelineError(pool, "no .csv, .jsonl or .parquet parts in it", "add parts, or correct data.pool")
+        raise PipelineError(
+            pool, "no .csv, .jsonl or .parquet parts in it", "add parts, or correct data.pool"
+        )
     return files
 
 
@@ -83,7 +92,9 @@ def local(place: str) -> Iterator[Path]:
         try:
             yield path
         except PipelineError as error:
-            told = (text.replace(str(path), place) for text in (error.where, error.what, error.remedy))
+            told = (
+                text.replace(str(path), place) for text in (error.where, error.what, error.remedy)
+            )
             raise PipelineError(*told) from error
 
 
@@ -106,7 +117,11 @@ def rows_of(place: str, rows: Sequence[int]) -> Iterator[tuple[Table, Sequence[i
 def finished(places: Sequence[str]) -> dict[str, Row]:
     """What is said (part.json) of those places that are whole, asked of the store itself, not of the copies."""
     if not any(map(is_url, places)):
-        return {place: read_json(Path(place) / DONE) for place in places if (Path(place) / DONE).is_file()}
+        return {
+            place: read_json(Path(place) / DONE)
+            for place in places
+            if (Path(place) / DONE).is_file()
+        }
     import fsspec
 
     with _told(places[0], "the store cannot be read", STORE):
@@ -115,7 +130,11 @@ def finished(places: Sequence[str]) -> dict[str, Row]:
         for data in found.values():
             if isinstance(data, Exception) and not isinstance(data, FileNotFoundError):
                 raise data
-    whole = {path: data for path, data in found.items() if isinstance(data, bytes) and data.endswith(b"\n")}
+    whole = {
+        path: data
+        for path, data in found.items()
+        if isinstance(data, bytes) and data.endswith(b"\n")
+    }
     return {inside[path]: json.loads(data) for path, data in whole.items()}
 
 
@@ -155,7 +174,9 @@ def copied(place: str, names: str) -> Path:
     _copy(place, folder, DONE)
     sizes = read_json(folder / DONE)["files"]
     for name in sizes:
-        if name.startswith(names) and ".." not in name:  # a store that others write to names no file elsewhere
+        if (
+            name.startswith(names) and ".." not in name
+        ):  # a store that others write to names no file elsewhere
             _copy(place, folder, name, sizes[name])
     return folder
 
@@ -165,7 +186,9 @@ def on_this_machine(place: str) -> Path:
     folder, _, name = place.rpartition("/")
     path = copied(folder, name) / name
     if is_url(place) and sha256(path.read_bytes()) != folder.rpartition("/")[2]:
-        raise PipelineError(place, "is not the file that was put there", "see who else may write to compute.store")
+        raise PipelineError(
+            place, "is not the file that was put there", "see who else may write to compute.store"
+        )
     return path
 
 

@@ -1,7 +1,7 @@
 """The user's tables (CSV, JSONL, Parquet) as columns with the line each row came from.
 
-CSV cells are strings, exactly as they stand ("007", "NA" and "" included); a BOM and CRLF line ends are
-accepted. JSONL and Parquet keep numbers and vectors. A fault names file and line.
+CSV cells are strings, exactly as they stand ("007", "NA" and "" included); a BOM and CRLF line ends
+are accepted. JSONL and Parquet keep numbers and vectors. A fault names file and line.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ class Table:
 
     def array(self, name: str) -> NDArray[Any] | None:
         """A Parquet column of numbers (n,) or of equally long vectors (n, d) without gaps, uncopied; else None."""
-        return self.columns.array(name) if isinstance(self.columns, ArrowColumns) and name in self.columns else None
+        return (
+            self.columns.array(name)
+            if isinstance(self.columns, ArrowColumns) and name in self.columns
+            else None
+        )
 
     def where(self, row: int) -> str:
         """`file:line` of a row."""
@@ -60,7 +64,9 @@ class Table:
 class ArrowColumns(Mapping[str, list[Any]]):
     """The columns of a Parquet file, each read when it is first asked for; with `chosen`, only those rows of them."""
 
-    def __init__(self, path: Path | str, file: Any = None, chosen: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, path: Path | str, file: Any = None, chosen: Sequence[int] | None = None
+    ) -> None:
         """Read the header of the file, open or at the path. Raises PipelineError for a file that is not Parquet."""
         import pyarrow.parquet as pq
 
@@ -90,10 +96,16 @@ class ArrowColumns(Mapping[str, list[Any]]):
             return None
         if kinds.is_integer(column.type) or kinds.is_floating(column.type):
             return np.asarray(column.to_numpy(zero_copy_only=False))
-        if not (kinds.is_fixed_size_list(column.type) and kinds.is_floating(column.type.value_type)):
+        if not (
+            kinds.is_fixed_size_list(column.type) and kinds.is_floating(column.type.value_type)
+        ):
             return None
         values = column.flatten()
-        return None if values.null_count else values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        return (
+            None
+            if values.null_count
+            else values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        )
 
     def _read(self, name: str) -> Any:
         import pyarrow.parquet as pq
@@ -104,7 +116,9 @@ class ArrowColumns(Mapping[str, list[Any]]):
             if self._chosen is None:
                 return pq.read_table(self._source, columns=[name]).column(name).combine_chunks()
             file, chosen = pq.ParquetFile(self._source), np.asarray(self._chosen)
-            sizes = np.array([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+            sizes = np.array(
+                [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            )
             starts = np.cumsum([0, *sizes])
             groups = np.searchsorted(starts, chosen, side="right") - 1
             held = np.unique(groups)
@@ -126,14 +140,19 @@ class ArrowColumns(Mapping[str, list[Any]]):
 def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
     """The table at `path`, its format told by the suffix (.csv, .jsonl, .parquet; of Parquet, columns as asked for).
 
-    Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any unreadable row.
+    Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any
+    unreadable row.
     """
     if not path.is_file():
         remedy = "correct the path, or restore the file (`dvc pull` after a clone)"
         raise PipelineError(path, "file not found", remedy)
-    reader = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}.get(path.suffix.lower())
+    reader = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}.get(
+        path.suffix.lower()
+    )
     if reader is None:
-        raise PipelineError(path, f"unknown table format {path.suffix!r}", "use .csv, .jsonl or .parquet")
+        raise PipelineError(
+            path, f"unknown table format {path.suffix!r}", "use .csv, .jsonl or .parquet"
+        )
     table = reader(path) if path.stat().st_size else Table(path, {}, [])
     if not len(table) and not may_be_empty:
         raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
@@ -149,14 +168,18 @@ def _csv(path: Path) -> Table:
         raise PipelineError(f"{path}:{line}", "not UTF-8", "save the file as UTF-8") from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise PipelineError(f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text")
+        raise PipelineError(
+            f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text"
+        )
     records = csv_records(text, path, ",")
     _, header = next(records, (1, []))
     refuse_twice(header, path)
     other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
     if other:
         what = f"cells stand apart by {other!r}, and commas were expected"
-        raise PipelineError(f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet")
+        raise PipelineError(
+            f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet"
+        )
     columns: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
     for line, cells in records:
@@ -179,7 +202,9 @@ def csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, li
             if cells or line == 1:
                 yield line, cells
     except csv.Error as error:
-        raise PipelineError(f"{path}:{reader.line_num}", f"not valid CSV ({error})", "repair the quotes") from error
+        raise PipelineError(
+            f"{path}:{reader.line_num}", f"not valid CSV ({error})", "repair the quotes"
+        ) from error
 
 
 def refuse_twice(header: Sequence[str], path: Path) -> None:
@@ -192,7 +217,8 @@ def refuse_twice(header: Sequence[str], path: Path) -> None:
 def read_labelled(path: Path, label: str) -> Table:
     """The seed or test table, which may be empty. label: its column of labels.
 
-    Raises PipelineError for what an annotation tool exported: there a rejected row names a label that it has not.
+    Raises PipelineError for what an annotation tool exported: there a rejected row names a label
+    that it has not.
     """
     table = read_table(path, may_be_empty=True)
     refuse_export(table, label)
@@ -234,4 +260,10 @@ def as_text(cell: Any) -> str:
     """A cell as the text that a person would see; missing is empty."""
     if cell is None or cell != cell:  # noqa: PLR0124 - NaN, which pandas writes for a missing cell
         return ""
-    return cell if isinstance(cell, str) else json.dumps(cell) if isinstance(cell, list | dict) else str(cell)
+    return (
+        cell
+        if isinstance(cell, str)
+        else json.dumps(cell)
+        if isinstance(cell, list | dict)
+        else str(cell)
+    )

@@ -21,7 +21,9 @@ def embedded(texts: list[str], options: Embedding) -> NDArray[np.float32]:
     folder = Path(options.model)
     if not options.model or not folder.is_dir():
         remedy = "download the model once and name its folder; nothing is downloaded while the pipeline runs"
-        raise PipelineError("params.yaml features.embedding.model", f"no folder {options.model!r}", remedy)
+        raise PipelineError(
+            "params.yaml features.embedding.model", f"no folder {options.model!r}", remedy
+        )
     encode, made = _encoder(options.library, str(folder)), []
     with progress("embeddings", len(texts), "text") as bar:
         for start in range(0, max(len(texts), 1), BLOCK):
@@ -47,6 +49,10 @@ def _encoder(library: str, folder: str) -> Any:
         return SentenceTransformer(folder, device="cpu", local_files_only=True).encode
     except ImportError as error:
         what = f"features.kind is embedding, and {library} is not installed ({error})"
-        raise PipelineError("params.yaml features.embedding.library", what, f"pip install {library}") from error
+        raise PipelineError(
+            "params.yaml features.embedding.library", what, f"pip install {library}"
+        ) from error
     except (OSError, ValueError, KeyError) as error:
-        raise PipelineError(folder, f"no {library} model ({error})", "name a folder that holds one") from error
+        raise PipelineError(
+            folder, f"no {library} model ({error})", "name a folder that holds one"
+        ) from error

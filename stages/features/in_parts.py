@@ -1,9 +1,9 @@
 """featurize for a pool in parts: every part alone and in parallel, then the little that takes all of them.
 
-What depends on a row alone is computed per part and kept under a hash of all that it was made from, so a finished
-part is never computed again: not after Ctrl-C, and not when another part is new. What must be learnt (scales, how
-rare an n-gram is, directions of the geometry) is learnt from the first rows of the random permutation, and applied
-when rows are read.
+What depends on a row alone is computed per part and kept under a hash of all that it was made from,
+so a finished part is never computed again: not after Ctrl-C, and not when another part is new. What
+must be learnt (scales, how rare an n-gram is, directions of the geometry) is learnt from the first
+rows of the random permutation, and applied when rows are read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from stages.contract.errors import PipelineError
 from stages.contract.identity import order_keys
 from stages.contract.imports import build
 from stages.contract.params import Params
-from stages.examples.content import check_kind, identities, number_columns, numbers, shrunk, texts, vectors
+from stages.examples.content import (
+    check_kind,
+    identities,
+    number_columns,
+    numbers,
+    shrunk,
+    texts,
+    vectors,
+)
 from stages.examples.places import DONE, finished, is_url, list_parts, local, put
 from stages.examples.tables import Table, read_labelled, read_table
 from stages.features.embedding import embedded
@@ -44,7 +52,15 @@ CODE = (  # whatever a part's features are made by
     "features/in_parts", "features/embedding", "examples/content", "examples/tables", "store/ngrams", "store/parts",
     "contract/identity", "contract/canonical",
 )  # fmt: skip
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "pillow", "pyarrow", "model2vec", "sentence-transformers")
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "pyarrow",
+    "model2vec",
+    "sentence-transformers",
+)
 
 
 @dataclass(frozen=True)
@@ -65,22 +81,37 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     params = _with_columns(places[0], params)
     store = params.compute.store.rstrip("/")
     targets = store or str(out.resolve() / "parts")  # workers may stand in another folder
-    hashes = mapped(hash_of, places, params.compute, "hash") if is_url(params.data.pool) else map(hash_of, places)
+    hashes = (
+        mapped(hash_of, places, params.compute, "hash")
+        if is_url(params.data.pool)
+        else map(hash_of, places)
+    )
     code, images_hash = code_hash(), _images_hash(params)
     work = [
-        Work(place, content, f"{targets}/{_key(place, [content, images_hash, code], params)}", code, params)
+        Work(
+            place,
+            content,
+            f"{targets}/{_key(place, [content, images_hash, code], params)}",
+            code,
+            params,
+        )
         for place, content in zip(places, hashes, strict=True)
     ]
     _forget(out, {item.target.rpartition("/")[2] for item in work if not store})
     known = finished([item.target for item in work])
     missing = [item for item in work if item.target not in known]
-    little = sum(LITTLE if is_url(item.place) else Path(item.place).stat().st_size for item in missing) < LITTLE
+    little = (
+        sum(LITTLE if is_url(item.place) else Path(item.place).stat().st_size for item in missing)
+        < LITTLE
+    )
     for _ in mapped(write_part, missing, params.compute, "featurize", little=little):
         pass
     known |= finished([item.target for item in missing])
     work = [item for item in work if known[item.target]["rows"]]
     if not work:
-        raise PipelineError(params.data.pool, "no rows in any of its parts", "add rows, or correct data.pool")
+        raise PipelineError(
+            params.data.pool, "no rows in any of its parts", "add rows, or correct data.pool"
+        )
     parts: list[Part] = []
     for item in work:
         start = parts[-1].start + parts[-1].rows if parts else 0
@@ -108,7 +139,9 @@ def _with_columns(first: str, params: Params) -> Params:
         return params
     with local(first) as path:
         columns = number_columns(read_table(path, may_be_empty=True), params)
-    return params.model_copy(update={"features": params.features.model_copy(update={"columns": columns})})
+    return params.model_copy(
+        update={"features": params.features.model_copy(update={"columns": columns})}
+    )
 
 
 def _name(place: str) -> str:
@@ -119,7 +152,9 @@ def _key(place: str, made_from: list[str], params: Params) -> str:
     """A hash of all that a part's features are made from: bytes, params, code, libraries; the same on any machine."""
     vectors_hash = _hash(_vectors_beside(place, params)) if _in_place(params) else ""
     chosen = [params.seed, params.data.model_dump(exclude={"pool", "seed", "test"})]
-    chosen.append(params.features.model_dump(exclude={"geometry_dims": True, "text": {"directions"}}))
+    chosen.append(
+        params.features.model_dump(exclude={"geometry_dims": True, "text": {"directions"}})
+    )
     return sha256(dumps([*made_from, vectors_hash, *chosen]))[:32]
 
 
@@ -159,7 +194,10 @@ def _images_hash(params: Params) -> str:
 def _forget(out: Path, kept: set[str]) -> None:
     """Remove everything from the store but finished parts that are still wanted."""
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    for path in [*(path for path in out.iterdir() if path.name != "parts"), *(out / "parts").iterdir()]:
+    for path in [
+        *(path for path in out.iterdir() if path.name != "parts"),
+        *(out / "parts").iterdir(),
+    ]:
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -170,7 +208,11 @@ def write_part(work: Work) -> None:
         return
     if code_hash() != work.code:
         what = "its labelrounds or libraries are of other versions than here"
-        raise PipelineError(f"featurize: worker {platform.node()}", what, "install the same versions on all machines")
+        raise PipelineError(
+            f"featurize: worker {platform.node()}",
+            what,
+            "install the same versions on all machines",
+        )
     parent = None if is_url(work.target) else Path(work.target).parent
     if parent:
         parent.mkdir(parents=True, exist_ok=True)
@@ -178,11 +220,17 @@ def write_part(work: Work) -> None:
     try:
         with local(work.place) as path:
             if is_url(work.place) and _hash(path) != work.content:
-                raise PipelineError(work.place, "was changed in the meantime", "run the same command again")
+                raise PipelineError(
+                    work.place, "was changed in the meantime", "run the same command again"
+                )
             rows, width = _fill(made, path, work)
         facts = {"rows": rows, "width": width}
         if not parent:
-            files = {file.relative_to(made).as_posix(): file for file in sorted(made.rglob("*")) if file.is_file()}
+            files = {
+                file.relative_to(made).as_posix(): file
+                for file in sorted(made.rglob("*"))
+                if file.is_file()
+            }
             put(files, work.target, facts)
             return
         write_json(made / DONE, facts)
@@ -190,7 +238,9 @@ def write_part(work: Work) -> None:
         with suppress(OSError):  # the same part, finished elsewhere in the meantime
             made.rename(work.target)
         if not Path(work.target).is_dir():
-            raise PipelineError(work.target, "cannot be written", "see to the disk, and run the same command again")
+            raise PipelineError(
+                work.target, "cannot be written", "see to the disk, and run the same command again"
+            )
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
@@ -215,7 +265,9 @@ def _fill(made: Path, path: Path, work: Work) -> tuple[int, int]:
     if is_url(work.target):
         shutil.copyfile(beside, made / "raw.npy")
     else:
-        (made / "raw.link").write_text(os.path.relpath(beside.resolve(), Path(work.target).resolve()))
+        (made / "raw.link").write_text(
+            os.path.relpath(beside.resolve(), Path(work.target).resolve())
+        )
     return len(table), width
 
 
@@ -242,7 +294,11 @@ def _maker(table: Table, params: Params) -> Callable[[slice], Matrix]:
             return lambda rows: embedded(words[rows], options.embedding)
         return lambda rows: hashed(words[rows], options.text)
     values = numbers(table, number_columns(table, params))
-    return (lambda rows: _transformed(values[rows], params)) if kind == "custom" else (lambda rows: values[rows])
+    return (
+        (lambda rows: _transformed(values[rows], params))
+        if kind == "custom"
+        else (lambda rows: values[rows])
+    )
 
 
 def _transformed(block: Matrix, params: Params) -> Matrix:
@@ -254,10 +310,16 @@ def _transformed(block: Matrix, params: Params) -> Matrix:
     transformer = build(params.features.custom, params.seed, "features.custom")
     if get_tags(transformer).requires_fit:
         what = f"{params.features.custom.path} must be fitted, and parts of a pool are featurized alone"
-        remedy = "use one that learns nothing, or precompute the vectors (features.kind: precomputed)"
+        remedy = (
+            "use one that learns nothing, or precompute the vectors (features.kind: precomputed)"
+        )
         raise PipelineError("params.yaml features.custom", what, remedy)
     matrix = transformer.transform(block)
-    return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
+    return (
+        sp.csr_matrix(matrix, dtype=np.float32)
+        if sp.issparse(matrix)
+        else np.asarray(matrix, np.float32)
+    )
 
 
 def _check_alone(params: Params) -> None:
@@ -280,7 +342,9 @@ def _in_place(params: Params) -> bool:
 def _vectors_beside(place: str, params: Params) -> Path:
     path = Path(params.features.vectors) / f"{_name(place).rpartition('.')[0]}.npy"
     if not path.is_file():
-        raise PipelineError(path, f"no vectors for {_name(place)}", "write them with numpy.save, one row per row")
+        raise PipelineError(
+            path, f"no vectors for {_name(place)}", "write them with numpy.save, one row per row"
+        )
     return path
 
 
@@ -289,12 +353,20 @@ def _check_vectors(path: Path, rows: int) -> Matrix:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise PipelineError(path, f"not a readable .npy array ({error})", "write it with numpy.save") from error
+        raise PipelineError(
+            path, f"not a readable .npy array ({error})", "write it with numpy.save"
+        ) from error
     if array.ndim != 2 or len(array) != rows:
-        raise PipelineError(path, f"shape ({rows}, d) was expected, found {array.shape}", "compute the vectors again")
+        raise PipelineError(
+            path,
+            f"shape ({rows}, d) was expected, found {array.shape}",
+            "compute the vectors again",
+        )
     for start in range(0, rows, BLOCK):
         if not np.isfinite(array[start : start + BLOCK]).all():
-            raise PipelineError(path, "NaN or infinity among the vectors", "compute the vectors again")
+            raise PipelineError(
+                path, "NaN or infinity among the vectors", "compute the vectors again"
+            )
     return array
 
 
@@ -307,7 +379,9 @@ def _check_widths(widths: dict[str, int]) -> None:
             raise PipelineError(place, what, "give all tables vectors of one length")
 
 
-def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: dict[str, int]) -> tuple[Index, Matrix]:
+def _core(
+    rest: dict[Split, Table], params: Params, pool: Pool, widths: dict[str, int]
+) -> tuple[Index, Matrix]:
     """Index and raw features of seed and test, each sorted by id. widths: of the parts' rows; all must be alike."""
     index = Index([], [], [], [])
     blocks: list[Matrix] = []
@@ -318,7 +392,9 @@ def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: dict[str
         ids, shas = identities(table, params, split)
         by_id = sorted(range(len(ids)), key=ids.__getitem__)
         if _in_place(params):
-            raw = np.asarray(_check_vectors(Path(params.features.vectors) / f"{split}.npy", len(table)))
+            raw = np.asarray(
+                _check_vectors(Path(params.features.vectors) / f"{split}.npy", len(table))
+            )
         else:
             raw = stacked(list(raw_features(table, params)))
         widths[getattr(params.data, split)] = raw.shape[1]
@@ -333,7 +409,12 @@ def _core(rest: dict[Split, Table], params: Params, pool: Pool, widths: dict[str
 
 def _check_ids(pool: Pool, index: Index) -> None:
     """Raises PipelineError for an id that stands twice."""
-    found = next(repeated([*(np.asarray(part.keys) for part in pool.parts), order_keys(pool.seed, index.ids)]), None)
+    found = next(
+        repeated(
+            [*(np.asarray(part.keys) for part in pool.parts), order_keys(pool.seed, index.ids)]
+        ),
+        None,
+    )
     if found is None:
         return
     names = []
@@ -348,7 +429,9 @@ def _check_ids(pool: Pool, index: Index) -> None:
     what = f"id {item!r} stands twice, in {there} and in {here}"
     if item != other:
         what = f"ids {item!r} and {other!r} have the same order key"
-    raise PipelineError("the pool", what, "ids must be unique over pool, seed and test: rename or remove one")
+    raise PipelineError(
+        "the pool", what, "ids must be unique over pool, seed and test: rename or remove one"
+    )
 
 
 def _write_copies(pool: Pool, index: Index, *, named: bool) -> None:
@@ -359,11 +442,14 @@ def _write_copies(pool: Pool, index: Index, *, named: bool) -> None:
     prefixes = [part.prefixes() for part in pool.parts]
     known = np.unique(np.array([int(sha[:16], 16) for sha in index.sha], dtype=np.uint64))
     suspects = [
-        part.start + np.flatnonzero(np.isin(column, known)) for part, column in zip(pool.parts, prefixes, strict=True)
+        part.start + np.flatnonzero(np.isin(column, known))
+        for part, column in zip(pool.parts, prefixes, strict=True)
     ]
     core = set(index.sha)
     rows = np.concatenate(suspects).astype(np.intp)
-    blocked = {int(row) for row, sha in zip(rows, pool.described(rows)[1], strict=True) if sha in core}
+    blocked = {
+        int(row) for row, sha in zip(rows, pool.described(rows)[1], strict=True) if sha in core
+    }
     copies: list[tuple[str, str, int]] = []
     for group in repeated(prefixes):
         rows = np.sort(group)
@@ -375,7 +461,9 @@ def _write_copies(pool: Pool, index: Index, *, named: bool) -> None:
             if named and len(members) > 1:
                 copies += [(sha, item, row) for item, row in members]
     copies.sort()
-    columns = {name: [row[place] for row in copies] for place, name in enumerate(("sha", "id", "row"))}
+    columns = {
+        name: [row[place] for row in copies] for place, name in enumerate(("sha", "id", "row"))
+    }
     kinds = pa.schema([("sha", pa.string()), ("id", pa.string()), ("row", pa.int64())])
     pq.write_table(pa.table(columns, schema=kinds), pool.folder / "copies.parquet")
     np.save(pool.folder / "blocked.npy", np.array(sorted(blocked), dtype=np.intp))
@@ -407,4 +495,6 @@ def fit(pool: Pool, seed_rows: Matrix, params: Params) -> Fitted:
     unit_rows = params.features.kind in {"text", "embedding"}
     dims, beside = params.features.geometry_dims, params.features.text.directions
     known = taught.features(sample)
-    return replace(taught, space=fit_space(known, dims, params.seed, unit_rows=unit_rows, beside=beside))
+    return replace(
+        taught, space=fit_space(known, dims, params.seed, unit_rows=unit_rows, beside=beside)
+    )

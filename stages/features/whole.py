@@ -13,7 +13,15 @@ from stages.contract.errors import PipelineError
 from stages.contract.imports import build
 from stages.contract.params import Params, TextFeatures
 from stages.contract.progress import progress
-from stages.examples.content import check_kind, identities, number_columns, numbers, shrunk, texts, vectors
+from stages.examples.content import (
+    check_kind,
+    identities,
+    number_columns,
+    numbers,
+    shrunk,
+    texts,
+    vectors,
+)
 from stages.examples.tables import Table, read_labelled, read_table
 from stages.features.embedding import embedded
 from stages.store.index import SPLITS, Index, Split
@@ -33,11 +41,15 @@ def make_index(tables: dict[Split, Table], params: Params) -> Index:
     columns = number_columns(tables["pool"], params)
     for place, split in enumerate(SPLITS):
         table = tables[split]
-        for row, (item, sha) in enumerate(zip(*identities(table, params, split, columns=columns), strict=True)):
+        for row, (item, sha) in enumerate(
+            zip(*identities(table, params, split, columns=columns), strict=True)
+        ):
             where = table.where(row)
             if item in seen:
                 what = f"id {item!r} stands twice, first at {seen[item]}"
-                raise PipelineError(where, what, "ids must be unique over pool, seed and test: rename or remove one")
+                raise PipelineError(
+                    where, what, "ids must be unique over pool, seed and test: rename or remove one"
+                )
             seen[item] = where
             rows.append((place, item, row, sha))
     rows.sort()
@@ -62,14 +74,20 @@ def read_inputs(tables: dict[Split, Table], index: Index, params: Params) -> Inp
     else:
         columns = number_columns(tables["pool"], params)
         if not columns:
-            raise PipelineError("params.yaml features.columns", "the pool has no columns of numbers", "name them")
+            raise PipelineError(
+                "params.yaml features.columns", "the pool has no columns of numbers", "name them"
+            )
         per_split = {split: numbers(tables[split], columns) for split in SPLITS}
     order = [(split, row) for split, row in zip(index.split, index.row, strict=True)]
     if isinstance(per_split["pool"], list):
         return [per_split[split][row] for split, row in order]  # type: ignore[index]  # split is one of SPLITS
     width = per_split["pool"].shape[1]
     stacked = np.vstack([np.reshape(per_split[split], (-1, width)) for split in SPLITS])
-    start = {"pool": 0, "seed": len(tables["pool"]), "test": len(tables["pool"]) + len(tables["seed"])}
+    start = {
+        "pool": 0,
+        "seed": len(tables["pool"]),
+        "test": len(tables["pool"]) + len(tables["seed"]),
+    }
     return np.asarray(stacked[[start[split] + row for split, row in order]])
 
 
@@ -83,7 +101,9 @@ def _vectors(tables: dict[Split, Table], params: Params) -> dict[Split, Inputs]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise PipelineError(path, f"not a readable .npy array ({error})", "write it with numpy.save") from error
+        raise PipelineError(
+            path, f"not a readable .npy array ({error})", "write it with numpy.save"
+        ) from error
     total = sum(len(table) for table in tables.values())
     if array.ndim != 2 or len(array) != total:
         what = f"an array of shape ({total}, d) was expected (rows of pool, then seed, then test), found {array.shape}"
@@ -109,7 +129,11 @@ def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
         assert params.features.custom is not None  # check_kind
         transformer = build(params.features.custom, params.seed, "features.custom")
         matrix = transformer.fit(inputs[fitted_on]).transform(inputs)
-        return sp.csr_matrix(matrix, dtype=np.float32) if sp.issparse(matrix) else np.asarray(matrix, np.float32)
+        return (
+            sp.csr_matrix(matrix, dtype=np.float32)
+            if sp.issparse(matrix)
+            else np.asarray(matrix, np.float32)
+        )
     if kind == "numeric":
         from sklearn.preprocessing import StandardScaler
 
@@ -144,9 +168,13 @@ def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) ->
                 parts.append(vectorizer.transform(making.each(inputs)))
         except ValueError as error:
             what = f"no {analyzer} n-grams of {list(ngrams)} in these texts ({error})"
-            raise PipelineError("params.yaml features.text", what, "lower min_df or change the ranges") from error
+            raise PipelineError(
+                "params.yaml features.text", what, "lower min_df or change the ranges"
+            ) from error
     if not parts:
-        raise PipelineError("params.yaml features.text", "both ranges of n-grams are [0, 0]", "use one of them")
+        raise PipelineError(
+            "params.yaml features.text", "both ranges of n-grams are [0, 0]", "use one of them"
+        )
     return normalize(sp.hstack(parts, format="csr", dtype=np.float32))
 
 
@@ -167,12 +195,16 @@ def read_tables(params: Params) -> dict[Split, Table]:
     }
 
 
-def featurize(tables: dict[Split, Table], params: Params) -> tuple[Index, Matrix, NDArray[np.float32]]:
+def featurize(
+    tables: dict[Split, Table], params: Params
+) -> tuple[Index, Matrix, NDArray[np.float32]]:
     """Index, model features and geometry of every example of the tables."""
     if len(tables["seed"]) > len(tables["pool"]):
         what = f"the seed has {len(tables['seed'])} rows and the pool only {len(tables['pool'])}"
         raise PipelineError(
-            tables["seed"].path, what, "swap data.pool and data.seed in params.yaml if they are mixed up"
+            tables["seed"].path,
+            what,
+            "swap data.pool and data.seed in params.yaml if they are mixed up",
         )
     check_kind(params)
     index = make_index(tables, params)

@@ -37,7 +37,9 @@ def temperature(scores: Floats, truth: Ints) -> Map:
     def loss(log_t: float) -> float:
         return float(negative_log_likelihood(softmax(scores, float(np.exp(log_t))), truth).mean())
 
-    best = float(np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
+    best = float(
+        np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x)
+    )
     return lambda new: softmax(new, best)
 
 
@@ -62,8 +64,10 @@ def _logistic(z: Floats) -> Floats:
 def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
     """Slopes and shifts (k,) of the logistic curves that fit targets (n, k) in [0, 1] over x (n, k) best, all at once.
 
-    Newton steps within the bounds, halved where the loss would rise. A slope that pulls beyond its bound stays.
-    Source: Lin, Lin, Weng, "A note on Platt's probabilistic outputs for support vector machines" (2007).
+    Newton steps within the bounds, halved where the loss would rise. A slope that pulls beyond its
+    bound stays.
+    Source: Lin, Lin, Weng, "A note on Platt's probabilistic outputs for support vector machines"
+    (2007).
     """
     curve = np.array([np.ones(x.shape[1]), np.zeros(x.shape[1])])
     low, high = np.array([[0.0], [-30.0]]), np.array([[20.0], [30.0]])
@@ -77,9 +81,15 @@ def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
         p = _logistic(curve[0] * x + curve[1])
         weight = p * (1 - p)
         g0, g1 = ((p - target) * x).mean(axis=0), (p - target).mean(axis=0)
-        a, b, c = (weight * x * x).mean(axis=0) + 1e-9, (weight * x).mean(axis=0), weight.mean(axis=0) + 1e-9
+        a, b, c = (
+            (weight * x * x).mean(axis=0) + 1e-9,
+            (weight * x).mean(axis=0),
+            weight.mean(axis=0) + 1e-9,
+        )
         stuck = ((curve[0] <= 0) & (g0 > 0)) | ((curve[0] >= 20) & (g0 < 0))
-        step = np.where(stuck, [0 * g0, g1 / c], np.array([c * g0 - b * g1, a * g1 - b * g0]) / (a * c - b * b))
+        step = np.where(
+            stuck, [0 * g0, g1 / c], np.array([c * g0 - b * g1, a * g1 - b * g0]) / (a * c - b * b)
+        )
         size = np.ones(x.shape[1])
         for _ in range(30):
             new = np.clip(curve - size * step, low, high)
@@ -97,7 +107,8 @@ def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
 def isotonic(scores: Floats, truth: Ints) -> Map:
     """One rising step function a class over its probability, then rows scaled to sum to 1.
 
-    Source: Zadrozny, Elkan, "Transforming classifier scores into accurate multiclass probability estimates" (2002).
+    Source: Zadrozny, Elkan, "Transforming classifier scores into accurate multiclass probability
+    estimates" (2002).
     """
     from scipy.optimize import isotonic_regression
 
@@ -111,7 +122,9 @@ def isotonic(scores: Floats, truth: Ints) -> Map:
 
     def apply(new: Floats) -> Floats:
         p = softmax(new)
-        raised = np.column_stack([np.interp(p[:, place], *step) for place, step in enumerate(steps)])
+        raised = np.column_stack(
+            [np.interp(p[:, place], *step) for place, step in enumerate(steps)]
+        )
         return _normalised(np.maximum(raised, 1e-6), new)
 
     return apply
@@ -150,8 +163,8 @@ def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats
 def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, Floats]:
     """The method to use and its cross-fitted probabilities.
 
-    `auto`: the simplest whose NLL is within one standard error (paired) of the best. An isotonic map needs 1,000
-    labels to be considered.
+    `auto`: the simplest whose NLL is within one standard error (paired) of the best. An isotonic
+    map needs 1,000 labels to be considered.
     """
     if method != "auto":
         return method, cross_fitted(method, scores, truth, fold)
@@ -205,7 +218,11 @@ class Rows:
         def through(part: NDArray[np.float32]) -> NDArray[np.float32]:
             return apply(part.astype(np.float64)).astype(np.float32)
 
-        members = None if self.committee is None else np.array([through(member) for member in self.committee])
+        members = (
+            None
+            if self.committee is None
+            else np.array([through(member) for member in self.committee])
+        )
         return Rows(through(self.pool), through(self.test), through(self.labelled), members)
 
 
@@ -218,13 +235,16 @@ def calibration_of(scores: Rows, fitted: bool, labels: Labels, params: Params) -
     return calibrate(scores.labelled.astype(np.float64), labels.classes, labels.ids, random, params)
 
 
-def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bool_], params: Params) -> Calibration:
+def calibrate(
+    scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bool_], params: Params
+) -> Calibration:
     """Choose, judge and fit the map from logits to probabilities.
 
-    scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids, and whether each
-    was drawn at random: only those say anything about the pool, since a strategy chooses hard rows. Trusted: with at
-    least `min_random_labels` of them, the cross-fitted ECE beyond what chance explains is at most `max_ece`; else
-    lying. With fewer the verdict is unknown and there is no map: a lucky draw of 50 labels fits one that is far off.
+    scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids,
+    and whether each was drawn at random: only those say anything about the pool, since a strategy
+    chooses hard rows. Trusted: with at least `min_random_labels` of them, the cross-fitted ECE
+    beyond what chance explains is at most `max_ece`; else lying. With fewer the verdict is unknown
+    and there is no map: a lucky draw of 50 labels fits one that is far off.
     """
     options = params.calibrate
     n = int(random.sum())
@@ -232,13 +252,20 @@ def calibrate(scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bo
     facts: Row = {"labels": n, "drawn": "at random"}
     if n < 2 * CROSS_FIT:
         why = f"{n} labels drawn at random are too few to judge"
-        return Calibration(softmax, {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why}, [])
+        return Calibration(
+            softmax,
+            {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why},
+            [],
+        )
     chosen, known = scores[random], truth[random]
-    fold = stratified_folds(known, [item for item, use in zip(ids, random, strict=True) if use], CROSS_FIT, params.seed)
+    fold = stratified_folds(
+        known, [item for item, use in zip(ids, random, strict=True) if use], CROSS_FIT, params.seed
+    )
     method, after = choose(options.method if enough else "none", chosen, known, fold)
     before = softmax(chosen)
     judged = {
-        name: quality_of(p, known, options.bins, params.seed) for name, p in (("before", before), ("after", after))
+        name: quality_of(p, known, options.bins, params.seed)
+        for name, p in (("before", before), ("after", after))
     }
     excess = max(0.0, judged["after"]["ece"] - judged["after"]["ece_by_chance"])
     if not enough:
@@ -263,6 +290,9 @@ def drawn_at_random(labels: Labels) -> NDArray[np.bool_]:
 
     The gate says which ids those are (stages/answers/arms.py).
 
-    A seed row counts whatever became of its label: without the corrected ones the easy ones would be left.
+    A seed row counts whatever became of its label: without the corrected ones the easy ones would
+    be left.
     """
-    return np.array([row["in_seed"] or "control" in row["arms"] for row in labels.rows], dtype=np.bool_)
+    return np.array(
+        [row["in_seed"] or "control" in row["arms"] for row in labels.rows], dtype=np.bool_
+    )

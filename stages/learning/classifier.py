@@ -1,7 +1,7 @@
 """Fitting the user's classifier on labelled rows and reading its scores, one column per class of params.labels.
 
-Scores are logits: softmax(scores) are the model's own probabilities. A class that no training row shows has
-score -inf and probability 0; its column is never left out.
+Scores are logits: softmax(scores) are the model's own probabilities. A class that no training row
+shows has score -inf and probability 0; its column is never left out.
 """
 
 from __future__ import annotations
@@ -53,21 +53,29 @@ class Classifier:
             for block in blocks("scores", rows.shape[0]):
                 aligned[block, classes] = self._logits(rows[block])
         if np.isnan(aligned).any():
-            raise PipelineError("params.yaml model", "the model returned NaN", "scale the features or change the model")
+            raise PipelineError(
+                "params.yaml model",
+                "the model returned NaN",
+                "scale the features or change the model",
+            )
         return aligned
 
     def _logits(self, rows: Matrix) -> Floats:
         if hasattr(self.estimator, "predict_proba"):
             return np.asarray(np.log(np.maximum(self.estimator.predict_proba(rows), TINY)))
         decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
-        return np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
+        return (
+            np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
+        )
 
 
 @contextmanager
 def few_rows_a_class() -> Iterator[None]:
     """Without scikit-learn's warning of many classes on few labels: that is how every project starts."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+        warnings.filterwarnings(
+            "ignore", message="The number of unique classes is greater than 50%"
+        )
         yield
 
 
@@ -79,14 +87,20 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
     estimator = build(spec, seed, "model")
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         what = f"{spec.path} has neither predict_proba nor decision_function"
-        raise PipelineError("params.yaml model.path", what, "name a classifier that has one of them")
+        raise PipelineError(
+            "params.yaml model.path", what, "name a classifier that has one of them"
+        )
     with few_rows_a_class(), _telling(estimator, rows.shape[0] * min(rows.shape) * n_classes):
-        fitted = _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
+        fitted = (
+            _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
+        )
         try:
             fitted = fitted or estimator.fit(rows, labels)
         except ValueError as error:
             what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
-            remedy = "name another; one that wants no negative numbers needs features.text.directions: 0"
+            remedy = (
+                "name another; one that wants no negative numbers needs features.text.directions: 0"
+            )
             raise PipelineError("params.yaml model.path", what, remedy) from error
     return Classifier(fitted, seen, n_classes)
 
@@ -95,9 +109,12 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
 def _telling(estimator: Any, size: int) -> Iterator[None]:
     """Says how far a fit is: its solver's steps where scikit-learn passes them on (from 1.9, L-BFGS and pipelines).
 
-    size: rows x columns (or rows again, if these are fewer) x classes. A small fit is not asked: that takes time, too.
+    size: rows x columns (or rows again, if these are fewer) x classes. A small fit is not asked:
+    that takes time, too.
     """
-    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(estimator, "set_callbacks")
+    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(
+        estimator, "set_callbacks"
+    )
     if tells and size < WORTH_TELLING:
         yield
         return
@@ -152,10 +169,10 @@ def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
 def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
     """The same fit, 10 to 50 times faster: weights that minimise loss + L2 penalty are combinations of the rows.
 
-    That holds whatever the loss of a row counts. So n rows are written in an orthonormal basis of their span, at most n
-    dimensions, and the weights found there are turned back. Distances and penalty are unchanged, and so is the
-    solution. The basis is Gram-Schmidt's, by a Cholesky decomposition of the inner products that leaves out rows which
-    others already span.
+    That holds whatever the loss of a row counts. So n rows are written in an orthonormal basis of
+    their span, at most n dimensions, and the weights found there are turned back. Distances and
+    penalty are unchanged, and so is the solution. The basis is Gram-Schmidt's, by a Cholesky
+    decomposition of the inner products that leaves out rows which others already span.
     Source: Hastie, Tibshirani, "Efficient quadratic regularization for expression arrays" (2004).
     """
     from scipy.linalg import lapack, solve_triangular
@@ -185,7 +202,8 @@ def out_of_fold(
 ) -> Floats:
     """Logits of every labelled row by a model that has not seen it, (n, n_classes).
 
-    Stratified folds, a row's fold depending on its id and its class only. With fewer than two rows: all zero.
+    Stratified folds, a row's fold depending on its id and its class only. With fewer than two rows:
+    all zero.
     """
     if len(labels) < 2:
         return np.zeros((len(labels), n_classes))

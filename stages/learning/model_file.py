@@ -1,8 +1,8 @@
 """Models on disk as skops files, byte for byte the same for the same model, and audited before they are loaded.
 
-skops names its members after `id()` and stamps them with the clock. Here the ids are renumbered in the order in
-which the schema mentions them, values of JSON nodes (which are never shared) each get their own, and the clock
-of every member stands at the start of the zip epoch.
+skops names its members after `id()` and stamps them with the clock. Here the ids are renumbered in
+the order in which the schema mentions them, values of JSON nodes (which are never shared) each get
+their own, and the clock of every member stands at the start of the zip epoch.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def write_model(path: Path, model: Any) -> None:
         data = skops.io.dumps(model)
     except Exception as error:
         what = f"skops cannot store {type(model).__name__} ({error})"
-        raise PipelineError("params.yaml model.path", what, "use a model that skops supports") from error
+        raise PipelineError(
+            "params.yaml model.path", what, "use a model that skops supports"
+        ) from error
     write_bytes(path, canonical(data))
 
 

@@ -96,10 +96,14 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> li
 def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> float:
     """ECE in [0, 1]: the mean gap between confidence and accuracy over bins, weighted by their counts.
 
-    Source: Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015).
+    Source: Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
+    binning" (2015).
     """
     rows = reliability(confidence, correct, bins)
-    return float(sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(confidence))
+    return float(
+        sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows)
+        / len(confidence)
+    )
 
 
 def calibrated_ece(confidence: Floats, bins: int, seed: int, draws: int = 200) -> float:
@@ -131,7 +135,8 @@ BLOCK = 65_536
 def margin_of(probabilities: Floats) -> Floats:
     """Doubt in [0, 1]: one minus the gap between the two likeliest classes. (n, k >= 2) -> (n,); 1 = cannot tell.
 
-    Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction" (2001).
+    Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction"
+    (2001).
     """
     doubt = np.empty(len(probabilities))
     for start in range(0, len(probabilities), BLOCK):  # a bounded copy, not a second table of n x k

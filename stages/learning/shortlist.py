@@ -1,10 +1,10 @@
 """Scoring a pool in parts: every part alone, in parallel, and of each only the rows that a batch may come from.
 
-Kept are the most doubtful rows and the first of the random permutation, KEPT of each. Together they stand for the
-whole pool: the pool is two strata, rows at least as doubtful as the last of the most doubtful ones and the rest (one
-where all that were scored are kept), and every kept row stands for its share of its stratum. Both lists merge, so any
-split into parts keeps the same rows.
-With `query.candidates` only that many rows, drawn anew each round, are scored at all.
+Kept are the most doubtful rows and the first of the random permutation, KEPT of each. Together they
+stand for the whole pool: the pool is two strata, rows at least as doubtful as the last of the most
+doubtful ones and the rest (one where all that were scored are kept), and every kept row stands for
+its share of its stratum. Both lists merge, so any split into parts keeps the same rows. With
+`query.candidates` only that many rows, drawn anew each round, are scored at all.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ BINS = 20  # of the histogram of doubt
 class Task:
     """One part to be scanned: small values and places, so that a worker reads the rest itself.
 
-    model: the fitted one, empty for none; stamp: a hash of model and fitted, so that a worker that outlives a round
-    takes the new ones; out: ascending numbers of the part's rows that may not be asked; drawn: which share of the
-    others is scored, and the round that draws them; weights: (k,) how much each class matters.
+    model: the fitted one, empty for none; stamp: a hash of model and fitted, so that a worker that
+    outlives a round takes the new ones; out: ascending numbers of the part's rows that may not be
+    asked; drawn: which share of the others is scored, and the round that draws them; weights: (k,)
+    how much each class matters.
     """
 
     part: Part
@@ -58,7 +59,8 @@ class Task:
 class Found:
     """What a part has for a batch: row numbers in the pool with keys and doubts, and counts.
 
-    top: the most doubtful of the rows that were scored, best first; first: rows in the order of the permutation.
+    top: the most doubtful of the rows that were scored, best first; first: rows in the order of the
+    permutation.
     """
 
     top: Rows
@@ -84,9 +86,15 @@ class Kept:
     def facts(self) -> Row:
         """The counts, for metrics; `doubt` counts the scored rows by their doubt, in equal bins over [0, 1].
 
-        Doubt that class weights raise above 1 is in the last bin, so that the bins add up to `scored`.
+        Doubt that class weights raise above 1 is in the last bin, so that the bins add up to
+        `scored`.
         """
-        return {"unasked": self.unasked, "scored": self.scored, "kept": len(self.rows), "doubt": self.histogram}
+        return {
+            "unasked": self.unasked,
+            "scored": self.scored,
+            "kept": len(self.rows),
+            "doubt": self.histogram,
+        }
 
 
 def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
@@ -100,8 +108,13 @@ def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
     number, fitted = gate.state["rounds"] + 1, pool.folder / "fitted.npz"
     stamp = "".join(sha256(path.read_bytes()) for path in (model, fitted) if path)
     learnt = shared(model, pool.store) if model else "", shared(fitted, pool.store)
-    tasks = [Task(part.elsewhere(), *learnt, stamp, part.within(out), drawn, number, weights) for part in pool.parts]
-    return merged(list(mapped(scan_part, tasks, params.compute, "score", little=pool.rows < LITTLE)), unasked)
+    tasks = [
+        Task(part.elsewhere(), *learnt, stamp, part.within(out), drawn, number, weights)
+        for part in pool.parts
+    ]
+    return merged(
+        list(mapped(scan_part, tasks, params.compute, "score", little=pool.rows < LITTLE)), unasked
+    )
 
 
 def scan_part(task: Task) -> Found:
@@ -114,7 +127,9 @@ def scan_part(task: Task) -> Found:
     keys[order] = part.keys
     first = order[free[order]][:KEPT]
     doubts = np.zeros(part.rows)
-    drawn = np.flatnonzero(free if task.drawn >= 1 else free & (round_share(keys, task.round) < task.drawn))
+    drawn = np.flatnonzero(
+        free if task.drawn >= 1 else free & (round_share(keys, task.round) < task.drawn)
+    )
     if not task.model:
         drawn = drawn[:0]
     else:
@@ -133,7 +148,9 @@ def doubts_of(classifier: Classifier, rows: Matrix, weights: Floats) -> Floats:
     """1 - margin of some rows before calibration, times how much their likely class matters, to nine digits."""
     probabilities = softmax(classifier.scores(rows))
     doubt = margin_of(probabilities)
-    return np.asarray(np.round(doubt if np.ptp(weights) == 0 else doubt * (probabilities @ weights), TIE_DIGITS))
+    return np.asarray(
+        np.round(doubt if np.ptp(weights) == 0 else doubt * (probabilities @ weights), TIE_DIGITS)
+    )
 
 
 def histogram_of(doubts: Floats) -> NDArray[np.intp]:
@@ -144,7 +161,8 @@ def histogram_of(doubts: Floats) -> NDArray[np.intp]:
 def round_share(keys: Keys, number: int) -> Floats:
     """A number in [0, 1) per order key, uniform, and unlike that of any other round.
 
-    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014): the finalizer of SplitMix64.
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014): the
+    finalizer of SplitMix64.
     """
     mixed = keys + np.uint64(number * 0x9E3779B97F4A7C15 % 2**64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -162,7 +180,10 @@ def merged(found: list[Found], unasked: int) -> Kept:
     best = best_first(doubt, keys, KEPT)
     top = joined("top").astype(np.intp)[best]
     front = np.argsort(joined("first_keys"), kind="stable")[:KEPT]
-    first, first_doubt = joined("first").astype(np.intp)[front], joined("first_doubt").astype(np.float64)[front]
+    first, first_doubt = (
+        joined("first").astype(np.intp)[front],
+        joined("first_doubt").astype(np.float64)[front],
+    )
     scored = sum(part.scored for part in found)
     rows = np.union1d(top, first).astype(np.intp)
     stands_for = np.full(len(rows), unasked / max(len(rows), 1))
@@ -170,7 +191,9 @@ def merged(found: list[Found], unasked: int) -> Kept:
         least = doubt[best][-1]
         doubtful = np.isin(rows, top) | np.isin(rows, first[first_doubt > least])
         upper = unasked * len(top) / scored
-        stands_for = np.where(doubtful, upper / doubtful.sum(), (unasked - upper) / max(1, int((~doubtful).sum())))
+        stands_for = np.where(
+            doubtful, upper / doubtful.sum(), (unasked - upper) / max(1, int((~doubtful).sum()))
+        )
     histogram = np.sum([part.histogram for part in found], axis=0)
     return Kept(rows, stands_for, unasked, scored, histogram.tolist())
 
@@ -181,13 +204,16 @@ def _run(rows: Rows) -> Rows | slice:
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str, fitted: str, _stamp: str, n_classes: int) -> tuple[Classifier, Callable[[Matrix], Matrix]]:
+def _loaded(
+    model: str, fitted: str, _stamp: str, n_classes: int
+) -> tuple[Classifier, Callable[[Matrix], Matrix]]:
     """The classifier, and what makes its features of raw ones.
 
-    Logistic regression takes over what the directions of the geometry add, so that no row has to be projected. Its
-    weights are in single precision for text, as the features are, and so laid out that a product needs no copy: sparse
-    rows are multiplied one by one. Dense ones are not, and what is beside a row changes its last digits: double
-    precision, so that rounding takes them away and any split into parts gives the same doubts.
+    Logistic regression takes over what the directions of the geometry add, so that no row has to be
+    projected. Its weights are in single precision for text, as the features are, and so laid out
+    that a product needs no copy: sparse rows are multiplied one by one. Dense ones are not, and
+    what is beside a row changes its last digits: double precision, so that rounding takes them away
+    and any split into parts gives the same doubts.
     """
     estimator, taught = read_own_model(on_this_machine(model)), read_fitted(on_this_machine(fitted))
     linear = type(estimator).__name__ == "LogisticRegression"

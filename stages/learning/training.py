@@ -43,8 +43,8 @@ def train(
 ) -> Trained:  # fmt: skip
     """Fit on all accepted labels; score pool and test with that model, labelled rows by cross-validation.
 
-    With labels of fewer than two classes there is no model, and all scores are zero. with_committee: whether a
-    committee scores the pool too, as some strategies need.
+    With labels of fewer than two classes there is no model, and all scores are zero.
+    with_committee: whether a committee scores the pool too, as some strategies need.
     """
     model = learn(labels, index, matrix, params)
     return scored(model, labels, index, matrix, params, with_committee=with_committee)
@@ -58,20 +58,31 @@ def scored(
     n_classes = len(params.labels)
     pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
     if classifier is None:
-        none = [np.zeros((count, n_classes), np.float32) for count in (pool.shape[0], test.shape[0], len(labels.ids))]
+        none = [
+            np.zeros((count, n_classes), np.float32)
+            for count in (pool.shape[0], test.shape[0], len(labels.ids))
+        ]
         return Trained(None, none[0], none[1], none[2], None)
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
-    held_out = out_of_fold(params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed)
-    members = committee(labels, index, matrix, params).astype(np.float32) if with_committee else None
-    logits = [part.astype(np.float32) for part in (classifier.scores(pool), classifier.scores(test), held_out)]
+    held_out = out_of_fold(
+        params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed
+    )
+    members = (
+        committee(labels, index, matrix, params).astype(np.float32) if with_committee else None
+    )
+    logits = [
+        part.astype(np.float32)
+        for part in (classifier.scores(pool), classifier.scores(test), held_out)
+    ]
     return Trained(classifier, logits[0], logits[1], logits[2], members)
 
 
 def committee(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Floats:
     """Logits of the pool by models fitted on bootstrap samples of the labels, (members, n_pool, n_classes).
 
-    A class that a sample misses has score -inf in that member. Labels are drawn in the order of their keys, so a
-    member does not depend on the order of rows. Source: Breiman, "Bagging predictors" (1996).
+    A class that a sample misses has score -inf in that member. Labels are drawn in the order of
+    their keys, so a member does not depend on the order of rows. Source: Breiman, "Bagging
+    predictors" (1996).
     """
     rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
     pool = matrix[index.rows("pool")]
@@ -91,5 +102,7 @@ def described(trained: Trained, labels: Labels, params: Params) -> Row:
     return {
         "fitted": trained.classifier is not None,
         "labels": len(labels.ids),
-        "per_class": {label: int(count) for label, count in zip(params.labels, counts, strict=True)},
+        "per_class": {
+            label: int(count) for label, count in zip(params.labels, counts, strict=True)
+        },
     }

@@ -1,6 +1,7 @@
 """Alarms: each failure that active-learning projects die of, with the sign that shows it and what to do about it.
 
-A check gives an alarm, None when all is well, or the reason why it cannot be judged: silence is never "passed".
+A check gives an alarm, None when all is well, or the reason why it cannot be judged: silence is
+never "passed".
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ UNJUDGED = f"fewer than {ROUNDS_TO_TELL} judged rounds"
 class Evidence:
     """What the alarms look at, all of it validate's: plot rows, gap and saving, counts.
 
-    rounds: accepted so far; control: labels of the control arm; doubts: labels doubted after each round, in order;
-    calibration: calibrate's facts; labels_of: known labels per class; leaked: share of the test rows that a labelled
-    row nearly repeats, None without a test set; recall_floor: params.validate.recall_floor;
-    most_redundant, most_leaked: the shares that params.gate.limits allow.
+    rounds: accepted so far; control: labels of the control arm; doubts: labels doubted after each
+    round, in order; calibration: calibrate's facts; labels_of: known labels per class; leaked:
+    share of the test rows that a labelled row nearly repeats, None without a test set;
+    recall_floor: params.validate.recall_floor; most_redundant, most_leaked: the shares that
+    params.gate.limits allow.
     """
 
     rounds: int
@@ -71,7 +73,10 @@ def _tracks_random(e: Evidence) -> Found:
     seen = f"active - random = {value:+.3f} [{low:+.3f}, {high:+.3f}] at {e.gap['labels']} labels"
     if value > 0 and high > RELEVANT:
         return f"{seen}: ahead, not yet surely"
-    return seen, "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)"
+    return (
+        seen,
+        "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)",
+    )
 
 
 def _stalls_while_flags_rise(e: Evidence) -> Found:
@@ -83,7 +88,10 @@ def _stalls_while_flags_rise(e: Evidence) -> Found:
     if active[-1] > active[0] or doubts[-1] - doubts[0] <= by_chance:
         return None
     seen = f"accuracy went from {active[0]:.3f} to {active[-1]:.3f}, doubted labels from {doubts[0]} to {doubts[-1]}"
-    return seen, "people err: raise query.review_fraction, sharpen surface.instructions, see the annotators' agreement"
+    return (
+        seen,
+        "people err: raise query.review_fraction, sharpen surface.instructions, see the annotators' agreement",
+    )
 
 
 def _redundant(e: Evidence) -> Found:
@@ -106,14 +114,21 @@ def _minority_flat(e: Evidence) -> Found:
     if active[-1]["accuracy"] <= active[0]["high"]:
         return None
     now, then = (
-        {row["class"]: row for row in e.recall if row["arm"] == "active" and row["round"] == point["round"]}
+        {
+            row["class"]: row
+            for row in e.recall
+            if row["arm"] == "active" and row["round"] == point["round"]
+        }
         for point in (active[-1], active[0])
     )
     for label, row in sorted(now.items(), key=lambda item: item[1]["support"]):
         before = then.get(label, row)
         if row["high"] < e.recall_floor and row["recall"] <= before["high"]:
             seen = f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} while accuracy rose"
-            return seen, "add seed examples of the class, or let it count for more: query.class_weights: auto"
+            return (
+                seen,
+                "add seed examples of the class, or let it count for more: query.class_weights: auto",
+            )
     never = [label for label in e.labels_of if label not in now]
     return f"no row that judges is of {', '.join(map(repr, never[:5]))}" if never else None
 
@@ -123,7 +138,9 @@ def _confidence_lies(e: Evidence) -> Found:
         return str(e.calibration["why"])
     if e.calibration["verdict"] == "trusted":
         return None
-    return e.calibration["why"], "set calibrate.method: auto, or change the model; until then diversity alone chooses"
+    return e.calibration[
+        "why"
+    ], "set calibrate.method: auto, or change the model; until then diversity alone chooses"
 
 
 def _leaks(e: Evidence) -> Found:
@@ -131,7 +148,9 @@ def _leaks(e: Evidence) -> Found:
         return "there is no test set" if any(e.labels_of.values()) else "nothing is labelled yet"
     if e.leaked <= e.most_leaked:
         return None
-    seen = f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
+    seen = (
+        f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
+    )
     return seen, "remove them from the test table"
 
 
@@ -159,7 +178,10 @@ def _control_too_small(e: Evidence) -> Found:
     if width > TELLING_WIDTH and e.gap["low"] <= 0 <= e.gap["high"]:
         if e.leaked is not None:
             remedy = "give more test rows, raise query.control_fraction, or wait: all of them narrow the interval"
-        return f"the interval of the gap between the arms is {width:.3f} wide, from {e.control} labels", remedy
+        return (
+            f"the interval of the gap between the arms is {width:.3f} wide, from {e.control} labels",
+            remedy,
+        )
     return None
 
 

@@ -1,7 +1,8 @@
 """What two learning curves say: the gap at equal labels, the labels saved, what the next labels bring, and minutes.
 
-Two kinds of chance stand between a measured gap and the strategy's own: which rows were judged (a paired bootstrap
-over them) and which labels were drawn (seen by learning again from random halves). Every interval here holds both.
+Two kinds of chance stand between a measured gap and the strategy's own: which rows were judged (a
+paired bootstrap over them) and which labels were drawn (seen by learning again from random halves).
+Every interval here holds both.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ NEVER_BELOW = 1e-3  # no measured accuracy is surer than this
 class Arms:
     """What both arms get right of the m judged rows.
 
-    active: (points, m), the active curve with its label counts `labels`, rising; random: (few, m), the random curve
-    with its label counts `counts`, rising; level: (m,) active with as many labels as random's last point;
-    halves: (repeats, m) active minus random, each from a random half of its labels.
+    active: (points, m), the active curve with its label counts `labels`, rising; random: (few, m),
+    the random curve with its label counts `counts`, rising; level: (m,) active with as many labels
+    as random's last point; halves: (repeats, m) active minus random, each from a random half of its
+    labels.
     """
 
     labels: Floats
@@ -46,9 +48,10 @@ class Arms:
 def spread_of_draws(halves: Floats) -> float:
     """The standard deviation of a mean gap over draws of the labels alone, from its gaps on random halves, (r, m).
 
-    A half drawn without replacement varies as the whole does. What rows and draws do together is taken out (two-way
-    analysis of variance): the bootstrap over rows holds it already. Source: Politis, Romano, "Large sample confidence
-    regions based on subsamples under minimal assumptions" (1994); Scheffe, "The analysis of variance" (1959).
+    A half drawn without replacement varies as the whole does. What rows and draws do together is
+    taken out (two-way analysis of variance): the bootstrap over rows holds it already. Source:
+    Politis, Romano, "Large sample confidence regions based on subsamples under minimal assumptions"
+    (1994); Scheffe, "The analysis of variance" (1959).
     """
     repeats, rows = halves.shape
     means = halves.mean(axis=1)
@@ -60,8 +63,9 @@ def spread_of_draws(halves: Floats) -> float:
 def gap_and_saving(arms: Arms, draws: int, seed: int) -> tuple[Row, Row]:
     """Active minus random accuracy at equal labels, and the labels saved at equal accuracy, with 95 % intervals.
 
-    The saving is at how many labels random reached the accuracy that it has, less at how many the active curve did; a
-    null is a value or bound not yet known, because the active curve (or too many of its draws) has not got there.
+    The saving is at how many labels random reached the accuracy that it has, less at how many the
+    active curve did; a null is a value or bound not yet known, because the active curve (or too
+    many of its draws) has not got there.
     Source: Efron, Tibshirani, "An introduction to the bootstrap" (1993).
     """
     rng = np.random.default_rng(seed)
@@ -71,7 +75,10 @@ def gap_and_saving(arms: Arms, draws: int, seed: int) -> tuple[Row, Row]:
     gaps = arms.level - arms.random[-1]
     low, high = np.quantile(weight @ gaps + chance, INTERVAL)
     gap = {"active_minus_random": float(gaps.mean()), "low": float(low), "high": float(high)}
-    weight, chance = np.vstack([np.full(rows, 1 / rows), weight]), np.append(0.0, chance)  # first what was measured
+    weight, chance = (
+        np.vstack([np.full(rows, 1 / rows), weight]),
+        np.append(0.0, chance),
+    )  # first what was measured
     drawn = zip(weight @ arms.active.T, weight @ arms.random.T, chance, strict=True)
     saved = np.array([
         labels_to_reach(arms.counts, theirs, theirs[-1]) - labels_to_reach(arms.labels, ours, theirs[-1] - luck)
@@ -84,8 +91,8 @@ def gap_and_saving(arms: Arms, draws: int, seed: int) -> tuple[Row, Row]:
 def labels_to_reach(labels: Floats, accuracy: Floats, target: float) -> float:
     """The label count at which a curve, made rising by isotonic regression, first reaches `target`; inf if never.
 
-    labels: (p,) rising. Linear between points; never less than the first point's count. Equal to nine digits is
-    reached: weighted means of the same rows differ in their last ones.
+    labels: (p,) rising. Linear between points; never less than the first point's count. Equal to
+    nine digits is reached: weighted means of the same rows differ in their last ones.
     """
     from scipy.optimize import isotonic_regression
 
@@ -103,9 +110,10 @@ def labels_to_reach(labels: Floats, accuracy: Floats, target: float) -> float:
 def next_labels(labels: Floats, accuracy: Floats, ahead: float) -> Row | None:
     """What `ahead` more labels bring, by the inverse power law a - b n^-c: gain with a 95 % band; None below 4 points.
 
-    Least squares over a and b for each c of a grid, averaged with the weight that their fit earns; gain >= 0. The band
-    is Student's with n - 3 degrees: from few points little is known.
-    Source: Figueroa et al., "Predicting sample size required for classification performance" (2012).
+    Least squares over a and b for each c of a grid, averaged with the weight that their fit earns;
+    gain >= 0. The band is Student's with n - 3 degrees: from few points little is known.
+    Source: Figueroa et al., "Predicting sample size required for classification performance"
+    (2012).
     """
     from scipy.special import stdtrit
 
@@ -140,7 +148,9 @@ def seconds_per_id(events: list[Row]) -> dict[str, float]:
     sessions: dict[tuple[int, str], list[tuple[float, str]]] = {}
     for row in events:
         if row["at"] is not None:
-            sessions.setdefault((row["round"], row["annotator"] or ""), []).append((float(row["at"]), row["id"]))
+            sessions.setdefault((row["round"], row["annotator"] or ""), []).append(
+                (float(row["at"]), row["id"])
+            )
     gaps: list[tuple[str, float | None]] = []
     for answers in sessions.values():
         answers.sort()
@@ -164,32 +174,50 @@ STEPS = 9
 def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[Row, Row]:
     """The gap between the arms at as many labels as random has, and the labels saved, as known at the last round.
 
-    The active curve is learnt anew in fine steps, in the order in which its labels were asked. Of a longer random arm
-    the first along the permutation are taken, which are a random draw too. The random curve is the
-    seed's point, the mean of its halves, and its last point: fine steps would be as noisy, and seem to be there sooner.
-    Null while one of the arms has nothing of its own, or cannot be judged.
+    The active curve is learnt anew in fine steps, in the order in which its labels were asked. Of a
+    longer random arm the first along the permutation are taken, which are a random draw too. The
+    random curve is the seed's point, the mean of its halves, and its last point: fine steps would
+    be as noisy, and seem to be there sooner. Null while one of the arms has nothing of its own, or
+    cannot be judged.
     """
     last = history.rounds
-    random, active = (history.arm(arm, last, params.labels, params.seed) for arm in ("random", "active"))
+    random, active = (
+        history.arm(arm, last, params.labels, params.seed) for arm in ("random", "active")
+    )
     equal, seeded = min(len(random), len(active)), sum(item in history.seed_ids for item in active)
     gap: Row = {"labels": equal, "active_minus_random": None, "low": None, "high": None}
     saving: Row = {"labels": equal, "saved": None, "low": None, "high": None}
 
     if equal - seeded < 2:
         return gap, saving
-    steps = np.concatenate([np.linspace(seeded, equal, STEPS), np.linspace(equal, len(active), 5)]).round().astype(int)
-    firsts = {("active", count): dict(list(active.items())[:count]) for count in np.unique([*steps, equal]).tolist()}
+    steps = (
+        np.concatenate([np.linspace(seeded, equal, STEPS), np.linspace(equal, len(active), 5)])
+        .round()
+        .astype(int)
+    )
+    firsts = {
+        ("active", count): dict(list(active.items())[:count])
+        for count in np.unique([*steps, equal]).tolist()
+    }
     firsts["random", equal] = dict(list(random.items())[:equal])
-    wanted: dict[tuple[str, int, int], Labelled] = {(*key, 0): labelled for key, labelled in firsts.items()}
+    wanted: dict[tuple[str, int, int], Labelled] = {
+        (*key, 0): labelled for key, labelled in firsts.items()
+    }
     for repeat in range(1, HALVES + 1):
         for arm in ARMS:
-            wanted[arm, equal, repeat] = half(firsts[arm, equal], history.seed_ids, params.seed + repeat)
+            wanted[arm, equal, repeat] = half(
+                firsts[arm, equal], history.seed_ids, params.seed + repeat
+            )
     judged = together(lambda labelled: judge(labelled, last), list(wanted.values()), n_jobs)
     correct = {key: one.correct for key, one in zip(wanted, judged, strict=True) if one is not None}
     level, against = correct.get(("active", equal, 0)), correct.get(("random", equal, 0))
     if level is None or against is None:
         return gap, saving
-    curve = {count: right for (arm, count, repeat), right in correct.items() if arm == "active" and not repeat}
+    curve = {
+        count: right
+        for (arm, count, repeat), right in correct.items()
+        if arm == "active" and not repeat
+    }
     both = [
         (correct["active", equal, repeat], correct["random", equal, repeat])
         for repeat in range(1, HALVES + 1)
@@ -198,7 +226,10 @@ def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> 
     if len(both) < 2:
         return gap, saving
     halves = np.array(both, dtype=np.float64)
-    theirs = {len(wanted["random", equal, 1]): halves[:, 1].mean(axis=0), equal: against.astype(np.float64)}
+    theirs = {
+        len(wanted["random", equal, 1]): halves[:, 1].mean(axis=0),
+        equal: against.astype(np.float64),
+    }
     if seeded in curve:
         theirs = {seeded: curve[seeded].astype(np.float64), **theirs}
     arms = Arms(np.array(list(curve), dtype=np.float64), np.array(list(curve.values())),

@@ -39,9 +39,9 @@ class History:
     def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
         """The labels an arm had after round `upto`: the seed's, then its own in the order in which they were asked.
 
-        active: every id that the strategy picked. random: `control`, in the order of the permutation: any number of
-        the first of them are a uniform draw. An id both arms wanted, in one round or in two,
-        counts for both (stages/answers/arms.py). all: both.
+        active: every id that the strategy picked. random: `control`, in the order of the
+        permutation: any number of the first of them are a uniform draw. An id both arms wanted, in
+        one round or in two, counts for both (stages/answers/arms.py). all: both.
         """
         place = {label: number for number, label in enumerate(classes)}
         known = labels_known_at(self.known, upto)
@@ -50,7 +50,9 @@ class History:
         else:
             rows = self._asked(upto)
             members = active_ids(rows) if name == "active" else [row["id"] for row in rows]
-        return {item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known}
+        return {
+            item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known
+        }
 
     def _asked(self, upto: int) -> list[Row]:
         """The asks of rows without a seed label up to a round, in asking order."""

@@ -46,9 +46,9 @@ def prove(
 ) -> Proof:  # fmt: skip
     """Both arms' curves, their gap, the saving, the stopping panel and the alarms.
 
-    truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what the model of all
-    accepted labels says of them, calibrated; calibration: calibrate's facts; answers: how many were spent; tick: see
-    Refits.
+    truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what
+    the model of all accepted labels says of them, calibrated; calibration: calibrate's facts;
+    answers: how many were spent; tick: see Refits.
     """
     sample = stop_set(index, params.seed)
     near = near_in(Features(index, matrix, geometry), params.seed, params.quality.near_duplicate)
@@ -60,14 +60,23 @@ def prove(
     stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     passed = set(history.control(history.rounds, params.seed))
-    counts = np.bincount(np.array(list(labelled.values()), dtype=np.intp), minlength=len(params.labels)).tolist()
-    facts: Row = {"round": history.rounds, "judged_on": "test set" if len(truth) else "control arm, cross-validated"}
+    counts = np.bincount(
+        np.array(list(labelled.values()), dtype=np.intp), minlength=len(params.labels)
+    ).tolist()
+    facts: Row = {
+        "round": history.rounds,
+        "judged_on": "test set" if len(truth) else "control arm, cross-validated",
+    }
     for arm in ARMS:
         rows = [row for row in curve if row["arm"] == arm]
         facts[arm] = without(rows[-1], ("arm", "round")) if rows else None
         if rows:
-            last = [row for row in recall if row["arm"] == arm and row["round"] == rows[-1]["round"]]
-            facts[arm] |= {name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")}
+            last = [
+                row for row in recall if row["arm"] == arm and row["round"] == rows[-1]["round"]
+            ]
+            facts[arm] |= {
+                name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")
+            }
     facts |= {"difference": gap, "saving": saving, "next_100": next_batch(curve, 100)}
     now = circumstances(curve, answers, params, trusted=own_confidence_holds(calibration, params))
     earlier = circumstances_before(history, stopping, curve, judge, answers, params)
@@ -105,7 +114,11 @@ def most_fits(rounds: int, params: Params, *, tested: bool) -> int:
 
 
 def _sentence(facts: Row) -> str:
-    told = [f"{arm} {facts[arm]['accuracy']:.3f} at {facts[arm]['labels']} labels" for arm in ARMS if facts[arm]]
+    told = [
+        f"{arm} {facts[arm]['accuracy']:.3f} at {facts[arm]['labels']} labels"
+        for arm in ARMS
+        if facts[arm]
+    ]
     raised = ", ".join(alarm["code"] for alarm in facts["alarms"]) or "none"
     advice = facts["stopping"]["advice"]
     return f"validate: round {facts['round']}: {'; '.join(told) or 'nothing to judge yet'}; {advice}; alarms: {raised}"

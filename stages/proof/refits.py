@@ -31,13 +31,17 @@ class Refits:
     It may be asked by several threads at once. tick: called before every fit.
     """
 
-    def __init__(self, index: Index, matrix: Matrix, params: Params, tick: Callable[[], object] = int) -> None:
+    def __init__(
+        self, index: Index, matrix: Matrix, params: Params, tick: Callable[[], object] = int
+    ) -> None:
         self.index, self.matrix, self.params, self.tick = index, matrix, params, tick
         self.fits = 0
         self._memory: OrderedDict[Key, NDArray[np.float32]] = OrderedDict()
         self._size = 0
         self._guard = Lock()  # of all that changes here
-        self._fitting: defaultdict[Key, Lock] = defaultdict(Lock)  # nobody learns the same labels twice
+        self._fitting: defaultdict[Key, Lock] = defaultdict(
+            Lock
+        )  # nobody learns the same labels twice
 
     def __call__(self, labelled: Labelled, rows: Ints) -> Floats:
         """Probabilities of the rows, (n, k), after learning one label or more; rows sum to 1."""
@@ -60,7 +64,13 @@ class Refits:
             self.tick()
         places = self.index.locate([item for item, _ in items], "build/gate/known.jsonl")
         classes = np.array([label for _, label in items], dtype=np.intp)
-        model = fit(self.params.model, self.matrix[places], classes, len(self.params.labels), self.params.seed)
+        model = fit(
+            self.params.model,
+            self.matrix[places],
+            classes,
+            len(self.params.labels),
+            self.params.seed,
+        )
         return softmax(model.scores(self.matrix[rows])).astype(np.float32)
 
     def _remember(self, key: Key, found: NDArray[np.float32]) -> None:
@@ -103,7 +113,8 @@ def judge_on_test(refits: Refits, truth: Ints) -> Judge:
 def judge_on_control(refits: Refits, history: History) -> Judge:
     """A judge for projects without a test set: predicts the control arm's labels, each by a model that left it out.
 
-    A fold leaves out its share of whatever an arm has asked, so that both arms learn from equally many labels.
+    A fold leaves out its share of whatever an arm has asked, so that both arms learn from equally
+    many labels.
     """
     params = refits.params
 
@@ -114,7 +125,10 @@ def judge_on_control(refits: Refits, history: History) -> Judge:
         if len(control) < ENOUGH_TO_JUDGE or not labelled:
             return None
         fold = _folds(control, params)
-        fold |= _folds({k: v for k, v in labelled.items() if k not in fold and k not in history.seed_ids}, params)
+        fold |= _folds(
+            {k: v for k, v in labelled.items() if k not in fold and k not in history.seed_ids},
+            params,
+        )
         rows = refits.index.locate(list(control), "build/labels/asked.jsonl")
         part_of = np.array([fold[item] for item in control])
         probabilities = np.empty((len(control), len(params.labels)))
@@ -131,7 +145,11 @@ def judge_on_control(refits: Refits, history: History) -> Judge:
 def _folds(labelled: Labelled, params: Params) -> dict[str, int]:
     labels = np.array(list(labelled.values()), dtype=np.intp)
     return dict(
-        zip(labelled, stratified_folds(labels, list(labelled), params.quality.folds, params.seed).tolist(), strict=True)
+        zip(
+            labelled,
+            stratified_folds(labels, list(labelled), params.quality.folds, params.seed).tolist(),
+            strict=True,
+        )
     )
 
 

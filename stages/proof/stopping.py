@@ -1,8 +1,9 @@
 """The stopping panel: ten signs that more labels bring little, and the advice they add up to. A person decides.
 
-Every point is one round: what its model says of the stop set (a fixed random sample of the pool), beside what the
-model of the round before said. The advice is to stop when stabilizing predictions and one other sign agree for two
-rounds, or when the budget is spent. A sign that cannot be judged says so; it never counts as agreement.
+Every point is one round: what its model says of the stop set (a fixed random sample of the pool),
+beside what the model of the round before said. The advice is to stop when stabilizing predictions
+and one other sign agree for two rounds, or when the budget is spent. A sign that cannot be judged
+says so; it never counts as agreement.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def kappa(before: Ints, after: Ints, n_classes: int) -> float:
     Source: Cohen, "A coefficient of agreement for nominal scales" (1960).
     """
     agreed = float((before == after).mean())
-    share = [np.bincount(classes, minlength=n_classes) / len(classes) for classes in (before, after)]
+    share = [
+        np.bincount(classes, minlength=n_classes) / len(classes) for classes in (before, after)
+    ]
     chance = float(share[0] @ share[1])
     return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
 
@@ -48,7 +51,8 @@ def predicted_change_of_f(before: Ints, after: Ints, n_classes: int) -> float:
     """How much F would change if the newer model were right wherever the two differ, in [0, 1]; mean over classes.
 
     Per class 1 - 2a / (2a + b + c): a rows of both, b of the older and c of the newer model alone.
-    Source: Altschuler, Bloodgood, "Stopping active learning based on predicted change of F measure" (2019).
+    Source: Altschuler, Bloodgood, "Stopping active learning based on predicted change of F measure"
+    (2019).
     """
     changes = []
     for place in range(n_classes):
@@ -63,9 +67,9 @@ def predicted_change_of_f(before: Ints, after: Ints, n_classes: int) -> float:
 class Means:
     """What the panel weighs beside the points: the loop's circumstances at the last point.
 
-    budget_left: answers, None for no limit; batch: rows of the next batch; trusted: may the model's own confidence be
-    believed; gain: what the next batch brings (see _curves.next_labels); point_worth: labels that one point of
-    accuracy is worth, None where nobody has said.
+    budget_left: answers, None for no limit; batch: rows of the next batch; trusted: may the model's
+    own confidence be believed; gain: what the next batch brings (see _curves.next_labels);
+    point_worth: labels that one point of accuracy is worth, None where nobody has said.
     """
 
     budget_left: int | None
@@ -123,7 +127,11 @@ def _convergence(points: list[Row], _means: Means) -> float | str:
         return f"needs {WINDOW + 1} rounds"
     first, last = points[-WINDOW - 1], points[-1]
     more = last["labels"] - first["labels"]
-    return abs(last["expected_accuracy"] - first["expected_accuracy"]) / more if more > 0 else "no new labels"
+    return (
+        abs(last["expected_accuracy"] - first["expected_accuracy"]) / more
+        if more > 0
+        else "no new labels"
+    )
 
 
 def _selected(points: list[Row], _means: Means) -> float | str:
@@ -143,10 +151,16 @@ def _marginal(_points: list[Row], means: Means) -> float | str:
 SIGNS = (
     Sign("budget exhausted", _budget, 0.0),
     Sign(PRIMARY, _mean_of("kappa"), KAPPA, at_least=True),  # Bloodgood, Vijay-Shanker (2009)
-    Sign("predicted change of F", _mean_of("change_of_f"), CHANGE_OF_F),  # Altschuler, Bloodgood (2019)
-    Sign("classification change", _mean_of("changed"), 0.0),  # Zhu, Wang, Hovy, "Multi-criteria-based" (2008)
+    Sign(
+        "predicted change of F", _mean_of("change_of_f"), CHANGE_OF_F
+    ),  # Altschuler, Bloodgood (2019)
+    Sign(
+        "classification change", _mean_of("changed"), 0.0
+    ),  # Zhu, Wang, Hovy, "Multi-criteria-based" (2008)
     Sign("performance convergence", _convergence, CONVERGED),  # Laws, Schuetze (2008)
-    Sign("uncertainty floor", _expected_error, EXPECTED_ERROR),  # Zhu, Wang, Hovy (2008), overall uncertainty
+    Sign(
+        "uncertainty floor", _expected_error, EXPECTED_ERROR
+    ),  # Zhu, Wang, Hovy (2008), overall uncertainty
     Sign("selected accuracy", _selected, SELECTED, at_least=True),  # Zhu, Wang, Hovy (2008)
     Sign("accuracy plateau", _gain_of("active_accuracy"), PLATEAU),
     Sign("random-arm plateau", _gain_of("random_accuracy"), PLATEAU),
@@ -159,7 +173,12 @@ def readings(points: list[Row], means: Means) -> list[Row]:
     rows = []
     for sign in SIGNS:
         value = sign.value(points, means) if points else "no model yet"
-        row: Row = {"name": sign.name, "value": None, "limit": sign.limit, "at_least": sign.at_least}
+        row: Row = {
+            "name": sign.name,
+            "value": None,
+            "limit": sign.limit,
+            "at_least": sign.at_least,
+        }
         if isinstance(value, str):
             rows.append({**row, "says": "not judged", "why": value})
             continue
@@ -178,10 +197,12 @@ def agreement(rows: list[Row]) -> bool:
 def panel(points: list[Row], means: Means, before: Means) -> Row:
     """The advice (stop, go on, not yet known), why, and the signs.
 
-    means, before: the circumstances now, and at the point before the last: its budget, its gain, its trust.
+    means, before: the circumstances now, and at the point before the last: its budget, its gain,
+    its trust.
 
-    points: one row per round, oldest first, with round, labels, kappa, change_of_f, changed (null at the first),
-    expected_accuracy, selected_accuracy, active_accuracy, random_accuracy (null where not judged).
+    points: one row per round, oldest first, with round, labels, kappa, change_of_f, changed (null
+    at the first), expected_accuracy, selected_accuracy, active_accuracy, random_accuracy (null
+    where not judged).
     """
     signs = readings(points, means)
     primary = next(row for row in signs if row["name"] == PRIMARY)
@@ -206,17 +227,24 @@ STOP_SET = 2000
 def stop_set(index: Index, seed: int) -> Ints:
     """Rows of a fixed random sample of the pool: the last of the permutation, which the control arm reaches last.
 
-    Source: Bloodgood, Vijay-Shanker, "A method for stopping active learning based on stabilizing predictions" (2009).
+    Source: Bloodgood, Vijay-Shanker, "A method for stopping active learning based on stabilizing
+    predictions" (2009).
     """
     return index.last(seed, STOP_SET)
 
 
 def stopping_points(
-    history: History, refits: Refits, sample: Ints, curve: list[Row], params: Params, n_jobs: int = 1
+    history: History,
+    refits: Refits,
+    sample: Ints,
+    curve: list[Row],
+    params: Params,
+    n_jobs: int = 1,
 ) -> list[Row]:
     """One row per point for the panel (see stages/proof/stopping.py): each round's model beside the one before it.
 
-    A round that taught nothing (all was skipped) is no point: that its model says the same is no sign of anything.
+    A round that taught nothing (all was skipped) is no point: that its model says the same is no
+    sign of anything.
     """
     accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
     known: list[tuple[int, Labelled]] = []
@@ -224,21 +252,40 @@ def stopping_points(
         labelled = history.arm("all", upto, params.labels, params.seed)
         if labelled and not (known and known[-1][1] == labelled):
             known.append((upto, labelled))
-    steps: list[tuple[int, Labelled, Labelled]] = []  # the point, its labels, and those that the strategy asked next
+    steps: list[
+        tuple[int, Labelled, Labelled]
+    ] = []  # the point, its labels, and those that the strategy asked next
     for place, (upto, labelled) in enumerate(known):
         later = known[place + 1 :]
         active = history.arm("active", later[0][0], params.labels, params.seed) if later else {}
-        steps.append((upto, labelled, {item: label for item, label in active.items() if item not in labelled}))
+        steps.append(
+            (
+                upto,
+                labelled,
+                {item: label for item, label in active.items() if item not in labelled},
+            )
+        )
     asked = [refits.index.locate(list(new), "build/labels/asked.jsonl") for _, _, new in steps]
-    wanted = [(step[1], np.concatenate([sample, rows])) for step, rows in zip(steps, asked, strict=True)]
+    wanted = [
+        (step[1], np.concatenate([sample, rows])) for step, rows in zip(steps, asked, strict=True)
+    ]
     found = together(lambda one: refits(*one), wanted, n_jobs)
     rows: list[Row] = []
     before: Ints | None = None
     right: float | None = None
     n_classes = len(params.labels)
     for (upto, labelled, new), probabilities in zip(steps, found, strict=True):
-        row: Row = {"round": upto, "labels": len(labelled), "kappa": None, "change_of_f": None, "changed": None}
-        row |= {"selected_accuracy": right, **{f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS}}
+        row: Row = {
+            "round": upto,
+            "labels": len(labelled),
+            "kappa": None,
+            "change_of_f": None,
+            "changed": None,
+        }
+        row |= {
+            "selected_accuracy": right,
+            **{f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS},
+        }
         guessed = np.asarray(probabilities.argmax(axis=1), dtype=np.intp)
         now, right = guessed[: len(sample)], None
         if new:
@@ -265,11 +312,18 @@ def circumstances(curve: list[Row], answers: int, params: Params, *, trusted: bo
 
 
 def circumstances_before(
-    history: History, stopping: list[Row], curve: list[Row], judge: Judge, answers: int, params: Params
+    history: History,
+    stopping: list[Row],
+    curve: list[Row],
+    judge: Judge,
+    answers: int,
+    params: Params,
 ) -> Means:
     """The circumstances of the panel's point before the last, as they were then."""
     at = stopping[-2]["round"] if len(stopping) > 1 else 0
-    later = sum(row["round"] > at and row["kind"] not in ("override", "retract") for row in history.events)
+    later = sum(
+        row["round"] > at and row["kind"] not in ("override", "retract") for row in history.events
+    )
     then = [row for row in curve if row["round"] <= at]
     held = own_confidence_held(history, at, judge, params)
     return circumstances(then, answers - later, params, trusted=held)
@@ -286,10 +340,13 @@ def own_confidence_holds(calibration: Row, params: Params) -> bool:
 def own_confidence_held(history: History, upto: int, judge: Judge, params: Params) -> bool:
     """`own_confidence_holds` for the active arm's model of an earlier round.
 
-    What calibrate said then is not kept, so its rule is applied anew, to the rows that judge the curve: too few labels
-    drawn at random are no reason to trust, and what chance explains of the ECE is no reason not to.
+    What calibrate said then is not kept, so its rule is applied anew, to the rows that judge the
+    curve: too few labels drawn at random are no reason to trust, and what chance explains of the
+    ECE is no reason not to.
     """
-    drawn, labelled = (history.arm(arm, upto, params.labels, params.seed) for arm in ("random", "active"))
+    drawn, labelled = (
+        history.arm(arm, upto, params.labels, params.seed) for arm in ("random", "active")
+    )
     if len(drawn) < params.calibrate.min_random_labels:
         return False
     judged = judge(labelled, upto)  # the curve has asked it already: no model is fitted anew

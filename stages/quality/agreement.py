@@ -1,8 +1,8 @@
 """How far people agree: with each other, with themselves, and who stands out. Pure functions of labels.
 
-A unit is the list of labels that one example got. All measures are nominal: two labels are the same or they are not.
-Votes are a table (n, m) of classes, one row per example, one column per annotator, NaN for none. Only
-this module and _quality import cleanlab.
+A unit is the list of labels that one example got. All measures are nominal: two labels are the same
+or they are not. Votes are a table (n, m) of classes, one row per example, one column per annotator,
+NaN for none. Only this module and _quality import cleanlab.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from stages.contract.arrays import Floats
 
 LEAST = 1e-6  # probability
 FEW = 20  # examples labelled by two people or more, from which annotators can be weighed
-RIGHT, SETTLED = 19.0, 1e-4  # right answers to one wrong one that an annotator is believed before any; when EM ends
+RIGHT, SETTLED = (
+    19.0,
+    1e-4,
+)  # right answers to one wrong one that an annotator is believed before any; when EM ends
 
 
 def cohen_kappa(left: Sequence[str], right: Sequence[str]) -> float | None:
@@ -46,7 +49,9 @@ def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
         return None
     size = sizes.pop()
     counts = [Counter(unit) for unit in units]
-    seen = sum(sum(c * (c - 1) for c in count.values()) / (size * (size - 1)) for count in counts) / len(units)
+    seen = sum(
+        sum(c * (c - 1) for c in count.values()) / (size * (size - 1)) for count in counts
+    ) / len(units)
     totals = sum(counts, Counter())
     chance = sum((total / (size * len(units))) ** 2 for total in totals.values())
     return None if math.isclose(chance, 1) else (seen - chance) / (1 - chance)
@@ -61,7 +66,9 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
     paired = [Counter(unit) for unit in units if len(unit) > 1]
     totals = sum(paired, Counter())
     n = sum(totals.values())
-    apart = sum(sum(c * (unit.total() - c) for c in unit.values()) / (unit.total() - 1) for unit in paired)
+    apart = sum(
+        sum(c * (unit.total() - c) for c in unit.values()) / (unit.total() - 1) for unit in paired
+    )
     chance = sum(c * (n - c) for c in totals.values())
     return 1 - (n - 1) * apart / chance if chance else None
 
@@ -94,11 +101,13 @@ def weighable(votes: Floats) -> bool:
 def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
     """The chances of each example's true class (n, k), and each annotator's share of right answers (m,).
 
-    prior (n, k): chances before anybody was asked, of a model that has not seen the example. An annotator says the true
-    class with a chance of their own, and any other class equally often otherwise; those chances and the classes are
-    fitted in turn (EM), with the weight of RIGHT right answers and one wrong one before any evidence.
-    Source: Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), here
-    with one rate per annotator and the model's chances in place of one share per class.
+    prior (n, k): chances before anybody was asked, of a model that has not seen the example. An
+    annotator says the true class with a chance of their own, and any other class equally often
+    otherwise; those chances and the classes are fitted in turn (EM), with the weight of RIGHT right
+    answers and one wrong one before any evidence.
+    Source: Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM
+    algorithm" (1979), here with one rate per annotator and the model's chances in place of one
+    share per class.
     """
     rows, who = np.nonzero(~np.isnan(votes))
     said = votes[rows, who].astype(np.intp)
@@ -112,7 +121,9 @@ def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
         chances = np.exp(weight)
         chances /= chances.sum(axis=1, keepdims=True)
         before = right
-        right = (np.bincount(who, chances[rows, said], votes.shape[1]) + RIGHT) / (counts + RIGHT + 1)
+        right = (np.bincount(who, chances[rows, said], votes.shape[1]) + RIGHT) / (
+            counts + RIGHT + 1
+        )
         if np.abs(right - before).max() < SETTLED:
             return chances, right
 
@@ -120,25 +131,31 @@ def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
 def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
     """Each annotator's quality in [0, 1], (m,), by how their votes fit the others' and the model's (n, k).
 
-    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels" (2022).
+    Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels"
+    (2022).
     """
     from cleanlab.multiannotator import get_label_quality_multiannotator as judged
 
     voted = (~np.isnan(votes)).any(axis=1)
-    found = judged(votes[voted], _untied(probabilities[voted]), verbose=False, return_detailed_quality=False)
+    found = judged(
+        votes[voted], _untied(probabilities[voted]), verbose=False, return_detailed_quality=False
+    )
     return [float(value) for value in found["annotator_stats"].sort_index()["annotator_quality"]]
 
 
 def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
     """ActiveLab scores of labelled rows (n,) and of new ones (u,), on one scale in [0, 1]: the lowest is to be asked.
 
-    votes (n, m), a vote or more per row; labelled (n, k) and new (u, k): probabilities by a model that has not seen
-    the rows. Source: Goh, Mueller, "ActiveLab: active learning with re-labeling by multiple annotators" (2023).
+    votes (n, m), a vote or more per row; labelled (n, k) and new (u, k): probabilities by a model
+    that has not seen the rows. Source: Goh, Mueller, "ActiveLab: active learning with re-labeling
+    by multiple annotators" (2023).
     """
     from cleanlab.multiannotator import get_active_learning_scores
 
     with redirect_stdout(StringIO()):  # it remarks on classes that win no vote
-        old, fresh = get_active_learning_scores(votes, _untied(labelled), _untied(new) if len(new) else None)
+        old, fresh = get_active_learning_scores(
+            votes, _untied(labelled), _untied(new) if len(new) else None
+        )
     return np.asarray(old), np.asarray(fresh)
 
 

@@ -32,7 +32,13 @@ class Check:
         else:
             good = value >= limit if self.bound == "at least" else value <= limit
             outcome = "passed" if good else "failed"
-        facts = {"code": self.code, "name": self.name, "title": self.title, "value": value, "outcome": outcome}
+        facts = {
+            "code": self.code,
+            "name": self.name,
+            "title": self.title,
+            "value": value,
+            "outcome": outcome,
+        }
         return {**facts, "limit": limit, "bound": self.bound, "do": self.remedy}
 
 
@@ -71,8 +77,9 @@ def holding(rows: list[Row], codes: Sequence[str]) -> list[Row]:
 def held_round(reason: str | None, failed: list[Row], kappas: dict[str, float | None]) -> list[Row]:
     """V006 while the gate holds a round, by these failed checks or, without any, for answers that are missing.
 
-    kappas: Cohen's kappa of each two annotators, "ann|bob"; the round's own, which no other figure counts yet.
-    It is among the gate's metrics: what validate reads does not move while a round is held.
+    kappas: Cohen's kappa of each two annotators, "ann|bob"; the round's own, which no other figure
+    counts yet. It is among the gate's metrics: what validate reads does not move while a round is
+    held.
     """
     remedy = "; ".join(row["do"] for row in failed)
     remedy = remedy or "finish the round, or close it with what is there: `rounds close --partial`"

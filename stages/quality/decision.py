@@ -9,7 +9,18 @@ from functools import cached_property
 import numpy as np
 
 from stages.answers.arms import arms_by_id
-from stages.answers.standing import SEED, Case, Standing, collect, exempt, history, in_force, known, reviewed, standing
+from stages.answers.standing import (
+    SEED,
+    Case,
+    Standing,
+    collect,
+    exempt,
+    history,
+    in_force,
+    known,
+    reviewed,
+    standing,
+)
 from stages.contract.canonical import Row
 from stages.contract.identity import order_key
 from stages.contract.params import Gate, Params
@@ -37,7 +48,11 @@ class Ledger:
     def until(self, last: int) -> Ledger:
         """The same tables as if no round after `last` had been answered."""
         tables = (self.rounds, self.asked, self.events, self.verdicts)
-        return Ledger(self.seed, self.suspects, *([row for row in rows if row["round"] <= last] for rows in tables))
+        return Ledger(
+            self.seed,
+            self.suspects,
+            *([row for row in rows if row["round"] <= last] for rows in tables),
+        )
 
 
 @dataclass(frozen=True)
@@ -80,8 +95,8 @@ def complete(rounds: list[Row]) -> tuple[int, Row | None]:
 def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool = True) -> Outcome:
     """Accepted, review and unlabelled: a partition of all ids that have a seed label or were asked.
 
-    Before the first round the doubts are clean_seed's; afterwards every label is judged anew, with all that is known,
-    unless `judging` is off.
+    Before the first round the doubts are clean_seed's; afterwards every label is judged anew, with
+    all that is known, unless `judging` is off.
     """
     index = features.index
     upto = max((int(row["round"]) for row in ledger.rounds), default=0)
@@ -136,8 +151,8 @@ def doubted(
 ) -> Doubted:
     """The labels that are likelier wrong than a review is worth, unless people have confirmed them before.
 
-    Error probabilities come from the model and its company and, where several people labelled a row, from all their
-    votes; and are corrected by how past doubts ended.
+    Error probabilities come from the model and its company and, where several people labelled a
+    row, from all their votes; and are corrected by how past doubts ended.
     """
     index, names = features.index, params.labels
     ids = [case.id for case in labelled]
@@ -152,9 +167,15 @@ def doubted(
         for doubt, right in reviewed(case, upto)
         if right is not None and "label_error" in doubt["reasons"]
     ]
-    shift = reviewed_shift(np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_))
+    shift = reviewed_shift(
+        np.array([score for score, _ in ended]), np.array([wrong for _, wrong in ended], np.bool_)
+    )
     given = [
-        {vote.annotator: number[vote.label] for vote in in_force(case, upto) if vote.kind == "label"}
+        {
+            vote.annotator: number[vote.label]
+            for vote in in_force(case, upto)
+            if vote.kind == "label"
+        }
         for case in labelled
     ]
     quality = dict[str, float]()
@@ -163,9 +184,20 @@ def doubted(
     raw = found.doubts.error
     reasons = ["conflicting_copy" if conflict else "label_error" for conflict in found.conflict]
     pairs = zip(labelled, reasons, strict=True)
-    able = np.array([_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_)
+    able = np.array(
+        [_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_
+    )
     error = shifted(raw, shift)
-    chosen = doubt(found, error, classes, ids, able, params.gate.max_quarantine, params, reviews=params.reviews_a_batch)
+    chosen = doubt(
+        found,
+        error,
+        classes,
+        ids,
+        able,
+        params.gate.max_quarantine,
+        params,
+        reviews=params.reviews_a_batch,
+    )
     review = [
         {
             "id": ids[row],
@@ -193,7 +225,9 @@ def _doubtable(case: Case, stand: Standing, reason: str, upto: int, policy: Gate
     """Whether the label may be doubted: not after an override, a confirmation, or the last ask with two agreeing."""
     agreed = sum(vote.label == stand.label for vote in stand.votes)
     settled = asks(case, upto) >= policy.max_asks and agreed >= 2
-    return stand.why == "votes" and not settled and reason not in exempt(case, str(stand.label), upto)
+    return (
+        stand.why == "votes" and not settled and reason not in exempt(case, str(stand.label), upto)
+    )
 
 
 def _disputed(case: Case, stand: Standing, upto: int) -> Row:
@@ -247,7 +281,12 @@ def _votes(cases: list[Case], upto: int) -> list[Row]:
 
 
 def checked(
-    ledger: Ledger, outcome: Outcome, features: Features, near: Near, spent: list[Row], params: Params
+    ledger: Ledger,
+    outcome: Outcome,
+    features: Features,
+    near: Near,
+    spent: list[Row],
+    params: Params,
 ) -> list[Row]:
     """The verdicts of all coded checks on the newest round and the labels behind it."""
     newest, cases = outcome.upto, outcome.cases
@@ -275,7 +314,9 @@ def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params
     ends = Counter(right for case in outcome.cases for _, right in reviewed(case, outcome.upto))
     seen = ends[True] + ends[False]
     again = measures.repeats(outcome.cases, outcome.upto)
-    people = measures.by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
+    people = measures.by_annotator(
+        outcome.cases, outcome.final, outcome.error, params.gate.threshold
+    )
     for name, row in people.items():
         row["quality"] = outcome.annotator_quality.get(name)
     return {
@@ -315,14 +356,19 @@ def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
     last, pending = complete(ledger.rounds)
     held = f"held, {pending['answered']} of {pending['asked']} answered" if pending else None
     now = ledger.until(last)
-    outcome, near = decide(now, features, params), near_in(features, params.seed, params.quality.near_duplicate)
+    outcome, near = (
+        decide(now, features, params),
+        near_in(features, params.seed, params.quality.near_duplicate),
+    )
     spent = measures.redundancy(now.asked, [row["id"] for row in now.seed], features.index, near)
     checks = checked(now, outcome, features, near, spent, params)
     failed = [row for row in checks if row["outcome"] == "failed"]
     pairs = measures.kappas(outcome.cases, outcome.upto)["cohen_kappa"]
     holds = holding(checks, params.gate.hold) if params.gate.on_fail == "hold" and last else []
     if holds:
-        held = "held, " + "; ".join(f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds)
+        held = "held, " + "; ".join(
+            f"{row['code']} {row['title']}: {row['value']:.3g}" for row in holds
+        )
         now = ledger.until(last - 1)
         outcome = decide(now, features, params)
     plot = measures.round_rows(outcome.cases, now.rounds, len(outcome.review), spent)

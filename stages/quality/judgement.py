@@ -60,14 +60,18 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """What can be found about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
 
-    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at: the neighbours alone
-    are a second witness. A geometry of no columns has no neighbours. A row and its exact copy with the same label are
-    judged as one: a copied mistake cannot vouch for itself. Copies with different labels cannot all be right: each is
-    wrong with at least the share of copies that contradict it.
+    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at:
+    the neighbours alone are a second witness. A geometry of no columns has no neighbours. A row and
+    its exact copy with the same label are judged as one: a copied mistake cannot vouch for itself.
+    Copies with different labels cannot all be right: each is wrong with at least the share of
+    copies that contradict it.
     """
     n, k = len(labels), len(params.labels)
     first: dict[tuple[str, int], int] = {}
-    place = np.array([first.setdefault((key, int(c)), len(first)) for key, c in zip(sha, labels, strict=True)], np.intp)
+    place = np.array(
+        [first.setdefault((key, int(c)), len(first)) for key, c in zip(sha, labels, strict=True)],
+        np.intp,
+    )
     keep = np.unique(place, return_index=True)[1]
     kept, space = labels[keep], np.asarray(geometry[keep])
     near = neighbours(space, NEIGHBOURS if space.shape[1] else 0)
@@ -101,9 +105,10 @@ def with_annotators(
 ) -> tuple[Judgement, dict[str, float]]:
     """The judgement that heeds every vote on rows that several people labelled, and each annotator's quality.
 
-    given: for each of the n rows, the class each annotator gave it; labels (n,): what is judged. Rows with one vote
-    keep their doubt, and so do all while annotators cannot be weighed. People who agree on a row cannot clear it of the
-    doubt that an exact copy with another label casts: there the larger of both doubts holds.
+    given: for each of the n rows, the class each annotator gave it; labels (n,): what is judged.
+    Rows with one vote keep their doubt, and so do all while annotators cannot be weighed. People
+    who agree on a row cannot clear it of the doubt that an exact copy with another label casts:
+    there the larger of both doubts holds.
     """
     people, votes = vote_table(given)
     if not weighable(votes):
@@ -118,7 +123,9 @@ def with_annotators(
     suggested = np.where(several, chances.argmax(axis=1), told.suggested)
     noise = float(error[told.judged].mean()) if told.judged.any() else 0.0
     quality = dict(zip(people, annotator_quality(votes, softmax(found.scores)), strict=True))
-    return replace(found, doubts=replace(told, error=error, suggested=suggested, noise=noise)), quality
+    return replace(
+        found, doubts=replace(told, error=error, suggested=suggested, noise=noise)
+    ), quality
 
 
 def class_balance(labels: Ints, n_classes: int) -> Floats:
@@ -149,7 +156,8 @@ def issue_rows(ids: list[str], labels: Ints, found: Judgement, names: list[str])
 def outliers(near: Neighbours) -> Floats:
     """How far each row lies from its neighbours, (n,): mean distance over the median one; above 3 is an outlier.
 
-    Source: Kuan, Mueller, "Back to the basics: revisiting out-of-distribution detection baselines" (2022).
+    Source: Kuan, Mueller, "Back to the basics: revisiting out-of-distribution detection baselines"
+    (2022).
     """
     if not near.rows.shape[1]:  # alone, so neither near nor far
         return np.zeros(len(near.rows))
@@ -176,7 +184,8 @@ def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
 def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
     """How likely neighbours would stand this close together in the file if its order did not matter, in (0, 1].
 
-    A permutation test on the mean distance of places between neighbours; None with fewer than 20 rows.
+    A permutation test on the mean distance of places between neighbours; None with fewer than 20
+    rows.
     """
     n = len(near.rows)
     if n < MIN_LABELS:

@@ -19,20 +19,24 @@ PROBABLY_WRONG = 0.5
 def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
     """Label errors as cleanlab chooses them, (n,): confident learning, `find_label_issues` as it comes.
 
-    Source: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels" (2021).
+    Source: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels"
+    (2021).
     """
     from cleanlab.filter import find_label_issues
 
     classes, place = np.unique(labels, return_inverse=True)
-    return np.asarray(find_label_issues(place, softmax(scores[:, classes]), n_jobs=1), dtype=np.bool_)
+    return np.asarray(
+        find_label_issues(place, softmax(scores[:, classes]), n_jobs=1), dtype=np.bool_
+    )
 
 
 def reviewed_shift(scores: Floats, wrong: Mask) -> float:
     """By how much log odds of error are to be moved, given the doubts people answered: scores (n,) and outcomes (n,).
 
-    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with a normal prior of
-    deviation SHIFT_PRIOR, and at most SHIFT_MOST: reviews look only at the most doubtful labels, and what they teach
-    about those must not turn the many that nobody doubted into suspects. 0 without answers.
+    Past doubts that were confirmed lower it, contradicted ones raise it. Maximum a posteriori with
+    a normal prior of deviation SHIFT_PRIOR, and at most SHIFT_MOST: reviews look only at the most
+    doubtful labels, and what they teach about those must not turn the many that nobody doubted into
+    suspects. 0 without answers.
     """
     from scipy.optimize import minimize_scalar
 
@@ -40,9 +44,15 @@ def reviewed_shift(scores: Floats, wrong: Mask) -> float:
 
     def loss(shift: float) -> float:
         moved = odds + shift
-        return float(np.logaddexp(0, moved).sum() - moved[wrong].sum() + shift**2 / (2 * SHIFT_PRIOR**2))
+        return float(
+            np.logaddexp(0, moved).sum() - moved[wrong].sum() + shift**2 / (2 * SHIFT_PRIOR**2)
+        )
 
-    return float(minimize_scalar(loss, bounds=(SHIFT_LEAST, SHIFT_MOST), method="bounded").x) if len(odds) else 0.0
+    return (
+        float(minimize_scalar(loss, bounds=(SHIFT_LEAST, SHIFT_MOST), method="bounded").x)
+        if len(odds)
+        else 0.0
+    )
 
 
 def shifted(error: Floats, shift: float) -> Floats:
@@ -64,12 +74,13 @@ def doubt(
 ) -> Mask:
     """The labels to set aside and ask again, (n,): by gate.policy, among `able`, at most `share` of all.
 
-    threshold: error at least the cost of a review over the cost of an error; budget: what one batch can ask;
-    cleanlab: what cleanlab would remove. A doubt that people will not soon be asked about costs a label and buys
-    nothing: under `threshold`, beyond what two batches can review, only labels that are likelier wrong than right by
-    the model's own, uncorrected account are set aside. The most doubtful first, ties by seed and id. Never more than
-    half of a class: a model that doubts most labels of a class does not know the class. reviews: how many labels one
-    batch asks again; None where nobody is asked, and under `threshold` only what is probably wrong counts.
+    threshold: error at least the cost of a review over the cost of an error; budget: what one batch
+    can ask; cleanlab: what cleanlab would remove. A doubt that people will not soon be asked about
+    costs a label and buys nothing: under `threshold`, beyond what two batches can review, only
+    labels that are likelier wrong than right by the model's own, uncorrected account are set aside.
+    The most doubtful first, ties by seed and id. Never more than half of a class: a model that
+    doubts most labels of a class does not know the class. reviews: how many labels one batch asks
+    again; None where nobody is asked, and under `threshold` only what is probably wrong counts.
     """
     limit = int(share * len(labels))
     wanted = able & found.doubts.judged
@@ -85,7 +96,11 @@ def doubt(
     rows = np.flatnonzero(wanted)
     keys = order_keys(params.seed, (ids[row] for row in rows))
     for place, row in enumerate(rows[np.lexsort((keys, -np.round(error[rows], 9)))]):
-        if params.gate.policy == "threshold" and place >= soon and found.doubts.error[row] < PROBABLY_WRONG:
+        if (
+            params.gate.policy == "threshold"
+            and place >= soon
+            and found.doubts.error[row] < PROBABLY_WRONG
+        ):
             continue
         if limit > 0 and room[labels[row]] > 0:
             room[labels[row]] -= 1

@@ -1,7 +1,7 @@
 """What the gate reports about labels: the values its checks judge, counts by class and annotator, one row per round.
 
-Everything is a function of the cases (stages/answers/standing.py), so a past round's row does not move when rounds
-are added.
+Everything is a function of the cases (stages/answers/standing.py), so a past round's row does not
+move when rounds are added.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def _given(case: Case, at: int) -> list[str]:
     """The labels that people gave when a round asked about a row that was not doubted."""
     if at not in case.asked or at in case.doubted:
         return []
-    return [vote.label for vote in case.votes if vote.round == at and vote.kind == "label" and not vote.late]
+    return [
+        vote.label
+        for vote in case.votes
+        if vote.round == at and vote.kind == "label" and not vote.late
+    ]
 
 
 def units(cases: Iterable[Case], at: int) -> list[list[str]]:
@@ -68,12 +72,23 @@ def redundancy(asked: list[Row], seed: list[str], index: Index, near: Near) -> l
     """
     known, rows = set(seed), list[Row]()
     for number in sorted({int(row["round"]) for row in asked}):
-        batch = sorted((row for row in asked if row["round"] == number), key=lambda row: int(row["rank"]))
+        batch = sorted(
+            (row for row in asked if row["round"] == number), key=lambda row: int(row["rank"])
+        )
         new = [row["id"] for row in batch if row["id"] not in known]
         places, before = index.locate(new, "batch"), index.locate(sorted(known), "labels")
-        repeated = near.repeats(places, before) | np.tril(near.alike(places, places), -1).any(axis=1)
+        repeated = near.repeats(places, before) | np.tril(near.alike(places, places), -1).any(
+            axis=1
+        )
         share = float(repeated.mean()) if len(new) > 1 else None
-        rows.append({"round": number, "asked": len(new), "near_duplicates": int(repeated.sum()), "share": share})
+        rows.append(
+            {
+                "round": number,
+                "asked": len(new),
+                "near_duplicates": int(repeated.sum()),
+                "share": share,
+            }
+        )
         known |= {row["id"] for row in batch}
     return rows
 
@@ -93,18 +108,21 @@ def annotator_gap(people: dict[str, Row]) -> float | None:
     if len(able) < 2:
         return None
     bad, total = sum(row["doubted"] for row in able), sum(row["judged"] for row in able)
-    gaps = [excess(r["doubted"], r["judged"], bad - r["doubted"], total - r["judged"]) for r in able]
+    gaps = [
+        excess(r["doubted"], r["judged"], bad - r["doubted"], total - r["judged"]) for r in able
+    ]
     return max([gap for gap, errors in gaps if errors > STANDS_OUT], default=0.0)
 
 
 def drift(cases: Iterable[Case], newest: int) -> float | None:
     """P-value that control rows of the newest round got the same mix of labels as those before; at least 1e-4.
 
-    A row counts once, with the label that most people gave it when it was asked (a tie: not at all): several people's
-    answers to one row are no independent draws. None with fewer than 20 such rows on either side, or one class only.
-    The p-value is Monte Carlo, since 20 rows over many classes are too few for the chi-square distribution: Pearson's
-    statistic among random tables with the same margins. Source: Patefield, "An efficient method of generating random
-    R x C tables with given row and column totals" (1981); Phipson, Smyth, "Permutation p-values should never be
+    A row counts once, with the label that most people gave it when it was asked (a tie: not at
+    all): several people's answers to one row are no independent draws. None with fewer than 20 such
+    rows on either side, or one class only. The p-value is Monte Carlo, since 20 rows over many
+    classes are too few for the chi-square distribution: Pearson's statistic among random tables
+    with the same margins. Source: Patefield, "An efficient method of generating random R x C tables
+    with given row and column totals" (1981); Phipson, Smyth, "Permutation p-values should never be
     zero" (2010).
     """
     sides = {True: Counter[str](), False: Counter[str]()}
@@ -163,7 +181,12 @@ def _alike(case: Case, when: int) -> list[bool]:
             earlier.clear()
         elif vote.kind == "label" and vote.round < when:
             earlier[vote.annotator] = vote.label
-        elif vote.kind == "label" and vote.round == when and not vote.late and vote.annotator in earlier:
+        elif (
+            vote.kind == "label"
+            and vote.round == when
+            and not vote.late
+            and vote.annotator in earlier
+        ):
             alike.append(earlier[vote.annotator] == vote.label)
     return alike
 
@@ -203,20 +226,30 @@ def by_annotator(
             if case.id in error:
                 tally["judged"] += 1
                 doubted = error[case.id] >= threshold
-                tally["doubted"] += doubted if final.get(case.id, vote.label) == vote.label else not doubted
+                tally["doubted"] += (
+                    doubted if final.get(case.id, vote.label) == vote.label else not doubted
+                )
     rows: dict[str, Row] = {}
     for name, tally in sorted(people.items()):
-        facts = {key: tally[key] for key in ("answers", "skip", "empty", "reject", "judged", "doubted")}
+        facts = {
+            key: tally[key] for key in ("answers", "skip", "empty", "reject", "judged", "doubted")
+        }
         share = tally["against"] / tally["compared"] if tally["compared"] else None
         skips = (tally["skip"] + tally["empty"]) / tally["answers"]
-        rows[name] = {**facts, "compared": tally["compared"], "error_rate": share, "skip_rate": skips}
+        rows[name] = {
+            **facts,
+            "compared": tally["compared"],
+            "error_rate": share,
+            "skip_rate": skips,
+        }
     return rows
 
 
 def kappas(cases: list[Case], only: int | None = None) -> Row:
     """Agreement over all rounds, or over `only` one.
 
-    alpha; Fleiss' kappa where every example has as many labels; Cohen's for each pair of annotators.
+    alpha; Fleiss' kappa where every example has as many labels; Cohen's for each pair of
+    annotators.
     """
     new = [
         (case, unit)
@@ -229,7 +262,11 @@ def kappas(cases: list[Case], only: int | None = None) -> Row:
     shared: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for case, _ in new:
         asked = [when for when in case.asked if only in (None, when) and when not in case.doubted]
-        votes = [vote for vote in case.votes if vote.kind == "label" and vote.round in asked and not vote.late]
+        votes = [
+            vote
+            for vote in case.votes
+            if vote.kind == "label" and vote.round in asked and not vote.late
+        ]
         given = {(vote.round, vote.annotator): vote.label for vote in votes}
         for (at, left), (when, right) in combinations(sorted(given), 2):
             if at == when:
@@ -240,7 +277,9 @@ def kappas(cases: list[Case], only: int | None = None) -> Row:
     return {
         "alpha": krippendorff_alpha(found) if found else None,
         "fleiss_kappa": fleiss_kappa(found) if found else None,
-        "cohen_kappa": {f"{left}|{right}": cohen_kappa(*pair) for (left, right), pair in sorted(shared.items())},
+        "cohen_kappa": {
+            f"{left}|{right}": cohen_kappa(*pair) for (left, right), pair in sorted(shared.items())
+        },
         "labelled_twice": len(found),
     }
 
@@ -248,8 +287,8 @@ def kappas(cases: list[Case], only: int | None = None) -> Row:
 def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: list[Row]) -> list[Row]:
     """One row per round: doubts after it, doubts answered in it and how they ended, precision of doubts so far.
 
-    current: labels doubted now; spent: the rows of `redundancy`. `flagged` is known for a past round by what was frozen
-    with the next batch.
+    current: labels doubted now; spent: the rows of `redundancy`. `flagged` is known for a past
+    round by what was frozen with the next batch.
     """
     doubted = Counter(when for case in cases for when in case.doubted)
     ends: Counter[tuple[int, bool | None]] = Counter()
@@ -260,7 +299,11 @@ def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: list[R
     rows: list[Row] = [{**start, "confirmed": 0, "contradicted": 0}]
     for row in rounds:
         at = int(row["round"])
-        facts = {"round": at, "flagged": doubted[at + 1] if at < last else current, "answered": row["answered"]}
+        facts = {
+            "round": at,
+            "flagged": doubted[at + 1] if at < last else current,
+            "answered": row["answered"],
+        }
         rows.append({**facts, "confirmed": ends[at, True], "contradicted": ends[at, False]})
     share = {row["round"]: row["share"] for row in spent}
     right = wrong = 0

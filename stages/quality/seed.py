@@ -19,7 +19,8 @@ from stages.store.index import Index
 def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
     """id, label and line of every seed row, sorted by id.
 
-    Raises PipelineError, with file and line, for an empty or unknown label and for a seed of one class.
+    Raises PipelineError, with file and line, for an empty or unknown label and for a seed of one
+    class.
     """
     cells = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
     for row, label in enumerate(cells):
@@ -28,19 +29,25 @@ def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
             raise PipelineError(table.where(row), what, "fill it or remove the row")
         check_label(label, params.labels, table.where(row))
     if len(set(cells)) == 1:
-        remedy = "add rows of another class, or set data.seed to data/none.csv to start without a seed"
+        remedy = (
+            "add rows of another class, or set data.seed to data/none.csv to start without a seed"
+        )
         raise PipelineError(table.where(0), f"every seed row has the label {cells[0]!r}", remedy)
     rows = index.rows("seed")
     places = zip(index.ids[rows], index.row[rows], strict=True)
     return [{"id": item, "label": cells[row], "line": table.lines[row]} for item, row in places]
 
 
-def suspects(seed: list[Row], classes: NDArray[np.intp], found: Judgement, params: Params) -> list[Row]:
+def suspects(
+    seed: list[Row], classes: NDArray[np.intp], found: Judgement, params: Params
+) -> list[Row]:
     """The seed labels to be asked again, worst first: chosen by gate.policy, within clean_seed.max_suspects."""
     ids = [row["id"] for row in seed]
     error, able = found.doubts.error, np.ones(len(ids), dtype=np.bool_)
     share = params.clean_seed.max_suspects
-    chosen = np.flatnonzero(doubt(found, error, classes, ids, able, share, params, reviews=params.reviews_a_batch))
+    chosen = np.flatnonzero(
+        doubt(found, error, classes, ids, able, share, params, reviews=params.reviews_a_batch)
+    )
     order = chosen[np.argsort(-np.round(error[chosen], 9), kind="stable")]
     return [
         {

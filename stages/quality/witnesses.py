@@ -14,8 +14,13 @@ from stages.contract.progress import watched
 from stages.learning.scoring import softmax
 
 NEIGHBOURS = 15
-TREES, TREE_ROWS = 100, 5000  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
-PRIOR_EXCESS = 0.06  # standard deviation of the share of wrong labels that witnesses tell, before any evidence
+TREES, TREE_ROWS = (
+    100,
+    5000,
+)  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
+PRIOR_EXCESS = (
+    0.06  # standard deviation of the share of wrong labels that witnesses tell, before any evidence
+)
 MIN_LABELS = 20  # fewer labels than this are not judged
 FIT_ROWS = 10_000  # the few numbers of the error model are fitted on at most this many labels
 SUPPORTED = 0.5  # of the median similarity to the nearest other row: below it, a row is like nothing in training
@@ -34,8 +39,8 @@ class Neighbours:
 def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
     """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row.
 
-    The k-th smallest of the minima of k groups or more bounds the k-th smallest distance: only what lies within the
-    bound is sorted.
+    The k-th smallest of the minima of k groups or more bounds the k-th smallest distance: only what
+    lies within the bound is sorted.
     """
     n = len(geometry)
     k = max(0, min(k, n - 1))
@@ -57,7 +62,9 @@ def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
         order = np.lexsort((column, found, row))
         best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
         rows[start : start + step] = column[best]
-        squared[start : start + step] = np.maximum(found[best] + norms[start : start + step, None], 0)
+        squared[start : start + step] = np.maximum(
+            found[best] + norms[start : start + step, None], 0
+        )
     return Neighbours(rows, squared)
 
 
@@ -84,14 +91,20 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
     n, space = len(labels), np.ascontiguousarray(geometry, dtype=np.float32)
     share = np.bincount(labels, minlength=n_classes) / max(n, 1)
     total, seen, draw = np.zeros((n, n_classes)), np.zeros(n), np.random.default_rng(seed)
-    with config_context(skip_parameter_validation=True):  # with the checks of the rows, a third of a small tree
+    with config_context(
+        skip_parameter_validation=True
+    ):  # with the checks of the rows, a third of a small tree
         for number in watched("trees", range(TREES if n >= MIN_LABELS else 0), "tree"):
             bag = draw.integers(0, n, min(n, TREE_ROWS))
-            tree = ExtraTreeClassifier(max_features="sqrt", min_samples_leaf=2, random_state=seed + number)
+            tree = ExtraTreeClassifier(
+                max_features="sqrt", min_samples_leaf=2, random_state=seed + number
+            )
             tree.fit(space[bag], labels[bag], check_input=False)
             out = np.flatnonzero(np.bincount(bag, minlength=n) == 0)
             if len(out):
-                total[np.ix_(out, tree.classes_)] += tree.predict_proba(space[out], check_input=False)
+                total[np.ix_(out, tree.classes_)] += tree.predict_proba(
+                    space[out], check_input=False
+                )
             seen[out] += 1
     return np.asarray(np.log((total + share) / (seen[:, None] + 1) + 1e-9))
 
@@ -99,8 +112,10 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
 def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
     """One set of logits (n, k) from several out-of-sample ones: a weighted sum, calibrated to the labels as they are.
 
-    The weights (>= 0) have the highest likelihood under a weak prior of equal shares. One view alone is rescaled.
-    Source: Genest, Zidek, "Combining probability distributions" (1986): the logarithmic opinion pool.
+    The weights (>= 0) have the highest likelihood under a weak prior of equal shares. One view
+    alone is rescaled.
+    Source: Genest, Zidek, "Combining probability distributions" (1986): the logarithmic opinion
+    pool.
     """
     from scipy.optimize import minimize
 
@@ -112,7 +127,9 @@ def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
 
     def loss(log_weight: Floats) -> tuple[float, Floats]:
         weight = np.exp(log_weight)
-        chances = softmax(sum((w * part for w, part in zip(weight, parts, strict=True)), np.zeros_like(parts[0])))
+        chances = softmax(
+            sum((w * part for w, part in zip(weight, parts, strict=True)), np.zeros_like(parts[0]))
+        )
         own = chances[np.arange(len(some)), labels[some]]
         slope = [
             w * float(((chances * part).sum(axis=1) - told).sum())
@@ -122,17 +139,23 @@ def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
         return float(-np.log(own + TINY).sum() + away @ away / 2), np.asarray(slope) + away
 
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-5.0, 3.0)] * len(views)).x
-    return np.asarray(sum((w * view for w, view in zip(np.exp(best), shifted, strict=True)), np.zeros_like(shifted[0])))
+    return np.asarray(
+        sum(
+            (w * view for w, view in zip(np.exp(best), shifted, strict=True)),
+            np.zeros_like(shifted[0]),
+        )
+    )
 
 
 def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
     """Share of wrong labels by what several witnesses say of each other; None for one witness.
 
-    views: logits (n, k) each. Witnesses that learned apart contradict each other as often as each contradicts the
-    truth. What they contradict the labels beyond that is the labels' fault, as far as chance does not make it: the
-    share is the posterior mean for a normal prior at 0, so few labels that nobody can tell well apart say nearly
-    nothing. Source: Jiang, Nagarajan, Baek, Kolter, "Assessing generalization of SGD via disagreement" (2022); no such
-    claim is made there for witnesses of different kinds: benchmarks/gate.py has it.
+    views: logits (n, k) each. Witnesses that learned apart contradict each other as often as each
+    contradicts the truth. What they contradict the labels beyond that is the labels' fault, as far
+    as chance does not make it: the share is the posterior mean for a normal prior at 0, so few
+    labels that nobody can tell well apart say nearly nothing. Source: Jiang, Nagarajan, Baek,
+    Kolter, "Assessing generalization of SGD via disagreement" (2022); no such claim is made there
+    for witnesses of different kinds: benchmarks/gate.py has it.
     """
     said, n, k = [view.argmax(axis=1) for view in views], len(labels), len(np.unique(labels))
     if len(said) < 2 or k < 2:
@@ -147,8 +170,8 @@ def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
 def witnessed_share(views: Sequence[Floats], labels: Ints, near: Neighbours) -> float | None:
     """`disagreement` on the rows that are like something in training; None for one witness, 0 on fewer than MIN_LABELS.
 
-    Of a row unlike all others the neighbours and the forest know nothing: both fall back on the commonest class. That
-    they agree is then no sign of a wrong label, but of the same ignorance.
+    Of a row unlike all others the neighbours and the forest know nothing: both fall back on the
+    commonest class. That they agree is then no sign of a wrong label, but of the same ignorance.
     """
     if len(views) < 2:
         return None
@@ -161,8 +184,9 @@ def witnessed_share(views: Sequence[Floats], labels: Ints, near: Neighbours) -> 
 def supported(near: Neighbours) -> Mask:
     """Whether something else among the rows is like each of them, (n,); all are where nothing tells distances.
 
-    Like: at least half as similar as the nearest row usually is. A text that shares no words with another has a
-    similarity near 0; and so has a row of numbers that is as far from all others as two rows drawn at random are.
+    Like: at least half as similar as the nearest row usually is. A text that shares no words with
+    another has a similarity near 0; and so has a row of numbers that is as far from all others as
+    two rows drawn at random are.
     """
     if not near.rows.shape[1]:
         return np.ones(len(near.rows), dtype=np.bool_)

@@ -52,7 +52,9 @@ class Index:
         unknown = [item for item in items if item not in self.row_of]
         if unknown:
             what = f"id {unknown[0]!r} ({len(unknown)} in all) is in none of pool, seed and test"
-            raise PipelineError(where, what, "put the rows back: an id that was labelled or asked must stay")
+            raise PipelineError(
+                where, what, "put the rows back: an id that was labelled or asked must stay"
+            )
         return np.array([self.row_of[item] for item in items], dtype=np.intp)
 
     @cached_property
@@ -90,7 +92,9 @@ def write_index(folder: Path, index: Index) -> None:
     pq.write_table(pa.table(rows, schema=pa.schema(columns.items())), folder / "index.parquet")
 
 
-def write_features(folder: Path, index: Index, model: Matrix, geometry: NDArray[np.float32]) -> None:
+def write_features(
+    folder: Path, index: Index, model: Matrix, geometry: NDArray[np.float32]
+) -> None:
     """Write the store."""
     import scipy.sparse as sp
 
@@ -116,7 +120,9 @@ def read_index(folder: Path) -> Index:
     import pyarrow.parquet as pq
 
     if not (folder / "index.parquet").is_file():
-        raise PipelineError(folder, "no features here", "run `dvc repro`, or `dvc pull` after a clone")
+        raise PipelineError(
+            folder, "no features here", "run `dvc repro`, or `dvc pull` after a clone"
+        )
     table = pq.read_table(folder / "index.parquet")
     return Index(*(table.column(name).to_pylist() for name in ("id", "sha", "split", "row")))
 
@@ -126,7 +132,11 @@ def read_model_matrix(folder: Path) -> Matrix:
     import scipy.sparse as sp
 
     sparse = folder / "model.npz"
-    return sp.csr_matrix(sp.load_npz(sparse)) if sparse.is_file() else np.load(folder / "model.npy", mmap_mode="r")
+    return (
+        sp.csr_matrix(sp.load_npz(sparse))
+        if sparse.is_file()
+        else np.load(folder / "model.npy", mmap_mode="r")
+    )
 
 
 def read_geometry(folder: Path) -> NDArray[np.float32]:

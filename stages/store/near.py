@@ -2,11 +2,12 @@
 
 Two rows are near duplicates when all of these hold:
 - their similarity, 1 - d^2 / 2 of the geometry, is at least `quality.near_duplicate`;
-- they are much closer than rows of this pool usually are: in a space of few dimensions, where everything is close to
-  something, only this tells. The guard passes over what is within half the usual distance (`reach`), which costs
-  nothing; checks and alarms count what chance does not explain (`beyond_chance`), which is never more;
-- where the classifier sees sparse features (text), the cosine of these is at least that similarity too: texts of which
-  the geometry's few directions know little look alike there, whatever they say.
+- they are much closer than rows of this pool usually are: in a space of few dimensions, where
+  everything is close to something, only this tells. The guard passes over what is within half the
+  usual distance (`reach`), which costs nothing; checks and alarms count what chance does not
+  explain (`beyond_chance`), which is never more;
+- where the classifier sees sparse features (text), the cosine of these is at least that similarity
+  too: texts of which the geometry's few directions know little look alike there, whatever they say.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ ROUNDING = 1e-6  # what rounding takes from the cosine of a copy
 def reach(points: Points, threshold: float) -> float:
     """The squared distance within which the guard of a batch takes two rows for near duplicates.
 
-    points: a uniform sample. At most half the median distance to the nearest row that is not the same.
+    points: a uniform sample. At most half the median distance to the nearest row that is not the
+    same.
     """
     nearest, _ = _apart(points)
     limit = 2 * (1 - threshold)
@@ -42,10 +44,11 @@ def reach(points: Points, threshold: float) -> float:
 def beyond_chance(points: Points, threshold: float) -> float:
     """The squared distance within which chance brings a row to any other of the sample once in 1,000 times.
 
-    Among rows spread evenly in m dimensions the nearest one is within c times the median distance with probability
-    1 - 2 ** -(c ** m), about c ** m log 2. m is read off the distances to the nearest and the second nearest row, whose
-    ratio's logarithm times m has the median log 2.
-    Source: Levina, Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), by the median of two.
+    Among rows spread evenly in m dimensions the nearest one is within c times the median distance
+    with probability 1 - 2 ** -(c ** m), about c ** m log 2. m is read off the distances to the
+    nearest and the second nearest row, whose ratio's logarithm times m has the median log 2.
+    Source: Levina, Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), by the
+    median of two.
     """
     nearest, second = _apart(points)
     if not len(nearest):
@@ -59,8 +62,8 @@ def beyond_chance(points: Points, threshold: float) -> float:
 class Near:
     """Which rows of a table of features nearly repeat others.
 
-    matrix, geometry: of all n rows; limit: a squared distance, `beyond_chance`; threshold: the least cosine of sparse
-    features.
+    matrix, geometry: of all n rows; limit: a squared distance, `beyond_chance`; threshold: the
+    least cosine of sparse features.
     """
 
     matrix: Matrix
@@ -73,17 +76,23 @@ class Near:
         import scipy.sparse as sp
         from sklearn.preprocessing import normalize
 
-        close = _squared(np.asarray(self.geometry[left]), np.asarray(self.geometry[right])) <= max(self.limit, COPY)
+        close = _squared(np.asarray(self.geometry[left]), np.asarray(self.geometry[right])) <= max(
+            self.limit, COPY
+        )
         if close.any() and sp.issparse(self.matrix):
             first, second = close.any(axis=1), close.any(axis=0)
-            cosines = (normalize(self.matrix[left[first]]) @ normalize(self.matrix[right[second]]).T).toarray()
+            cosines = (
+                normalize(self.matrix[left[first]]) @ normalize(self.matrix[right[second]]).T
+            ).toarray()
             close[np.ix_(first, second)] &= cosines >= self.threshold - ROUNDING
         return np.asarray(close)
 
     def repeats(self, rows: Rows, others: Rows) -> Mask:
         """(len(rows),): whether each row is a near duplicate of any of the others."""
         step = max(1, CELLS // max(1, len(others)))
-        parts = [self.alike(rows[at : at + step], others).any(axis=1) for at in range(0, len(rows), step)]
+        parts = [
+            self.alike(rows[at : at + step], others).any(axis=1) for at in range(0, len(rows), step)
+        ]
         return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
 
@@ -133,7 +142,10 @@ def _gaps(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _squared(points: Points, others: Points) -> NDArray[np.float64]:
     """(n, m) squared Euclidean distances, never below 0; double precision tells neighbours in a line apart."""
     points, others = points.astype(np.float64), others.astype(np.float64)
-    norms = np.einsum("ij,ij->i", points, points)[:, None] + np.einsum("ij,ij->i", others, others)[None, :]
+    norms = (
+        np.einsum("ij,ij->i", points, points)[:, None]
+        + np.einsum("ij,ij->i", others, others)[None, :]
+    )
     return np.asarray(np.maximum(norms - 2 * (points @ others.T), 0))
 
 

@@ -14,8 +14,8 @@ from stages.contract.progress import watched
 def hashed(texts: list[str], options: TextFeatures) -> Matrix:
     """1 + ln(count) of every word and character n-gram, each kind hashed into `options.hashing` columns; CSR float32.
 
-    Source: Weinberger et al., "Feature hashing for large scale multitask learning" (2009), without the signs, so that
-    columns can be weighted by how rare they are.
+    Source: Weinberger et al., "Feature hashing for large scale multitask learning" (2009), without
+    the signs, so that columns can be weighted by how rare they are.
     """
     import scipy.sparse as sp
     from sklearn.feature_extraction.text import HashingVectorizer
@@ -33,7 +33,9 @@ def hashed(texts: list[str], options: TextFeatures) -> Matrix:
         counts.data = 1 + np.log(counts.data)
         blocks.append(counts)
     if not blocks:
-        raise PipelineError("params.yaml features.text", "both ranges of n-grams are [0, 0]", "use one of them")
+        raise PipelineError(
+            "params.yaml features.text", "both ranges of n-grams are [0, 0]", "use one of them"
+        )
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
 
@@ -48,5 +50,7 @@ def weighted(raw: Matrix, weights: NDArray[np.float32]) -> Matrix:
     import scipy.sparse as sp
     from sklearn.preprocessing import normalize
 
-    rows = sp.csr_matrix((raw.data * weights[raw.indices], raw.indices, raw.indptr), shape=raw.shape)
+    rows = sp.csr_matrix(
+        (raw.data * weights[raw.indices], raw.indices, raw.indptr), shape=raw.shape
+    )
     return normalize(rows, copy=False) if rows.shape[0] else rows

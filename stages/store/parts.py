@@ -13,8 +13,9 @@
     build/features/blocked.npy      pool rows that may never be asked: in seed or test by content, or a later copy
     build/features/index.parquet, raw.*   seed and test
 
-A pool row's number counts through the parts. Nothing of the result depends on it: rows are found by id, chosen by
-order key, and gathered in the order of their ids, so that any split of a pool into parts gives the same bytes.
+A pool row's number counts through the parts. Nothing of the result depends on it: rows are found by
+id, chosen by order key, and gathered in the order of their ids, so that any split of a pool into
+parts gives the same bytes.
 """
 
 from __future__ import annotations
@@ -66,14 +67,20 @@ def write_raw(folder: Path, blocks: Iterable[Matrix], rows: int) -> int:
             nonzero += int(block.nnz)
             continue
         if dense is None:
-            dense = np.lib.format.open_memmap(folder / "raw.npy", mode="w+", dtype=block.dtype, shape=(rows, width))
+            dense = np.lib.format.open_memmap(
+                folder / "raw.npy", mode="w+", dtype=block.dtype, shape=(rows, width)
+            )
         dense[start : start + len(block)] = block
         start += len(block)
     if dense is not None:
         dense.flush()
     elif width:
         if nonzero > MOST_NONZERO:
-            raise PipelineError(folder, f"{nonzero} nonzero features in one part", "split the part into smaller ones")
+            raise PipelineError(
+                folder,
+                f"{nonzero} nonzero features in one part",
+                "split the part into smaller ones",
+            )
         np.save(folder / "raw.csr" / "indptr.npy", np.concatenate(ends).astype(np.int32))
         (folder / "raw.csr" / "width").write_text(str(width))
     return width
@@ -94,7 +101,9 @@ def open_raw(folder: Path) -> Matrix:
         np.memmap(csr / name, dtype, "r") if ends[-1] else np.empty(0, dtype)
         for name, dtype in (("data", np.float32), ("indices", np.int32))
     ]
-    return sp.csr_matrix((*arrays, ends), shape=(len(ends) - 1, int((csr / "width").read_text())), copy=False)
+    return sp.csr_matrix(
+        (*arrays, ends), shape=(len(ends) - 1, int((csr / "width").read_text())), copy=False
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,9 @@ class Part:
 
     def elsewhere(self) -> Part:
         """The same part for a worker in another folder."""
-        return replace(self, place=self.place if is_url(self.place) else str(Path(self.place).resolve()))
+        return replace(
+            self, place=self.place if is_url(self.place) else str(Path(self.place).resolve())
+        )
 
     def within(self, rows: Rows) -> Rows:
         """Of ascending row numbers of the pool those of this part, counted from its start."""
@@ -150,7 +161,9 @@ class Part:
 
         column = self.table.column("sha").combine_chunks()
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-        words = np.frombuffer(column.buffers()[1], dtype=">u8", count=4 * (column.offset + self.rows))
+        words = np.frombuffer(
+            column.buffers()[1], dtype=">u8", count=4 * (column.offset + self.rows)
+        )
         return words[4 * column.offset :: 4].astype(np.uint64)
 
 
@@ -158,7 +171,8 @@ class Part:
 class Fitted:
     """What a sample of rows taught: how raw features become the model's, and those a geometry.
 
-    shift, scale: (p,) for numbers, else empty; rarity: (p,) for hashed text, whose rows are scaled to unit length.
+    shift, scale: (p,) for numbers, else empty; rarity: (p,) for hashed text, whose rows are scaled
+    to unit length.
     """
 
     shift: NDArray[np.float64]
@@ -192,7 +206,9 @@ class Fitted:
 def read_fitted(path: Path) -> Fitted:
     """What `Fitted.write` saved."""
     with np.load(path, allow_pickle=False) as arrays:
-        space = Space(arrays["basis"], arrays["centre"], float(arrays["length"]), float(arrays["beside"]))
+        space = Space(
+            arrays["basis"], arrays["centre"], float(arrays["length"]), float(arrays["beside"])
+        )
         return Fitted(arrays["shift"], arrays["scale"], arrays["rarity"], space)
 
 
@@ -256,7 +272,9 @@ class Pool:
             chosen = np.flatnonzero(free[part.order])[-count:]
             keys.append(part.keys[chosen])
             rows.append(part.start + part.order[chosen].astype(np.intp))
-        return np.sort(np.concatenate(rows)[np.argsort(np.concatenate(keys), kind="stable")[-count:]])
+        return np.sort(
+            np.concatenate(rows)[np.argsort(np.concatenate(keys), kind="stable")[-count:]]
+        )
 
     def part_of(self, row: int) -> tuple[Part, int]:
         """The part that a row stands in, and where in its file."""
@@ -309,7 +327,11 @@ def open_pool(folder: Path) -> Pool | None:
     for row in known["parts"]:
         part = Part(f"{store or folder / 'parts'}/{row['key']}", row["name"], start, row["rows"])
         if not store and not Path(part.place).is_dir():
-            raise PipelineError(part.place, f"the features of {row['name']} are gone", "run `dvc pull` or `dvc repro`")
+            raise PipelineError(
+                part.place,
+                f"the features of {row['name']} are gone",
+                "run `dvc pull` or `dvc repro`",
+            )
         parts.append(part)
         start += part.rows
     return Pool(folder, parts, known["seed"], store)
@@ -349,7 +371,10 @@ def repeated(columns: list[Keys]) -> Iterator[Rows]:
 def write_listing(folder: Path, pool: Pool) -> None:
     """Write parts.json last: with it the store is whole."""
     store = {"store": pool.store} if pool.store else {}
-    rows = [{"name": part.name, "key": part.place.rpartition("/")[2], "rows": part.rows} for part in pool.parts]
+    rows = [
+        {"name": part.name, "key": part.place.rpartition("/")[2], "rows": part.rows}
+        for part in pool.parts
+    ]
     temporary = folder / ".parts.json.tmp"
     known = {"seed": pool.seed, **store, "parts": rows}
     temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -364,7 +389,11 @@ def write_kept(path: Path, index: Index, rows: Rows, stands_for: NDArray[np.floa
     pool = index.rows("pool")
     numbers = np.array(index.row[pool], dtype=np.intp)
     places = np.minimum(np.searchsorted(rows, numbers), max(len(rows) - 1, 0))
-    shares = np.where(rows[places] == numbers, stands_for[places], 0.0) if len(rows) else np.zeros(len(numbers))
+    shares = (
+        np.where(rows[places] == numbers, stands_for[places], 0.0)
+        if len(rows)
+        else np.zeros(len(numbers))
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"id": index.ids[pool], "stands_for": shares}), path)
 

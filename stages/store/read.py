@@ -33,7 +33,11 @@ def read_rows(
     ids = list(dict.fromkeys(ids))
     pool = open_pool(features)
     index = read_index(features) if pool is None else indexed(pool, pool.locate(ids))[0]
-    places = {} if pool is None else {place.rpartition("/")[2]: place for place in list_parts(tables["pool"])}
+    places = (
+        {}
+        if pool is None
+        else {place.rpartition("/")[2]: place for place in list_parts(tables["pool"])}
+    )
     wanted: dict[str, list[tuple[str, int]]] = {}
     for item in ids:
         number = index.row_of[item]
@@ -53,8 +57,8 @@ def read_rows(
 def read_features(folder: Path, wanted: Iterable[str], compute: Compute, last: int = 0) -> Features:
     """The features of all examples; of a pool in parts only the wanted ids, their copies, and seed and test.
 
-    compute: who reads them, if they are in a store; last: how many rows from the end of the random permutation are
-    wanted besides.
+    compute: who reads them, if they are in a store; last: how many rows from the end of the random
+    permutation are wanted besides.
     """
     if not (folder / "parts.json").is_file():
         return Features(read_index(folder), read_model_matrix(folder), read_geometry(folder))
@@ -64,4 +68,6 @@ def read_features(folder: Path, wanted: Iterable[str], compute: Compute, last: i
     pool = open_pool(folder)
     assert pool is not None
     rows = pool.locate(wanted)
-    return gathered(pool, np.union1d(rows, pool.last(last)).astype(np.intp) if last else rows, compute)
+    return gathered(
+        pool, np.union1d(rows, pool.last(last)).astype(np.intp) if last else rows, compute
+    )

@@ -1,7 +1,7 @@
 """The geometry: a dense space of few dimensions that distances between examples are measured in.
 
-For text the classifier sees its directions as well, beside the n-grams: what the unlabelled rows teach of how words go
-together is worth more labels than any choice of rows (docs/benchmarks.md).
+For text the classifier sees its directions as well, beside the n-grams: what the unlabelled rows
+teach of how words go together is worth more labels than any choice of rows (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from stages.contract.progress import Told, blocks, progress
 class Space:
     """The map from model features (n, p) to the geometry (n, d).
 
-    basis: (p, d) directions, or empty where features are taken as they are; centre: (d,) what is subtracted, or empty;
-    length: what all rows are divided by, 0 for each by its own length. beside: what the directions are multiplied by
-    where the classifier sees them beside its features, 0 where it does not.
+    basis: (p, d) directions, or empty where features are taken as they are; centre: (d,) what is
+    subtracted, or empty; length: what all rows are divided by, 0 for each by its own length.
+    beside: what the directions are multiplied by where the classifier sees them beside its
+    features, 0 where it does not.
     """
 
     basis: NDArray[np.floating]
@@ -33,8 +34,9 @@ class Space:
     def widened(self, matrix: Matrix) -> Matrix:
         """What the classifier sees of some rows: their features, for text with the d directions as further columns.
 
-        Both are linear in the features, so this is ridge regression whose penalty is lighter in the directions in
-        which the pool varies most. Source: Deerwester et al., "Indexing by latent semantic analysis" (1990).
+        Both are linear in the features, so this is ridge regression whose penalty is lighter in the
+        directions in which the pool varies most. Source: Deerwester et al., "Indexing by latent
+        semantic analysis" (1990).
         """
         return self._beside(matrix, self._mapped(matrix)) if self.beside else matrix
 
@@ -43,10 +45,15 @@ class Space:
         import scipy.sparse as sp
 
         seen = []
-        geometry = np.empty((matrix.shape[0], self.basis.shape[1] if self.basis.size else matrix.shape[1]), np.float32)
+        geometry = np.empty(
+            (matrix.shape[0], self.basis.shape[1] if self.basis.size else matrix.shape[1]),
+            np.float32,
+        )
         for block in blocks("projection", matrix.shape[0]):
             space = self._mapped(matrix[block])
-            geometry[block] = space / (self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12))
+            geometry[block] = space / (
+                self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+            )
             if self.beside:
                 seen.append(self._beside(matrix[block], space))
         return sp.vstack(seen, format="csr") if seen else matrix, geometry
@@ -58,7 +65,9 @@ class Space:
 
     def projected(self, matrix: Matrix) -> NDArray[np.floating]:
         """The rows before they are scaled, (n, d)."""
-        return np.concatenate([self._mapped(matrix[block]) for block in blocks("projection", matrix.shape[0])])
+        return np.concatenate(
+            [self._mapped(matrix[block]) for block in blocks("projection", matrix.shape[0])]
+        )
 
     def _mapped(self, matrix: Matrix) -> NDArray[np.floating]:
         if isinstance(matrix, np.ndarray):
@@ -74,13 +83,15 @@ class Space:
         return sp.csr_matrix(sp.hstack([matrix, more], format="csr"))
 
 
-def fit_space(known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0) -> Space:
+def fit_space(
+    known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0
+) -> Space:
     """Truncated SVD of sparse features, PCA of dense ones of more than `dims` columns, else the features themselves.
 
-    Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean squared norm of 1 over
-    the `known` rows. beside: the mean squared length of sparse unit rows in the directions, which the classifier then
-    sees beside their features; 0: it does not, nor does it those of other rows. Signs of the components are fixed, so
-    the result is deterministic.
+    Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean
+    squared norm of 1 over the `known` rows. beside: the mean squared length of sparse unit rows in
+    the directions, which the classifier then sees beside their features; 0: it does not, nor does
+    it those of other rows. Signs of the components are fixed, so the result is deterministic.
     Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
     """
     import scipy.sparse as sp
@@ -117,8 +128,9 @@ def _directions(known: Matrix, dims: int, seed: int) -> NDArray[np.floating]:
 def _principal(known: NDArray[np.floating], dims: int) -> NDArray[np.float64]:
     """The (p, d) principal components of dense rows, the largest entry of each positive.
 
-    From the covariance in double precision, block by block: scikit-learn's PCA makes it in one step that cannot say
-    how far it is, and in the rows' own precision (the components of 300,000 x 384 then differ by 2e-4).
+    From the covariance in double precision, block by block: scikit-learn's PCA makes it in one step
+    that cannot say how far it is, and in the rows' own precision (the components of 300,000 x 384
+    then differ by 2e-4).
     """
     from scipy.linalg import eigh
 
@@ -148,5 +160,10 @@ def counting(matrix: Matrix, told: Told) -> Any:
     def transpose(self: Any, *args: Any, **options: Any) -> Any:
         return counting(kind.transpose(self, *args, **options), told)
 
-    own = {"__matmul__": times, "__rmatmul__": times_from_left, "transpose": transpose, "T": property(transpose)}
+    own = {
+        "__matmul__": times,
+        "__rmatmul__": times_from_left,
+        "transpose": transpose,
+        "T": property(transpose),
+    }
     return type(kind.__name__, (kind,), own)(matrix)

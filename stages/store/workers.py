@@ -1,7 +1,7 @@
 """The one parallel layer, joblib's: a function mapped over the parts of a pool, here or on an existing cluster.
 
-What is mapped is a pure function of paths and small values, so the backend changes nothing but the time: workers
-read parts and write results themselves, and what comes back is bounded.
+What is mapped is a pure function of paths and small values, so the backend changes nothing but the
+time: workers read parts and write results themselves, and what comes back is bounded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,19 @@ EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
 
 def mapped(
-    function: Callable[[T], R], items: Sequence[T], compute: Compute, doing: str, *, little: bool = False
+    function: Callable[[T], R],
+    items: Sequence[T],
+    compute: Compute,
+    doing: str,
+    *,
+    little: bool = False,
 ) -> Iterator[R]:
     """The results in the order of the items, with progress on stderr (rate and time left) after two seconds.
 
-    `function` must stand in a module, so that workers can import it. One item, n_jobs 1, or n_jobs -1 where there is
-    so `little` to do that starting workers takes longer, runs in this process. Raises PipelineError where the backend
-    is not installed, its address does not answer, or a worker dies.
+    `function` must stand in a module, so that workers can import it. One item, n_jobs 1, or n_jobs
+    -1 where there is so `little` to do that starting workers takes longer, runs in this process.
+    Raises PipelineError where the backend is not installed, its address does not answer, or a
+    worker dies.
     """
     deaths = [BrokenExecutor, ConnectionError, TimeoutError]
     if compute.backend == "spark":
@@ -51,15 +57,18 @@ def mapped(
         except tuple(deaths) as error:
             remedy = "run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
             lost = isinstance(error, TypeError)
-            what = "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
+            what = (
+                "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
+            )
             raise PipelineError(f"{doing}: a worker", what, remedy) from error
 
 
 def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:
     """The results in the order of the items, on threads of this process with one BLAS thread each.
 
-    For calls that are many small matrix products: a few of them at once are done sooner than each on all cores in turn,
-    and the last digits do not depend on how many cores there are. If the first is done at once, so are the others.
+    For calls that are many small matrix products: a few of them at once are done sooner than each
+    on all cores in turn, and the last digits do not depend on how many cores there are. If the
+    first is done at once, so are the others.
     """
     import joblib
     import sklearn.linear_model  # noqa: F401 - only a library that is loaded can be held to one thread
@@ -70,7 +79,9 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) ->
         first = [function(item) for item in items[:1]]
         quick = time.perf_counter() - start < AT_ONCE
         threads = 1 if quick else min(joblib.effective_n_jobs(n_jobs), MOST_THREADS)
-        rest = joblib.Parallel(threads, backend="threading")(joblib.delayed(function)(item) for item in items[1:])
+        rest = joblib.Parallel(threads, backend="threading")(
+            joblib.delayed(function)(item) for item in items[1:]
+        )
     return [*first, *rest]
 
 
@@ -85,15 +96,23 @@ def _remote(
             options |= _connected(compute, stack)
         except ImportError as error:
             what = f"{EXTRAS[compute.backend]} is not installed ({error})"
-            raise PipelineError("params.yaml compute.backend", what, "install it, or use loky") from error
+            raise PipelineError(
+                "params.yaml compute.backend", what, "install it, or use loky"
+            ) from error
         except (OSError, RuntimeError, ValueError) as error:
             what = f"no {compute.backend} cluster at {compute.address!r} ({error})"
-            raise PipelineError("params.yaml compute.address", what, "start it, or correct the address") from error
+            raise PipelineError(
+                "params.yaml compute.address", what, "start it, or correct the address"
+            ) from error
     if compute.backend == "spark" and compute.n_jobs == -1:
-        options["n_jobs"] = min(len(items), MOST_JOBS)  # those of its own count are 0 until a worker has come
+        options["n_jobs"] = min(
+            len(items), MOST_JOBS
+        )  # those of its own count are 0 until a worker has come
     stack.enter_context(joblib.parallel_config(backend=compute.backend, **options))
     streams = compute.backend in {"loky", "dask"}
-    run = joblib.Parallel(return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all")
+    run = joblib.Parallel(
+        return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all"
+    )
     results = run(joblib.delayed(_attempted)(function, item) for item in items)
     if streams:
         stack.callback(_ended, results)
@@ -137,7 +156,9 @@ def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName("labelrounds").config("spark.ui.showConsoleProgress", "false")
+    builder = SparkSession.builder.appName("labelrounds").config(
+        "spark.ui.showConsoleProgress", "false"
+    )
     session = (builder.master(compute.address) if compute.address else builder).getOrCreate()
     stack.callback(session.stop)
     session.sparkContext.setLogLevel("ERROR")

@@ -1,10 +1,10 @@
 """Query strategies: each answers one question, which rows are most worth a human label.
 
-The contract is `rank(candidates, count, **params) -> Ranking`. A strategy is a pure function of arrays: it
-never sees a model, never trains, never mutates what it was given. `registry.resolve` finds one by name and
-hands it the candidates in the order of their keys (sha256 of seed and id) on one thread, so that a batch
-depends neither on the order of rows nor on the machine. Add your own by import path:
-`query.strategy: mypackage.mymodule.rank`.
+The contract is `rank(candidates, count, **params) -> Ranking`. A strategy is a pure function of
+arrays: it never sees a model, never trains, never mutates what it was given. `registry.resolve`
+finds one by name and hands it the candidates in the order of their keys (sha256 of seed and id) on
+one thread, so that a batch depends neither on the order of rows nor on the machine. Add your own by
+import path: `query.strategy: mypackage.mymodule.rank`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Candidates:
         """The committee's probabilities. Raises NoModelError where `train` was not asked for a committee."""
         if self.committee is None:
             what = f"strategy {strategy!r} needs a committee, and none was trained"
-            raise NoModelError(PARAM, what, "use `auto`, or label more rows so that a committee can be trained")
+            raise NoModelError(
+                PARAM, what, "use `auto`, or label more rows so that a committee can be trained"
+            )
         return self.committee
 
     def mass(self) -> Floats:

@@ -47,7 +47,9 @@ def nearest(points: Points, others: Points) -> tuple[NDArray[np.intp], Points]:
     return index, distance
 
 
-def spread(points: Points, count: int, weights: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
+def spread(
+    points: Points, count: int, weights: Floats, rng: np.random.Generator
+) -> NDArray[np.intp]:
     """`count` rows drawn one by one with probability proportional to weight x squared distance to those drawn.
 
     Fewer only where fewer points differ. Source: Arthur, Vassilvitskii, "k-means++" (2007).
@@ -60,7 +62,9 @@ def spread(points: Points, count: int, weights: Floats, rng: np.random.Generator
         total = np.cumsum(mass)
         if total[-1] <= 0:
             break
-        row = int(np.searchsorted(total, rng.random() * total[-1], side="right").clip(0, len(points) - 1))
+        row = int(
+            np.searchsorted(total, rng.random() * total[-1], side="right").clip(0, len(points) - 1)
+        )
         chosen.append(row)
         gaps = norms + norms[row] - 2 * (points @ points[row])
         distance = np.minimum(distance, np.maximum(gaps, 0))
@@ -74,8 +78,8 @@ def kmeans(
 ) -> tuple[Points, NDArray[np.intp]]:
     """Centres (c, d) and the centre of each point (n,), c <= count, by weighted Lloyd iterations.
 
-    Starts from a weighted k-means++ draw; a centre that loses all its points stays where it was. Sums are
-    float64, so the order of rows matters only through the draw.
+    Starts from a weighted k-means++ draw; a centre that loses all its points stays where it was.
+    Sums are float64, so the order of rows matters only through the draw.
     """
     rng = np.random.default_rng(seed)
     centres = points[spread(points, count, weights, rng)]
@@ -85,7 +89,9 @@ def kmeans(
         sums = np.empty(centres.shape)
         for dim in range(points.shape[1]):
             sums[:, dim] = np.bincount(owner, weights * points[:, dim], len(centres))
-        moved = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1e-300)[:, None], centres).astype(np.float32)
+        moved = np.where(
+            mass[:, None] > 0, sums / np.maximum(mass, 1e-300)[:, None], centres
+        ).astype(np.float32)
         before, centres = owner, moved
         owner = nearest(points, centres)[0]
         if (owner == before).all():
@@ -96,7 +102,8 @@ def kmeans(
 def typicality(points: Points, neighbours: int = 20) -> Floats:
     """(n,) one over the mean distance to the nearest `neighbours` rows among the points themselves.
 
-    Alone, a point has typicality 0. Source: Hacohen, Dekel, Weinshall, "Active learning on a budget" (2022).
+    Alone, a point has typicality 0. Source: Hacohen, Dekel, Weinshall, "Active learning on a
+    budget" (2022).
     """
     near = min(neighbours, len(points) - 1)
     if near < 1:
@@ -104,6 +111,10 @@ def typicality(points: Points, neighbours: int = 20) -> Floats:
     mean = np.empty(len(points))
     for block in blocks(len(points), len(points)):
         gaps = squared_distances(points[block], points)
-        gaps[np.arange(len(gaps)), np.arange(block.start, block.stop)] = np.inf  # not its own neighbour
-        mean[block] = np.sqrt(np.partition(gaps, near - 1, axis=1)[:, :near]).mean(axis=1, dtype=np.float64)
+        gaps[np.arange(len(gaps)), np.arange(block.start, block.stop)] = (
+            np.inf
+        )  # not its own neighbour
+        mean[block] = np.sqrt(np.partition(gaps, near - 1, axis=1)[:, :near]).mean(
+            axis=1, dtype=np.float64
+        )
     return np.asarray(1 / (mean + 1e-5))

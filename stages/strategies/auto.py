@@ -1,7 +1,8 @@
 """The default: herding. Typical and diverse rows while doubt is noise, doubtful and diverse ones once it is not.
 
-Both are one formula (see `herding`); what is decided here is whether the doubt of the model enters it, from what was
-measured on labelled rows by models that had not seen them, never from the number of the round.
+Both are one formula (see `herding`); what is decided here is whether the doubt of the model enters
+it, from what was measured on labelled rows by models that had not seen them, never from the number
+of the round.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ Z = 1.96
 def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
     """Uncertainty herding, or max herding where doubt cannot be used; reasons, regime and evidence say which and why.
 
-    min_labels: doubt waits until every class has so many labels; raised: longer typical and diverse. 0: no wait.
+    min_labels: doubt waits until every class has so many labels; raised: longer typical and
+    diverse. 0: no wait.
     """
     candidates.require_probabilities("auto")  # without, the registry asks `without_doubt`
     rarest = np.bincount(known_classes(candidates), minlength=len(candidates.class_weights)).min()
     if rarest < min_labels:
-        return _typical(candidates, count, f"a class has {rarest} of the {min_labels} labels that doubt waits for")
+        return _typical(
+            candidates,
+            count,
+            f"a class has {rarest} of the {min_labels} labels that doubt waits for",
+        )
     usable, measured = doubt_tells_errors(candidates)
     if not usable:
         return _typical(candidates, count, measured)
@@ -65,9 +71,10 @@ def _because(ranking: Ranking, regime: str, why: str) -> Ranking:
 def doubt_tells_errors(candidates: Candidates) -> tuple[bool, str]:
     """Whether doubt may be used, and what was measured on held-out labelled rows.
 
-    The measure is the area under the ROC curve of 1 - margin for being wrong. Doubt is dropped when the area is below
-    one half by more than its standard error, or when no held-out row is right. The benefit of the doubt is doubt's:
-    with few labels herding is typical and diverse anyway, and asking for proof first cost labels (docs/benchmarks.md).
+    The measure is the area under the ROC curve of 1 - margin for being wrong. Doubt is dropped when
+    the area is below one half by more than its standard error, or when no held-out row is right.
+    The benefit of the doubt is doubt's: with few labels herding is typical and diverse anyway, and
+    asking for proof first cost labels (docs/benchmarks.md).
     Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve" (1982).
     """
     known = candidates.labelled_class >= 0
@@ -81,10 +88,13 @@ def doubt_tells_errors(candidates: Candidates) -> tuple[bool, str]:
     return usable, f"{said} (area {area:.2f} ± {error:.2f} on {len(rows)} held-out labels)"
 
 
-def roc_area(scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[float, float]:
+def roc_area(
+    scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> tuple[float, float]:
     """The chance that a wrong row scores above a right one, ties half, and its standard error.
 
-    Without wrong rows (1, 0): nothing speaks against the scores. Without right ones (0, 0): nothing for them.
+    Without wrong rows (1, 0): nothing speaks against the scores. Without right ones (0, 0): nothing
+    for them.
     """
     bad, good = int(wrong.sum()), int((~wrong).sum())
     if not bad or not good:
@@ -101,8 +111,8 @@ def roc_area(scores: Floats, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
 def floor_weights(candidates: Candidates, floor: float) -> Floats:
     """Weights of the classes, (k,) in [1, 2]: the less sure that a class is recalled, the more it weighs.
 
-    2 where nothing says that a class is recalled, 1 where the lower Wilson bound (95 %) of its held-out recall
-    reaches `floor`, in proportion between. All 1 where nobody measured.
+    2 where nothing says that a class is recalled, 1 where the lower Wilson bound (95 %) of its
+    held-out recall reaches `floor`, in proportion between. All 1 where nobody measured.
     Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
     """
     k = len(candidates.class_weights)

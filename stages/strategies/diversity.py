@@ -17,27 +17,36 @@ SAMPLE = 20_000  # rows that a clustering looks at, the first in key order: a un
 CLUSTERS = 1_000
 
 
-def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS) -> Ranking:
+def typiclust(
+    candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS
+) -> Ranking:
     """The most typical row of each of the largest clusters without a label; needs no model. Score = typicality.
 
-    The geometry is cut into m + count clusters, at most `clusters` (and never fewer than count + 1), on a
-    uniform sample. Source: Hacohen, Dekel, Weinshall, "Active learning on a budget: opposite strategies suit
-    high and low budgets" (2022).
+    The geometry is cut into m + count clusters, at most `clusters` (and never fewer than count +
+    1), on a uniform sample. Source: Hacohen, Dekel, Weinshall, "Active learning on a budget:
+    opposite strategies suit high and low budgets" (2022).
     """
-    positions, scores, held = _uncovered(candidates, count, np.ones(len(candidates)), 1.0, sample, clusters)
+    positions, scores, held = _uncovered(
+        candidates, count, np.ones(len(candidates)), 1.0, sample, clusters
+    )
     reasons = [
-        f"typical of {_region(labels)}, typicality {score:.3f}" for labels, score in zip(held, scores, strict=True)
+        f"typical of {_region(labels)}, typicality {score:.3f}"
+        for labels, score in zip(held, scores, strict=True)
     ]
     return Ranking(positions, scores, reasons, "typical")
 
 
-def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS) -> Ranking:
+def weighted_coverage(
+    candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS
+) -> Ranking:
     """As typiclust, but clusters by their summed doubt, and in each the row of the highest score.
 
     Score = doubt x square root of typicality; doubt = (1 - margin) x class importance.
     """
     doubt = margin_of(candidates.require_probabilities("weighted_coverage"))
-    positions, scores, held = _uncovered(candidates, count, doubt * candidates.importance(), 0.5, sample, clusters)
+    positions, scores, held = _uncovered(
+        candidates, count, doubt * candidates.importance(), 0.5, sample, clusters
+    )
     reasons = [
         f"doubtful and typical of {_region(labels)}, 1 - margin {doubt[row]:.3f}{candidates.weighing(row)}"
         for row, labels in zip(positions, held, strict=True)
@@ -46,7 +55,9 @@ def weighted_coverage(candidates: Candidates, count: int, sample: int = SAMPLE, 
 
 
 def _region(labels: int) -> str:
-    return f"a region of {labels} labels and earlier picks" if labels else "a region without a label"
+    return (
+        f"a region of {labels} labels and earlier picks" if labels else "a region without a label"
+    )
 
 
 def _uncovered(
@@ -54,8 +65,9 @@ def _uncovered(
 ) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:
     """One row from each cluster, clusters by (labels held, - summed mass), rows by mass x typicality^power.
 
-    With fewer clusters than picks it goes round again, each cluster giving its next best row. Returns positions, their
-    scores, and how many labels and earlier picks the cluster of each holds.
+    With fewer clusters than picks it goes round again, each cluster giving its next best row.
+    Returns positions, their scores, and how many labels and earlier picks the cluster of each
+    holds.
     """
     rows = np.arange(min(len(candidates), max(sample, count)))
     points = candidates.geometry[rows]
@@ -73,8 +85,8 @@ def _uncovered(
     for cluster in range(len(centres)):
         members = np.flatnonzero(owner == cluster)
         score[members] = typicality(points[members]) ** power * mass[rows[members]]
-        turn[members[best_first(score[members], candidates.keys[rows[members]], len(members))]] = np.arange(
-            len(members)
+        turn[members[best_first(score[members], candidates.keys[rows[members]], len(members))]] = (
+            np.arange(len(members))
         )
     order = np.lexsort((place[owner], turn))[:count]
     return rows[order], score[order], held[owner[order]] + turn[order]
@@ -84,7 +96,8 @@ def information_density(candidates: Candidates, count: int) -> Ranking:
     """Least confidence x mean similarity 1 / (1 + distance) to the candidates, with O(n) memory.
 
     Above 20,000 rows the mean is over a uniform sample of that size.
-    Source: Settles, Craven, "An analysis of active learning strategies for sequence labeling tasks" (2008).
+    Source: Settles, Craven, "An analysis of active learning strategies for sequence labeling tasks"
+    (2008).
     """
     doubt = least_confidence_of(candidates.require_probabilities("information_density"))
     points, others = candidates.geometry, candidates.geometry[:SAMPLE]

@@ -1,10 +1,11 @@
 """Uncertainty herding: the rows whose labels would cover most of the doubt that no label covers yet.
 
-Every row i has a doubt u_i and a radius r_i, the distance to its v-th nearest row, v = (n + m) / (m + b): what one
-label has to stand for when m + b labels share n + m rows. A row j covers i by exp(-d_ij^2 / r_i^2). The next pick is
-the row that raises sum_i u_i max_j covered_ij most. With few labels the balls are wide and the picks typical of
-whole regions; with many they shrink to single rows and the picks are the most doubtful: one formula from the first
-label to the last, and with u = 1 it is plain coverage, which needs no model.
+Every row i has a doubt u_i and a radius r_i, the distance to its v-th nearest row, v = (n + m) / (m
++ b): what one label has to stand for when m + b labels share n + m rows. A row j covers i by
+exp(-d_ij^2 / r_i^2). The next pick is the row that raises sum_i u_i max_j covered_ij most. With few
+labels the balls are wide and the picks typical of whole regions; with many they shrink to single
+rows and the picks are the most doubtful: one formula from the first label to the last, and with u =
+1 it is plain coverage, which needs no model.
 """
 
 from __future__ import annotations
@@ -27,21 +28,28 @@ TINY = 1e-6  # the squared radius of a row among its duplicates
 def max_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows that cover most of what no label covers; needs no model. Score = share of the pool newly covered.
 
-    Source: Bae, Noh, Sutherland, "Generalized coverage for more robust low-budget active learning" (2024).
+    Source: Bae, Noh, Sutherland, "Generalized coverage for more robust low-budget active learning"
+    (2024).
     """
     positions, scores = cover(candidates, candidates.mass(), count, sample)
-    reasons = [f"typical, stands for {score:.2%} of the pool, which no label covers yet" for score in scores]
+    reasons = [
+        f"typical, stands for {score:.2%} of the pool, which no label covers yet"
+        for score in scores
+    ]
     return Ranking(positions, scores, reasons, "typical")
 
 
 def uncertainty_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows that cover most of the uncovered doubt, (1 - margin) x class importance. Score = share of all doubt.
 
-    Source: Bae, Oliveira, Sutherland, "Uncertainty herding: one active learning method for all label budgets" (2025);
-    the radius here is that of each row's own neighbourhood, there one for all, from the labelled rows.
+    Source: Bae, Oliveira, Sutherland, "Uncertainty herding: one active learning method for all
+    label budgets" (2025); the radius here is that of each row's own neighbourhood, there one for
+    all, from the labelled rows.
     """
     doubt = margin_of(candidates.require_probabilities("uncertainty_herding"))
-    positions, scores = cover(candidates, doubt * candidates.importance() * candidates.mass(), count, sample)
+    positions, scores = cover(
+        candidates, doubt * candidates.importance() * candidates.mass(), count, sample
+    )
     reasons = [
         f"1 - margin {doubt[row]:.3f}{candidates.weighing(row)}, "
         f"stands for {score:.2%} of the pool's doubt, which no label covers yet"
@@ -50,11 +58,15 @@ def uncertainty_herding(candidates: Candidates, count: int, sample: int = SAMPLE
     return Ranking(positions, scores, reasons, "doubt")
 
 
-def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tuple[NDArray[np.intp], Floats]:
+def cover(
+    candidates: Candidates, doubt: Floats, count: int, sample: int
+) -> tuple[NDArray[np.intp], Floats]:
     """Greedy picks, and the share of all doubt that each newly covers; see the module's text."""
     rows, mass = drawn(doubt, max(sample, count))
     mass = (mass / max(float(mass.sum()), 1e-300)).astype(np.float32)
-    covers, covered = coverage(candidates.geometry[rows], candidates.labelled, float(candidates.mass().sum()), count)
+    covers, covered = coverage(
+        candidates.geometry[rows], candidates.labelled, float(candidates.mass().sum()), count
+    )
     gain = np.zeros(len(rows))
     for block in blocks(len(rows), len(rows)):
         more = covers[block] - covered[block, None]
@@ -70,7 +82,9 @@ def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tup
         raised = np.flatnonzero(covers[:, row] > covered + NEGLIGIBLE)
         for part in np.array_split(raised, len(raised) // 512 + 1):
             before, after = covered[part, None], covers[part, row][:, None]
-            gain -= mass[part] @ (np.maximum(covers[part], before) - np.maximum(covers[part], after) + after - before)
+            gain -= mass[part] @ (
+                np.maximum(covers[part], before) - np.maximum(covers[part], after) + after - before
+            )
         covered[raised] = covers[raised, row]
     return rows[chosen], np.array(scores)
 
@@ -78,8 +92,8 @@ def cover(candidates: Candidates, doubt: Floats, count: int, sample: int) -> tup
 def drawn(doubt: Floats, sample: int) -> tuple[NDArray[np.intp], Floats]:
     """The rows to look at, ascending, and the doubt that each stands for.
 
-    All rows, or a systematic draw of `sample` in proportion to doubt (a row drawn twice stands for two), filled up
-    with the first rows where too few differ.
+    All rows, or a systematic draw of `sample` in proportion to doubt (a row drawn twice stands for
+    two), filled up with the first rows where too few differ.
     """
     if len(doubt) <= sample:
         return np.arange(len(doubt)), doubt

@@ -1,7 +1,8 @@
 """modAL's strategies on stored probabilities.
 
-modAL's own functions compute the scores. What is not modAL's: a classifier that only returns the stored rows,
-the order of the result (modAL gives its picks unsorted), and ties (modAL asks NumPy's global generator).
+modAL's own functions compute the scores. What is not modAL's: a classifier that only returns the
+stored rows, the order of the result (modAL gives its picks unsorted), and ties (modAL asks NumPy's
+global generator).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Stored:
 
     on_transformed = False
 
-    def __init__(self, probabilities: Floats, labelled: Floats | None = None, committee: Floats | None = None) -> None:
+    def __init__(
+        self, probabilities: Floats, labelled: Floats | None = None, committee: Floats | None = None
+    ) -> None:
         self.probabilities = probabilities
         self.X_training = labelled
         self.committee = np.empty((0, *probabilities.shape)) if committee is None else committee
@@ -76,14 +79,18 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
 
 def vote_entropy(candidates: Candidates, count: int) -> Ranking:
     """The rows on whose class the committee's members vote most evenly, in nats, by modAL's `vote_entropy`."""
-    scores = np.asarray(disagreement.vote_entropy(_committee(candidates, "vote_entropy"), candidates.geometry))
+    scores = np.asarray(
+        disagreement.vote_entropy(_committee(candidates, "vote_entropy"), candidates.geometry)
+    )
     return by_score(candidates, scores, count, "disagreement", "vote entropy {score:.3f}")
 
 
 def consensus_entropy(candidates: Candidates, count: int) -> Ranking:
     """The rows whose mean probabilities over the committee have the highest entropy, by modAL's function."""
     scores = np.asarray(
-        disagreement.consensus_entropy(_committee(candidates, "consensus_entropy"), candidates.geometry)
+        disagreement.consensus_entropy(
+            _committee(candidates, "consensus_entropy"), candidates.geometry
+        )
     )
     return by_score(candidates, scores, count, "disagreement", "consensus entropy {score:.3f}")
 
@@ -91,15 +98,24 @@ def consensus_entropy(candidates: Candidates, count: int) -> Ranking:
 def max_disagreement(candidates: Candidates, count: int) -> Ranking:
     """The rows with the member furthest (Kullback-Leibler, nats) from the consensus, by `KL_max_disagreement`."""
     scores = np.asarray(
-        disagreement.KL_max_disagreement(_committee(candidates, "max_disagreement"), candidates.geometry)
+        disagreement.KL_max_disagreement(
+            _committee(candidates, "max_disagreement"), candidates.geometry
+        )
     )
-    return by_score(candidates, scores, count, "disagreement", "largest divergence from the committee {score:.3f}")
+    return by_score(
+        candidates,
+        scores,
+        count,
+        "disagreement",
+        "largest divergence from the committee {score:.3f}",
+    )
 
 
 def information_density(candidates: Candidates, count: int, limit: int = 10_000) -> Ranking:
     """Least confidence x mean similarity 1 / (1 + distance) to the other candidates, by modAL's functions.
 
-    modAL holds all n x n distances: above `limit` rows ours (`engine: own`, blocks of rows) is taken instead.
+    modAL holds all n x n distances: above `limit` rows ours (`engine: own`, blocks of rows) is
+    taken instead.
     """
     if len(candidates) > limit:
         return blockwise_density(candidates, count)
@@ -119,5 +135,8 @@ def ranked_batch(candidates: Candidates, count: int) -> Ranking:
     confidence = np.asarray(uncertainty.classifier_uncertainty(stored, candidates.geometry))
     doubt, points = confidence * candidates.importance(), candidates.geometry.astype(np.float64)
     chosen, scores = batch.ranked_batch(stored, points, doubt, count, "euclidean", None)
-    reasons = [f"novelty and doubt, least confidence {confidence[row]:.3f}{candidates.weighing(row)}" for row in chosen]
+    reasons = [
+        f"novelty and doubt, least confidence {confidence[row]:.3f}{candidates.weighing(row)}"
+        for row in chosen
+    ]
     return Ranking(np.asarray(chosen, np.intp), np.asarray(scores), reasons, "novel")

@@ -1,7 +1,8 @@
 """The table of query strategies: what each is called, needs, costs and is good for; and how to get one.
 
-`find` tells what a strategy needs (train asks whether a committee is wanted), `resolve` gives the function.
-A strategy's module is imported when it is resolved, so modAL and scikit-activeml cost nothing until used.
+`find` tells what a strategy needs (train asks whether a committee is wanted), `resolve` gives the
+function. A strategy's module is imported when it is resolved, so modAL and scikit-activeml cost
+nothing until used.
 """
 
 from __future__ import annotations
@@ -57,14 +58,26 @@ LEWIS, SCHEFFER, SHANNON = "Lewis, Catlett 1994", "Scheffer et al. 2001", "Shann
 SETTLES, CARDOSO, KULLBACK = "Settles, Craven 2008", "Cardoso et al. 2017", "McCallum, Nigam 1998"
 VOTES, ASH, SENER = "Dagan, Engelson 1995", "Ash et al. 2020", "Sener, Savarese 2018"
 HACOHEN, BAE = "Hacohen et al. 2022", "Bae et al. 2024"
-PLAIN, EVEN, SPREAD = "few classes, small batches", "the strongest plain doubt", "doubt spread over all classes matters"
+PLAIN, EVEN, SPREAD = (
+    "few classes, small batches",
+    "the strongest plain doubt",
+    "doubt spread over all classes matters",
+)
 DISPUTE = "small data, models that rightly disagree"
 FIRST = "the first labels"
 
 TABLE = tuple(
     Strategy(*row)
     for row in (
-        ("auto", "own", "auto", (), "n k + s (s + m) d", "always, unless you know better", "Bae et al. 2024, 2025"),
+        (
+            "auto",
+            "own",
+            "auto",
+            (),
+            "n k + s (s + m) d",
+            "always, unless you know better",
+            "Bae et al. 2024, 2025",
+        ),
         ("random", "own", PL, (), "n", "the baseline to beat", "-"),
         ("least_confidence", "modal", MO, (P,), "n k", PLAIN, LEWIS),
         ("least_confidence", "skactiveml", SK, (P,), "n k", PLAIN, LEWIS),
@@ -77,16 +90,40 @@ TABLE = tuple(
         ("entropy", "own", PL, (P,), "n k", SPREAD, SHANNON),
         ("power_margin", "own", PL, (P,), "n k", "as margin, large batches", "Kirsch et al. 2021"),
         ("information_density", "modal", MO, (P, G), "n^2 d", "outliers mislead doubt", SETTLES),
-        ("information_density", "own", "diversity", (P, G), "n s d", "the same, large pools", SETTLES),
+        (
+            "information_density",
+            "own",
+            "diversity",
+            (P, G),
+            "n s d",
+            "the same, large pools",
+            SETTLES,
+        ),
         ("ranked_batch", "modal", MO, (P, G, L), "n (m + b) b d", "novelty before doubt", CARDOSO),
-        ("ranked_batch", "own", "batches", (P, G, L), "n (m + b) d", "the same picks, large pools", CARDOSO),
+        (
+            "ranked_batch",
+            "own",
+            "batches",
+            (P, G, L),
+            "n (m + b) d",
+            "the same picks, large pools",
+            CARDOSO,
+        ),
         ("vote_entropy", "modal", MO, (C,), "n c k", DISPUTE, VOTES),
         ("vote_entropy", "skactiveml", SK, (C,), "n c k", DISPUTE, VOTES),
         ("consensus_entropy", "modal", MO, (C,), "n c k", DISPUTE, SETTLES),
         ("max_disagreement", "modal", MO, (C,), "n c k", DISPUTE, KULLBACK),
         ("kl_divergence", "skactiveml", SK, (C,), "n c k", DISPUTE, KULLBACK),
         ("variation_ratios", "skactiveml", SK, (C,), "n c k", DISPUTE, "Beluch et al. 2018"),
-        ("batch_bald", "skactiveml", SK, (C,), "s c^b k", "very small batches", "Kirsch et al. 2019"),
+        (
+            "batch_bald",
+            "skactiveml",
+            SK,
+            (C,),
+            "s c^b k",
+            "very small batches",
+            "Kirsch et al. 2019",
+        ),
         ("drop_query", "skactiveml", SK, (C, G), "s b d", DISPUTE, "Gupte et al. 2024"),
         ("badge", "own", "batches", (P, G), "n (k + d) b", "doubt and variety in one", ASH),
         ("badge", "skactiveml", SK, (P, G), "s k d b", "the same, small pools", ASH),
@@ -97,18 +134,68 @@ TABLE = tuple(
         ("prob_cover", "skactiveml", SK, (G, L), "s^2 d", FIRST, "Yehuda et al. 2022"),
         ("max_herding", "own", "herding", (G, L), "s (s + m) d", FIRST, BAE),
         ("max_herding", "skactiveml", SK, (G, L), "s^2 (d + b)", FIRST, BAE),
-        ("uncertainty_herding", "own", "herding", (P, G, L), "n k + s (s + m) d", "any budget", "Bae et al. 2025"),
+        (
+            "uncertainty_herding",
+            "own",
+            "herding",
+            (P, G, L),
+            "n k + s (s + m) d",
+            "any budget",
+            "Bae et al. 2025",
+        ),
         ("weighted_coverage", "own", "diversity", (P, G, L), "s (m + b) d", "few labels", HACOHEN),
-        ("dbal", "own", "batches", (P, G), "n k + b^2 d", "large batches, informative doubt", "Zhdanov 2019"),
-        ("cluster_margin", "own", "batches", (P, G), "n k + b^2 d", "very large batches", "Citovsky et al. 2021"),
+        (
+            "dbal",
+            "own",
+            "batches",
+            (P, G),
+            "n k + b^2 d",
+            "large batches, informative doubt",
+            "Zhdanov 2019",
+        ),
+        (
+            "cluster_margin",
+            "own",
+            "batches",
+            (P, G),
+            "n k + b^2 d",
+            "very large batches",
+            "Citovsky et al. 2021",
+        ),
         ("falcun", "skactiveml", SK, (P,), "s k b", "large batches", "Gilhuber et al. 2024"),
         ("clue", "skactiveml", SK, (P, G), "s b d", "the pool drifts", "Prabhu et al. 2021"),
-        ("epistemic", "skactiveml", SK, (G, L), "s m d", "two classes, noisy labels", "Nguyen et al. 2019"),
-        ("probabilistic", "skactiveml", SK, (G, L), "s (m + s) d", "few labels", "Kottke et al. 2016"),
+        (
+            "epistemic",
+            "skactiveml",
+            SK,
+            (G, L),
+            "s m d",
+            "two classes, noisy labels",
+            "Nguyen et al. 2019",
+        ),
+        (
+            "probabilistic",
+            "skactiveml",
+            SK,
+            (G, L),
+            "s (m + s) d",
+            "few labels",
+            "Kottke et al. 2016",
+        ),
     )
 )
 UNWEIGHED = frozenset(
-    {"random", "batch_bald", "drop_query", "core_set", "typiclust", "prob_cover", "max_herding", "falcun", "clue"}
+    {
+        "random",
+        "batch_bald",
+        "drop_query",
+        "core_set",
+        "typiclust",
+        "prob_cover",
+        "max_herding",
+        "falcun",
+        "clue",
+    }
     | {"epistemic", "probabilistic"}
 )
 ALIASES = {"uncertainty": "least_confidence", "query_by_committee": "kl_divergence"}
@@ -117,7 +204,8 @@ ALIASES = {"uncertainty": "least_confidence", "query_by_committee": "kl_divergen
 def find(strategy: str, engine: str) -> Strategy:
     """The table's row: by name, from `engine` where it has the strategy, else own, else any other engine.
 
-    A dotted import path is the user's own function. Raises PipelineError naming the closest known name.
+    A dotted import path is the user's own function. Raises PipelineError naming the closest known
+    name.
     """
     name = ALIASES.get(strategy, strategy)
     rows = {row.engine: row for row in TABLE if row.name == name}
@@ -128,30 +216,39 @@ def find(strategy: str, engine: str) -> Strategy:
         return Strategy(strategy, "user", "", (), "?", "as its author says", "yours")
     names = sorted({row.name for row in TABLE} | set(ALIASES))
     what = f"unknown strategy {strategy!r}{closest(strategy, names)}"
-    raise PipelineError(PARAM, what, f"use one of {', '.join(names)}, or the import path of your own function")
+    raise PipelineError(
+        PARAM, what, f"use one of {', '.join(names)}, or the import path of your own function"
+    )
 
 
 def resolve(strategy: str, engine: str = "modal", *, weighted: bool = False) -> Rank:
     """The function of a strategy, behind the laws that hold for all of them. weighted: class weights are asked for.
 
-    What is returned checks its input, gives the strategy the candidates in the order of their keys and one
-    thread for linear algebra, and checks what comes back: positions without repeats, as many as were asked
-    for or as there are, finite scores. Where there is no usable model (none yet, one class seen, confidence that
-    calibrate does not trust) no strategy sees probabilities, and one that cannot do without gives way to typical and
-    diverse rows whose reasons say why. Raises PipelineError where the strategy, its params or its input are at fault,
-    and where class weights are asked for that it does not know; random sampling, the baseline, is spared.
+    What is returned checks its input, gives the strategy the candidates in the order of their keys
+    and one thread for linear algebra, and checks what comes back: positions without repeats, as
+    many as were asked for or as there are, finite scores. Where there is no usable model (none yet,
+    one class seen, confidence that calibrate does not trust) no strategy sees probabilities, and
+    one that cannot do without gives way to typical and diverse rows whose reasons say why. Raises
+    PipelineError where the strategy, its params or its input are at fault, and where class weights
+    are asked for that it does not know; random sampling, the baseline, is spared.
     """
     row = find(strategy, engine)
     if weighted and not row.weighs and row.name != "random":
         what = f"strategy {strategy!r} does not know class weights"
-        raise PipelineError("params.yaml query.class_weights", what, "remove them, or use `auto` or another that does")
+        raise PipelineError(
+            "params.yaml query.class_weights",
+            what,
+            "remove them, or use `auto` or another that does",
+        )
     module, _, function = row.path.rpartition(".")
     try:
         rank: Rank = getattr(import_module(module), function)
         inspect.signature(rank)
     except Exception as error:  # a user's module may raise anything
         what = f"strategy {strategy!r} cannot be imported ({type(error).__name__}: {error})"
-        raise PipelineError(PARAM, what, "install the package, or correct the path (module.function)") from error
+        raise PipelineError(
+            PARAM, what, "install the package, or correct the path (module.function)"
+        ) from error
     return lawful(rank, row)
 
 
@@ -188,7 +285,9 @@ def _asked(rank: Rank, candidates: Candidates, count: int, params: dict[str, obj
     if not no_doubt(candidates):
         return rank(candidates, count, **params)
     try:
-        return rank(replace(candidates, probabilities=None, committee=None, held_out=None), count, **params)
+        return rank(
+            replace(candidates, probabilities=None, committee=None, held_out=None), count, **params
+        )
     except NoModelError:
         return without_doubt(candidates, count)
 
@@ -203,7 +302,9 @@ def _check_params(rank: Rank, row: Strategy, params: dict[str, object]) -> None:
             raise PipelineError(
                 PARAM, f"strategy {row.name!r}: {error}", "let it take candidates and a count"
             ) from error
-        raise PipelineError(where, f"strategy {row.name!r} {error}", "remove or correct the key") from error
+        raise PipelineError(
+            where, f"strategy {row.name!r} {error}", "remove or correct the key"
+        ) from error
     ours = row.engine != "user"
     for name, value in params.items():
         annotation = signature.parameters[name].annotation if name in signature.parameters else None
@@ -259,7 +360,9 @@ def _check(candidates: Candidates, order: NDArray[np.intp]) -> None:
         rows = getattr(candidates, name)
         if rows is not None and not _are_probabilities(rows):
             what = f"{name} hold NaN, a value outside [0, 1], or a row that does not sum to 1"
-            raise PipelineError("query", what, "repair the model's predict_proba or the calibration")
+            raise PipelineError(
+                "query", what, "repair the model's predict_proba or the calibration"
+            )
 
 
 def _are_probabilities(rows: NDArray[np.float64]) -> bool:
@@ -271,16 +374,29 @@ def _check_ranking(ranking: Ranking, wanted: int, n: int, name: str) -> None:
     if not isinstance(ranking, Ranking):
         what = f"strategy {name!r} returned {type(ranking).__name__}, not a Ranking"
         raise PipelineError(PARAM, what, "return Ranking(positions, scores, reasons, regime)")
-    positions, scores, reasons = np.asarray(ranking.positions), np.asarray(ranking.scores), ranking.reasons
+    positions, scores, reasons = (
+        np.asarray(ranking.positions),
+        np.asarray(ranking.scores),
+        ranking.reasons,
+    )
     faults: tuple[tuple[Callable[[], bool], str], ...] = (
         (lambda: positions.ndim != 1, "positions that are not in one line"),
         (lambda: len(positions) != wanted, f"{len(positions)} picks where {wanted} were asked for"),
-        (lambda: scores.shape != (wanted,) or len(reasons) != wanted, "not one score and reason per pick"),
+        (
+            lambda: scores.shape != (wanted,) or len(reasons) != wanted,
+            "not one score and reason per pick",
+        ),
         (lambda: positions.dtype.kind not in "iu", "positions that are not whole numbers"),
         (lambda: positions.min() < 0 or positions.max() >= n, "positions outside the candidates"),
         (lambda: np.unique(positions).size != wanted, "the same row twice"),
-        (lambda: scores.dtype.kind not in "fiu" or not np.isfinite(scores).all(), "scores that are not finite numbers"),
-        (lambda: not all(isinstance(said, str) for said in (*reasons, ranking.regime)), "a reason that is not text"),
+        (
+            lambda: scores.dtype.kind not in "fiu" or not np.isfinite(scores).all(),
+            "scores that are not finite numbers",
+        ),
+        (
+            lambda: not all(isinstance(said, str) for said in (*reasons, ranking.regime)),
+            "a reason that is not text",
+        ),
     )
     for broken, what in faults:
         if broken():

@@ -1,10 +1,11 @@
 """scikit-activeml's strategies on stored probabilities and the geometry.
 
-Its own code makes every pick. What is not its own: a classifier that only returns the stored rows, and a bound on
-what it is given, since several of its strategies hold n x n or n x k x d numbers: beyond `sample` candidates they
-see the first in the order of keys, which is a uniform draw (for strategies on doubt: half of it, the other half the
-most doubtful). Class weights multiply the scores of strategies that score rows one by one, and the gradients of
-`badge`; its other clusterings do not know them.
+Its own code makes every pick. What is not its own: a classifier that only returns the stored rows,
+and a bound on what it is given, since several of its strategies hold n x n or n x k x d numbers:
+beyond `sample` candidates they see the first in the order of keys, which is a uniform draw (for
+strategies on doubt: half of it, the other half the most doubtful). Class weights multiply the
+scores of strategies that score rows one by one, and the gradients of `badge`; its other clusterings
+do not know them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ SAMPLE = 5_000
 
 
 def _scores(candidates: Candidates, method: str, strategy: str) -> Floats:
-    return np.asarray(pool.uncertainty_scores(candidates.require_probabilities(strategy), method=method))
+    return np.asarray(
+        pool.uncertainty_scores(candidates.require_probabilities(strategy), method=method)
+    )
 
 
 def least_confidence(candidates: Candidates, count: int) -> Ranking:
@@ -54,7 +57,9 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
 def kl_divergence(candidates: Candidates, count: int) -> Ranking:
     """Query by committee: the largest mean divergence of the members from their consensus, in nats."""
     scores = np.asarray(pool.average_kl_divergence(candidates.require_committee("kl_divergence")))
-    return by_score(candidates, scores, count, "disagreement", "mean divergence from the committee {score:.3f}")
+    return by_score(
+        candidates, scores, count, "disagreement", "mean divergence from the committee {score:.3f}"
+    )
 
 
 def vote_entropy(candidates: Candidates, count: int) -> Ranking:
@@ -68,7 +73,9 @@ def variation_ratios(candidates: Candidates, count: int) -> Ranking:
     """Query by committee: the smallest share of members that vote for the likeliest class."""
     members = candidates.require_committee("variation_ratios")
     scores = np.asarray(pool.variation_ratios(members.argmax(axis=2).T))
-    return by_score(candidates, scores, count, "disagreement", "votes against the majority {score:.3f}")
+    return by_score(
+        candidates, scores, count, "disagreement", "votes against the majority {score:.3f}"
+    )
 
 
 def batch_bald(candidates: Candidates, count: int, sample: int = 1_000) -> Ranking:
@@ -82,7 +89,9 @@ def batch_bald(candidates: Candidates, count: int, sample: int = 1_000) -> Ranki
     chosen: list[int] = []
     scores: list[float] = []
     for utility in np.asarray(utilities):
-        free = np.maximum(np.nan_to_num(utility, nan=-1), -1)  # information is never negative, its estimate can be
+        free = np.maximum(
+            np.nan_to_num(utility, nan=-1), -1
+        )  # information is never negative, its estimate can be
         free[chosen] = -2
         chosen.append(int(best_first(free, candidates.keys[rows], 1)[0]))
         scores.append(float(free[chosen[-1]]))
@@ -97,7 +106,11 @@ def _bounded(candidates: Candidates, sample: int, *, doubtful: bool) -> NDArray[
         return np.arange(min(n, sample))
     doubt = margin_of(candidates.probabilities)
     doubt[: sample // 2] = -1
-    return np.sort(np.concatenate([np.arange(sample // 2), best_first(doubt, candidates.keys, sample - sample // 2)]))
+    return np.sort(
+        np.concatenate(
+            [np.arange(sample // 2), best_first(doubt, candidates.keys, sample - sample // 2)]
+        )
+    )
 
 
 def _seeded(candidates: Candidates, kind: Any, *, clusters: bool = False, **options: object) -> Any:
@@ -142,16 +155,28 @@ def _picked(
     space = np.concatenate([candidates.geometry[rows], candidates.labelled]).astype(np.float64)
     if scale is not None:
         space[: len(rows)] *= scale[rows, None]
-    classes = np.concatenate([np.full(len(rows), np.nan), candidates.labelled_class.astype(np.float64)])
+    classes = np.concatenate(
+        [np.full(len(rows), np.nan), candidates.labelled_class.astype(np.float64)]
+    )
     options = {stored: _stored(candidates, rows), f"fit_{stored}": False} if stored else extra or {}
-    with warnings.catch_warnings():  # fewer distinct points than clusters: it goes on with fewer, and so do we
+    with (
+        warnings.catch_warnings()
+    ):  # fewer distinct points than clusters: it goes on with fewer, and so do we
         warnings.simplefilter("ignore", category=ConvergenceWarning)
-        warnings.simplefilter("ignore", category=RuntimeWarning)  # its sums overflow far from every label: NaN
+        warnings.simplefilter(
+            "ignore", category=RuntimeWarning
+        )  # its sums overflow far from every label: NaN
         warnings.filterwarnings("ignore", message="'batch_size=")  # and then it picks fewer
-        warnings.filterwarnings("ignore", message="The maximum purity")  # no clear clusters: the purest radius serves
-        picks, utilities = strategy.query(space, classes, batch_size=count, return_utilities=True, **options)
+        warnings.filterwarnings(
+            "ignore", message="The maximum purity"
+        )  # no clear clusters: the purest radius serves
+        picks, utilities = strategy.query(
+            space, classes, batch_size=count, return_utilities=True, **options
+        )
     values = np.nan_to_num(np.asarray(utilities)[np.arange(len(picks)), picks], posinf=0, neginf=0)
-    first = np.sort(np.unique(picks, return_index=True)[1])  # Badge repeats itself where all gradients are equal
+    first = np.sort(
+        np.unique(picks, return_index=True)[1]
+    )  # Badge repeats itself where all gradients are equal
     rest = np.setdiff1d(np.arange(len(rows)), picks)[: count - len(first)]
     reasons = [reason.format(score=value) for value in values[first]]
     reasons += ["drawn at random: the strategy tells no more rows apart"] * len(rest)
@@ -163,7 +188,16 @@ def badge(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """k-means++ on gradient embeddings, by `Badge`; a gradient is as long as its row's class importance says."""
     candidates.require_probabilities("badge")
     reason, strategy = "a gradient unlike the rest of the batch", _seeded(candidates, pool.Badge)
-    return _picked(candidates, count, sample, strategy, reason, "gradients", "clf", scale=candidates.importance())
+    return _picked(
+        candidates,
+        count,
+        sample,
+        strategy,
+        reason,
+        "gradients",
+        "clf",
+        scale=candidates.importance(),
+    )
 
 
 def core_set(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
@@ -176,7 +210,14 @@ def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranki
     """The typical row of each large cluster without a label, by `TypiClust`; ours where every cluster holds one."""
     strategy = _seeded(candidates, pool.TypiClust, clusters=True)
     try:
-        return _picked(candidates, count, sample, strategy, "typical of its region, typicality {score:.3f}", "typical")
+        return _picked(
+            candidates,
+            count,
+            sample,
+            strategy,
+            "typical of its region, typicality {score:.3f}",
+            "typical",
+        )
     except UnboundLocalError:  # its own fault where no cluster is left
         return diversity.typiclust(candidates, count)
 
@@ -184,29 +225,44 @@ def typiclust(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranki
 def prob_cover(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows whose balls cover most of what no label covers, by `ProbCover`."""
     classes = len(candidates.class_weights)
-    deltas = [0.2] if len(candidates) + len(candidates.labelled) < classes else None  # too few to choose a radius by
+    deltas = (
+        [0.2] if len(candidates) + len(candidates.labelled) < classes else None
+    )  # too few to choose a radius by
     strategy = _seeded(candidates, pool.ProbCover, clusters=True, n_classes=classes, deltas=deltas)
-    return _picked(candidates, count, sample, strategy, "covers {score:.0f} rows that no label covers", "coverage")
+    return _picked(
+        candidates,
+        count,
+        sample,
+        strategy,
+        "covers {score:.0f} rows that no label covers",
+        "coverage",
+    )
 
 
 def max_herding(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows that raise the kernel coverage of the pool most, by `MaxHerding`."""
     reason = "raises the coverage of the pool by {score:.5f}"
-    return _picked(candidates, count, sample, _seeded(candidates, pool.MaxHerding), reason, "coverage")
+    return _picked(
+        candidates, count, sample, _seeded(candidates, pool.MaxHerding), reason, "coverage"
+    )
 
 
 def falcun(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """Doubtful rows with unlike probabilities, by `Falcun`."""
     candidates.require_probabilities("falcun")
     reason = "doubtful, unlike the rest of the batch"
-    return _picked(candidates, count, sample, _seeded(candidates, pool.Falcun), reason, "doubt", "clf")
+    return _picked(
+        candidates, count, sample, _seeded(candidates, pool.Falcun), reason, "doubt", "clf"
+    )
 
 
 def clue(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows nearest to the centres of an entropy-weighted k-means, by `Clue`."""
     candidates.require_probabilities("clue")
     strategy = _seeded(candidates, pool.Clue, clusters=True)
-    return _picked(candidates, count, sample, strategy, "centre of a doubtful region", "doubt", "estimator")
+    return _picked(
+        candidates, count, sample, strategy, "centre of a doubtful region", "doubt", "estimator"
+    )
 
 
 def drop_query(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
@@ -216,22 +272,32 @@ def drop_query(candidates: Candidates, count: int, sample: int = SAMPLE) -> Rank
     """
     members = len(candidates.require_committee("drop_query"))
     strategy = _seeded(candidates, pool.DropQuery, clusters=True, n_dropout_samples=max(members, 3))
-    return _picked(candidates, count, sample, strategy, "centre of a disputed region", "disagreement", "clf")
+    return _picked(
+        candidates, count, sample, strategy, "centre of a disputed region", "disagreement", "clf"
+    )
 
 
-def _by_evidence(candidates: Candidates, count: int, sample: int, kind: Any, reason: str) -> Ranking:
+def _by_evidence(
+    candidates: Candidates, count: int, sample: int, kind: Any, reason: str
+) -> Ranking:
     """By the classes of labelled rows nearby, weighted by distance: evidence that needs no trained model."""
     known = candidates.labelled_class >= 0
     window = ParzenWindowClassifier(classes=np.arange(len(candidates.class_weights)))
-    window.fit(candidates.labelled[known].astype(np.float64), candidates.labelled_class[known].astype(np.float64))
+    window.fit(
+        candidates.labelled[known].astype(np.float64),
+        candidates.labelled_class[known].astype(np.float64),
+    )
     extra: dict[str, object] = {"clf": window, "fit_clf": False}
-    return _picked(candidates, count, sample, _seeded(candidates, kind), reason, "uncertain", extra=extra)
+    return _picked(
+        candidates, count, sample, _seeded(candidates, kind), reason, "uncertain", extra=extra
+    )
 
 
 def epistemic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows about which more labels nearby would tell most, by `EpistemicUncertaintySampling`.
 
-    The evidence is that of a Parzen window on the labelled geometry. Raises PipelineError for more than two classes.
+    The evidence is that of a Parzen window on the labelled geometry. Raises PipelineError for more
+    than two classes.
     """
     if len(candidates.class_weights) != 2:
         what = "strategy 'epistemic' is for two classes"
@@ -242,4 +308,6 @@ def epistemic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranki
 
 def probabilistic(candidates: Candidates, count: int, sample: int = SAMPLE) -> Ranking:
     """The rows of the highest expected gain by label density and evidence nearby, by `ProbabilisticAL` (McPAL)."""
-    return _by_evidence(candidates, count, sample, pool.ProbabilisticAL, "expected gain {score:.4f}")
+    return _by_evidence(
+        candidates, count, sample, pool.ProbabilisticAL, "expected gain {score:.4f}"
+    )

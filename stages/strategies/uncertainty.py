@@ -27,7 +27,9 @@ def entropy_of(probabilities: Floats) -> Floats:
     return np.asarray(-(probabilities * logs).sum(axis=1))
 
 
-def by_score(candidates: Candidates, scores: Floats, count: int, regime: str, reason: str) -> Ranking:
+def by_score(
+    candidates: Candidates, scores: Floats, count: int, regime: str, reason: str
+) -> Ranking:
     """The rows of the highest score times class importance; `reason` is a format of the row's own `score`."""
     weighed = scores * candidates.importance()
     positions = best_first(weighed, candidates.keys, count)
@@ -62,14 +64,18 @@ def entropy(candidates: Candidates, count: int) -> Ranking:
 def power_margin(candidates: Candidates, count: int, beta: float = 1.0) -> Ranking:
     """A seeded draw without repeats, in proportion to doubt^beta: rows less alike than the top of the list.
 
-    beta 0 is a uniform draw, a large beta is margin. Score = beta ln doubt + Gumbel noise; doubt = (1 - margin) x class
-    importance.
+    beta 0 is a uniform draw, a large beta is margin. Score = beta ln doubt + Gumbel noise; doubt =
+    (1 - margin) x class importance.
 
-    Source: Kirsch et al., "Stochastic batch acquisition: a simple baseline for deep active learning" (2021).
+    Source: Kirsch et al., "Stochastic batch acquisition: a simple baseline for deep active
+    learning" (2021).
     """
     doubt = margin_of(candidates.require_probabilities("power_margin"))
     noise = np.random.default_rng(candidates.seed).gumbel(size=len(candidates))
     scores = beta * np.log(np.maximum(doubt * candidates.importance(), 1e-300)) + noise
     positions = best_first(scores, candidates.keys, count)
-    reasons = [f"drawn by doubt, 1 - margin {doubt[row]:.3f}{candidates.weighing(row)}" for row in positions]
+    reasons = [
+        f"drawn by doubt, 1 - margin {doubt[row]:.3f}{candidates.weighing(row)}"
+        for row in positions
+    ]
     return Ranking(positions, scores[positions], reasons, "uncertain")

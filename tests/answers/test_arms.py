@@ -1,4 +1,6 @@
-"""Which arm a row counts for, by hand: four rows in the order of the permutation, asked over rounds."""
+"""Which arm a row counts for, by hand: four rows in the order of the permutation, asked over
+rounds.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def test_a_picked_row_left_open_that_the_walk_asks_later_moves_the_walk_to_it() 
     assert control_reach(asked, 0) == order_key(0, FIRST)
     assert control_ids(asked, 0) == [FIRST]
     assert control_reach(later, 0) == order_key(0, THIRD)
-    assert control_ids(later, 0) == [FIRST, SECOND, THIRD]  # in the order of the permutation, not of the asks
+    assert control_ids(later, 0) == [
+        FIRST,
+        SECOND,
+        THIRD,
+    ]  # in the order of the permutation, not of the asks
     assert active_ids(later) == [THIRD, SECOND]
 
 
@@ -54,8 +60,8 @@ def test_a_seed_row_that_is_asked_again_is_of_no_arm_but_review() -> None:
 
 
 def test_after_ids_moved_each_walk_is_judged_by_the_ids_of_its_time() -> None:
-    # The first walk had asked the first of the permutation, and the strategy the last two. Then ids moved:
-    # each of the contents has now the id in `to`.
+    # The first walk had asked the first of the permutation, and the strategy the last two. Then ids
+    # moved: each of the contents has now the id in `to`.
     to = {FIRST: LAST, SECOND: FIRST, THIRD: SECOND, LAST: THIRD}
 
     def before(item: str, arm: str) -> Row:
@@ -65,10 +71,12 @@ def test_after_ids_moved_each_walk_is_judged_by_the_ids_of_its_time() -> None:
     # By today's ids the walk would have come to LAST, and every pick would pass for a random draw.
     assert control_ids(asked, 0) == [to[FIRST]]
     assert arms_by_id(asked, set(), 0) == {LAST: ["control"], SECOND: ["active"], THIRD: ["active"]}
-    # The next walk asks what is free, from the start of today's permutation: the second content, FIRST today.
+    # The next walk asks what is free, from the start of today's permutation: the second content,
+    # FIRST today.
     second = [*asked, ask(2, 1, FIRST, "control")]
     assert control_ids(second, 0) == [LAST, FIRST]
-    # Rows that the strategy had asked before, and that a later walk passes, are of it by their ids of that time.
+    # Rows that the strategy had asked before, and that a later walk passes, are of it by their ids
+    # of that time.
     third = [*second, ask(3, 1, THIRD, "control")]
     assert control_ids(third, 0) == [LAST, FIRST, SECOND, THIRD]
     # What was asked after the move says nothing of the first walk, whatever its key.
@@ -76,7 +84,8 @@ def test_after_ids_moved_each_walk_is_judged_by_the_ids_of_its_time() -> None:
 
 
 def test_walks_before_and_after_a_move_are_uniform_draws_together() -> None:
-    # 400 contents; ids shift by one after round 1. Each round the walk takes the next 40, the strategy the hardest 40.
+    # 400 contents; ids shift by one after round 1. Each round the walk takes the next 40, the
+    # strategy the hardest 40.
     ids = [str(number) for number in range(400)]
     asked: list[Row] = []
     done: set[int] = set()
@@ -93,4 +102,6 @@ def test_walks_before_and_after_a_move_are_uniform_draws_together() -> None:
         done |= {*hard, *new}
     passed = {(int(item) - 1) % 400 for item in control_ids(asked, 3)}
     hardest = sum(content >= 360 for content in passed)
-    assert 0.04 <= hardest / len(passed) <= 0.17  # a tenth of the pool; counting every pick it would be 0.3
+    assert (
+        0.04 <= hardest / len(passed) <= 0.17
+    )  # a tenth of the pool; counting every pick it would be 0.3

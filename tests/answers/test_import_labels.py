@@ -1,4 +1,6 @@
-"""What a round's files say: which answers count for its batch, and what stood before a correction."""
+"""What a round's files say: which answers count for its batch, and what stood before a
+correction.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Frozen:
     folder: Path
     tasks: list[Row]
 
-    def answer(self, who: str, labels: dict[str, str], *, at: float | None, of: Frozen | None = None) -> None:
+    def answer(
+        self, who: str, labels: dict[str, str], *, at: float | None, of: Frozen | None = None
+    ) -> None:
         """Add rows to a person's file; `of`: the round whose question they answer."""
         asked = {row["al_id"]: row for row in (of or self).tasks}
         path = self.folder / "answers" / f"{who}.jsonl"
@@ -60,11 +64,20 @@ class Frozen:
 def frozen(root: Path, number: int, ids: str) -> Frozen:
     folder = root / f"{number:03d}"
     folder.mkdir(parents=True)
-    batch = [{"id": item, "rank": rank, "arms": ["active"]} for rank, item in enumerate(ids, start=1)]
+    batch = [
+        {"id": item, "rank": rank, "arms": ["active"]} for rank, item in enumerate(ids, start=1)
+    ]
     name = batch_id([{**row, "round": number} for row in batch])
     rows = [{**row, "round": number} for row in batch]
     tasks = [
-        task({"text": f"text {row['id']}"}, LABELS, al_id=row["id"], batch_id=name, rank=row["rank"], score=0.0)
+        task(
+            {"text": f"text {row['id']}"},
+            LABELS,
+            al_id=row["id"],
+            batch_id=name,
+            rank=row["rank"],
+            score=0.0,
+        )
         for row in rows
     ]
     for file, table in zip(FROZEN, (tasks, rows, []), strict=True):
@@ -77,12 +90,18 @@ def frozen(root: Path, number: int, ids: str) -> Frozen:
 def standing_of(root: Path, item: str, seed: str | None = None) -> tuple[str | None, str]:
     tables = import_labels(root, params())
     seed_rows = [{"id": item, "label": seed}] if seed else []
-    (case,) = (case for case in collect(seed_rows, tables.asked, tables.events, tables.verdicts) if case.id == item)
+    (case,) = (
+        case
+        for case in collect(seed_rows, tables.asked, tables.events, tables.verdicts)
+        if case.id == item
+    )
     stand = standing(case, 9, params().gate)
     return stand.label, stand.why
 
 
-def test_a_late_answer_to_an_older_batch_does_not_complete_a_row_that_is_asked_again(tmp_path: Path) -> None:
+def test_a_late_answer_to_an_older_batch_does_not_complete_a_row_that_is_asked_again(
+    tmp_path: Path,
+) -> None:
     first, second = frozen(tmp_path, 1, "xyz"), frozen(tmp_path, 2, "zw")
     first.answer("ann", {"x": "a", "y": "b"}, at=1)
     second.answer("ann", {"w": "a"}, at=3)
@@ -105,7 +124,9 @@ def test_who_answers_here_and_then_late_to_an_older_batch_has_answered_here(tmp_
     tables = import_round(second.folder, params())
     assert tables is not None
     assert tables.rounds[0]["answered"] == 1
-    assert [(event["label"], event["late"]) for event in tables.events] == [("b", True)]  # the last word
+    assert [(event["label"], event["late"]) for event in tables.events] == [
+        ("b", True)
+    ]  # the last word
 
 
 def test_two_people_are_wanted_and_a_late_one_is_not_the_second(tmp_path: Path) -> None:
@@ -132,7 +153,9 @@ def test_what_is_answered_after_a_retraction_counts_whatever_the_clock_says(
     assert standing_of(tmp_path, "z", seed="a") == ("b", "votes")
 
 
-def test_a_retraction_that_does_not_say_what_it_came_after_is_the_last_word_of_its_round(tmp_path: Path) -> None:
+def test_a_retraction_that_does_not_say_what_it_came_after_is_the_last_word_of_its_round(
+    tmp_path: Path,
+) -> None:
     one, two = frozen(tmp_path, 1, "z"), frozen(tmp_path, 2, "z")
     one.correct("z", None)
     one.answer("ann", {"z": "a"}, at=50)
@@ -141,7 +164,9 @@ def test_a_retraction_that_does_not_say_what_it_came_after_is_the_last_word_of_i
     assert standing_of(tmp_path, "z") == ("b", "votes")
 
 
-def test_a_correction_whose_after_is_no_list_of_texts_is_named_by_file_and_line(tmp_path: Path) -> None:
+def test_a_correction_whose_after_is_no_list_of_texts_is_named_by_file_and_line(
+    tmp_path: Path,
+) -> None:
     one = frozen(tmp_path, 1, "z")
     one.answer("ann", {"z": "a"}, at=1)
     one.correct("z", None, after=3)

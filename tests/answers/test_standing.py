@@ -20,11 +20,17 @@ MAJORITY, CONSENSUS = by(resolve="majority"), by(resolve="consensus")
 
 
 def case(*votes: str, doubted: dict[int, str] | None = None) -> Case:
-    """Votes as "round annotator kind label", or "round annotator label"; doubts as round -> suggested label."""
+    """Votes as "round annotator kind label", or "round annotator label"; doubts as round ->
+    suggested label.
+    """
     told = [
-        (int(r), who, *((kind, *label) if kind in KINDS else ("label", kind))) for r, who, kind, *label in parts(votes)
+        (int(r), who, *((kind, *label) if kind in KINDS else ("label", kind)))
+        for r, who, kind, *label in parts(votes)
     ]
-    rows = {when: {"label": "a", "suggested": label, "reasons": ["r"]} for when, label in (doubted or {}).items()}
+    rows = {
+        when: {"label": "a", "suggested": label, "reasons": ["r"]}
+        for when, label in (doubted or {}).items()
+    }
     return Case("q", [Vote(*row, *[""] * (4 - len(row))) for row in told], {}, rows)
 
 
@@ -45,7 +51,12 @@ def parts(votes: tuple[str, ...]) -> list[list[str]]:
         (("1 cy override a", "2 cy override b", "2 di a", "2 ed a"), MAJORITY, "b", "override"),
         (("1 ann a", "2 cy retract"), MAJORITY, None, "retract"),
         (("2 ann a", "2 cy retract"), MAJORITY, None, "retract"),
-        (("2 cy retract", "2 ann a"), MAJORITY, "a", "votes"),  # in the order given: said after it, in its own round
+        (
+            ("2 cy retract", "2 ann a"),
+            MAJORITY,
+            "a",
+            "votes",
+        ),  # in the order given: said after it, in its own round
         (("0 seed b", "2 bo b", "2 cy retract", "2 ann a"), MAJORITY, "a", "votes"),
         (("1 cy override b", "2 cy retract", "2 ann a"), MAJORITY, "a", "votes"),
         (("1 ann a", "2 cy retract", "2 bo skip"), MAJORITY, None, "skip"),
@@ -63,8 +74,18 @@ def test_votes_settle_on(votes: tuple[str, ...], policy: Gate, label: str | None
 @pytest.mark.parametrize(
     ("votes", "doubted", "at", "label"),
     [
-        (("0 seed a", "2 ann b"), {2: "b"}, 2, "b"),  # asked again, and the model's word given: the tie is broken
-        (("0 seed a", "1 ann b"), {2: "b"}, 2, None),  # who said it before the model did was not asked again
+        (
+            ("0 seed a", "2 ann b"),
+            {2: "b"},
+            2,
+            "b",
+        ),  # asked again, and the model's word given: the tie is broken
+        (
+            ("0 seed a", "1 ann b"),
+            {2: "b"},
+            2,
+            None,
+        ),  # who said it before the model did was not asked again
         (("1 ann a", "1 bo b"), {1: "a"}, 1, "a"),
         (("0 seed a", "2 ann b"), {3: "b"}, 2, None),  # a doubt of a later round is not known yet
         (("0 seed a", "2 ann b"), {2: "c"}, 2, None),
@@ -111,20 +132,31 @@ def settled(*events: dict[str, Any], seed: str | None = None) -> tuple[str | Non
 
 
 @pytest.mark.parametrize(("early", "late"), [("ann", "zoe"), ("zoe", "ann")])
-def test_of_two_overrides_in_one_round_the_later_holds_whoever_gave_it(early: str, late: str) -> None:
+def test_of_two_overrides_in_one_round_the_later_holds_whoever_gave_it(
+    early: str, late: str
+) -> None:
     rows = [event(1, early, "override", "a", at=1.0), event(1, late, "override", "b", at=2.0)]
     assert settled(*rows) == settled(*reversed(rows)) == ("b", "override")
     untimed = [event(1, early, "override", "a"), event(1, late, "override", "b", at=2.0)]
     assert settled(*reversed(untimed)) == ("b", "override")
-    lines = [event(1, early, "override", "a", file="f", line=9), event(1, late, "override", "b", file="f", line=10)]
+    lines = [
+        event(1, early, "override", "a", file="f", line=9),
+        event(1, late, "override", "b", file="f", line=10),
+    ]
     assert settled(*reversed(lines)) == ("b", "override")
 
 
 @pytest.mark.parametrize("by", ["ann", "zoe"])
 def test_a_correction_and_a_reviewers_answer_hold_in_the_order_in_which_they_came(by: str) -> None:
     correction = event(1, by, "override", "a", order=1)
-    assert settled(event(1, "max", "override", "b", at=5.0, order=0), correction) == ("a", "override")
-    assert settled(event(1, "max", "override", "b", at=5.0, order=2), correction) == ("b", "override")
+    assert settled(event(1, "max", "override", "b", at=5.0, order=0), correction) == (
+        "a",
+        "override",
+    )
+    assert settled(event(1, "max", "override", "b", at=5.0, order=2), correction) == (
+        "b",
+        "override",
+    )
 
 
 def test_whether_a_row_was_skipped_or_left_empty_last_goes_by_time_not_by_name() -> None:
@@ -133,12 +165,21 @@ def test_whether_a_row_was_skipped_or_left_empty_last_goes_by_time_not_by_name()
 
 
 def test_what_came_late_to_an_earlier_question_is_a_vote_but_confirms_no_doubt() -> None:
-    doubt = {"id": "q", "round": 2, "label": "a", "suggested": "b", "reasons": ["label_error"], "score": 0.9}
+    doubt = {
+        "id": "q",
+        "round": 2,
+        "label": "a",
+        "suggested": "b",
+        "reasons": ["label_error"],
+        "score": 0.9,
+    }
     asked = [{"id": "q", "round": number, "rank": 1, "arms": ["active"]} for number in (1, 2)]
     late = event(2, "bo", "label", "b", at=4.0, late=True)
     (one,) = collect([], asked, [event(1, "ann", "label", "a", at=1.0), late], [doubt])
     assert reviewed(one, 2) == [(doubt, None)]
-    assert standing(one, 2, MAJORITY).why == "disagreement"  # nobody who was asked again gave the model's word
+    assert (
+        standing(one, 2, MAJORITY).why == "disagreement"
+    )  # nobody who was asked again gave the model's word
     again = event(2, "cy", "label", "b", at=5.0)
     (one,) = collect([], asked, [event(1, "ann", "label", "a", at=1.0), again], [doubt])
     assert reviewed(one, 2) == [(doubt, False)]
@@ -149,7 +190,10 @@ def test_a_disagreement_of_people_suggests_nothing_that_could_break_a_later_tie(
     one = case("1 ann a", "1 bo b", "2 cy a", "2 di b", doubted={2: "b"})
     one.doubted[2]["reasons"] = ["disagreement"]
     assert standing(one, 2, MAJORITY).label is None
-    assert standing(case("1 ann a", "1 bo b", "2 cy a", "2 di b", doubted={2: "b"}), 2, MAJORITY).label == "b"
+    assert (
+        standing(case("1 ann a", "1 bo b", "2 cy a", "2 di b", doubted={2: "b"}), 2, MAJORITY).label
+        == "b"
+    )
 
 
 def test_the_seed_has_no_name_that_a_person_could_have() -> None:

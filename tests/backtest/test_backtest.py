@@ -1,4 +1,6 @@
-"""`rounds backtest`: the same results however it is run, resumable, and bad input refused in one line."""
+"""`rounds backtest`: the same results however it is run, resumable, and bad input refused in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,19 @@ from tests.backtest.test_replay import driven
 from tests.conftest import Small, blobs, write_csv
 
 HEADER = ["id", "x", "y", "label"]
-FEW = ["--seed-size", "6", "--batch", "6", "--rounds", "2", "--repeats", "2", "--no-gate", "--jobs", "1"]
+FEW = [
+    "--seed-size",
+    "6",
+    "--batch",
+    "6",
+    "--rounds",
+    "2",
+    "--repeats",
+    "2",
+    "--no-gate",
+    "--jobs",
+    "1",
+]
 
 
 @pytest.fixture
@@ -28,15 +42,29 @@ def data(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "data.csv", HEADER, blobs(120))
 
 
-def backtest(data: Path, *words: str, out: Path | None = None, kind: tuple[str, ...] = ("--features", "x,y")) -> Result:
-    given = [str(data), "--label", "label", *kind, "--out", str(out or data.parent / "out"), *FEW, *words]
+def backtest(
+    data: Path, *words: str, out: Path | None = None, kind: tuple[str, ...] = ("--features", "x,y")
+) -> Result:
+    given = [
+        str(data),
+        "--label",
+        "label",
+        *kind,
+        "--out",
+        str(out or data.parent / "out"),
+        *FEW,
+        *words,
+    ]
     return CliRunner().invoke(module.command, given)
 
 
 def curves(out: Path) -> list[dict[str, str]]:
     """curves.csv without the clock's column."""
     with (out / "curves.csv").open() as file:
-        return [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: cell for key, cell in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def refused(result: Result) -> str:
@@ -61,7 +89,9 @@ def test_it_writes_curves_a_summary_and_pages_and_always_runs_random(data: Path)
     assert "| margin" in done.stdout
     assert "a quarter of the rows, stratified, was held out" in done.stdout
     assert "<svg" in (out / "backtest.html").read_text()
-    assert "http" not in (out / "backtest.html").read_text().replace("http://www.w3.org/2000/svg", "")
+    assert "http" not in (out / "backtest.html").read_text().replace(
+        "http://www.w3.org/2000/svg", ""
+    )
     assert "| margin" in (out / "backtest.md").read_text()
 
 
@@ -73,7 +103,9 @@ def test_jobs_do_not_change_the_result(data: Path) -> None:
     assert (one / "summary.json").read_bytes() == (two / "summary.json").read_bytes()
 
 
-def test_after_a_stop_the_same_command_runs_only_what_is_left(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_stop_the_same_command_runs_only_what_is_left(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, out, ran = data.parent / "whole", data.parent / "out", []
     assert backtest(data, out=whole).exit_code == 0
     replay = module.replay
@@ -94,24 +126,43 @@ def test_after_a_stop_the_same_command_runs_only_what_is_left(data: Path, monkey
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Children that Ctrl-C reaches: tests that run in the background ignore it, and what they start would, too."""
+    """Children that Ctrl-C reaches: tests that run in the background ignore it, and what they start
+    would, too.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_on(data: Path) -> None:
+def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_on(
+    data: Path,
+) -> None:
     out = data.parent / "out"
-    words = [sys.executable, "-m", "rounds", "backtest", str(data), "--label", "label", "--features", "x,y"]
+    words = [
+        sys.executable,
+        "-m",
+        "rounds",
+        "backtest",
+        str(data),
+        "--label",
+        "label",
+        "--features",
+        "x,y",
+    ]
     words += ["--out", str(out), *FEW, "--rounds", "8", "--repeats", "20", "--jobs", "2"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stderr is not None
         assert any("1 of 40 loops" in line for line in process.stderr)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes of the command
         told = process.stderr.read().splitlines()  # ends when the last of them has ended
     assert process.returncode == 1
-    assert told[-1] == "error: rounds backtest: stopped; the same command goes on: finished loops are kept"
+    assert (
+        told[-1]
+        == "error: rounds backtest: stopped; the same command goes on: finished loops are kept"
+    )
     assert all(line.startswith(("backtest: ", "loop")) for line in told[:-1])
     kept = len(list((out / "loops").iterdir()))
     assert 1 <= kept < 40
@@ -178,11 +229,18 @@ def test_text_with_a_test_table_and_no_seed_starts_cold(tmp_path: Path) -> None:
     assert float(points[2]["accuracy"]) > 0.7
 
 
-def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_its_model(data: Path) -> None:
+def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_its_model(
+    data: Path,
+) -> None:
     models = "sklearn.linear_model.LogisticRegression?C=0.1,sklearn.naive_bayes.GaussianNB"
-    done = backtest(data, "--strategy", "margin", "--model", models, "--control", "0,0.5", "--rounds", "1")
+    done = backtest(
+        data, "--strategy", "margin", "--model", models, "--control", "0,0.5", "--rounds", "1"
+    )
     assert done.exit_code == 0, done.output
-    arms = {arm["strategy"]: arm["baseline"] for arm in read_json(data.parent / "out" / "summary.json")["strategies"]}
+    arms = {
+        arm["strategy"]: arm["baseline"]
+        for arm in read_json(data.parent / "out" / "summary.json")["strategies"]
+    }
     assert arms == {
         "random LogisticRegression?C=0.1": "random LogisticRegression?C=0.1",
         "random GaussianNB": "random GaussianNB",
@@ -200,17 +258,29 @@ def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_i
         ((), (), "give one of --text, --features and --image"),
         (("--seed-size", "1"), ("--features", "x,y"), "0 starts without labels; else 2 or more"),
         (("--seed-size", "100"), ("--features", "x,y"), "rows are left for pool and seed"),
-        (("--strategy", "margins"), ("--features", "x,y"), "unknown strategy 'margins' (did you mean 'margin'?)"),
+        (
+            ("--strategy", "margins"),
+            ("--features", "x,y"),
+            "unknown strategy 'margins' (did you mean 'margin'?)",
+        ),
         (("--calibration", "magic"), ("--features", "x,y"), "calibrate.method is 'magic'"),
         (("--control", "2"), ("--features", "x,y"), "query.control_fraction is 2"),
-        (("--model", "sklearn.nothing.Here"), ("--features", "x,y"), "cannot import 'sklearn.nothing'"),
+        (
+            ("--model", "sklearn.nothing.Here"),
+            ("--features", "x,y"),
+            "cannot import 'sklearn.nothing'",
+        ),
         ((), ("--text", "words"), "no column 'words'"),
         ((), ("--features", "x,z"), "no column 'z'"),
         ((), ("--features", "all", "--id", "nr"), "no column 'nr'"),
         (("--label", "lab"), ("--features", "x,y"), "no column 'lab'"),
         (("--params", "nowhere.yaml"), ("--features", "x,y"), "nowhere.yaml: file not found"),
         (("--params", "."), ("--features", "x,y"), ".: a folder, a file was expected"),
-        (("--control", "1"), ("--features", "x,y"), "backtest: control_fraction + review_fraction is above 1; correct"),
+        (
+            ("--control", "1"),
+            ("--features", "x,y"),
+            "backtest: control_fraction + review_fraction is above 1; correct",
+        ),
     ],
 )
 def test_bad_options_are_refused_in_one_line(
@@ -222,12 +292,18 @@ def test_bad_options_are_refused_in_one_line(
 def test_bad_tables_are_refused_in_one_line(tmp_path: Path) -> None:
     rows = [list(row) for row in blobs(40)]
     rows[3][3] = ""
-    assert "blank.csv:5: empty label" in refused(backtest(write_csv(tmp_path / "blank.csv", HEADER, rows)))
+    assert "blank.csv:5: empty label" in refused(
+        backtest(write_csv(tmp_path / "blank.csv", HEADER, rows))
+    )
     assert not (tmp_path / "out").exists()
     rows[3][3], rows[7][1] = "red", "much"
-    assert "word.csv:9" in refused(backtest(write_csv(tmp_path / "word.csv", HEADER, rows), out=tmp_path / "b"))
+    assert "word.csv:9" in refused(
+        backtest(write_csv(tmp_path / "word.csv", HEADER, rows), out=tmp_path / "b")
+    )
     alone = [[*row[:3], "red"] for row in rows]
-    assert "labels" in refused(backtest(write_csv(tmp_path / "alone.csv", HEADER, alone), out=tmp_path / "c"))
+    assert "labels" in refused(
+        backtest(write_csv(tmp_path / "alone.csv", HEADER, alone), out=tmp_path / "c")
+    )
     assert "file not found" in refused(backtest(tmp_path / "none.csv", out=tmp_path / "d"))
 
 
@@ -235,9 +311,32 @@ def test_a_round_that_the_gate_would_hold_is_named(data: Path) -> None:
     params = data.parent / "params.yaml"
     text = (Path(module.__file__).parent.parent / "params.yaml").read_text()
     params.write_text(text.replace("hold: [G003, G009]", "hold: [G006]"))
-    test = write_csv(data.parent / "test.csv", HEADER, [["t-1", 9.0, 9.0, "rare"]])  # a class that the pool has not
-    given = [str(data), "--label", "label", "--features", "x,y", "--test", str(test), "--params", str(params)]
-    given += ["--seed-size", "35", "--batch", "10", "--jobs", "1", "--repeats", "1", "--out", str(data.parent / "held")]
+    test = write_csv(
+        data.parent / "test.csv", HEADER, [["t-1", 9.0, 9.0, "rare"]]
+    )  # a class that the pool has not
+    given = [
+        str(data),
+        "--label",
+        "label",
+        "--features",
+        "x,y",
+        "--test",
+        str(test),
+        "--params",
+        str(params),
+    ]
+    given += [
+        "--seed-size",
+        "35",
+        "--batch",
+        "10",
+        "--jobs",
+        "1",
+        "--repeats",
+        "1",
+        "--out",
+        str(data.parent / "held"),
+    ]
     told = refused(CliRunner().invoke(module.command, given))
     assert "round 1 is held, G006" in told
     assert "--no-gate" in told
@@ -248,7 +347,10 @@ def test_what_the_control_arm_costs_and_tells_stands_in_all_three_tables(data: P
     assert done.exit_code == 0, done.output
     out = data.parent / "out"
     rows = read_json(out / "summary.json")["control"]
-    assert [row["strategy"] for row in rows] == ["margin control 0.3", "margin control 0.5"]  # none tells nothing
+    assert [row["strategy"] for row in rows] == [
+        "margin control 0.3",
+        "margin control 0.5",
+    ]  # none tells nothing
     assert all(row["costs"]["mean"] is not None for row in rows)  # against none
     assert rows[0]["labels"] < rows[1]["labels"]
     assert all(row["gap_known_to"] > 0 for row in rows)
@@ -263,14 +365,29 @@ def test_answer_times_become_minutes(data: Path) -> None:
 
     task = {"text": "a", "al_id": "a", "al_batch": "b"}
     times = [100.0 + 6 * n for n in range(12)] + [9000.0 + 6 * n for n in range(3)]
-    rows = [answer_row(task, label="red", answer="accept", annotator="ann", dataset="d", at=at) for at in times]
+    rows = [
+        answer_row(task, label="red", answer="accept", annotator="ann", dataset="d", at=at)
+        for at in times
+    ]
     (data.parent / "answers.jsonl").write_bytes(jsonl(rows))
-    words = ("--strategy", "margin", "--control", "0,0.5", "--minutes", str(data.parent / "answers.jsonl"))
+    words = (
+        "--strategy",
+        "margin",
+        "--control",
+        "0,0.5",
+        "--minutes",
+        str(data.parent / "answers.jsonl"),
+    )
     done = backtest(data, *words, "--target", "0.5")
     assert done.exit_code == 0, done.output
-    found = {arm["strategy"]: arm for arm in read_json(data.parent / "out" / "summary.json")["strategies"]}
+    found = {
+        arm["strategy"]: arm
+        for arm in read_json(data.parent / "out" / "summary.json")["strategies"]
+    }
     arm = found["margin control 0"]
-    assert arm["minutes_to_target"] == pytest.approx((arm["labels_to_target"] - 6) * 6.0 / 60, abs=1e-6)
+    assert arm["minutes_to_target"] == pytest.approx(
+        (arm["labels_to_target"] - 6) * 6.0 / 60, abs=1e-6
+    )
     (data.parent / "answers.jsonl").write_bytes(jsonl(rows[:5]))
     assert "only 4 answers with a time" in refused(backtest(data, *words, out=data.parent / "b"))
 
@@ -278,8 +395,13 @@ def test_answer_times_become_minutes(data: Path) -> None:
 def test_a_pool_that_is_exhausted_early_is_told(data: Path) -> None:
     done = backtest(data, "--batch", "50", "--rounds", "4")  # 90 rows, 6 of them seed
     assert done.exit_code == 0, done.output
-    assert "- A loop ended after 2 of 4 rounds: its pool was exhausted, all areas end there." in done.stdout
-    same = backtest(data, "--test", str(data), out=data.parent / "same")  # what is in the test table is never asked
+    assert (
+        "- A loop ended after 2 of 4 rounds: its pool was exhausted, all areas end there."
+        in done.stdout
+    )
+    same = backtest(
+        data, "--test", str(data), out=data.parent / "same"
+    )  # what is in the test table is never asked
     assert "- A loop ended after 0 of 2 rounds" in same.stdout
 
 
@@ -288,25 +410,58 @@ def test_a_refused_command_on_a_project_leaves_nothing_in_the_way_of_the_correct
 ) -> None:
     driven(small, 0.0)
     monkeypatch.chdir(small.root)
-    words = ["--project", "--rounds", "1", "--repeats", "1", "--no-gate", "--jobs", "1", "--out", "own", "--strategy"]
-    assert "unknown strategy 'margins'" in refused(CliRunner().invoke(module.command, [*words, "margins"]))
+    words = [
+        "--project",
+        "--rounds",
+        "1",
+        "--repeats",
+        "1",
+        "--no-gate",
+        "--jobs",
+        "1",
+        "--out",
+        "own",
+        "--strategy",
+    ]
+    assert "unknown strategy 'margins'" in refused(
+        CliRunner().invoke(module.command, [*words, "margins"])
+    )
     assert CliRunner().invoke(module.command, [*words, "margin"]).exit_code == 0
 
 
-def test_a_project_is_backtested_on_its_own_answers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_is_backtested_on_its_own_answers(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = driven(small, 0.0)
     monkeypatch.chdir(small.root)
-    words = ["--project", "--strategy", "margin", "--batch", "4", "--repeats", "2", "--jobs", "1", "--out", "own"]
+    words = [
+        "--project",
+        "--strategy",
+        "margin",
+        "--batch",
+        "4",
+        "--repeats",
+        "2",
+        "--jobs",
+        "1",
+        "--out",
+        "own",
+    ]
     done = CliRunner().invoke(module.command, words)
     assert done.exit_code == 0, done.output
     labelled = 18 + len({row["id"] for batch in asked for row in batch})
     known = read_table(small.root / "own" / "labelled.jsonl")
     assert len(known) <= labelled
-    assert f"Effective sample: {len(known)} labelled rows of 138; strategies choose among these alone." in done.stdout
+    assert (
+        f"Effective sample: {len(known)} labelled rows of 138; strategies choose among these alone."
+        in done.stdout
+    )
     ids = set(known.columns["id"])
     loops = [read_json(file) for file in (small.root / "own" / "loops").iterdir()]
     assert loops
     assert all(item in ids for loop in loops for batch in loop["asked"] for item in batch)
     assert "held out" not in done.stdout
     assert "3 of 10 rounds, so that half of the rows are left to choose from." in done.stdout
-    assert "give DATA and --label, or --project" in refused(CliRunner().invoke(module.command, ["--out", "x"]))
+    assert "give DATA and --label, or --project" in refused(
+        CliRunner().invoke(module.command, ["--out", "x"])
+    )

@@ -41,12 +41,21 @@ def pool_index(n: int = N) -> Index:
 
 
 def gate(accepted=(), review=(), unlabelled=(), rounds: int = 1, answers: int = 0) -> Gate:
-    labels = Labels(list(accepted), np.zeros(len(accepted), dtype=np.intp), [{"id": item} for item in accepted])
+    labels = Labels(
+        list(accepted), np.zeros(len(accepted), dtype=np.intp), [{"id": item} for item in accepted]
+    )
     return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers})
 
 
 def doubted(item: str) -> dict[str, object]:
-    return {"id": item, "label": "a", "suggested": "b", "score": 0.9, "reasons": ["label_error"], "asks": 1}
+    return {
+        "id": item,
+        "label": "a",
+        "suggested": "b",
+        "score": 0.9,
+        "reasons": ["label_error"],
+        "asks": 1,
+    }
 
 
 def probabilities(n: int = N) -> np.ndarray:
@@ -72,8 +81,12 @@ def features(index: Index, space: np.ndarray | None = None) -> Features:
     st.integers(1, 60), st.floats(0, 0.6), st.floats(0, 0.4), st.none() | st.integers(0, 80), st.integers(0, 80),
     st.integers(0, 70), st.integers(0, 30),
 )  # fmt: skip
-def test_the_arms_never_exceed_batch_budget_pool_or_queue(size, control, review, budget, spent, free, queue) -> None:
-    options = params(batch_size=size, control_fraction=control, review_fraction=review, budget=budget)
+def test_the_arms_never_exceed_batch_budget_pool_or_queue(
+    size, control, review, budget, spent, free, queue
+) -> None:
+    options = params(
+        batch_size=size, control_fraction=control, review_fraction=review, budget=budget
+    )
     total, active, walked, again = sizes(options, spent, free, queue)
     assert total == active + walked + again
     assert min(active, walked, again) >= 0
@@ -109,7 +122,11 @@ def test_a_budget_of_a_hundred_answers_is_fifty_rows_of_two_people() -> None:
     assert sizes(options, 60, 500, 0)[0] == 20
     assert sizes(options, 99, 500, 0)[0] == 0
     batch = compose(features(pool_index()), model(), gate(answers=99), options)
-    assert (batch.metrics["state"], batch.metrics["answers_spent"], batch.metrics["budget_left"]) == (
+    assert (
+        batch.metrics["state"],
+        batch.metrics["answers_spent"],
+        batch.metrics["budget_left"],
+    ) == (
         "budget spent",
         99,
         0,
@@ -128,7 +145,10 @@ def test_a_batch_holds_nothing_labelled_doubted_rejected_or_resting() -> None:
 
 def test_a_skipped_row_returns_once_after_its_cooldown() -> None:
     skipped = [{"id": "p-04", "kind": "skip", "round": 1, "times": 1}]
-    returns = [4 in unasked(pool_index(), gate(unlabelled=skipped, rounds=k), cooldown=2) for k in (1, 2, 3, 4)]
+    returns = [
+        4 in unasked(pool_index(), gate(unlabelled=skipped, rounds=k), cooldown=2)
+        for k in (1, 2, 3, 4)
+    ]
     assert returns == [False, False, True, True]
 
 
@@ -154,7 +174,11 @@ def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
 def crowd(review: list[dict[str, object]]) -> tuple[Gate, Model]:
     """Twenty accepted rows that ann and bob label alike, and doubted rows that ann labelled `a`."""
     state = gate([f"p-{row:02d}" for row in range(20)], review)
-    votes = [{"id": item, "annotator": who, "label": "a"} for item in state.accepted.ids for who in ("ann", "bob")]
+    votes = [
+        {"id": item, "annotator": who, "label": "a"}
+        for item in state.accepted.ids
+        for who in ("ann", "bob")
+    ]
     votes += [{"id": row["id"], "annotator": "ann", "label": "a"} for row in review]
     return replace(state, votes=votes), replace(model(), held_out=np.tile([0.9, 0.1], (20, 1)))
 
@@ -171,7 +195,9 @@ def crowd(review: list[dict[str, object]]) -> tuple[Gate, Model]:
 def test_a_doubt_is_asked_again_when_it_is_among_the_best_questions_of_a_batch(
     monkeypatch: pytest.MonkeyPatch, batch: int, new: list[float], asked: list[str]
 ) -> None:
-    def scores(votes: np.ndarray, labelled: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def scores(
+        votes: np.ndarray, labelled: np.ndarray, fresh: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         assert votes.shape == (22, 2)
         assert len(labelled) == 22
         assert len(fresh) == len(new)
@@ -179,12 +205,16 @@ def test_a_doubt_is_asked_again_when_it_is_among_the_best_questions_of_a_batch(
 
     monkeypatch.setattr("stages.batch.compose.relabel_or_new", scores)
     state, known = crowd([doubted("p-40"), doubted("p-41")])
-    found = worth_review(state, pool_index(), known, np.arange(50, 50 + len(new)), params(batch_size=batch))
+    found = worth_review(
+        state, pool_index(), known, np.arange(50, 50 + len(new)), params(batch_size=batch)
+    )
     assert [row["id"] for row in found] == asked
 
 
 @pytest.mark.parametrize(("certain", "asked"), [(0.999, ["p-40"]), (0.5, [])])
-def test_with_several_annotators_review_and_new_rows_compete_for_the_batch(certain: float, asked: list[str]) -> None:
+def test_with_several_annotators_review_and_new_rows_compete_for_the_batch(
+    certain: float, asked: list[str]
+) -> None:
     pool = np.tile([certain, 1 - certain], (N, 1))
     pool[40] = [0.2, 0.8]  # the model contradicts the doubted label
     state, known = crowd([doubted("p-40")])
@@ -196,7 +226,10 @@ def test_with_several_annotators_review_and_new_rows_compete_for_the_batch(certa
 def test_with_one_annotator_the_gates_own_order_holds() -> None:
     state, known = crowd([doubted("p-40"), doubted("p-41")])
     alone = replace(state, votes=[vote for vote in state.votes if vote["annotator"] == "ann"])
-    assert worth_review(alone, pool_index(), known, np.arange(50, N), params(batch_size=1)) == state.review
+    assert (
+        worth_review(alone, pool_index(), known, np.arange(50, N), params(batch_size=1))
+        == state.review
+    )
 
 
 def test_doubted_labels_are_asked_again_within_their_share() -> None:
@@ -206,10 +239,18 @@ def test_doubted_labels_are_asked_again_within_their_share() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.permutations(range(N)), st.sampled_from(["margin", "entropy", "least_confidence", "random", "auto"]))
+@given(
+    st.permutations(range(N)),
+    st.sampled_from(["margin", "entropy", "least_confidence", "random", "auto"]),
+)
 def test_the_order_of_the_pool_does_not_change_the_batch(order, strategy) -> None:
     base = pool_index()
-    moved = Index([base.ids[r] for r in order], [base.sha[r] for r in order], base.split, [base.row[r] for r in order])
+    moved = Index(
+        [base.ids[r] for r in order],
+        [base.sha[r] for r in order],
+        base.split,
+        [base.row[r] for r in order],
+    )
     plain = compose(features(base), model(), gate(), params(strategy=strategy))
     moved_space = geometry()[list(order)]
     same = compose(
@@ -227,9 +268,16 @@ def skipped(item: str, number: int, times: int = 1, kind: str = "skip") -> dict[
 
 def test_a_used_up_pool_says_what_rests_and_what_brings_it_back() -> None:
     ids = [f"p-{row:02d}" for row in range(N)]
-    rest = [skipped(ids[0], 2), skipped(ids[1], 3), skipped(ids[2], 1, times=2), skipped(ids[3], 3, kind="reject")]
+    rest = [
+        skipped(ids[0], 2),
+        skipped(ids[1], 3),
+        skipped(ids[2], 1, times=2),
+        skipped(ids[3], 3, kind="reject"),
+    ]
     state = gate(ids[4:], unlabelled=rest, rounds=3)
-    said = "pool exhausted, 2 skipped rows rest (query.skip_cooldown 0 instead of 2 brings them back)"
+    said = (
+        "pool exhausted, 2 skipped rows rest (query.skip_cooldown 0 instead of 2 brings them back)"
+    )
     gone = ", 2 rows were rejected or skipped 2 times, and are not asked again"
     assert compose(features(pool_index()), model(), state, params()).metrics["state"] == said + gone
     assert exhausted(gate(unlabelled=rest[:1], rounds=3), 2) == (
@@ -251,7 +299,10 @@ def test_interleaving_keeps_the_active_order_and_loses_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("query", "state", "said"),
-    [({"budget": 7}, {"answers": 7}, "budget spent"), ({}, {"accepted": [f"p-{r:02d}" for r in range(N)]}, "pool")],
+    [
+        ({"budget": 7}, {"answers": 7}, "budget spent"),
+        ({}, {"accepted": [f"p-{r:02d}" for r in range(N)]}, "pool"),
+    ],
 )
 def test_with_nothing_to_ask_the_batch_is_empty_and_says_why(query, state, said) -> None:
     batch = compose(features(pool_index()), model(), gate(**state), params(**query))
@@ -277,8 +328,14 @@ def weighted_state() -> tuple[Gate, Model]:
 def test_class_weights_auto_draws_the_batch_towards_a_class_that_is_not_recalled() -> None:
     known, trained = weighted_state()
     shares = {}
-    for name, options in {"none": {}, "auto": {"class_weights": "auto"}, "given": {"class_weights": {"b": 2}}}.items():
-        rows = compose(features(pool_index()), trained, known, params(control_fraction=0.0, **options)).rows
+    for name, options in {
+        "none": {},
+        "auto": {"class_weights": "auto"},
+        "given": {"class_weights": {"b": 2}},
+    }.items():
+        rows = compose(
+            features(pool_index()), trained, known, params(control_fraction=0.0, **options)
+        ).rows
         shares[name] = np.mean([trained.pool[int(row["id"][2:]), 1] for row in rows])
     assert shares["auto"] > shares["none"]
     assert shares["given"] > shares["none"]
@@ -287,7 +344,9 @@ def test_class_weights_auto_draws_the_batch_towards_a_class_that_is_not_recalled
 def test_class_weights_are_refused_for_a_strategy_that_does_not_know_them() -> None:
     known, trained = weighted_state()
     asked = params(strategy="core_set", class_weights="auto")
-    with pytest.raises(PipelineError, match="'core_set' does not know class weights; remove them, or use `auto`"):
+    with pytest.raises(
+        PipelineError, match="'core_set' does not know class weights; remove them, or use `auto`"
+    ):
         compose(features(pool_index()), trained, known, asked)
 
 
@@ -312,8 +371,14 @@ def test_without_a_model_the_first_batch_is_asked_all_the_same() -> None:
 
 def test_the_metrics_say_which_regime_a_batch_is_of_and_why() -> None:
     said = {}
-    for name, trained in (("cold", None), ("lying", replace(model(), trusted=False)), ("warm", model())):
-        metrics = compose(features(pool_index()), trained, gate(rounds=0), params(strategy="auto")).metrics
+    for name, trained in (
+        ("cold", None),
+        ("lying", replace(model(), trusted=False)),
+        ("warm", model()),
+    ):
+        metrics = compose(
+            features(pool_index()), trained, gate(rounds=0), params(strategy="auto")
+        ).metrics
         said[name] = metrics["regime"], metrics["evidence"]
     assert said == {
         "cold": ("typical and diverse", "no model yet"),
@@ -322,7 +387,9 @@ def test_the_metrics_say_which_regime_a_batch_is_of_and_why() -> None:
     }
 
 
-def test_a_param_of_a_users_strategy_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_param_of_a_users_strategy_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = """
     from stages.strategies.uncertainty import random
     def rank(candidates, count, threshold, rank): return random(candidates, count)
@@ -335,7 +402,9 @@ def test_a_param_of_a_users_strategy_may_have_any_name(tmp_path: Path, monkeypat
 
 def test_a_copy_of_something_settled_is_not_asked_although_its_id_comes_first() -> None:
     base = pool_index(8)
-    index = replace(base, sha=["h-p-07", "h-p-06", "h-p-05", "h-p-03", *base.sha[4:]])  # p-03 is like no other
+    index = replace(
+        base, sha=["h-p-07", "h-p-06", "h-p-05", "h-p-03", *base.sha[4:]]
+    )  # p-03 is like no other
     unlabelled = [
         {"id": "p-06", "kind": "reject", "round": 1, "times": 1},
         {"id": "gone", "kind": "reject", "round": 1},
@@ -346,10 +415,15 @@ def test_a_copy_of_something_settled_is_not_asked_although_its_id_comes_first() 
 
 def test_what_a_batch_passed_over_is_told_with_what_it_is_like() -> None:
     space = geometry()
-    space[30:34] = space[:4]  # 0 and 1 are labelled, 2 and 3 are asked with 32 and 33 or instead of them
+    space[30:34] = space[
+        :4
+    ]  # 0 and 1 are labelled, 2 and 3 are asked with 32 and 33 or instead of them
     options = params(batch_size=56, control_fraction=0.0)
     batch = compose(
-        features(pool_index(), space), replace(model(), held_out=np.full((2, 2), 0.5)), gate(["p-00", "p-01"]), options
+        features(pool_index(), space),
+        replace(model(), held_out=np.full((2, 2), 0.5)),
+        gate(["p-00", "p-01"]),
+        options,
     )
     asked = {row["id"] for row in batch.rows}
     told = {row["id"]: row["like"] for row in batch.passed_over}
@@ -366,7 +440,9 @@ def test_what_a_batch_passed_over_is_told_with_what_it_is_like() -> None:
 def test_a_pool_of_near_duplicates_of_labelled_rows_is_not_called_exhausted() -> None:
     same = np.ones((N, 3), np.float32) / np.float32(np.sqrt(3))
     trained = replace(model(), held_out=np.full((1, 2), 0.5))
-    batch = compose(features(pool_index(), same), trained, gate(["p-00"]), params(control_fraction=0.0))
+    batch = compose(
+        features(pool_index(), same), trained, gate(["p-00"]), params(control_fraction=0.0)
+    )
     assert batch.rows == []
     assert batch.metrics["state"] == "nothing but near duplicates of labelled rows is left"
     assert batch.metrics["unasked"] == N - 1
@@ -381,7 +457,10 @@ def test_a_batch_of_doubted_labels_alone_says_so() -> None:
 
 
 def test_mean_doubt_is_unknown_without_a_model() -> None:
-    assert compose(features(pool_index()), None, gate(rounds=0), params()).metrics["mean_doubt"] is None
+    assert (
+        compose(features(pool_index()), None, gate(rounds=0), params()).metrics["mean_doubt"]
+        is None
+    )
     assert compose(features(pool_index()), model(), gate(), params()).metrics["mean_doubt"] > 0
 
 
@@ -395,7 +474,9 @@ def test_rows_that_do_not_sum_to_one_are_refused_and_not_scaled(factor: float) -
 
 def test_what_single_precision_took_from_a_sum_is_put_back() -> None:
     pool = np.random.default_rng(0).dirichlet(np.ones(10_000), 20).astype(np.float32)
-    assert np.allclose(model_of(pool, pool[:0], None, "trusted").pool.sum(axis=1), 1, rtol=0, atol=1e-12)
+    assert np.allclose(
+        model_of(pool, pool[:0], None, "trusted").pool.sum(axis=1), 1, rtol=0, atol=1e-12
+    )
 
 
 def test_of_a_pool_in_parts_rows_that_stand_for_nothing_are_not_asked_and_the_others_weigh_what_they_stand_for() -> (
@@ -407,7 +488,9 @@ def test_of_a_pool_in_parts_rows_that_stand_for_nothing_are_not_asked_and_the_ot
     assert sorted(row["id"] for row in batch.rows) == ["p-10", "p-11", "p-12", "p-13"]
     assert batch.metrics["unasked"] == 100
     p = probabilities()[10:14]
-    assert batch.metrics["mean_doubt"] == pytest.approx(((1 - abs(p[:, 0] - p[:, 1])) * shares[10:14]).sum() / 100)
+    assert batch.metrics["mean_doubt"] == pytest.approx(
+        ((1 - abs(p[:, 0] - p[:, 1])) * shares[10:14]).sum() / 100
+    )
 
 
 @pytest.mark.parametrize("heavy", [11, 40])
@@ -415,16 +498,22 @@ def test_the_default_of_a_pool_in_parts_asks_first_where_rows_stand_for_most(hea
     shares = np.ones(N)
     shares[heavy] = 1e6
     options = params(strategy="auto", batch_size=2, control_fraction=0.0)
-    assert f"p-{heavy}" in {row["id"] for row in compose(features(pool_index()), None, gate(), options, shares).rows}
+    assert f"p-{heavy}" in {
+        row["id"] for row in compose(features(pool_index()), None, gate(), options, shares).rows
+    }
 
 
 def test_the_control_arm_takes_its_share_of_what_is_left_of_the_pool() -> None:
-    batch = compose(features(pool_index(5), geometry(5)), model(probabilities(5)), gate(), params(batch_size=20))
+    batch = compose(
+        features(pool_index(5), geometry(5)), model(probabilities(5)), gate(), params(batch_size=20)
+    )
     assert batch.metrics["batch"] == {"rows": 5, "active": 4, "control": 1, "review": 0}
 
 
 def test_the_places_of_control_rows_change_from_round_to_round() -> None:
-    batches = [compose(features(pool_index()), model(), gate(rounds=k), params()).rows for k in range(4)]
+    batches = [
+        compose(features(pool_index()), model(), gate(rounds=k), params()).rows for k in range(4)
+    ]
     assert len({tuple(row["arms"] == ["control"] for row in rows) for rows in batches}) > 1
 
 
@@ -434,13 +523,18 @@ def test_a_doubted_label_is_no_evidence_but_its_row_is_not_asked_in_disguise() -
     known, trained = weighted_state()
     state = replace(known, review=[doubted("p-20")])
     batch = compose(
-        features(pool_index(), space), trained, state, params(strategy="auto", batch_size=60, control_fraction=0.0)
+        features(pool_index(), space),
+        trained,
+        state,
+        params(strategy="auto", batch_size=60, control_fraction=0.0),
     )
     assert str(batch.metrics["evidence"]).endswith("on 20 held-out labels)")
     assert [row["id"] for row in batch.passed_over] == ["p-40"]
 
 
-@pytest.mark.parametrize(("verdict", "trusted"), [("trusted", True), ("unknown", True), ("lying", False)])
+@pytest.mark.parametrize(
+    ("verdict", "trusted"), [("trusted", True), ("unknown", True), ("lying", False)]
+)
 def test_only_confidence_that_was_shown_to_lie_is_not_used(verdict: str, trusted: bool) -> None:
     pool = probabilities().astype(np.float32)
     assert model_of(pool, pool[:0], None, verdict).trusted is trusted
@@ -448,7 +542,12 @@ def test_only_confidence_that_was_shown_to_lie_is_not_used(verdict: str, trusted
 
 def test_random_sampling_is_left_as_chance_has_it() -> None:
     same = np.ones((N, 3), np.float32)
-    rows = compose(features(pool_index(), same), model(), gate(), params(strategy="random", control_fraction=0.0)).rows
+    rows = compose(
+        features(pool_index(), same),
+        model(),
+        gate(),
+        params(strategy="random", control_fraction=0.0),
+    ).rows
     walk = sorted((f"p-{row:02d}" for row in range(N)), key=lambda item: order_key(5, item))
     assert [row["id"] for row in rows] == walk[:10]
 

@@ -13,8 +13,14 @@ from stages.contract.canonical import dumps, jsonl, numbered_rows, plain, read_j
 from stages.contract.errors import PipelineError, closest
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -36,7 +42,9 @@ def test_a_row_survives_the_file_whatever_its_text(row: dict[str, object]) -> No
     assert dumps(json.loads(text)) == text
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=4), st.text(), min_size=1, max_size=2), max_size=5))
+@given(
+    st.lists(st.dictionaries(st.text(max_size=4), st.text(), min_size=1, max_size=2), max_size=5)
+)
 def test_rows_come_back_with_line_separators_and_surrogates_in_them(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]
 ) -> None:

@@ -17,9 +17,13 @@ scores = st.lists(st.sampled_from([0.0, 0.1, 0.1 + 1e-12, 0.5, 1.0]), min_size=1
 
 
 @given(scores, st.integers(0, 50), st.randoms(use_true_random=False))
-def test_best_first_is_a_full_sort_by_score_then_key_and_ignores_row_order(values, count, random) -> None:
+def test_best_first_is_a_full_sort_by_score_then_key_and_ignores_row_order(
+    values, count, random
+) -> None:
     keys = order_keys(0, [f"id-{place}" for place in range(len(values))])
-    expected = sorted(range(len(values)), key=lambda row: (-round(values[row], 9), int(keys[row])))[:count]
+    expected = sorted(range(len(values)), key=lambda row: (-round(values[row], 9), int(keys[row])))[
+        :count
+    ]
     assert best_first(np.array(values), keys, count).tolist() == expected
     order = list(range(len(values)))
     random.shuffle(order)

@@ -1,4 +1,6 @@
-"""Laws of the signs of life: a bar counts what was done, the outermost that has one speaks, workers are silent."""
+"""Laws of the signs of life: a bar counts what was done, the outermost that has one speaks, workers
+are silent.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ Heard = Callable[[re.Pattern[str]], re.Match[str]]
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
-    """Waits until something is said that matches, and gives the match; signs come at once and without a pause."""
+    """Waits until something is said that matches, and gives the match; signs come at once and
+    without a pause.
+    """
     said: list[str] = []
     more = threading.Condition()
 
@@ -72,13 +76,17 @@ def test_a_bar_counts_every_item_with_rate_and_time_left(heard: Heard) -> None:
     assert seen == list("abcd")
 
 
-def test_until_a_step_is_done_the_time_that_passed_is_said_and_at_the_end_wiped(heard: Heard) -> None:
+def test_until_a_step_is_done_the_time_that_passed_is_said_and_at_the_end_wiped(
+    heard: Heard,
+) -> None:
     with progress("word n-grams", 4, "text"):
         assert heard(CLOCK).group() == "word n-grams: 0 s"
     assert heard(re.compile("$")).string == ""
 
 
-@pytest.mark.parametrize(("at_most", "name"), [(False, "directions"), (True, "directions, at most")])
+@pytest.mark.parametrize(
+    ("at_most", "name"), [(False, "directions"), (True, "directions, at most")]
+)
 def test_steps_that_may_be_fewer_are_said_to_be(heard: Heard, at_most: bool, name: str) -> None:
     with progress("directions") as told:
         told.total, told.at_most = 13, at_most
@@ -115,7 +123,10 @@ def test_what_cannot_count_is_told_the_time_left_as_of_the_last_time(
         assert heard(re.compile("another")).string == "another: 0 s"
     with progress("own model"):
         clock.now += 15
-        assert heard(re.compile(r".*: 15 s")).string == "own model: 15 s, 01:00 left as of the last time"
+        assert (
+            heard(re.compile(r".*: 15 s")).string
+            == "own model: 15 s, 01:00 left as of the last time"
+        )
         clock.now += 61
         assert heard(re.compile(r".*: 76 s")).string == "own model: 76 s"
 
@@ -145,7 +156,9 @@ def test_a_kept_time_that_cannot_be_read_is_no_time(
 
 
 def test_a_worker_process_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1"))
+    monkeypatch.setattr(
+        contract_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1")
+    )
     before = threading.active_count()
     for _ in watched("parts", [1, 2], "part"):
         assert threading.active_count() == before
@@ -163,7 +176,9 @@ def test_after_an_error_others_speak_again(heard: Heard) -> None:
 
 @pytest.mark.parametrize("shape", [(60, 200), (200, 60)])
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_matrix, sp.csr_array])
-def test_every_product_of_the_directions_is_told_and_none_changes_them(kind: Any, shape: tuple[int, int]) -> None:
+def test_every_product_of_the_directions_is_told_and_none_changes_them(
+    kind: Any, shape: tuple[int, int]
+) -> None:
     known = kind(sp.random(*shape, density=0.1, random_state=0, dtype=np.float32))
     told = Told()
     svd = TruncatedSVD(10, random_state=0).fit(counting(known, told))
@@ -172,9 +187,13 @@ def test_every_product_of_the_directions_is_told_and_none_changes_them(kind: Any
     assert np.shares_memory(counting(known, told).data, known.data)
 
 
-@pytest.mark.skipif(not hasattr(LogisticRegression, "set_callbacks"), reason="scikit-learn before 1.9 tells nothing")
+@pytest.mark.skipif(
+    not hasattr(LogisticRegression, "set_callbacks"), reason="scikit-learn before 1.9 tells nothing"
+)
 @pytest.mark.parametrize("sparse", [False, True])
-def test_a_large_fit_tells_its_steps_and_is_the_same_fit(sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_fit_tells_its_steps_and_is_the_same_fit(
+    sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     rows: Any = rng.normal(size=(40, 90))
     labels = rng.integers(0, 3, 40)
@@ -193,12 +212,16 @@ def test_a_large_fit_tells_its_steps_and_is_the_same_fit(sparse: bool, monkeypat
     monkeypatch.setattr(classifier, "WORTH_TELLING", 40 * 40 * 3)
     large = classifier.fit(spec, rows, labels, 3, 0)
     steps = int(large.estimator.n_iter_[0]) + 1
-    assert [(one.doing, one.total, one.at_most, one.done) for one in told] == [("model", 1001, True, steps)]
+    assert [(one.doing, one.total, one.at_most, one.done) for one in told] == [
+        ("model", 1001, True, steps)
+    ]
     assert np.array_equal(large.estimator.coef_, small.estimator.coef_)
     assert vars(large.estimator).keys() == vars(small.estimator).keys()
 
 
-def test_a_model_of_the_users_own_tells_the_time_however_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_users_own_tells_the_time_however_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[str] = []
 
     @contextmanager
@@ -218,10 +241,14 @@ class Own(DummyClassifier):
 
 @pytest.mark.parametrize("hashing", [None, 256])
 def test_a_bar_changes_no_feature(hashing: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = shipped_params({"features": {"text": {"hashing": hashing, "min_df": 1}}}).features.text
+    options = shipped_params(
+        {"features": {"text": {"hashing": hashing, "min_df": 1}}}
+    ).features.text
     texts = ["one two three", "two three four", "three four five"]
     shown = text_features(texts, slice(0, 2), options)
-    monkeypatch.setattr(contract_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1"))
+    monkeypatch.setattr(
+        contract_progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1")
+    )
     silent = text_features(texts, slice(0, 2), options)
     assert np.array_equal(shown.toarray(), silent.toarray())
     assert shown.shape[0] == len(texts)

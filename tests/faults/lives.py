@@ -1,7 +1,9 @@
-"""Faults on purpose: a small project lives through a few rounds while its commands are disturbed at random moments.
+"""Faults on purpose: a small project lives through a few rounds while its commands are disturbed at
+random moments.
 
-After every fault the same command is run again, and must simply work. In the end the answers, the labels and the
-trees of all commits must be those of a life that nobody disturbed. Used by the tests here and by benchmarks/faults.py.
+After every fault the same command is run again, and must simply work. In the end the answers, the
+labels and the trees of all commits must be those of a life that nobody disturbed. Used by the tests
+here and by benchmarks/faults.py.
 """
 
 from __future__ import annotations
@@ -32,7 +34,11 @@ ENVIRONMENT = {
 FAULTS = (
     "kill -9 everything", "kill -9 the command", "kill -9 a child", "SIGINT", "SIGTERM", "the clock goes back a day",
 )  # fmt: skip
-OVER = ("rows are answered", "asks this batch already", "all is well")  # what is said when the first had finished
+OVER = (
+    "rows are answered",
+    "asks this batch already",
+    "all is well",
+)  # what is said when the first had finished
 Words = tuple[str, ...]
 
 
@@ -43,7 +49,9 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     commands: Counter[str] = field(default_factory=Counter)
     needed_a_person: list[str] = field(default_factory=list)
-    dvc_repaired: int = 0  # times that DVC could not read its own files after a kill, and `rounds` put them right
+    dvc_repaired: int = (
+        0  # times that DVC could not read its own files after a kill, and `rounds` put them right
+    )
     answers_lost: int = 0
     differences: list[str] = field(default_factory=list)
 
@@ -88,7 +96,9 @@ def life(rounds: int) -> list[Words]:
         told += [("collect", "../second.jsonl")] if number == 2 else []
         told += [("correct", "row-0100", "b", "--why", "looked again")] if number == 2 else []
         told += (
-            [("retract", "row-0101", "--why", "two things in one"), ("dvc", "repro"), ("issue",)] if number == 3 else []
+            [("retract", "row-0101", "--why", "two things in one"), ("dvc", "repro"), ("issue",)]
+            if number == 3
+            else []
         )
         told += [("close",)]
     return told
@@ -97,24 +107,39 @@ def life(rounds: int) -> list[Words]:
 def second_annotator(project: Path) -> None:
     """An export of another person for the newest round, beside the project."""
     newest = max((project / "data" / "rounds").glob("[0-9]*"))
-    rows = [json.loads(line) for line in (newest / "answers" / "oracle.jsonl").read_text().splitlines()]
-    told = [{**row, "_annotator_id": "second-Bo", "_session_id": "second-Bo", "al_dataset": "second"} for row in rows]
+    rows = [
+        json.loads(line) for line in (newest / "answers" / "oracle.jsonl").read_text().splitlines()
+    ]
+    told = [
+        {**row, "_annotator_id": "second-Bo", "_session_id": "second-Bo", "al_dataset": "second"}
+        for row in rows
+    ]
     (project.parent / "second.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
 
 
 def run(project: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """A finished process."""
-    return subprocess.run(words, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        words, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
 
 
 def command(words: Words) -> list[str]:
-    return [sys.executable, "-m", *words] if words[0] == "dvc" else [sys.executable, "-m", "rounds", *words]
+    return (
+        [sys.executable, "-m", *words]
+        if words[0] == "dvc"
+        else [sys.executable, "-m", "rounds", *words]
+    )
 
 
 def disturb(project: Path, words: Words, fault: str, after: float, rng: random.Random) -> bool:
     """Start a command and do it harm after some seconds. Whether it was still running then."""
     process = subprocess.Popen(
-        command(words), cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(words),
+        cwd=project,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         process.wait(after)
@@ -152,9 +177,16 @@ def from_tomorrow(project: Path) -> None:
 
 
 def live(
-    project: Path, rounds: int, report: Report, kills: Callable[[], int], rng: random.Random, pace: dict[str, float]
+    project: Path,
+    rounds: int,
+    report: Report,
+    kills: Callable[[], int],
+    rng: random.Random,
+    pace: dict[str, float],
 ) -> None:
-    """Take a project through its life, each command disturbed as often as `kills` says before it may finish."""
+    """Take a project through its life, each command disturbed as often as `kills` says before it
+    may finish.
+    """
     for words in life(rounds):
         if words[0] == "collect":
             second_annotator(project)
@@ -188,12 +220,16 @@ def heads(project: Path) -> int:
 
 
 def outcome(project: Path) -> dict[str, object]:
-    """All that must not depend on faults: commits with their trees, labels, and what git and DVC say of the tree."""
+    """All that must not depend on faults: commits with their trees, labels, and what git and DVC
+    say of the tree.
+    """
     return {
         "commits": run(project, ("git", "log", "--format=%T %s %b")).stdout,
         "status": run(project, ("git", "status", "--porcelain")).stdout,
         "accepted": (project / "build" / "gate" / "accepted.jsonl").read_text(),
-        "dvc": run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip().splitlines()[-1:],
+        "dvc": run(project, (sys.executable, "-m", "dvc", "status"))
+        .stdout.strip()
+        .splitlines()[-1:],
         "fsck": run(project, ("git", "fsck", "--no-dangling", "--no-progress")).stdout,
         "verify": run(project, command(("verify",))).returncode,
     }
@@ -202,7 +238,9 @@ def outcome(project: Path) -> dict[str, object]:
 def answers(project: Path) -> set[str]:
     """Every answer row on disk."""
     files = (project / "data" / "rounds").rglob("*.jsonl")
-    return {line for path in files if "answers" in path.parts for line in path.read_text().splitlines()}
+    return {
+        line for path in files if "answers" in path.parts for line in path.read_text().splitlines()
+    }
 
 
 def compare(calm: Path, disturbed: Path, report: Report) -> None:
@@ -211,11 +249,14 @@ def compare(calm: Path, disturbed: Path, report: Report) -> None:
     expected, found = outcome(calm), outcome(disturbed)
     for key, value in expected.items():
         if found[key] != value:
-            report.differences.append(f"{key}: {str(found[key])[-300:]!r} instead of {str(value)[-300:]!r}")
+            report.differences.append(
+                f"{key}: {str(found[key])[-300:]!r} instead of {str(value)[-300:]!r}"
+            )
 
 
 def clone_faults(project: Path, folder: Path) -> list[str]:
-    """What is wrong with a clone of each round commit: it must be up to date, and a forced run must change nothing.
+    """What is wrong with a clone of each round commit: it must be up to date, and a forced run must
+    change nothing.
 
     The forced runs differ in hash seed and number of threads.
     """
@@ -226,7 +267,11 @@ def clone_faults(project: Path, folder: Path) -> list[str]:
         clone = folder / f"clone-{number}"
         run(folder, ("git", "clone", "--quiet", "--no-checkout", str(project), str(clone)))
         run(clone, ("git", "checkout", "--quiet", "--detach", commit))
-        environment = {**ENVIRONMENT, "PYTHONHASHSEED": str(number), "OMP_NUM_THREADS": str(1 + number % 2)}
+        environment = {
+            **ENVIRONMENT,
+            "PYTHONHASHSEED": str(number),
+            "OMP_NUM_THREADS": str(1 + number % 2),
+        }
         dvc = [sys.executable, "-m", "dvc"]
         steps = (
             ("remote", "modify", "--local", "store", "url", str(project / ".dvc" / "store")),
@@ -237,11 +282,22 @@ def clone_faults(project: Path, folder: Path) -> list[str]:
         )
         for words in steps:
             done = subprocess.run(
-                [*dvc, *words], cwd=clone, env=environment, capture_output=True, text=True, check=False
+                [*dvc, *words],
+                cwd=clone,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             clean = run(clone, ("git", "status", "--porcelain")).stdout == ""
-            if done.returncode or not clean or (words[0] == "status" and "up to date" not in done.stdout):
-                wrong.append(f"{subject[:12]}, dvc {' '.join(words)}: {done.stdout[-200:]}{done.stderr[-200:]}")
+            if (
+                done.returncode
+                or not clean
+                or (words[0] == "status" and "up to date" not in done.stdout)
+            ):
+                wrong.append(
+                    f"{subject[:12]}, dvc {' '.join(words)}: {done.stdout[-200:]}{done.stderr[-200:]}"
+                )
             if words == ("repro",) and "Running stage" in done.stdout:
                 wrong.append(f"{subject[:12]}: repro was not a no-op")
     return wrong

@@ -51,12 +51,21 @@ def make(folder: Path) -> Project:
     rows = [{"id": f"i{place}", "rank": place, "arms": ["active"]} for place in range(3)]
     asked = [
         task(
-            {"text": f"text {row['id']}"}, ["0", "1"], al_id=str(row["id"]), batch_id=batch_id(rows), rank=1, score=0.5
+            {"text": f"text {row['id']}"},
+            ["0", "1"],
+            al_id=str(row["id"]),
+            batch_id=batch_id(rows),
+            rank=1,
+            score=0.5,
         )
         for row in rows
     ]
     files = {"asked.jsonl": jsonl(asked), "batch.jsonl": jsonl(rows), "verdicts.jsonl": b""}
-    manifest = {"batch_id": batch_id(rows), "rows": 3, "sha256": {name: sha256(data) for name, data in files.items()}}
+    manifest = {
+        "batch_id": batch_id(rows),
+        "rows": 3,
+        "sha256": {name: sha256(data) for name, data in files.items()},
+    }
     round_folder = folder / "data" / "rounds" / "001"
     (round_folder / "answers").mkdir(parents=True)
     for name, data in files.items():
@@ -68,12 +77,30 @@ def make(folder: Path) -> Project:
 
 
 def good(row: dict[str, object]) -> bytes:
-    answer = {"al_id": row["al_id"], "al_batch": row["al_batch"], "options": [], "accept": ["1"], "answer": "accept"}
-    return jsonl([{**answer, "_annotator_id": "a-ann", "_timestamp": 5, "flagged": False, "text": row["text"]}])
+    answer = {
+        "al_id": row["al_id"],
+        "al_batch": row["al_batch"],
+        "options": [],
+        "accept": ["1"],
+        "answer": "accept",
+    }
+    return jsonl(
+        [
+            {
+                **answer,
+                "_annotator_id": "a-ann",
+                "_timestamp": 5,
+                "flagged": False,
+                "text": row["text"],
+            }
+        ]
+    )
 
 
 def inputs(valid: bytes) -> list[bytes]:
-    """Broken files, and a valid one with each value replaced, truncated, and with random bytes changed."""
+    """Broken files, and a valid one with each value replaced, truncated, and with random bytes
+    changed.
+    """
     row = json.loads(valid)
     rng = random.Random(0)
     swapped = [json.dumps({**row, key: value}).encode() + b"\n" for key in row for value in ODD]
@@ -106,7 +133,8 @@ def check(run: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["answers/ann.jsonl", "corrections.jsonl", "manifest.json", "asked.jsonl", "closed.json"]
+    "name",
+    ["answers/ann.jsonl", "corrections.jsonl", "manifest.json", "asked.jsonl", "closed.json"],
 )
 def test_a_malformed_round_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     project = make(tmp_path)

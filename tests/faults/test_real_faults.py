@@ -1,4 +1,6 @@
-"""The real commands under the real DVC: killed, at once, without room, without write permission, cloned."""
+"""The real commands under the real DVC: killed, at once, without room, without write permission,
+cloned.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(calm: Path) -> None:
-    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "shaken") / "project"
+    project = (
+        shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "shaken") / "project"
+    )
     report = Report()
     kills = iter((6, 22, 6))  # close, annotate, close
     live(project, 1, report, lambda: next(kills), random.Random(1), {"close": 3.0, "annotate": 0.4})
@@ -64,19 +68,31 @@ def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Pat
     project = tmp_path / "clone"
     store = str(calm / ".dvc" / "store")
     assert (
-        run(project, (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)).returncode
+        run(
+            project,
+            (sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store),
+        ).returncode
         == 0
     )
-    assert known_at(project, "HEAD~1") == known_at(calm, "HEAD~1")  # from the remote, for want of a cache
+    assert known_at(project, "HEAD~1") == known_at(
+        calm, "HEAD~1"
+    )  # from the remote, for want of a cache
     assert run(project, (sys.executable, "-m", "dvc", "pull")).returncode == 0
-    assert run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip() == "Data and pipelines are up to date."
+    assert (
+        run(project, (sys.executable, "-m", "dvc", "status")).stdout.strip()
+        == "Data and pipelines are up to date."
+    )
     assert run(project, command(("verify",))).returncode == 0
     assert run(project, ("git", "status", "--porcelain")).stdout == ""
 
 
 def known_at(project: Path, commit: str) -> list[str]:
-    """What `rounds labels` prints as known at a commit, checked against what that commit says of itself."""
-    told = run(project, command(("labels", "--as-of", commit, "--format", "jsonl"))).stdout.splitlines()
+    """What `rounds labels` prints as known at a commit, checked against what that commit says of
+    itself.
+    """
+    told = run(
+        project, command(("labels", "--as-of", commit, "--format", "jsonl"))
+    ).stdout.splitlines()
     said = json.loads(run(project, ("git", "show", f"{commit}:metrics/gate.json")).stdout)
     assert len(told) == said["accepted"]
     return told
@@ -128,7 +144,9 @@ def test_a_full_disk_stops_a_close_in_one_line_and_with_room_again_it_works(
         if not done.returncode:
             break
         assert "Traceback" not in done.stderr
-        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 1, done.stderr
+        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 1, (
+            done.stderr
+        )
     if done.returncode:
         done = run(project, command(("close",)))
     assert done.returncode == 0, done.stderr
@@ -136,7 +154,9 @@ def test_a_full_disk_stops_a_close_in_one_line_and_with_room_again_it_works(
 
 
 @pytest.mark.slow
-def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(calm: Path, small_disk: Path) -> None:
+def test_a_read_only_project_is_refused_in_one_line_and_loses_nothing(
+    calm: Path, small_disk: Path
+) -> None:
     project = answered(calm, small_disk)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     commands = (
@@ -175,17 +195,28 @@ def test_a_full_disk_refuses_answers_and_corrections_in_one_line_and_takes_them_
 
 
 @pytest.mark.slow
-def test_when_the_clock_goes_back_a_day_before_every_command_the_commits_are_the_same(calm: Path) -> None:
-    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "yesterday") / "project"
+def test_when_the_clock_goes_back_a_day_before_every_command_the_commits_are_the_same(
+    calm: Path,
+) -> None:
+    project = (
+        shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "yesterday")
+        / "project"
+    )
     for day, words in enumerate(life(1)):
         from_tomorrow(project)
         date = f"2024-01-{20 - day}T00:00:00Z"
         dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-        done = subprocess.run(command(words), cwd=project, env={**ENVIRONMENT, **dates}, check=False)
+        done = subprocess.run(
+            command(words), cwd=project, env={**ENVIRONMENT, **dates}, check=False
+        )
         assert done.returncode == 0
     assert outcome(project) == outcome(calm)
-    log, calm_log = (run(one, command(("log", "--json"))).stdout.splitlines() for one in (project, calm))
-    assert [line.partition('"decision"')[2] for line in log] == [line.partition('"decision"')[2] for line in calm_log]
+    log, calm_log = (
+        run(one, command(("log", "--json"))).stdout.splitlines() for one in (project, calm)
+    )
+    assert [line.partition('"decision"')[2] for line in log] == [
+        line.partition('"decision"')[2] for line in calm_log
+    ]
 
 
 def test_after_a_repro_that_died_writing_its_own_files_status_makes_the_same_command_work(
@@ -211,14 +242,22 @@ def test_after_a_repro_that_died_writing_its_own_files_status_makes_the_same_com
 
 @pytest.mark.slow
 def test_every_stage_of_a_plain_repro_that_is_killed_on_its_own_runs_again(calm: Path) -> None:
-    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "killed") / "project"
+    project = (
+        shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "killed") / "project"
+    )
     rng, killed = random.Random(0), []
     for stage in ORDER:
         process = subprocess.Popen(
-            command(("dvc", "repro")), cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command(("dvc", "repro")),
+            cwd=project,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert process.stdout is not None
-        begun = (line for line in process.stdout if line.startswith(f"Running stage '{stage}'".encode()))
+        begun = (
+            line for line in process.stdout if line.startswith(f"Running stage '{stage}'".encode())
+        )
         killed.append(any(kill_stage(process.pid, stage, rng.uniform(0, 0.15)) for _ in begun))
         process.communicate()
     assert sum(killed) >= len(ORDER) - 2  # one that was quicker than its murderer is no failure
@@ -230,7 +269,11 @@ def test_every_stage_of_a_plain_repro_that_is_killed_on_its_own_runs_again(calm:
 
 def kill_stage(dvc: int, stage: str, after: float) -> bool:
     """Kill a stage's process some seconds after it began; False when it had ended by then."""
-    while not (found := [child for child in psutil.Process(dvc).children(recursive=True) if runs(child, stage)]):
+    while not (
+        found := [
+            child for child in psutil.Process(dvc).children(recursive=True) if runs(child, stage)
+        ]
+    ):
         if psutil.Process(dvc).status() == psutil.STATUS_ZOMBIE:
             return False
     psutil.wait_procs(found, timeout=after)
@@ -248,25 +291,41 @@ def runs(process: psutil.Process, stage: str) -> bool:
 
 
 @pytest.mark.slow
-def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(calm: Path, tmp_path: Path) -> None:
+def test_two_closes_at_once_and_a_collect_meanwhile_happen_in_some_order(
+    calm: Path, tmp_path: Path
+) -> None:
     project = answered(calm, tmp_path)
     (tmp_path / "late.jsonl").write_text(
-        next((project / "data/rounds/002/answers").iterdir()).read_text().replace("oracle-oracle", "oracle-bo")
+        next((project / "data/rounds/002/answers").iterdir())
+        .read_text()
+        .replace("oracle-oracle", "oracle-bo")
     )
     first, second, late = (
-        subprocess.Popen(command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command(words), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
         for words in (("close",), ("close",), ("collect", "../late.jsonl"))
     )
     told = [process.communicate()[1] for process in (first, second, late)]
     assert sorted([first.returncode, second.returncode]) == [0, 1]
     said = told[0] + told[1]
-    assert "another `rounds close` is at work here" in said or "0 of 8 rows are answered" in said  # it came after
+    assert (
+        "another `rounds close` is at work here" in said or "0 of 8 rows are answered" in said
+    )  # it came after
     assert late.returncode == 0
-    if (project / "data/rounds/003/answers").exists():  # collect came last: bo's answers wait in the open round
-        assert run(project, ("git", "status", "--porcelain")).stdout == "?? data/rounds/003/answers/\n"
+    if (
+        project / "data/rounds/003/answers"
+    ).exists():  # collect came last: bo's answers wait in the open round
+        assert (
+            run(project, ("git", "status", "--porcelain")).stdout == "?? data/rounds/003/answers/\n"
+        )
         assert run(project, command(("close", "--partial"))).returncode == 0
     found = outcome(project)
-    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+    assert (found["status"], found["verify"], found["dvc"]) == (
+        "",
+        0,
+        ["Data and pipelines are up to date."],
+    )
 
 
 @pytest.mark.slow
@@ -275,20 +334,38 @@ def test_answers_changed_on_the_page_during_a_close_are_in_its_commit_and_later_
 ) -> None:
     project = answered(calm, tmp_path)
     page = subprocess.Popen(
-        command(("annotate", "--port", "0")), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        command(("annotate", "--port", "0")),
+        cwd=project,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert page.stderr is not None
-    url = next(found[0] for line in page.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
-    closing = subprocess.Popen(command(("close",)), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    url = next(
+        found[0] for line in page.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/", line))
+    )
+    closing = subprocess.Popen(
+        command(("close",)), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
     assert closing.stderr is not None
     state = httpx.get(f"{url}api/state?session=oracle").json()
     saved: list[str] = []
 
     def change(label: str) -> int:
-        item = httpx.get(f"{url}api/item", params={"session": "oracle", "batch": state["batch"], "position": 0}).json()
+        item = httpx.get(
+            f"{url}api/item", params={"session": "oracle", "batch": state["batch"], "position": 0}
+        ).json()
         key = f"change-{len(saved)}"
-        sent = {"session": "oracle", "batch": state["batch"], "position": 0, "answer": "accept", "label": label}
-        done = httpx.post(f"{url}api/answer", json={**sent, "flagged": False, "key": key, "replaces": item["key"]})
+        sent = {
+            "session": "oracle",
+            "batch": state["batch"],
+            "position": 0,
+            "answer": "accept",
+            "label": label,
+        }
+        done = httpx.post(
+            f"{url}api/answer", json={**sent, "flagged": False, "key": key, "replaces": item["key"]}
+        )
         saved.extend([key] if done.status_code == 200 else [])
         return done.status_code
 
@@ -301,17 +378,26 @@ def test_answers_changed_on_the_page_during_a_close_are_in_its_commit_and_later_
     assert change("a") == 410
     page.send_signal(signal.SIGINT)
     page.communicate()
-    held = run(project, ("git", "show", "HEAD:data/rounds/002/answers/session-oracle.jsonl")).stdout.splitlines()
+    held = run(
+        project, ("git", "show", "HEAD:data/rounds/002/answers/session-oracle.jsonl")
+    ).stdout.splitlines()
     assert [json.loads(line)["al_key"] for line in held] == saved
     found = outcome(project)
-    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+    assert (found["status"], found["verify"], found["dvc"]) == (
+        "",
+        0,
+        ["Data and pipelines are up to date."],
+    )
 
 
 @pytest.mark.slow
 def test_a_close_works_in_a_linked_worktree_detached_signed_with_a_hook_and_without_autostage(
     calm: Path, tmp_path: Path
 ) -> None:
-    project, linked = shutil.copytree(calm, tmp_path / "project", symlinks=True), tmp_path / "linked"
+    project, linked = (
+        shutil.copytree(calm, tmp_path / "project", symlinks=True),
+        tmp_path / "linked",
+    )
     shutil.copyfile(calm.parent / "oracle.csv", tmp_path / "oracle.csv")
     run(project, ("git", "worktree", "add", "--quiet", "--detach", str(linked)))
     config, hook = linked / ".dvc" / "config", project / ".git" / "hooks" / "pre-commit"
@@ -320,7 +406,11 @@ def test_a_close_works_in_a_linked_worktree_detached_signed_with_a_hook_and_with
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hooked\n")
     hook.chmod(0o755)
     run(linked, ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")))
-    for key, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "key")), ("commit.gpgsign", "true")):
+    for key, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingkey", str(tmp_path / "key")),
+        ("commit.gpgsign", "true"),
+    ):
         run(linked, ("git", "config", key, value))
     assert run(linked, command(("annotate", "--oracle", "../oracle.csv"))).returncode == 0
     done = run(linked, command(("close",)))
@@ -328,7 +418,11 @@ def test_a_close_works_in_a_linked_worktree_detached_signed_with_a_hook_and_with
     assert "BEGIN SSH SIGNATURE" in run(linked, ("git", "cat-file", "commit", "HEAD")).stdout
     assert (tmp_path / "hooked").exists()
     found = outcome(linked)
-    assert (found["status"], found["verify"], found["dvc"]) == ("", 0, ["Data and pipelines are up to date."])
+    assert (found["status"], found["verify"], found["dvc"]) == (
+        "",
+        0,
+        ["Data and pipelines are up to date."],
+    )
     assert outcome(project)["commits"] == outcome(calm)["commits"]
 
 
@@ -346,7 +440,9 @@ def test_replay_gives_every_batch_again_with_the_params_of_then(calm: Path, tmp_
 
 @pytest.mark.slow
 def test_replay_takes_tables_that_dvc_keeps_from_its_cache(calm: Path) -> None:
-    project = shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "large") / "project"
+    project = (
+        shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "large") / "project"
+    )
     for words in (
         ("git", "rm", "--quiet", "--cached", "data/pool.csv"),
         (sys.executable, "-m", "dvc", "add", "data/pool.csv"),
@@ -357,9 +453,13 @@ def test_replay_takes_tables_that_dvc_keeps_from_its_cache(calm: Path) -> None:
         assert run(project, words).returncode == 0
     (project / "data" / "pool.csv").unlink()
     shared = (project / ".dvc" / "cache").rename(project.parent / "größer, #1")
-    (project / ".dvc" / "config.local").write_text(f'[cache]\n    dir = "{shared}"\n', encoding="utf-8")
+    (project / ".dvc" / "config.local").write_text(
+        f'[cache]\n    dir = "{shared}"\n', encoding="utf-8"
+    )
     done = run(project, command(("verify", "--replay")))
-    assert (done.returncode, "replay: round 1: the same batch\n" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "replay: round 1: the same batch\n" in done.stderr) == (0, True), (
+        done.stderr
+    )
     shared.rename(project.parent / "gone")
     done = run(project, command(("verify", "--replay")))
     assert done.stderr.startswith("error: verify --replay: tables of ")

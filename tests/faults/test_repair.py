@@ -39,7 +39,9 @@ stages:
 """
 
 
-def test_a_lock_that_was_cut_off_anywhere_is_one_that_dvc_reads_or_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_a_lock_that_was_cut_off_anywhere_is_one_that_dvc_reads_or_is_not_taken_for_one(
+    tmp_path: Path,
+) -> None:
     path, taken = tmp_path / "dvc.lock", 0
     for length in range(len(LOCK) + 1):
         path.write_text(LOCK[:length])
@@ -70,7 +72,9 @@ def test_a_close_takes_a_broken_lock_from_git_and_forgets_who_was_at_work(broken
         assert not (broken.root / ".dvc" / "tmp" / "rwlock").exists()
 
 
-def test_a_broken_lock_is_left_alone_while_a_dvc_is_at_work(broken: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_lock_is_left_alone_while_a_dvc_is_at_work(
+    broken: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     busy: Callable[[str, Path], bool] = lambda name, _root: not asked.append(name)  # noqa: E731 - a stand-in
     monkeypatch.setattr("rounds.lock.at_work", busy)
@@ -79,8 +83,13 @@ def test_a_broken_lock_is_left_alone_while_a_dvc_is_at_work(broken: Project, mon
     assert asked == ["dvc"]
 
 
-def test_locks_of_git_that_died_with_a_writer_are_removed_whatever_the_clock_says(broken: Project) -> None:
-    journal, index = broken.root / ".dvc" / "tmp" / "rounds.lock", broken.root / ".git" / "index.lock"
+def test_locks_of_git_that_died_with_a_writer_are_removed_whatever_the_clock_says(
+    broken: Project,
+) -> None:
+    journal, index = (
+        broken.root / ".dvc" / "tmp" / "rounds.lock",
+        broken.root / ".git" / "index.lock",
+    )
     journal.write_text("999999999 close")
     index.touch()
     os.utime(index, (0, 0))  # the clock went back after the writer had begun

@@ -35,11 +35,15 @@ def templates(tmp_path_factory: pytest.TempPathFactory, identity: None) -> Calla
 
 
 @pytest.fixture
-def project(tmp_path: Path, templates: Callable[[int], Project]) -> Iterator[Callable[[int], Project]]:
+def project(
+    tmp_path: Path, templates: Callable[[int], Project]
+) -> Iterator[Callable[[int], Project]]:
     """A fresh copy of a project after some rounds."""
 
     def fresh(count: int, name: str = "project") -> Project:
-        return Project(Path(shutil.copytree(templates(count).root, tmp_path / name, symlinks=True)).resolve())
+        return Project(
+            Path(shutil.copytree(templates(count).root, tmp_path / name, symlinks=True)).resolve()
+        )
 
     yield fresh
     Stages.hooks = []

@@ -1,7 +1,8 @@
-"""A labelling project whose stages run inside the test process: real git, the real stages, DVC played by 60 lines.
+"""A labelling project whose stages run inside the test process: real git, the real stages, DVC
+played by 60 lines.
 
-What DVC does here (run what changed, remove outs first, write dvc.lock) is checked against the real one in
-tests/faults, where `rounds verify` reads the real dvc.lock.
+What DVC does here (run what changed, remove outs first, write dvc.lock) is checked against the real
+one in tests/faults, where `rounds verify` reads the real dvc.lock.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ Hook = Callable[[str], None]
 
 
 class Stages:
-    """Stands in for rounds.commands.Dvc. `hooks` are called with the name of every stage before it runs."""
+    """Stands in for rounds.commands.Dvc. `hooks` are called with the name of every stage before it
+    runs.
+    """
 
     hooks: ClassVar[list[Hook]] = []
 
@@ -54,7 +57,9 @@ class Stages:
             params = read_yaml("params.yaml")
             for name, stage in read_yaml("dvc.yaml")["stages"].items():
                 if "--single-item" not in words or name in words:
-                    lock[name] = run_stage(name, stage, params, lock.get(name), force="--force" in words)
+                    lock[name] = run_stage(
+                        name, stage, params, lock.get(name), force="--force" in words
+                    )
             with Path("dvc.lock").open("w") as file:
                 YAML().dump({"schema": "2.0", "stages": lock}, file)
 
@@ -66,8 +71,14 @@ def read_yaml(path: str) -> Row:
 def content(path: str) -> str | None:
     place = Path(path)
     if place.is_dir():
-        files = (file for file in place.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        hashes = {file.relative_to(place).as_posix(): md5(file.read_bytes()) for file in files if file.suffix != ".tmp"}
+        files = (
+            file for file in place.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+        )
+        hashes = {
+            file.relative_to(place).as_posix(): md5(file.read_bytes())
+            for file in files
+            if file.suffix != ".tmp"
+        }
         return folder_md5(hashes)
     return md5(place.read_bytes()) if place.is_file() else None
 
@@ -85,7 +96,11 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
         "params": {"params.yaml": {key: param(params, key) for key in stage.get("params", [])}},
     }
     same = before and all(before[key] == value for key, value in entry.items())
-    if same and not force and before["outs"] == [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]:
+    if (
+        same
+        and not force
+        and before["outs"] == [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]
+    ):
         return before
     for hook in Stages.hooks:
         hook(name)
@@ -99,7 +114,9 @@ def run_stage(name: str, stage: Row, params: Row, before: Row | None, *, force: 
         except SystemExit as error:
             line = next(line for line in told.getvalue().splitlines() if line.startswith("error: "))
             raise PipelineError(name, line, "see above") from error
-    entry["deps"] = [{"path": path, "md5": content(path)} for path in deps]  # as DVC does: after the run
+    entry["deps"] = [
+        {"path": path, "md5": content(path)} for path in deps
+    ]  # as DVC does: after the run
     return {**entry, "outs": [{"path": key, "hash": "md5", "md5": content(key)} for key in keys]}
 
 
@@ -107,15 +124,30 @@ def said_by(who: str, task: Row, label: str | None = "") -> Row:
     """One answer; without a label the true one, the parity of the id's number; None: a skip."""
     item = task["al_id"]
     said = "ab"[int(item[-4:]) % 2] if label == "" else label
-    kind = {"answer": "ignore", "accept": []} if said is None else {"answer": "accept", "accept": [said]}
-    facts = {"al_id": item, "al_batch": task["al_batch"], "options": [], "_annotator_id": f"t-{who}", **kind}
+    kind = (
+        {"answer": "ignore", "accept": []}
+        if said is None
+        else {"answer": "accept", "accept": [said]}
+    )
+    facts = {
+        "al_id": item,
+        "al_batch": task["al_batch"],
+        "options": [],
+        "_annotator_id": f"t-{who}",
+        **kind,
+    }
     return {**facts, "al_dataset": "t"}
 
 
 def answer(
-    project: Project, who: str = "ann", label: Callable[[str], str | None] | None = None, only: int | None = None
+    project: Project,
+    who: str = "ann",
+    label: Callable[[str], str | None] | None = None,
+    only: int | None = None,
 ) -> Path:
-    """Answer the newest batch, appending to one file per person; by default with the true labels."""
+    """Answer the newest batch, appending to one file per person; by default with the true
+    labels.
+    """
     newest = project.last_round()
     rows = []
     for task in newest.tasks()[:only]:
@@ -145,7 +177,11 @@ def log(project: Project) -> list[str]:
 def rounds_command(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
     """A `rounds` command as a person types it."""
     return subprocess.run(
-        [sys.executable, "-m", "rounds", *words], cwd=project.root, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "rounds", *words],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

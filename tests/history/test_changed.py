@@ -22,7 +22,14 @@ from tests.history.inprocess import Stages, answer, closed, committed, new_proje
 
 
 def moved(change: int, before: str, after: str | None, rounds: int = 1) -> dict[str, object]:
-    return {"change": change, "round": rounds, "kind": "moved", "id": before, "to": after, "sha": "s"}
+    return {
+        "change": change,
+        "round": rounds,
+        "kind": "moved",
+        "id": before,
+        "to": after,
+        "sha": "s",
+    }
 
 
 def test_two_ids_that_swap_move_at_once_and_changes_follow_each_other() -> None:
@@ -49,7 +56,9 @@ def test_a_correction_made_after_the_move_names_todays_id() -> None:
 
 
 def shift_ids(project: Project) -> dict[str, str]:
-    """Every pool row gets the id of the row before it, as row numbers do when the first row goes. Old id -> new."""
+    """Every pool row gets the id of the row before it, as row numbers do when the first row goes.
+    Old id -> new.
+    """
     path = project.root / project.params().data.pool
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -72,12 +81,16 @@ def test_moved_ids_are_found_refused_and_followed(tmp_path: Path) -> None:
     asked = {task["al_id"] for past in project.rounds() for task in past.tasks()} & set(new)
     assert {row.id for row in changed(project)} == asked
     answer(project)
-    with pytest.raises(PipelineError, match=rf"{len(asked)} asked ids carry another content than was judged") as error:
+    with pytest.raises(
+        PipelineError, match=rf"{len(asked)} asked ids carry another content than was judged"
+    ) as error:
         closed(project)
     Stages.hooks.clear()
     assert not ran
     assert "rounds changed --ids-moved --why TEXT" in error.value.remedy
-    assert any(line.startswith(f"content  {len(asked)} asked ids carry") for line in report(project))
+    assert any(
+        line.startswith(f"content  {len(asked)} asked ids carry") for line in report(project)
+    )
     assert [one.check for one in verify(project)[0] if one.check == "content"] == ["content"]
 
     accept(project, moved=True, why="exported anew", by="ann")
@@ -102,14 +115,18 @@ def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_
     path.write_text(original.replace(row, f"{item},9.5,9.5"))
     with pytest.raises(PipelineError, match="no reason given"):
         accept(project, moved=False, why=" ", by="ann")
-    assert [line["id"] for line in accept(project, moved=False, why="a typing error", by="ann")] == [item]
+    assert [
+        line["id"] for line in accept(project, moved=False, why="a typing error", by="ann")
+    ] == [item]
     assert not changed(project)
     path.write_text(original.replace(row, f"{item},7.5,9.5"))
     assert [one.id for one in changed(project)] == [item]
     path.write_text(original.replace(row + "\n", ""))
     assert [(one.id, one.now) for one in changed(project)] == [(item, None)]
     committed(project)
-    with pytest.raises(PipelineError, match=f"pool and seed lack 1 of the asked ids: '{item}'; restore"):
+    with pytest.raises(
+        PipelineError, match=f"pool and seed lack 1 of the asked ids: '{item}'; restore"
+    ):
         closed(project)
 
 
@@ -135,12 +152,16 @@ def test_the_same_values_have_the_same_content_in_any_format_order_and_company()
     numeric = params.model_copy(update={"data": data})
     of_csv = Table("pool.csv", {"id": ["1"], "x": ["3"], "y": ["-0.50"]}, [2])
     of_parquet = Table("test.parquet", {"note": ["q"], "y": [-0.5], "x": [3.0], "id": ["2"]}, [1])
-    assert list(exact_bytes(of_csv, numeric, ["x", "y"])) == list(exact_bytes(of_parquet, numeric, ["x", "y"]))
+    assert list(exact_bytes(of_csv, numeric, ["x", "y"])) == list(
+        exact_bytes(of_parquet, numeric, ["x", "y"])
+    )
     task = {"fields": {"x": "3.0", "y": "-0.5"}}
     assert asked_sha({"fields": {"y": "-.5", "x": "3"}}, numeric) == asked_sha(task, numeric)
 
 
-def test_the_store_moves_with_the_project_and_one_out_of_reach_is_said_before_the_run(tmp_path: Path) -> None:
+def test_the_store_moves_with_the_project_and_one_out_of_reach_is_said_before_the_run(
+    tmp_path: Path,
+) -> None:
     project = new_project(tmp_path / "100% {done} [x]", rounds=0)
     config = project.root / ".dvc" / "config"
     assert "url = store" in config.read_text()

@@ -1,4 +1,6 @@
-"""`rounds close` is a transaction: it goes forward from wherever it was interrupted, and commits its round only."""
+"""`rounds close` is a transaction: it goes forward from wherever it was interrupted, and commits
+its round only.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,12 @@ def test_a_close_is_one_commit_of_answers_metrics_and_the_next_question(project:
     assert verify(one) == ([], [])
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "stages/query.py", "data/extra.csv", "strategy.py"])
-def test_a_change_that_the_commit_would_need_but_is_not_the_rounds_is_refused(project: Fresh, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["params.yaml", "stages/query.py", "data/extra.csv", "strategy.py"]
+)
+def test_a_change_that_the_commit_would_need_but_is_not_the_rounds_is_refused(
+    project: Fresh, path: str
+) -> None:
     one = project(0)
     answer(one)
     with (one.root / path).open("a") as file:
@@ -69,7 +75,9 @@ def test_other_files_of_the_user_are_neither_committed_nor_in_the_way(project: F
 
 
 @pytest.mark.parametrize("pattern", ["ann.jsonl", "/data/rounds/*/asked.jsonl", "metrics/"])
-def test_what_git_is_told_to_ignore_is_not_left_out_of_a_commit(project: Fresh, pattern: str) -> None:
+def test_what_git_is_told_to_ignore_is_not_left_out_of_a_commit(
+    project: Fresh, pattern: str
+) -> None:
     one = project(0)
     answer(one)
     if pattern == "metrics/":
@@ -79,7 +87,9 @@ def test_what_git_is_told_to_ignore_is_not_left_out_of_a_commit(project: Fresh, 
     exclude = one.root / ".git" / "info" / "exclude"
     exclude.parent.mkdir(exist_ok=True)
     exclude.write_text(pattern)
-    with pytest.raises(PipelineError, match="git ignores it, so no commit would hold it; `git check-ignore -v"):
+    with pytest.raises(
+        PipelineError, match="git ignores it, so no commit would hold it; `git check-ignore -v"
+    ):
         closed(one)
     assert git(one.root, "rev-parse", "HEAD") == before
     exclude.write_text("")
@@ -92,21 +102,37 @@ def test_answers_behind_a_symbolic_link_are_refused(project: Fresh, tmp_path: Pa
     elsewhere = answer(one).rename(tmp_path / "ann.jsonl")
     link = one.last_round().answers / "ann.jsonl"
     link.symlink_to(elsewhere)
-    with pytest.raises(PipelineError, match=r"001/answers/ann.jsonl: a symbolic link, whose rows git does not hold"):
+    with pytest.raises(
+        PipelineError, match=r"001/answers/ann.jsonl: a symbolic link, whose rows git does not hold"
+    ):
         closed(one)
     committed(one)
     told = [(violation.check, violation.where, violation.commit) for violation in verify(one)[0]]
-    assert told == [("answers", link.relative_to(one.root).as_posix(), git(one.root, "rev-parse", "HEAD").strip())]
+    assert told == [
+        (
+            "answers",
+            link.relative_to(one.root).as_posix(),
+            git(one.root, "rev-parse", "HEAD").strip(),
+        )
+    ]
 
 
-def test_a_round_with_open_rows_is_closed_only_on_request_and_the_rest_returns_to_the_pool(project: Fresh) -> None:
+def test_a_round_with_open_rows_is_closed_only_on_request_and_the_rest_returns_to_the_pool(
+    project: Fresh,
+) -> None:
     one = project(0)
     answer(one, only=3)
-    with pytest.raises(PipelineError, match=r"round 1: 3 of 8 rows are answered; go on .* --partial"):
+    with pytest.raises(
+        PipelineError, match=r"round 1: 3 of 8 rows are answered; go on .* --partial"
+    ):
         closed(one)
     assert not one.last_round().closed_early.exists()
     closed(one, partial=True)
-    assert read_json(one.root / "data/rounds/001/closed.json") == {"answered": 3, "asked": 8, "partial": True}
+    assert read_json(one.root / "data/rounds/001/closed.json") == {
+        "answered": 3,
+        "asked": 8,
+        "partial": True,
+    }
     unasked = read_json(one.root / "metrics" / "query.json")["unasked"]
     assert unasked == 100 - 3
 
@@ -124,7 +150,10 @@ def test_a_dry_run_checks_everything_and_changes_nothing(project: Fresh) -> None
 def test_a_second_close_at_the_same_time_is_refused(project: Fresh) -> None:
     one = project(0)
     answer(one)
-    with exclusive(one.root, wait=False), pytest.raises(PipelineError, match="another `rounds close` is at work"):
+    with (
+        exclusive(one.root, wait=False),
+        pytest.raises(PipelineError, match="another `rounds close` is at work"),
+    ):
         closed(one)
 
 
@@ -183,11 +212,15 @@ def test_answers_that_come_in_during_a_close_are_all_in_it_or_all_after_it(proje
     closed(one)
     assert verify(one) == ([], [])
     assert changed_paths(one.root) == []
-    voices = [row["annotators"] for row in read_jsonl(one.root / "build" / "gate" / "accepted.jsonl")]
+    voices = [
+        row["annotators"] for row in read_jsonl(one.root / "build" / "gate" / "accepted.jsonl")
+    ]
     assert voices.count(["ann", "bo"]) == 2
 
 
-def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(project: Fresh) -> None:
+def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(
+    project: Fresh,
+) -> None:
     one = project(1)
     answer(one)
     desk = Desk(one, one.last_round(), idle=600, clock=lambda: 1e9)
@@ -195,7 +228,9 @@ def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(
 
     def changes_an_answer(name: str) -> None:
         key = f"key-{len(fates)}-{name}"
-        taken = desk.take(session, 0, "accept", "ab"[len(fates) % 2], key=key, replaces=session.keys[0])
+        taken = desk.take(
+            session, 0, "accept", "ab"[len(fates) % 2], key=key, replaces=session.keys[0]
+        )
         assert taken is not None
         try:
             taken.save()
@@ -208,7 +243,9 @@ def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(
     Stages.hooks = [lambda name: changes_an_answer(name) if len(fates) < 12 else None]
     closed(one)
     saved = {key for _, code, key in fates if code == 200}
-    assert ("import_labels", 410) in {(name, code) for name, code, _ in fates}  # it runs again when the batch is issued
+    assert ("import_labels", 410) in {
+        (name, code) for name, code, _ in fates
+    }  # it runs again when the batch is issued
     assert len(saved) > 5
     held = git(one.root, "show", "HEAD:./data/rounds/002/answers/session-ann.jsonl")
     assert {json.loads(line)["al_key"] for line in held.splitlines()} == saved
@@ -237,7 +274,9 @@ def test_a_round_does_not_end_while_the_page_is_saving_an_answer(
     desk.close()
 
 
-def test_an_answer_that_came_after_a_partial_close_counts_from_the_open_round_on(project: Fresh) -> None:
+def test_an_answer_that_came_after_a_partial_close_counts_from_the_open_round_on(
+    project: Fresh,
+) -> None:
     one = project(1)
     tasks = one.last_round().tasks()
     answer(one, only=3)
@@ -246,22 +285,36 @@ def test_an_answer_that_came_after_a_partial_close_counts_from_the_open_round_on
     late = one.root.parent / "late.jsonl"
     late.write_bytes(jsonl(said_by("bo", task) for task in tasks[2:6]))
     collect(one, [late])
-    assert import_round(one.last_round().folder, one.params()) is None  # late answers answer nothing that is asked now
+    assert (
+        import_round(one.last_round().folder, one.params()) is None
+    )  # late answers answer nothing that is asked now
     assert changed_paths(one.root) == ["data/rounds/003/answers/late.jsonl"]
     answer(one)
     closed(one)
     assert verify(one) == ([], [])
-    assert [point for point in read_json(one.root / "plots" / "learning_curve.json") if point["round"] < 3] == curve
+    assert [
+        point
+        for point in read_json(one.root / "plots" / "learning_curve.json")
+        if point["round"] < 3
+    ] == curve
     votes = read_jsonl(one.root / "build" / "gate" / "votes.jsonl")
-    assert {row["id"] for row in votes if row["annotator"] == "bo"} == {task["al_id"] for task in tasks[2:6]}
+    assert {row["id"] for row in votes if row["annotator"] == "bo"} == {
+        task["al_id"] for task in tasks[2:6]
+    }
     assert {row["round"] for row in votes if row["annotator"] == "bo"} == {3}
     told = life(one, tasks[5]["al_id"])["answers"][-1]
-    assert (told["round"], told["file"], told["line"]) == (3, "data/rounds/003/answers/late.jsonl", 4)
+    assert (told["round"], told["file"], told["line"]) == (
+        3,
+        "data/rounds/003/answers/late.jsonl",
+        4,
+    )
     before = (one.rounds_folder / "002").rglob("*")
     assert not [path for path in before if path.name == "late.jsonl"]
 
 
-def test_a_close_works_on_a_detached_head_and_in_a_linked_worktree(project: Fresh, tmp_path: Path) -> None:
+def test_a_close_works_on_a_detached_head_and_in_a_linked_worktree(
+    project: Fresh, tmp_path: Path
+) -> None:
     one = project(1)
     git(one.root, "checkout", "--quiet", "--detach")
     answer(one)
@@ -297,24 +350,36 @@ def test_a_push_that_fails_says_that_the_round_is_committed_and_what_is_left_to_
     one = project(0)
     git(one.root, "remote", "add", "origin", str(tmp_path / "nowhere.git"))
     answer(one)
-    with pytest.raises(PipelineError, match=r"committed here: repair it, and git push --set-upstream origin main$"):
+    with pytest.raises(
+        PipelineError, match=r"committed here: repair it, and git push --set-upstream origin main$"
+    ):
         closed(one, push=True)
     assert log(one)[0].startswith("Round 1:")
 
 
-def test_in_a_folder_of_a_larger_repository_what_others_staged_is_not_committed(project: Fresh, tmp_path: Path) -> None:
+def test_in_a_folder_of_a_larger_repository_what_others_staged_is_not_committed(
+    project: Fresh, tmp_path: Path
+) -> None:
     top = tmp_path / "größer, als #1"
-    one = Project(Path(shutil.copytree(project(0).root, top / "ein projekt", symlinks=True)).resolve())
+    one = Project(
+        Path(shutil.copytree(project(0).root, top / "ein projekt", symlinks=True)).resolve()
+    )
     shutil.move(one.root / ".git", top / ".git")
     committed(one, "Moved")
     answer(one)
     (top / "theirs.txt").write_text("half done")
     git(top, "add", "theirs.txt")
-    with pytest.raises(PipelineError, match=r"^theirs\.txt: staged, and not this round's; commit it first"):
+    with pytest.raises(
+        PipelineError, match=r"^theirs\.txt: staged, and not this round's; commit it first"
+    ):
         closed(one)
     git(one.root, "restore", "--staged", ":/theirs.txt")
     closed(one)
-    assert git(top, "show", "--name-only", "--format=", "-z", "HEAD").split("\0")[0].startswith("ein projekt/data")
+    assert (
+        git(top, "show", "--name-only", "--format=", "-z", "HEAD")
+        .split("\0")[0]
+        .startswith("ein projekt/data")
+    )
     assert git(top, "status", "--porcelain") == "?? theirs.txt\n"
     assert verify(one) == ([], [])
 
@@ -347,10 +412,15 @@ def test_a_refusing_hook_stops_the_commit_and_the_next_close_makes_it(project: F
 
 
 @pytest.mark.parametrize("end", ["exit 1", "git add -A"])
-def test_a_hook_that_rewrites_the_round_is_found_and_the_files_are_put_back(project: Fresh, end: str) -> None:
+def test_a_hook_that_rewrites_the_round_is_found_and_the_files_are_put_back(
+    project: Fresh, end: str
+) -> None:
     one = project(0)
     answer(one)
-    hook(one, f"for f in metrics/gate.json data/rounds/001/answers/ann.jsonl; do echo >> $f; done; {end}")
+    hook(
+        one,
+        f"for f in metrics/gate.json data/rounds/001/answers/ann.jsonl; do echo >> $f; done; {end}",
+    )
     with pytest.raises(PipelineError):
         closed(one)
     assert not (one.root / "metrics" / "gate.json").read_text().endswith("\n\n")
@@ -360,8 +430,14 @@ def test_commits_are_signed_when_git_says_so(project: Fresh, tmp_path: Path) -> 
     if not shutil.which("ssh-keygen"):
         pytest.skip("ssh-keygen is not installed")
     one = project(0)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
-    for key, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "key")), ("commit.gpgsign", "true")):
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True
+    )
+    for key, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingkey", str(tmp_path / "key")),
+        ("commit.gpgsign", "true"),
+    ):
         git(one.root, "config", key, value)
     answer(one)
     closed(one)
@@ -373,7 +449,9 @@ def test_an_edited_old_answer_stops_the_close(project: Fresh) -> None:
     old = one.root / "data/rounds/001/answers/ann.jsonl"
     old.write_text(old.read_text().replace('"a"', '"b"', 1))
     answer(one)
-    with pytest.raises(PipelineError, match=r"001/answers/ann.jsonl:\d: the row that stood here was changed"):
+    with pytest.raises(
+        PipelineError, match=r"001/answers/ann.jsonl:\d: the row that stood here was changed"
+    ):
         closed(one)
 
 
@@ -413,7 +491,9 @@ def test_two_annotators_on_two_branches_merge_without_a_conflict(project: Fresh)
     assert log(one)[0].startswith("Round 2:")
 
 
-def test_one_persons_answers_and_corrections_on_two_branches_merge_without_a_conflict(project: Fresh) -> None:
+def test_one_persons_answers_and_corrections_on_two_branches_merge_without_a_conflict(
+    project: Fresh,
+) -> None:
     one = project(1)
     for branch, item, label in (("laptop", "row-0100", "a"), ("main", "row-0101", "b")):
         git(one.root, "switch", "--quiet", *(["-c"] if branch != "main" else []), branch)
@@ -427,7 +507,9 @@ def test_one_persons_answers_and_corrections_on_two_branches_merge_without_a_con
     assert len(read_jsonl(one.rounds_folder / "002" / "corrections.jsonl")) == 2
 
 
-def test_two_closes_on_two_branches_conflict_and_the_documented_way_out_works(project: Fresh) -> None:
+def test_two_closes_on_two_branches_conflict_and_the_documented_way_out_works(
+    project: Fresh,
+) -> None:
     one = project(1)
     git(one.root, "switch", "--quiet", "-c", "bo")
     answer(one, "bo", label=lambda item: "ba"[int(item[-4:]) % 2])
@@ -438,9 +520,14 @@ def test_two_closes_on_two_branches_conflict_and_the_documented_way_out_works(pr
     with pytest.raises(PipelineError):
         git(one.root, "merge", "bo")
     for line in documented("two closes"):
-        git(one.root, *line.split()[1:]) if line.startswith("git") else Stages(one.root, str)("repro")
+        git(one.root, *line.split()[1:]) if line.startswith("git") else Stages(one.root, str)(
+            "repro"
+        )
     assert verify(one) == ([], [])
-    assert {path.name for path in (one.root / "data/rounds/002/answers").iterdir()} == {"ann.jsonl", "bo.jsonl"}
+    assert {path.name for path in (one.root / "data/rounds/002/answers").iterdir()} == {
+        "ann.jsonl",
+        "bo.jsonl",
+    }
     answer(one)
     closed(one)
     assert verify(one) == ([], [])
@@ -450,16 +537,22 @@ def documented(name: str) -> list[str]:
     """The commands of a code block in docs/history.md that follows the line `<!-- NAME -->`."""
     text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
     block = text.partition(f"<!-- {name} -->")[2].split("```")[1]
-    return [line.strip().partition("  #")[0].strip() for line in block.splitlines()[1:] if line.strip()]
+    return [
+        line.strip().partition("  #")[0].strip() for line in block.splitlines()[1:] if line.strip()
+    ]
 
 
-def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is_taken_back(project: Fresh) -> None:
+def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is_taken_back(
+    project: Fresh,
+) -> None:
     one = project(1)
     answer(one)
     closed(one, decision=Decision(stop=True, why="good enough"))
     assert len(one.rounds()) == 2
     assert changed_paths(one.root) == []
-    with pytest.raises(PipelineError, match="the work was stopped after round 2: good enough; take it up again"):
+    with pytest.raises(
+        PipelineError, match="the work was stopped after round 2: good enough; take it up again"
+    ):
         closed(one)
     closed(one, decision=Decision(stop=False, why="a new class"))
     assert len(one.rounds()) == 3
@@ -477,11 +570,15 @@ def test_status_of_a_round_that_a_check_holds_says_how_to_go_on(project: Fresh) 
     assert next_command(one) == "rounds close"
     write_json(path, {**gate, "rounds": 1, "held": "held, G003 agreement: 0.1"})
     assert next_command(one) == WHEN_HELD
-    write_json(path, {**gate, "rounds": 1, "held": "held, 3 of 40 answered"})  # of before the last answers came
+    write_json(
+        path, {**gate, "rounds": 1, "held": "held, 3 of 40 answered"}
+    )  # of before the last answers came
     assert next_command(one) == "rounds close"
 
 
-def test_when_all_was_skipped_and_the_pool_is_used_up_a_person_reads_what_brings_rows_back(tmp_path: Path) -> None:
+def test_when_all_was_skipped_and_the_pool_is_used_up_a_person_reads_what_brings_rows_back(
+    tmp_path: Path,
+) -> None:
     project = Project(make_project(tmp_path / "p").resolve())
     params = project.root / "params.yaml"
     text = params.read_text()

@@ -23,11 +23,19 @@ from rounds.project import Project
 from rounds.verify import folder_md5, md5, not_todays, verify
 from stages.answers.rounds import batch_id
 from stages.contract.canonical import dumps, jsonl, read_jsonl, sha256
-from tests.history.inprocess import answer, closed, committed, new_project, read_yaml, rounds_command
+from tests.history.inprocess import (
+    answer,
+    closed,
+    committed,
+    new_project,
+    read_yaml,
+    rounds_command,
+)
 
 Fresh = Callable[..., Project]
 LINES = st.lists(
-    st.binary(min_size=1, max_size=3).filter(lambda line: b"\n" not in line and b"\r" not in line), max_size=6
+    st.binary(min_size=1, max_size=3).filter(lambda line: b"\n" not in line and b"\r" not in line),
+    max_size=6,
 )
 ANN = "data/rounds/001/answers/ann.jsonl"
 BO = "data/rounds/001/answers/bo.jsonl"
@@ -43,7 +51,11 @@ def never(_path: str) -> bool:
 
 @given(LINES, LINES)
 def test_added_lines_lose_nothing_wherever_they_stand(old: list[bytes], new: list[bytes]) -> None:
-    merged = [line for pair in zip(old, new, strict=False) for line in pair] + old[len(new) :] + new[len(old) :]
+    merged = (
+        [line for pair in zip(old, new, strict=False) for line in pair]
+        + old[len(new) :]
+        + new[len(old) :]
+    )
     assert lost(b"\n".join(old), b"\n".join(merged)) == 0
 
 
@@ -57,8 +69,12 @@ def test_the_first_line_that_is_missing_or_out_of_order_is_named() -> None:
 def test_an_answer_file_may_grow_and_be_renamed_but_not_change_vanish_or_swap() -> None:
     assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always, never) == []
     assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always, never) == []
-    assert faults({ANN: b"1\n"}, {ANN: b"3\n"}, always, never) == [Fault(ANN, 1, "the row that stood here was changed")]
-    assert faults({ANN: b"1\n"}, {ANN: None}, always, never) == [Fault(ANN, 1, "the row that stood here was removed")]
+    assert faults({ANN: b"1\n"}, {ANN: b"3\n"}, always, never) == [
+        Fault(ANN, 1, "the row that stood here was changed")
+    ]
+    assert faults({ANN: b"1\n"}, {ANN: None}, always, never) == [
+        Fault(ANN, 1, "the row that stood here was removed")
+    ]
     grown = Fault(ANN, 2, "the row was added after round 1 was over")
     assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always, always) == [grown]
     assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always, always) == []
@@ -72,7 +88,9 @@ def test_an_answer_file_may_grow_and_be_renamed_but_not_change_vanish_or_swap() 
 def test_a_frozen_file_may_change_only_while_nobody_answered() -> None:
     path = "data/rounds/001/asked.jsonl"
     assert faults({path: b"1"}, {path: b"2"}, never, never) == []
-    assert faults({path: b"1"}, {path: None}, always, never) == [Fault(path, 0, "removed after round 1 was answered")]
+    assert faults({path: b"1"}, {path: None}, always, never) == [
+        Fault(path, 0, "removed after round 1 was answered")
+    ]
     assert faults({path: None}, {path: b"2"}, always, never) == []
 
 
@@ -90,17 +108,25 @@ def redate(line: str, at: float = 5) -> str:
     return dumps({**json.loads(line), "_timestamp": at}) + "\n"
 
 
-def rewritten(folder: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> None:
+def rewritten(
+    folder: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]
+) -> None:
     """Rewrite a batch as one would who knows the formats: rows, batch id and hashes all agree."""
     rows = change(read_jsonl(folder / "batch.jsonl"))
     by_id = {row["al_id"]: row for row in read_jsonl(folder / "asked.jsonl")}
     some = next(iter(by_id.values()))
-    asked = [{**by_id.get(row["id"], {**some, "al_id": row["id"]}), "al_batch": batch_id(rows)} for row in rows]
+    asked = [
+        {**by_id.get(row["id"], {**some, "al_id": row["id"]}), "al_batch": batch_id(rows)}
+        for row in rows
+    ]
     (folder / "batch.jsonl").write_bytes(jsonl(rows))
     (folder / "asked.jsonl").write_bytes(jsonl(asked))
     manifest = json.loads((folder / "manifest.json").read_text())
     names = ("asked.jsonl", "batch.jsonl", "verdicts.jsonl")
-    manifest |= {"batch_id": batch_id(rows), "sha256": {name: sha256((folder / name).read_bytes()) for name in names}}
+    manifest |= {
+        "batch_id": batch_id(rows),
+        "sha256": {name: sha256((folder / name).read_bytes()) for name in names},
+    }
     (folder / "manifest.json").write_text(dumps(manifest, indent=1) + "\n")
     for path in (folder / "answers").glob("*.jsonl"):
         path.write_bytes(jsonl({**row, "al_batch": batch_id(rows)} for row in read_jsonl(path)))
@@ -115,23 +141,33 @@ def swap(path: Path, other: Path) -> None:
 def tamper(project: Project, kind: str, rng: random.Random) -> None:
     """Change what happened, in a round that was answered (a rewritten batch: in any)."""
     number = rng.randint(1, 3)
-    folder, any_round = (project.rounds_folder / f"{place:03d}" for place in (number, rng.randint(1, 4)))
+    folder, any_round = (
+        project.rounds_folder / f"{place:03d}" for place in (number, rng.randint(1, 4))
+    )
     path = folder / "answers" / rng.choice(["ann.jsonl", "bo.jsonl"])
     other = path.with_name("ann.jsonl" if path.name == "bo.jsonl" else "bo.jsonl")
     next_round = project.rounds_folder / f"{number % 3 + 1:03d}" / "answers" / path.name
     at = rng.randrange(len(path.read_text().splitlines()))
     {
-        "edit": lambda: edit(path, lambda lines: [*lines[:at], relabel(lines[at]), *lines[at + 1 :]]),
-        "re-date": lambda: edit(path, lambda lines: [*lines[:at], redate(lines[at]), *lines[at + 1 :]]),
+        "edit": lambda: edit(
+            path, lambda lines: [*lines[:at], relabel(lines[at]), *lines[at + 1 :]]
+        ),
+        "re-date": lambda: edit(
+            path, lambda lines: [*lines[:at], redate(lines[at]), *lines[at + 1 :]]
+        ),
         "delete a row": lambda: edit(path, lambda lines: lines[:at] + lines[at + 1 :]),
         "delete a file": path.unlink,
         "add a row": lambda: edit(path, lambda lines: [*lines, relabel(redate(lines[at], 9e9))]),
-        "add a file": lambda: path.with_name("cy.jsonl").write_text(path.read_text().replace("t-", "t-other-")),
+        "add a file": lambda: path.with_name("cy.jsonl").write_text(
+            path.read_text().replace("t-", "t-other-")
+        ),
         "reorder": lambda: edit(path, lambda lines: [*lines[1:], lines[0]]),
         "swap two files": lambda: swap(path, other),
         "swap two rounds' files": lambda: swap(path, next_round),
         "rewrite a batch": lambda: rewritten(any_round, lambda rows: [*rows[1:], rows[0]]),
-        "ask a test row": lambda: rewritten(any_round, lambda rows: [{**rows[0], "id": "row-0115"}, *rows[1:]]),
+        "ask a test row": lambda: rewritten(
+            any_round, lambda rows: [{**rows[0], "id": "row-0115"}, *rows[1:]]
+        ),
         "remove a manifest": (folder / "manifest.json").unlink,
         "delete a round": lambda: shutil.rmtree(folder),
     }[kind]()
@@ -157,7 +193,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory, identity: None) -> Project:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_verify_finds_every_tampering_committed_or_not(honest: Project, tmp_path: Path, kind: str) -> None:
+def test_verify_finds_every_tampering_committed_or_not(
+    honest: Project, tmp_path: Path, kind: str
+) -> None:
     rng = random.Random(kind)
     project = Project(Path(shutil.copytree(honest.root, tmp_path / "project")))
     base = git(project.root, "rev-parse", "HEAD").strip()
@@ -223,7 +261,9 @@ def test_rows_are_neither_hidden_nor_smuggled_in_by_names_that_nobody_reads_nor_
     amend(one, "row-0100", "a", "no", "Cy")
     answer(one)
     eve = (one.root / ANN).with_name("eve.txt")
-    eve.write_text("".join(redate(relabel(line), 9e9) for line in (one.root / ANN).read_text().splitlines()))
+    eve.write_text(
+        "".join(redate(relabel(line), 9e9) for line in (one.root / ANN).read_text().splitlines())
+    )
     closed(one)
     assert verify(one) == ([], [])
     smuggle(one, how)
@@ -233,9 +273,13 @@ def test_rows_are_neither_hidden_nor_smuggled_in_by_names_that_nobody_reads_nor_
     assert {(found.check, found.commit) for found in verify(one)[0]} == {("ledger", head)}
 
 
-def test_names_of_authors_and_files_cannot_pass_for_what_git_tells_of_commits(project: Fresh) -> None:
+def test_names_of_authors_and_files_cannot_pass_for_what_git_tells_of_commits(
+    project: Fresh,
+) -> None:
     one = project(1)
-    issued = git(one.root, "log", "--format=%H", "--reverse", "--", "data/rounds/001/manifest.json").split()[0]
+    issued = git(
+        one.root, "log", "--format=%H", "--reverse", "--", "data/rounds/001/manifest.json"
+    ).split()[0]
     edit(one.root / ANN, lambda lines: [*lines, redate(lines[0], 9e9)])
     git(one.root, "add", "--all")
     forged = f"\x01{issued}\x02{issued}\x02Ann\x022024-01-01T00:00:00Z\x02Round 1"
@@ -252,13 +296,17 @@ def test_a_file_name_with_a_line_end_hides_no_uncommitted_row(project: Fresh) ->
     assert [found.where for found in verify(one)[0]] == [f"{ANN}:9"]
 
 
-def test_what_people_write_in_commits_and_in_gits_configuration_raises_no_alarm(project: Fresh, tmp_path: Path) -> None:
+def test_what_people_write_in_commits_and_in_gits_configuration_raises_no_alarm(
+    project: Fresh, tmp_path: Path
+) -> None:
     one = project(1)
     settings = {
         "gpg.format": "ssh", "user.signingkey": str(tmp_path / "key"), "commit.gpgsign": "true",
         "log.showSignature": "true", "grep.patternType": "fixed", "diff.renames": "copies", "color.ui": "always",
     }  # fmt: skip
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True
+    )
     for key, value in settings.items():
         git(one.root, "config", key, value)
     answer(one)
@@ -270,7 +318,9 @@ def test_what_people_write_in_commits_and_in_gits_configuration_raises_no_alarm(
     assert max(closing_commits(one, changes(one, MANIFESTS))) == 2
 
 
-def test_a_row_is_not_hidden_behind_a_question_that_is_taken_back_and_put_there_again(project: Fresh) -> None:
+def test_a_row_is_not_hidden_behind_a_question_that_is_taken_back_and_put_there_again(
+    project: Fresh,
+) -> None:
     one = project(1)
     edit(one.root / ANN, lambda lines: [*lines, redate(lines[0], 9e9)])
     shutil.rmtree(one.rounds_folder / "002")
@@ -281,7 +331,9 @@ def test_a_row_is_not_hidden_behind_a_question_that_is_taken_back_and_put_there_
     assert [(found.commit, found.where) for found in verify(one)[0]] == [(head, f"{ANN}:9")]
 
 
-def test_rows_of_a_branch_on_which_the_round_was_open_may_come_into_a_file_of_a_closed_one(project: Fresh) -> None:
+def test_rows_of_a_branch_on_which_the_round_was_open_may_come_into_a_file_of_a_closed_one(
+    project: Fresh,
+) -> None:
     one = project(0)
     git(one.root, "switch", "--quiet", "-c", "side")
     answer(one, label=lambda _: "a")
@@ -337,7 +389,9 @@ def test_a_merge_that_drops_a_round_or_edits_a_row_is_named_once(project: Fresh)
     git(one.root, "merge", "--quiet", "--no-commit", "third")
     edit(one.root / ANN, lambda lines: [relabel(lines[0]), *lines[1:]])
     committed(one, "Merge")
-    assert [violation.where for violation in verify(one)[0] if violation.check == "ledger"] == [f"{ANN}:1"]
+    assert [violation.where for violation in verify(one)[0] if violation.check == "ledger"] == [
+        f"{ANN}:1"
+    ]
 
 
 def test_a_committed_fault_is_named_with_the_commit_that_made_it(project: Fresh) -> None:
@@ -345,7 +399,9 @@ def test_a_committed_fault_is_named_with_the_commit_that_made_it(project: Fresh)
     path = one.last_round().asked
     path.write_text(path.read_text().replace('"rank"', '"rink"', 1))
     where = path.relative_to(one.root).as_posix()
-    assert [(violation.commit, violation.where) for violation in verify(one)[0]] == [("working tree", where)]
+    assert [(violation.commit, violation.where) for violation in verify(one)[0]] == [
+        ("working tree", where)
+    ]
     committed(one)
     head = git(one.root, "rev-parse", "HEAD").strip()
     (one.root / "notes.txt").write_text("x")
@@ -353,7 +409,9 @@ def test_a_committed_fault_is_named_with_the_commit_that_made_it(project: Fresh)
     assert [(violation.commit, violation.where) for violation in verify(one)[0]] == [(head, where)]
 
 
-def test_an_edit_stays_known_when_it_is_restored_until_one_counts_from_there(project: Fresh) -> None:
+def test_an_edit_stays_known_when_it_is_restored_until_one_counts_from_there(
+    project: Fresh,
+) -> None:
     one = project(1)
     edit(one.root / ANN, lambda lines: [relabel(lines[0]), *lines[1:]])
     committed(one, "An accident")
@@ -371,7 +429,9 @@ def test_an_edit_stays_known_when_it_is_restored_until_one_counts_from_there(pro
 def test_figures_that_no_stage_wrote_are_found_in_the_last_commit(project: Fresh) -> None:
     one = project(1)
     report = one.root / "metrics" / "validate.json"
-    report.write_text(re.sub(r'"accuracy": 0\.\d+', '"accuracy": 0.999', report.read_text(), count=1))
+    report.write_text(
+        re.sub(r'"accuracy": 0\.\d+', '"accuracy": 0.999', report.read_text(), count=1)
+    )
     committed(one, "A better figure")
     assert [(found.check, found.where, found.what) for found in verify(one)[0]] == [
         ("lock", "metrics/validate.json", "stage validate: not what it wrote")
@@ -388,7 +448,9 @@ def test_a_round_commit_whose_lock_is_not_its_own_is_found(project: Fresh) -> No
     assert "ran with other params" in found[0].what
 
 
-def test_what_stands_at_a_url_is_not_in_git_but_all_stages_must_have_read_the_same(project: Fresh) -> None:
+def test_what_stands_at_a_url_is_not_in_git_but_all_stages_must_have_read_the_same(
+    project: Fresh,
+) -> None:
     one = project(1)
     here, there = read_yaml(str(one.root / "params.yaml"))["data"]["pool"], "s3://bucket/pool"
     for name in ("params.yaml", "dvc.lock"):
@@ -397,12 +459,16 @@ def test_what_stands_at_a_url_is_not_in_git_but_all_stages_must_have_read_the_sa
     git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")
     assert verify(one) == ([], ["content: a pool in parts is not compared with what was asked"])
     lock = one.root / "dvc.lock"
-    lock.write_text(re.sub(rf"({there}\n.*\n? *md5: )\w{{4}}", r"\g<1>0000", lock.read_text(), count=1))
+    lock.write_text(
+        re.sub(rf"({there}\n.*\n? *md5: )\w{{4}}", r"\g<1>0000", lock.read_text(), count=1)
+    )
     git(one.root, "commit", "--quiet", "--amend", "--no-edit", "--all")
     assert {violation.where for violation in verify(one)[0]} == {there}
 
 
-def test_an_honest_history_of_renames_late_rows_corrections_and_notes_is_accepted(project: Fresh) -> None:
+def test_an_honest_history_of_renames_late_rows_corrections_and_notes_is_accepted(
+    project: Fresh,
+) -> None:
     one = project(1)
     git(one.root, "mv", ANN, ANN.replace("ann", "annette"))
     committed(one, "Her full name")
@@ -417,7 +483,12 @@ def test_replay_names_what_is_not_as_it_was_when_a_round_was_made(project: Fresh
     one = project(0)
     then = git(one.root, "rev-parse", "HEAD").strip()
     seen = [not_todays(one, then)]
-    for name in ("rounds/close.py", "stages/strategies/margin.py", "params.yaml", "requirements.lock"):
+    for name in (
+        "rounds/close.py",
+        "stages/strategies/margin.py",
+        "params.yaml",
+        "requirements.lock",
+    ):
         (one.root / name).parent.mkdir(exist_ok=True)
         with (one.root / name).open("a") as file:
             file.write("\n")
@@ -427,5 +498,11 @@ def test_replay_names_what_is_not_as_it_was_when_a_round_was_made(project: Fresh
 
 
 def test_folders_are_hashed_as_dvc_hashes_them() -> None:
-    listing = '[{"md5": "' + md5(b"1") + '", "relpath": "a"}, {"md5": "' + md5(b"2") + '", "relpath": "b/c"}]'
+    listing = (
+        '[{"md5": "'
+        + md5(b"1")
+        + '", "relpath": "a"}, {"md5": "'
+        + md5(b"2")
+        + '", "relpath": "b/c"}]'
+    )
     assert folder_md5({"b/c": md5(b"2"), "a": md5(b"1")}) == md5(listing.encode()) + ".dir"

@@ -1,4 +1,6 @@
-"""`rounds history`, `log`, `labels`, `correct` and `retract`: what was, told from git and the sources."""
+"""`rounds history`, `log`, `labels`, `correct` and `retract`: what was, told from git and the
+sources.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +60,22 @@ def test_a_life_names_every_step_and_its_commit_across_a_rename_and_a_merge(proj
     assert facts["asked"][0] | {"commit": issued, "round": 1, "rank": 1} == facts["asked"][0]
     told = facts["answers"][0]
     assert (told["file"], told["line"]) == ("data/rounds/001/answers/moved.jsonl", 1)
-    assert (told["commit"], told["author"], told["annotator"], told["surface"]) == (answered, "Ann", "ann", "t")
-    assert [(row["round"], row["why"]) for row in facts["judged"]] == [(1, "votes"), (2, "override")]
+    assert (told["commit"], told["author"], told["annotator"], told["surface"]) == (
+        answered,
+        "Ann",
+        "ann",
+        "t",
+    )
+    assert [(row["round"], row["why"]) for row in facts["judged"]] == [
+        (1, "votes"),
+        (2, "override"),
+    ]
     correction = facts["corrections"][0]
-    assert (correction["by"], correction["why"], correction["was"]) == ("Cy", "looked again", told["label"])
+    assert (correction["by"], correction["why"], correction["was"]) == (
+        "Cy",
+        "looked again",
+        told["label"],
+    )
     assert [row["label"] for row in facts["trained"]] == [told["label"], correction["label"]]
     text = "\n".join(lines_of(facts))
     for part in (
@@ -83,7 +97,9 @@ def test_a_life_knows_rows_of_windows_and_times_that_no_calendar_has(project: Fr
     path.write_bytes(b"\xef\xbb\xbf" + b"".join(json.dumps(row).encode() + b"\r\n" for row in odd))
     committed(one)
     facts = life(one, row["al_id"])
-    assert {told["commit"] for told in facts["answers"]} == {git(one.root, "rev-parse", "HEAD").strip()}
+    assert {told["commit"] for told in facts["answers"]} == {
+        git(one.root, "rev-parse", "HEAD").strip()
+    }
     told = "\n".join(lines_of(facts))
     assert "by ann 2023-11-14 22:13:20Z (t)" in told
     assert "by ann at 1700000000000000.0 (t)" in told
@@ -94,20 +110,35 @@ def test_a_shallow_clone_is_told_to_fetch_its_history(project: Fresh, tmp_path: 
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{one.root}", "shallow")
     other = Project(tmp_path / "shallow")
     for look in (verify, rows, lambda there: life(there, first_asked(one))):
-        with pytest.raises(PipelineError, match="a shallow clone, without the history; git fetch --unshallow"):
+        with pytest.raises(
+            PipelineError, match="a shallow clone, without the history; git fetch --unshallow"
+        ):
             look(other)
 
 
-def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_curve(project: Fresh) -> None:
+def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_curve(
+    project: Fresh,
+) -> None:
     one = project(2)
     curve = one.root / "plots" / "learning_curve.json"
     before = [point for point in read_json(curve) if point["round"] < 3]
     item = first_asked(one)
-    was = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}[item]
+    was = {row["id"]: row["label"] for row in read_jsonl(one.root / "build/gate/accepted.jsonl")}[
+        item
+    ]
     row = amend(one, item, "b" if was == "a" else "a", "misread", "Cy")
-    assert row == {"id": item, "label": row["label"], "was": was, "why": "misread", "by": "Cy", "after": []}
+    assert row == {
+        "id": item,
+        "label": row["label"],
+        "was": was,
+        "why": "misread",
+        "by": "Cy",
+        "after": [],
+    }
     amend(one, "row-0100", None, "not an example", "Cy")
-    assert len(import_labels(one.rounds_folder, one.params()).rounds) == 2  # corrections alone answer no round
+    assert (
+        len(import_labels(one.rounds_folder, one.params()).rounds) == 2
+    )  # corrections alone answer no round
     answer(one)
     closed(one)
     assert [point for point in read_json(curve) if point["round"] < 3] == before
@@ -120,7 +151,9 @@ def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_
         amend(one, item, was, "again", "Cy")
 
 
-def test_a_correction_has_a_name_and_a_line_of_its_own(project: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_correction_has_a_name_and_a_line_of_its_own(
+    project: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = project(1)
     git(one.root, "config", "user.name", "")
     monkeypatch.setenv("LOGNAME", "cy")
@@ -134,7 +167,9 @@ def test_a_correction_has_a_name_and_a_line_of_its_own(project: Fresh, monkeypat
     assert [row["id"] for row in read_jsonl(path)] == ["row-0100", "row-0101"]
 
 
-def test_without_any_name_a_correction_asks_for_one(project: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_name_a_correction_asks_for_one(
+    project: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = project(1)
     git(one.root, "config", "user.name", "")
 
@@ -142,7 +177,9 @@ def test_without_any_name_a_correction_asks_for_one(project: Fresh, monkeypatch:
         raise KeyError("getpwuid(): uid not found: 4711")
 
     monkeypatch.setattr("getpass.getuser", nobody)
-    with pytest.raises(PipelineError, match="--by: neither git nor the system knows your name; say it: --by NAME"):
+    with pytest.raises(
+        PipelineError, match="--by: neither git nor the system knows your name; say it: --by NAME"
+    ):
         whoever(one, None)
 
 
@@ -157,7 +194,15 @@ def test_labels_of_another_branch_name_the_commits_of_that_branch(
     git(one.root, "switch", "--quiet", "main")
     answer(one, label=lambda _: "a")
     closed(one)
-    accepted = {"id": "q", "label": "a", "round": 1, "source": "votes", "arms": [], "annotators": [], "copies": []}
+    accepted = {
+        "id": "q",
+        "label": "a",
+        "round": 1,
+        "source": "votes",
+        "arms": [],
+        "annotators": [],
+        "copies": [],
+    }
     monkeypatch.setattr(labels_module, "accepted_at", lambda *_: [accepted])
     assert [labels_module.labels(one, name)[0]["commit"] for name in ("side", "HEAD")] == [
         side, git(one.root, "rev-parse", "HEAD").strip()
@@ -212,14 +257,18 @@ def test_without_an_open_round_a_correction_says_what_to_do(project: Fresh) -> N
     answer(one, only=3)
     closed(one, partial=True)
     one.last_round().closed_early.write_text("{}")
-    with pytest.raises(PipelineError, match=r"round 2 is closed, and no other is open; run `rounds close`"):
+    with pytest.raises(
+        PipelineError, match=r"round 2 is closed, and no other is open; run `rounds close`"
+    ):
         amend(one, "row-0101", "a", "x", "Cy")
 
 
 def test_a_bad_correction_row_is_named_by_file_and_line(project: Fresh) -> None:
     one = project(0)
     answer(one)
-    one.last_round().corrections.write_text('\n{"id": "row-0101", "label": 1, "why": "x", "by": "y"}\n')
+    one.last_round().corrections.write_text(
+        '\n{"id": "row-0101", "label": 1, "why": "x", "by": "y"}\n'
+    )
     with pytest.raises(PipelineError, match=r"001/corrections.jsonl:2: a correction is"):
         closed(one)
 
@@ -237,10 +286,24 @@ def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh
     answer(one)
     closed(one, decision=Decision(stop=True, why="good enough"))
     told = rows(one)
-    assert [row["decision"] and row["decision"]["decision"] for row in told] == [None, None, None, "stop"]
-    facts = read_json(one.root / "metrics" / "query.json"), read_json(one.root / "metrics" / "validate.json")
-    shown = f"{facts[0]['strategy']} ({facts[0]['regime'] or '-'})", facts[0]["state"], facts[1]["stopping"]["advice"]
-    assert re.search(rf"{re.escape(shown[0])} +{shown[1]}; {shown[2]}; stop: good enough", line_of(told[3]))
+    assert [row["decision"] and row["decision"]["decision"] for row in told] == [
+        None,
+        None,
+        None,
+        "stop",
+    ]
+    facts = (
+        read_json(one.root / "metrics" / "query.json"),
+        read_json(one.root / "metrics" / "validate.json"),
+    )
+    shown = (
+        f"{facts[0]['strategy']} ({facts[0]['regime'] or '-'})",
+        facts[0]["state"],
+        facts[1]["stopping"]["advice"],
+    )
+    assert re.search(
+        rf"{re.escape(shown[0])} +{shown[1]}; {shown[2]}; stop: good enough", line_of(told[3])
+    )
     done = rounds_command(one, "log", "--json")
     assert [json.loads(line) for line in done.stdout.splitlines()] == told
 
@@ -264,18 +327,27 @@ def test_labels_as_csv_are_safe_for_spreadsheets() -> None:
         "round": 3,
     }
     told = next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))
-    assert (told["id"], told["label"], told["arms"], told["round"]) == ("'=1+1", "'@x", "active; control", "3")
+    assert (told["id"], told["label"], told["arms"], told["round"]) == (
+        "'=1+1",
+        "'@x",
+        "active; control",
+        "3",
+    )
     assert next(csv.DictReader(io.StringIO(as_csv([row], raw=True).decode())))["id"] == "=1+1"
     assert as_parquet([row]).startswith(b"PAR1")
 
 
-@pytest.mark.parametrize(("label", "written"), [("-1", "-1"), ("+0.5", "+0.5"), ("-1+2", "'-1+2"), ("-a", "'-a")])
+@pytest.mark.parametrize(
+    ("label", "written"), [("-1", "-1"), ("+0.5", "+0.5"), ("-1+2", "'-1+2"), ("-a", "'-a")]
+)
 def test_a_class_named_by_a_negative_number_keeps_its_name_in_csv(label: str, written: str) -> None:
     row = dict.fromkeys(COLUMNS) | {"id": "a", "label": label, "arms": [], "annotators": []}
     assert next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))["label"] == written
 
 
-def test_10_000_labels_in_100_rounds_are_looked_back_on_and_verified_at_once(tmp_path: Path) -> None:
+def test_10_000_labels_in_100_rounds_are_looked_back_on_and_verified_at_once(
+    tmp_path: Path,
+) -> None:
     project = fabricate(tmp_path / "long", 100, 100)
     started = time.process_time()
     facts = life(project, "n050-0050")
@@ -300,5 +372,8 @@ def test_labels_take_their_format_from_the_files_name(
     for name, head in heads.items():
         assert CliRunner().invoke(labels_module.command, ["--out", name]).exit_code == 0
         assert Path(name).read_bytes().startswith(head)
-    assert CliRunner().invoke(labels_module.command, ["--out", "b.csv", "--format", "jsonl"]).exit_code == 0
+    assert (
+        CliRunner().invoke(labels_module.command, ["--out", "b.csv", "--format", "jsonl"]).exit_code
+        == 0
+    )
     assert Path("b.csv").read_bytes().startswith(b"{")

@@ -50,7 +50,9 @@ def labels_are(project: Project, old: str, new: str) -> None:
     committed(project)
 
 
-def test_labels_that_change_while_people_answer_count_from_the_next_batch_on(tmp_path: Path) -> None:
+def test_labels_that_change_while_people_answer_count_from_the_next_batch_on(
+    tmp_path: Path,
+) -> None:
     project = new_project(tmp_path / "p", rounds=0)
     answer(project, only=3)
     labels_are(project, '- "b"', '- "b"\n- "c"')
@@ -71,7 +73,10 @@ def test_a_batch_that_nobody_answered_is_issued_anew_with_the_new_labels(tmp_pat
     line = "round 1 was issued with a, b; nobody has answered, so close issues it anew"
     assert list(notes(project)) == [line]
     assert report(project)[-1].startswith("next     rounds close   (issues the batch anew")
-    with sole_writer(project.last_round()), pytest.raises(PipelineError, match="a page is being served"):
+    with (
+        sole_writer(project.last_round()),
+        pytest.raises(PipelineError, match="a page is being served"),
+    ):
         closed(project)
     closed(project)
     assert [past.number for past in project.rounds()] == [1]
@@ -85,7 +90,11 @@ def test_a_batch_that_nobody_answered_is_issued_anew_with_the_new_labels(tmp_pat
 def test_a_label_renamed_after_it_was_given_is_named_before_anything_runs(tmp_path: Path) -> None:
     project = new_project(tmp_path / "p", rounds=1)
     answer(project, only=2)
-    given = [row["accept"][0] for past in project.rounds() for row in read_jsonl(past.answers / "ann.jsonl")]
+    given = [
+        row["accept"][0]
+        for past in project.rounds()
+        for row in read_jsonl(past.answers / "ann.jsonl")
+    ]
     labels_are(project, '- "b"', '- "beta"')
     what = f"it lacks 'b' of {given.count('b')} answers"
     ran: list[str] = []
@@ -104,4 +113,6 @@ def test_a_label_renamed_after_it_was_given_is_named_before_anything_runs(tmp_pa
     source.write_text(f"al_id,label\n{item},b\n")
     _, (heaps,) = collect(project, [source])
     assert [answer.label for _, _, answer in heaps.good] == ["b"]
-    assert simulate(project, tmp_path / "p" / "oracle.csv", noise=0, skip=0, seed=0).endswith("next: rounds close")
+    assert simulate(project, tmp_path / "p" / "oracle.csv", noise=0, skip=0, seed=0).endswith(
+        "next: rounds close"
+    )

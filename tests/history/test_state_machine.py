@@ -1,4 +1,6 @@
-"""Whatever people do, in whatever order: the sources fold to the state, and every example is in exactly one place."""
+"""Whatever people do, in whatever order: the sources fold to the state, and every example is in
+exactly one place.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +32,32 @@ SAYS = st.sampled_from(["truth", "lie", "skip"])
 
 
 class Loop(RuleBasedStateMachine):
-    """Answer, skip, reject, collect (late as well), correct, retract, issue, close and clone, at random."""
+    """Answer, skip, reject, collect (late as well), correct, retract, issue, close and clone, at
+    random.
+    """
 
     template: Path
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.project = Project(Path(shutil.copytree(self.template, self.folder / "project")).resolve())
+        self.project = Project(
+            Path(shutil.copytree(self.template, self.folder / "project")).resolve()
+        )
         self.rows: set[tuple[str, str]] = set()
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
 
-    @rule(who=st.sampled_from(["ann", "bo"]), said=st.lists(SAYS, min_size=8, max_size=8), many=st.integers(1, 8))
+    @rule(
+        who=st.sampled_from(["ann", "bo"]),
+        said=st.lists(SAYS, min_size=8, max_size=8),
+        many=st.integers(1, 8),
+    )
     def answers(self, who: str, said: list[str], many: int) -> None:
-        places = {row["al_id"]: place for place, row in enumerate(self.project.last_round().tasks())}
+        places = {
+            row["al_id"]: place for place, row in enumerate(self.project.last_round().tasks())
+        }
         truth = {"truth": "ab", "lie": "ba"}
 
         def label(item: str) -> str | None:
@@ -54,12 +66,23 @@ class Loop(RuleBasedStateMachine):
 
         answer(self.project, who, label, many)
 
-    @rule(back=st.integers(0, 2), many=st.integers(1, 5), said=st.sampled_from(["a", "b", None, "reject"]))
+    @rule(
+        back=st.integers(0, 2),
+        many=st.integers(1, 5),
+        said=st.sampled_from(["a", "b", None, "reject"]),
+    )
     def collects(self, back: int, many: int, said: str | None) -> None:
-        """Another person's export for the open round, or late for one before it; a second time brings nothing new."""
+        """Another person's export for the open round, or late for one before it; a second time
+        brings nothing new.
+        """
         one = self.project.rounds()[-1 - min(back, len(self.project.rounds()) - 1)]
-        rows = [said_by("cy", task, None if said == "reject" else said) for task in one.tasks()[-many:]]
-        rows = [{**row, "_timestamp": one.number, **({"answer": "reject"} if said == "reject" else {})} for row in rows]
+        rows = [
+            said_by("cy", task, None if said == "reject" else said) for task in one.tasks()[-many:]
+        ]
+        rows = [
+            {**row, "_timestamp": one.number, **({"answer": "reject"} if said == "reject" else {})}
+            for row in rows
+        ]
         export = self.folder / "export.jsonl"
         export.write_bytes(jsonl(rows))
         before = collected(self.project)
@@ -84,7 +107,9 @@ class Loop(RuleBasedStateMachine):
     @precondition(lambda self: self.project.last_round().answer_files())
     @rule(by_hand=st.booleans())
     def closes(self, by_hand: bool) -> None:
-        if by_hand and answered(self.project, self.project.last_round())[0] == len(self.project.last_round().tasks()):
+        if by_hand and answered(self.project, self.project.last_round())[0] == len(
+            self.project.last_round().tasks()
+        ):
             Stages(self.project.root, str)("repro")
             issue(self.project)
         closed(self.project, partial=True)
@@ -99,15 +124,21 @@ class Loop(RuleBasedStateMachine):
             name: {row["id"] for row in read_jsonl(gate / f"{name}.jsonl")}
             for name in ("accepted", "review", "unlabelled")
         }
-        batches = {one.number: read_jsonl(one.folder / "batch.jsonl") for one in self.project.rounds()}
+        batches = {
+            one.number: read_jsonl(one.folder / "batch.jsonl") for one in self.project.rounds()
+        }
         done = read_json(gate / "state.json")["rounds"]
         asked = {row["id"] for number, rows in batches.items() if number <= done for row in rows}
         seed, pool = set(index.ids[index.rows("seed")]), set(index.ids[index.rows("pool")])
         unasked = pool - set.union(*tables.values())
         assert not unasked & asked
         assert {row["id"] for row in self.project_batch()} <= unasked | set.union(*tables.values())
-        assert pool | seed == unasked | set.union(*tables.values())  # labelled, doubted, without a label, or not asked
-        assert sum(map(len, tables.values())) == len(set.union(*tables.values()))  # each id in one table only
+        assert pool | seed == unasked | set.union(
+            *tables.values()
+        )  # labelled, doubted, without a label, or not asked
+        assert sum(map(len, tables.values())) == len(
+            set.union(*tables.values())
+        )  # each id in one table only
         assert set.union(*tables.values()) >= asked | seed
         upto, params = done, self.project.params()
         cases = cases_of(self.project)
@@ -117,8 +148,14 @@ class Loop(RuleBasedStateMachine):
             ids = [row["id"] for row in rows]
             assert len(set(ids)) == len(ids)
             for row in rows:
-                then = standing(cases[row["id"]], number - 1, params.gate) if row["id"] in cases else None
-                assert "review" in row["arms"] or then is None or then.label is None  # else nothing is asked twice
+                then = (
+                    standing(cases[row["id"]], number - 1, params.gate)
+                    if row["id"] in cases
+                    else None
+                )
+                assert (
+                    "review" in row["arms"] or then is None or then.label is None
+                )  # else nothing is asked twice
 
     def project_batch(self) -> list[Row]:
         """The rows that wait for an answer now."""
@@ -134,7 +171,9 @@ class Loop(RuleBasedStateMachine):
         Stages(other, str)("repro")
         assert git(other, "status", "--porcelain", "--", "metrics", "plots") == ""
         for name in ("accepted", "review", "known"):
-            here, there = (root / "build" / "gate" / f"{name}.jsonl" for root in (self.project.root, other))
+            here, there = (
+                root / "build" / "gate" / f"{name}.jsonl" for root in (self.project.root, other)
+            )
             assert here.read_bytes() == there.read_bytes()
         assert b"build/gate" in lock
         shutil.rmtree(other)
@@ -143,12 +182,20 @@ class Loop(RuleBasedStateMachine):
 def collected(project: Project) -> set[tuple[str, int, str]]:
     """Every answer row on disk with its place."""
     files = [path for one in project.rounds() for path in one.answer_files()]
-    return {(str(path), line, text) for path in files for line, text in enumerate(path.read_text().splitlines())}
+    return {
+        (str(path), line, text)
+        for path in files
+        for line, text in enumerate(path.read_text().splitlines())
+    }
 
 
-def test_no_order_of_events_breaks_the_ledger(templates: object, request: pytest.FixtureRequest) -> None:
+def test_no_order_of_events_breaks_the_ledger(
+    templates: object, request: pytest.FixtureRequest
+) -> None:
     Loop.template = request.getfixturevalue("templates")(0).root
-    examples = int(os.environ.get("LABELROUNDS_EXAMPLES", "2"))  # the wide run that docs/reliability.md tells of: 60
+    examples = int(
+        os.environ.get("LABELROUNDS_EXAMPLES", "2")
+    )  # the wide run that docs/reliability.md tells of: 60
     rules = settings(
         max_examples=examples,
         stateful_step_count=12 if examples == 2 else 24,

@@ -38,7 +38,9 @@ def test_a_model_is_loaded_only_if_all_its_types_were_reviewed(tmp_path: Path) -
     write_model(tmp_path / "model.skops", model)
     assert read_model(tmp_path / "model.skops").coef_.shape == (1, 1)
     (tmp_path / "bad.skops").write_bytes(skops.io.dumps(Unknown()))
-    with pytest.raises(PipelineError, match=r"holds types that were not reviewed: .*Unknown; review them"):
+    with pytest.raises(
+        PipelineError, match=r"holds types that were not reviewed: .*Unknown; review them"
+    ):
         read_model(tmp_path / "bad.skops")
 
 
@@ -48,4 +50,8 @@ def test_every_project_verifies_its_history_in_ci() -> None:
     assert "data/rounds/**" in workflow["on"]["pull_request"]["paths"]
     checkout, *_ = steps = workflow["jobs"]["round"]["steps"]
     assert checkout["with"] == {"fetch-depth": 0}  # the whole history
-    assert [step for step in steps if step.get("run") == "python -m rounds verify" and "continue-on-error" not in step]
+    assert [
+        step
+        for step in steps
+        if step.get("run") == "python -m rounds verify" and "continue-on-error" not in step
+    ]

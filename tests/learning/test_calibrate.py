@@ -7,7 +7,14 @@ from rounds.shipped import shipped_params
 from stages.answers.ledger import Labels
 from stages.contract.identity import stratified_folds
 from stages.contract.params import Params
-from stages.learning.calibration import calibrate, choose, drawn_at_random, isotonic, sigmoid, temperature
+from stages.learning.calibration import (
+    calibrate,
+    choose,
+    drawn_at_random,
+    isotonic,
+    sigmoid,
+    temperature,
+)
 from stages.learning.scoring import expected_calibration_error, softmax, wilson
 
 
@@ -23,7 +30,9 @@ def params(**options: object) -> Params:
 
 
 def honest(n: int, scale: float, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits whose truth is drawn from softmax(logits), then multiplied by `scale`: above 1 is overconfident."""
+    """Logits whose truth is drawn from softmax(logits), then multiplied by `scale`: above 1 is
+    overconfident.
+    """
     rng = np.random.default_rng(draw)
     scores = rng.normal(size=(n, 3)) * 2
     truth = np.array([rng.choice(3, p=row) for row in softmax(scores)])
@@ -39,7 +48,9 @@ def test_softmax_keeps_a_class_that_was_never_seen_at_zero() -> None:
 def test_ece_by_hand() -> None:
     confidence = np.array([0.95, 0.95, 0.55, 0.55])
     correct = np.array([True, False, True, True])
-    assert expected_calibration_error(confidence, correct, 10) == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
+    assert expected_calibration_error(confidence, correct, 10) == pytest.approx(
+        0.5 * 0.45 + 0.5 * 0.45
+    )
 
 
 def test_wilson_by_hand() -> None:
@@ -119,8 +130,12 @@ def hard_tenth(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.n
     return scores * scale, truth, hard
 
 
-def least_margin(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same without hard rows; chosen is the tenth with the least margin, as a strategy chooses."""
+def least_margin(
+    rng: np.random.Generator, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same without hard rows; chosen is the tenth with the least margin, as a strategy
+    chooses.
+    """
     scores = rng.normal(size=(6000, 3)) * 2
     truth = np.array([rng.choice(3, p=row) for row in softmax(scores)])
     ranked = np.sort(softmax(scores), axis=1)
@@ -131,14 +146,18 @@ def least_margin(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("population", [hard_tenth, least_margin])
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_labels_that_a_strategy_chose_neither_judge_nor_harm(population, scale: float) -> None:
-    """60 random labels and 80 of the hard ones: unknown, and no map makes the population's ECE worse by over .02."""
+    """60 random labels and 80 of the hard ones: unknown, and no map makes the population's ECE
+    worse by over .02.
+    """
     for draw in range(12):
         rng = np.random.default_rng(draw)
         scores, truth, hard = population(rng, scale)
         by_chance = rng.choice(len(truth), 60, replace=False)
         rows = np.concatenate([by_chance, rng.choice(np.flatnonzero(hard), 80, replace=False)])
         random = np.arange(140) < 60
-        found = calibrate(scores[rows], truth[rows], [f"id-{row}" for row in range(140)], random, params())
+        found = calibrate(
+            scores[rows], truth[rows], [f"id-{row}" for row in range(140)], random, params()
+        )
         assert found.facts["verdict"] == "unknown"
         assert found.facts["why"] == "60 labels drawn at random, 100 are needed to judge"
 

@@ -14,7 +14,10 @@ from stages.learning.scoring import softmax
 from stages.learning.training import committee
 from stages.store.index import Index
 
-LOGISTIC = Import(path="sklearn.linear_model.LogisticRegression", params={"C": 10.0, "max_iter": 2000, "tol": 1e-8})
+LOGISTIC = Import(
+    path="sklearn.linear_model.LogisticRegression",
+    params={"C": 10.0, "max_iter": 2000, "tol": 1e-8},
+)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -38,7 +41,10 @@ def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None, spann
 
 def test_a_model_that_cannot_learn_the_rows_is_refused_with_the_remedy() -> None:
     spec = Import(path="sklearn.naive_bayes.MultinomialNB", params={})
-    with pytest.raises(PipelineError, match=r"MultinomialNB cannot learn these rows \(Negative values.*directions: 0"):
+    with pytest.raises(
+        PipelineError,
+        match=r"MultinomialNB cannot learn these rows \(Negative values.*directions: 0",
+    ):
         fit(spec, np.array([[1.0], [-1.0]]), np.array([0, 1]), 2, 0)
 
 
@@ -51,7 +57,10 @@ def test_columns_follow_the_class_list_not_what_was_seen() -> None:
 
 def test_one_class_alone_has_probability_one() -> None:
     rows = np.zeros((3, 2))
-    assert softmax(fit(LOGISTIC, rows, np.array([1, 1, 1]), 3, 0).scores(rows)).tolist() == [[0, 1, 0]] * 3
+    assert (
+        softmax(fit(LOGISTIC, rows, np.array([1, 1, 1]), 3, 0).scores(rows)).tolist()
+        == [[0, 1, 0]] * 3
+    )
 
 
 def test_a_decision_function_of_two_classes_gives_two_columns() -> None:
@@ -63,7 +72,9 @@ def test_a_decision_function_of_two_classes_gives_two_columns() -> None:
     assert scores[0, 2] < 0 < scores[3, 2]
 
 
-@pytest.mark.parametrize("path", ["sklearn.linear_model.LogisticRegression", "sklearn.svm.LinearSVC"])
+@pytest.mark.parametrize(
+    "path", ["sklearn.linear_model.LogisticRegression", "sklearn.svm.LinearSVC"]
+)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_scores_are_of_a_row_however_many_are_taken_at_a_time(
     path: str, classes: int, monkeypatch: pytest.MonkeyPatch
@@ -90,7 +101,9 @@ def test_no_row_is_scored_by_a_model_that_saw_it() -> None:
 
 def test_a_model_that_returns_nan_is_refused() -> None:
     broken = Import(path="tests.learning.test_learning.Broken", params={})
-    with pytest.raises(PipelineError, match="the model returned NaN; scale the features or change the model"):
+    with pytest.raises(
+        PipelineError, match="the model returned NaN; scale the features or change the model"
+    ):
         fit(broken, np.zeros((2, 1)), np.array([0, 1]), 2, 0).scores(np.zeros((1, 1)))
 
 
@@ -117,7 +130,9 @@ def test_a_committee_lives_with_a_bootstrap_that_misses_classes() -> None:
     logits = committee(labels, index, np.arange(16.0).reshape(8, 2), options)
     assert logits.shape == (20, 8, 3)
     seen = np.isfinite(logits).all(axis=1)
-    assert len({tuple(row) for row in seen.tolist()}) > 2  # members that know one class, two and all
+    assert (
+        len({tuple(row) for row in seen.tolist()}) > 2
+    )  # members that know one class, two and all
     assert np.allclose([softmax(member).sum(axis=1) for member in logits], 1)
 
 

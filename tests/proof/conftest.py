@@ -33,13 +33,29 @@ class World:
         return self.params.labels[self.truth[self.index.row_of[item]]]
 
     def prove(
-        self, history: History, *, test: bool = True, answers: int = 0, tick: Callable[[], object] = int
+        self,
+        history: History,
+        *,
+        test: bool = True,
+        answers: int = 0,
+        tick: Callable[[], object] = int,
     ) -> Proof:
         truth = self.truth[self.index.rows("test")] if test else np.empty(0, dtype=np.intp)
         geometry = self.matrix / np.sqrt((self.matrix**2).sum(axis=1).mean())
         shipped = np.eye(CLASSES)[np.zeros(len(truth), dtype=np.intp)]
         space = geometry.astype(np.float32)
-        return prove(history, self.index, self.matrix, space, truth, shipped, UNKNOWN, answers, self.params, tick)
+        return prove(
+            history,
+            self.index,
+            self.matrix,
+            space,
+            truth,
+            shipped,
+            UNKNOWN,
+            answers,
+            self.params,
+            tick,
+        )
 
 
 def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:
@@ -55,7 +71,10 @@ def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:
         {
             "seed": seed,
             "labels": ["a", "b", "c"],
-            "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
+            "model": {
+                "path": "sklearn.linear_model.LogisticRegression",
+                "params": {"max_iter": 500},
+            },
             "validate": {"bootstrap": 100},
             "query": {"batch_size": 20},
         }
@@ -64,7 +83,9 @@ def make_world(seed: int = 0, pool: int = 240, test: int = 150) -> World:
 
 
 def make_history(world: World, rounds: int, active: int = 16, control: int = 4) -> History:
-    """Rounds in which `active` rows were asked in the order of their ids, and `control` rows along the permutation."""
+    """Rounds in which `active` rows were asked in the order of their ids, and `control` rows along
+    the permutation.
+    """
     pool = world.index.ids[world.index.rows("pool")]
     seeds = world.index.ids[world.index.rows("seed")]
     walk = [pool[place] for place in np.argsort(order_keys(world.params.seed, pool))]
@@ -83,7 +104,10 @@ def make_history(world: World, rounds: int, active: int = 16, control: int = 4) 
                         "arms": [arm],
                     }
                     taken += 1
-    known = [{"id": item, "from_round": 0, "to_round": None, "label": world.label(item)} for item in seeds]
+    known = [
+        {"id": item, "from_round": 0, "to_round": None, "label": world.label(item)}
+        for item in seeds
+    ]
     known += [
         {"id": item, "from_round": row["round"], "to_round": None, "label": world.label(item)}
         for item, row in asked.items()
@@ -92,8 +116,13 @@ def make_history(world: World, rounds: int, active: int = 16, control: int = 4) 
         {"id": item, "round": row["round"], "annotator": "ann", "kind": "label", "at": 3.0 * place}
         for place, (item, row) in enumerate(asked.items())
     ]
-    repeats = [{"round": at, "asked": 12, "near_duplicates": 1, "share": 1 / 12} for at in range(1, rounds + 1)]
-    return History(list(asked.values()), known, events, [0] * (rounds + 1), frozenset(seeds), rounds, repeats)
+    repeats = [
+        {"round": at, "asked": 12, "near_duplicates": 1, "share": 1 / 12}
+        for at in range(1, rounds + 1)
+    ]
+    return History(
+        list(asked.values()), known, events, [0] * (rounds + 1), frozenset(seeds), rounds, repeats
+    )
 
 
 @pytest.fixture(scope="session")

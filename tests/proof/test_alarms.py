@@ -13,14 +13,27 @@ from stages.quality.checks import held_round
 
 def arm(name: str, accuracy: list[float]) -> list[dict[str, Any]]:
     return [
-        {"arm": name, "round": number, "labels": 50 + 40 * number, "accuracy": value, "high": value + 0.02}
+        {
+            "arm": name,
+            "round": number,
+            "labels": 50 + 40 * number,
+            "accuracy": value,
+            "high": value + 0.02,
+        }
         for number, value in enumerate(accuracy)
     ]
 
 
 def recall(label: str, values: list[float], support: int = 30) -> list[dict[str, Any]]:
     return [
-        {"arm": "active", "round": number, "class": label, "recall": value, "high": value + 0.1, "support": support}
+        {
+            "arm": "active",
+            "round": number,
+            "class": label,
+            "recall": value,
+            "high": value + 0.1,
+            "support": support,
+        }
         for number, value in enumerate(values)
     ]
 
@@ -88,7 +101,8 @@ def test_a_gap_that_covers_zero_is_no_alarm_while_labels_are_surely_saved() -> N
 
 
 @pytest.mark.parametrize(
-    ("value", "high", "rings"), [(0.03, 0.07, False), (0.01, 0.02, True), (0.01, 0.021, False), (-0.01, 0.05, True)]
+    ("value", "high", "rings"),
+    [(0.03, 0.07, False), (0.01, 0.02, True), (0.01, 0.021, False), (-0.01, 0.05, True)],
 )
 def test_a_gap_that_may_be_worth_it_is_not_yet_sure_and_a_small_or_missing_one_rings(
     value: float, high: float, rings: bool
@@ -104,7 +118,9 @@ def test_a_small_control_arm_is_told_instead_of_a_verdict_on_the_strategy() -> N
     evidence = replace(GOOD, **BAD["V001"], control=12)
     raised, open_ = alarms(evidence)
     assert [row["code"] for row in raised] == ["V009"]
-    assert [(row["code"], row["why"]) for row in open_] == [("V001", "the control arm is too small to tell")]
+    assert [(row["code"], row["why"]) for row in open_] == [
+        ("V001", "the control arm is too small to tell")
+    ]
 
 
 def test_an_active_arm_without_labels_is_not_put_down_to_the_control_arm() -> None:
@@ -130,7 +146,9 @@ def test_a_wide_interval_asks_for_test_rows_too_where_there_is_a_test_set() -> N
     wide = {"labels": 90, "active_minus_random": 0.0, "low": -0.08, "high": 0.08}
     evidence = replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])
     (tested,), (untested,) = (alarms(replace(evidence, leaked=leaked))[0] for leaked in (0.0, None))
-    assert tested["seen"] == "the interval of the gap between the arms is 0.160 wide, from 40 labels"
+    assert (
+        tested["seen"] == "the interval of the gap between the arms is 0.160 wide, from 40 labels"
+    )
     assert tested["do"].startswith("give more test rows, raise query.control_fraction, or wait")
     assert "test rows" not in untested["do"]
 
@@ -141,7 +159,8 @@ def test_flags_that_rise_with_accuracy_and_stalls_without_flags_are_no_alarm() -
 
 
 @pytest.mark.parametrize(
-    ("doubts", "rings"), [([4, 7, 9], False), ([4, 9, 11], True), ([0, 0, 2], False), ([0, 0, 3], True)]
+    ("doubts", "rings"),
+    [([4, 7, 9], False), ([4, 9, 11], True), ([0, 0, 2], False), ([0, 0, 3], True)],
 )
 def test_flags_must_rise_by_more_than_chance(doubts: list[int], rings: bool) -> None:
     stalled = replace(GOOD, curve=arm("active", [0.7, 0.86, 0.85, 0.85]), doubts=doubts)
@@ -152,14 +171,18 @@ def test_the_rarest_class_that_stays_behind_is_named_and_one_that_clearly_rose_i
     flat = [0.1, 0.1, 0.1, 0.12]
     (row,) = alarms(replace(GOOD, recall=recall("many", flat, 40) + recall("few", flat, 5)))[0]
     assert row["seen"] == "recall of 'few' went from 0.10 to 0.12 while accuracy rose"
-    assert codes(replace(GOOD, recall=recall("b", [0.1, 0.1, 0.2, 0.21]))) == []  # .1 [, .2] to .21 [, .31]
+    assert (
+        codes(replace(GOOD, recall=recall("b", [0.1, 0.1, 0.2, 0.21]))) == []
+    )  # .1 [, .2] to .21 [, .31]
     assert codes(replace(GOOD, recall=recall("b", [0.1, 0.1, 0.2, 0.19]))) == ["V004"]
 
 
 def test_a_class_without_test_rows_is_told_and_never_counts_as_one_that_does_well() -> None:
     raised, open_ = alarms(replace(GOOD, labels_of={"a": 50, "b": 10, "c": 4}))
     assert raised == []
-    assert [(row["code"], row["why"]) for row in open_] == [("V004", "no row that judges is of 'c'")]
+    assert [(row["code"], row["why"]) for row in open_] == [
+        ("V004", "no row that judges is of 'c'")
+    ]
 
 
 def test_a_rare_class_is_no_alarm_while_accuracy_does_not_rise() -> None:
@@ -170,7 +193,14 @@ def test_checks_that_cannot_be_judged_say_so() -> None:
     unknown = {"verdict": "unknown", "why": "49 labels, 100 are needed to judge"}
     none = {"labels": 50, "active_minus_random": None, "low": None, "high": None}
     evidence = replace(
-        GOOD, rounds=0, gap=none, curve=GOOD.curve[:1], redundancy=[], doubts=[3], calibration=unknown, leaked=None
+        GOOD,
+        rounds=0,
+        gap=none,
+        curve=GOOD.curve[:1],
+        redundancy=[],
+        doubts=[3],
+        calibration=unknown,
+        leaked=None,
     )
     raised, open_ = alarms(evidence)
     assert raised == []

@@ -7,13 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.proof.gap import Arms, gap_and_saving, labels_to_reach, next_labels, seconds_per_id, spread_of_draws
+from stages.proof.gap import (
+    Arms,
+    gap_and_saving,
+    labels_to_reach,
+    next_labels,
+    seconds_per_id,
+    spread_of_draws,
+)
 
 LABELS = np.array([50.0, 100.0, 200.0])
 
 
 @pytest.mark.parametrize(
-    ("target", "labels"), [(0.4, 50.0), (0.5, 50.0), (0.6, 75.0), (0.75, 150.0), (0.8, 200.0), (0.81, np.inf)]
+    ("target", "labels"),
+    [(0.4, 50.0), (0.5, 50.0), (0.6, 75.0), (0.75, 150.0), (0.8, 200.0), (0.81, np.inf)],
 )
 def test_labels_to_reach_an_accuracy_are_read_off_the_curve(target: float, labels: float) -> None:
     assert labels_to_reach(LABELS, np.array([0.5, 0.7, 0.8]), target) == pytest.approx(labels)
@@ -29,9 +37,13 @@ def test_what_rounding_alone_keeps_below_the_target_has_reached_it() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(0, 0.2))
-def test_a_higher_accuracy_never_needs_fewer_labels(curve: list[float], target: float, more: float) -> None:
+def test_a_higher_accuracy_never_needs_fewer_labels(
+    curve: list[float], target: float, more: float
+) -> None:
     accuracy = np.array(curve)
-    assert labels_to_reach(LABELS, accuracy, target) <= labels_to_reach(LABELS, accuracy, target + more)
+    assert labels_to_reach(LABELS, accuracy, target) <= labels_to_reach(
+        LABELS, accuracy, target + more
+    )
 
 
 def test_the_inverse_power_law_is_found_again_and_its_gain_foretold() -> None:
@@ -76,15 +88,21 @@ def test_the_spread_of_draws_is_that_of_means_less_what_rows_explain() -> None:
     assert spread_of_draws(np.array([[0.5, 0.5], [-0.5, -0.5]])) == pytest.approx(np.sqrt(0.5))
     # both means 0, all of it residual
     assert spread_of_draws(np.array([[1.0, -1.0], [-1.0, 1.0]])) == 0.0
-    # means 1.5 and 0, variance 1.125; residuals of a quarter each, .25 in all, explain .25 / 1 / 2 of it
+    # means 1.5 and 0, variance 1.125; residuals of a quarter each, .25 in all, explain .25 / 1 / 2
+    # of it
     assert spread_of_draws(np.array([[2.0, 1.0], [0.0, 0.0]])) == pytest.approx(1)
 
 
 def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> Arms:
-    """Two arms with such accuracies; the active curve rises from .5 at 50 labels to `active` at 100 and 200."""
+    """Two arms with such accuracies; the active curve rises from .5 at 50 labels to `active` at 100
+    and 200.
+    """
     right = [np.arange(rows) < share * rows for share in (0.5, active, active)]
     halves = np.tile([[spread], [-spread]], (5, rows)) + 0.0
-    theirs = np.array([np.arange(rows) < share * rows for share in (0.5, (0.5 + random) / 2, random)], dtype=np.float64)
+    theirs = np.array(
+        [np.arange(rows) < share * rows for share in (0.5, (0.5 + random) / 2, random)],
+        dtype=np.float64,
+    )
     return Arms(LABELS, np.array(right), np.array([50.0, 75, 100]), theirs, right[1], halves)
 
 
@@ -103,8 +121,11 @@ def test_a_better_active_arm_saves_labels_within_an_interval() -> None:
 
 
 @pytest.mark.parametrize(("start", "half", "saved"), [(150, 180, 10), (150, 200, 0), (200, 200, 0)])
-def test_an_accuracy_that_random_had_sooner_is_no_saving(start: int, half: int, saved: float) -> None:
-    # perfect in the end, both; active at 20 labels, random at 30, at 20, or with the 10 of the seed, as active too
+def test_an_accuracy_that_random_had_sooner_is_no_saving(
+    start: int, half: int, saved: float
+) -> None:
+    # perfect in the end, both; active at 20 labels, random at 30, at 20, or with the 10 of the
+    # seed, as active too
     rows, perfect = np.arange(200), np.ones(200, np.bool_)
     ours = np.array([rows < start, perfect, perfect, perfect])
     theirs = np.array([rows < start, rows < half, perfect], dtype=np.float64)
@@ -124,12 +145,15 @@ def test_a_saving_that_the_curve_cannot_show_is_not_a_number() -> None:
 
 def test_chance_in_the_labels_widens_the_interval() -> None:
     for narrow, wide in zip(
-        *(gap_and_saving(arms(0.8, 0.65, spread=spread), 500, 0) for spread in (0.0, 0.05)), strict=True
+        *(gap_and_saving(arms(0.8, 0.65, spread=spread), 500, 0) for spread in (0.0, 0.05)),
+        strict=True,
     ):
         assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
 
-def event(item: str, at: float | None, annotator: str = "ann", number: int = 1) -> dict[str, object]:
+def event(
+    item: str, at: float | None, annotator: str = "ann", number: int = 1
+) -> dict[str, object]:
     return {"id": item, "at": at, "annotator": annotator, "round": number}
 
 
@@ -147,7 +171,13 @@ def test_an_answer_costs_the_time_since_the_last_and_pauses_count_as_usual() -> 
 
 
 def test_answers_at_one_moment_and_the_next_round_after_a_short_while_cost_what_is_usual() -> None:
-    events = [event("a", 0), event("b", 4), event("c", 4), event("d", 200, number=2), event("e", 204, number=2)]
+    events = [
+        event("a", 0),
+        event("b", 4),
+        event("c", 4),
+        event("d", 200, number=2),
+        event("e", 204, number=2),
+    ]
     assert seconds_per_id(events) == dict.fromkeys("abcde", 4)
 
 

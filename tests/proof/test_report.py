@@ -16,7 +16,18 @@ from click.testing import CliRunner
 from rounds.commands import git
 from rounds.decision import decide, require_open, stopped
 from rounds.project import Project
-from rounds.report import bundle, cell, charts, class_rows, filled, find, html, markdown, saved, verdict
+from rounds.report import (
+    bundle,
+    cell,
+    charts,
+    class_rows,
+    filled,
+    find,
+    html,
+    markdown,
+    saved,
+    verdict,
+)
 from rounds.report import command as report
 from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.errors import PipelineError
@@ -28,7 +39,9 @@ EVIL = "<script>alert(1)</script>|`x`"
 
 @pytest.fixture
 def project(tmp_path: Path, world: World) -> Project:
-    """A project of two answered rounds and an open one, its metrics and plots written, all committed."""
+    """A project of two answered rounds and an open one, its metrics and plots written, all
+    committed.
+    """
     for name in ("dvc.yaml", ".dvc/plots", "stages/query.py"):
         origin, target = ROOT / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,15 +50,27 @@ def project(tmp_path: Path, world: World) -> Project:
         else:
             shutil.copyfile(origin, target)
     proof = world.prove(make_history(world, 2))
-    proof.facts["alarms"] = [{"code": "V003", "title": "redundant queries", "seen": EVIL, "do": "look"}]
+    proof.facts["alarms"] = [
+        {"code": "V003", "title": "redundant queries", "seen": EVIL, "do": "look"}
+    ]
     write_json(tmp_path / "metrics" / "validate.json", proof.facts)
-    write_json(tmp_path / "metrics" / "gate.json", {"held": None, "annotators": {EVIL: {"answers": 3, "skip": 0}}})
+    write_json(
+        tmp_path / "metrics" / "gate.json",
+        {"held": None, "annotators": {EVIL: {"answers": 3, "skip": 0}}},
+    )
     for name in ("recall", "redundancy", "stopping", "confusion"):
         write_json(tmp_path / "plots" / f"{name}.json", getattr(proof, name))
     write_json(tmp_path / "plots" / "learning_curve.json", proof.curve)
     for number in (1, 2, 3):
         folder = tmp_path / "data" / "rounds" / f"{number:03d}"
-        row = {"rank": 1, "id": EVIL, "arms": ["active"], "score": 0.5, "strategy": "auto", "reason": "typical"}
+        row = {
+            "rank": 1,
+            "id": EVIL,
+            "arms": ["active"],
+            "score": 0.5,
+            "strategy": "auto",
+            "reason": "typical",
+        }
         write_jsonl(folder / "batch.jsonl", [row])
         write_json(folder / "manifest.json", {"batch_id": f"{number}" * 64, "rows": 1})
         if number < 3:
@@ -90,8 +115,19 @@ def test_the_page_loads_nothing_and_tells_alarms_first(project: Project) -> None
     _, parsed = page(project)
     shown = " ".join(parsed.words)
     assert parsed.loads == []
-    assert shown.index("V003 redundant queries") < shown.index("What is proved") < shown.index("Stopping panel")
-    for word in ("stabilizing predictions", "Audit trail", "1111111111111111", "Round 2", "ann.jsonl", "typical"):
+    assert (
+        shown.index("V003 redundant queries")
+        < shown.index("What is proved")
+        < shown.index("Stopping panel")
+    )
+    for word in (
+        "stabilizing predictions",
+        "Audit trail",
+        "1111111111111111",
+        "Round 2",
+        "ann.jsonl",
+        "typical",
+    ):
         assert word in shown
 
 
@@ -133,7 +169,11 @@ def test_classes_are_told_with_intervals_the_lowest_recall_first() -> None:
 
 
 def test_a_template_keeps_everything_but_its_anchors() -> None:
-    template = {"mark": "bar", "data": {"values": "<DVC_METRIC_DATA>"}, "layer": [{"field": "rev"}, {"field": "a"}]}
+    template = {
+        "mark": "bar",
+        "data": {"values": "<DVC_METRIC_DATA>"},
+        "layer": [{"field": "rev"}, {"field": "a"}],
+    }
     assert filled(template, [{"a": 1}], {"x": "labels", "y": "a"}) == {
         "mark": "bar", "data": {"values": [{"a": 1}]}, "layer": [{"field": "a"}],
     }  # fmt: skip
@@ -168,7 +208,9 @@ def test_the_summary_compares_with_an_older_commit(project: Project) -> None:
     assert "| before | now |" not in markdown(find(project))
 
 
-def test_a_base_without_metrics_or_with_the_same_ones_has_nothing_to_compare(project: Project) -> None:
+def test_a_base_without_metrics_or_with_the_same_ones_has_nothing_to_compare(
+    project: Project,
+) -> None:
     assert "| before | now |" not in markdown(find(project, "HEAD"))
     git(project.root, "rm", "--quiet", "--cached", "metrics/validate.json")
     git(project.root, "commit", "--quiet", "-m", "as after `rounds init`")
@@ -186,11 +228,17 @@ def test_markdown_cells_keep_their_row() -> None:
     assert cell("a|b\n<c>") == r"a\|b \<c\>"
 
 
-def test_the_command_writes_one_file_or_prints_the_summary(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_one_file_or_prints_the_summary(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(project.root)
     assert CliRunner().invoke(report, []).exit_code == 0
     assert (project.root / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert CliRunner().invoke(report, ["--md"]).output.startswith(f"### {cell(project.root.name)}: round 2")
+    assert (
+        CliRunner()
+        .invoke(report, ["--md"])
+        .output.startswith(f"### {cell(project.root.name)}: round 2")
+    )
 
 
 def test_without_metrics_the_next_command_is_named(tmp_path: Path, project: Project) -> None:
@@ -200,7 +248,9 @@ def test_without_metrics_the_next_command_is_named(tmp_path: Path, project: Proj
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
-def test_a_browser_draws_every_chart_offline_without_a_complaint(project: Project, tmp_path: Path) -> None:
+def test_a_browser_draws_every_chart_offline_without_a_complaint(
+    project: Project, tmp_path: Path
+) -> None:
     text, _ = page(project)
     target = tmp_path / "report.html"
     target.write_text(text, encoding="utf-8")
@@ -214,13 +264,20 @@ def test_a_browser_draws_every_chart_offline_without_a_complaint(project: Projec
     assert len(re.findall(r"<svg", done.stdout)) >= len(charts(project))
 
 
-def test_a_decision_while_the_next_question_is_open_names_a_commit_of_its_own(project: Project) -> None:
+def test_a_decision_while_the_next_question_is_open_names_a_commit_of_its_own(
+    project: Project,
+) -> None:
     assert (
-        decide(project, project.rounds(), stop=True, why="the curve is flat") == "Stop after round 2: the curve is flat"
+        decide(project, project.rounds(), stop=True, why="the curve is flat")
+        == "Stop after round 2: the curve is flat"
     )
     found = stopped(project)
     assert found is not None
-    assert (found["round"], found["why"], found["advice"]) == (2, "the curve is flat", "not yet known")
+    assert (found["round"], found["why"], found["advice"]) == (
+        2,
+        "the curve is flat",
+        "not yet known",
+    )
     with pytest.raises(PipelineError, match="--continue"):
         require_open(project)
     assert "Stopped" in " ".join(page(project)[1].words)

@@ -23,7 +23,9 @@ MEANS = Means(budget_left=None, batch=40, trusted=True, gain=None, point_worth=N
 
 
 def rounds(count: int, **columns: list[Any]) -> list[dict[str, Any]]:
-    """Points of a run that goes on: every 40 labels accuracy rises by .05; given columns replace its own."""
+    """Points of a run that goes on: every 40 labels accuracy rises by .05; given columns replace
+    its own.
+    """
     rows = []
     for number in range(count):
         rising = 0.5 + 0.05 * number
@@ -61,7 +63,9 @@ def test_predicted_change_of_f_counts_each_class_and_passes_over_those_nobody_pr
 
 
 @pytest.mark.parametrize(("last", "says"), [(0.991, "stop"), (0.986, "go on")])
-def test_stabilizing_predictions_stop_when_the_mean_kappa_of_three_rounds_is_99(last: float, says: str) -> None:
+def test_stabilizing_predictions_stop_when_the_mean_kappa_of_three_rounds_is_99(
+    last: float, says: str
+) -> None:
     points = rounds(4, kappa=[None, 0.995, 0.985, last])
     value, said = sign("stabilizing predictions", points)
     assert value == pytest.approx((0.995 + 0.985 + last) / 3)
@@ -69,20 +73,29 @@ def test_stabilizing_predictions_stop_when_the_mean_kappa_of_three_rounds_is_99(
 
 
 def test_stabilizing_predictions_need_three_agreements_to_speak() -> None:
-    assert sign("stabilizing predictions", rounds(3, kappa=[None, 1.0, 1.0])) == (None, "not judged")
+    assert sign("stabilizing predictions", rounds(3, kappa=[None, 1.0, 1.0])) == (
+        None,
+        "not judged",
+    )
 
 
 @pytest.mark.parametrize(("last", "says"), [(0.003, "stop"), (0.012, "go on")])
 def test_predicted_change_of_f_stops_at_half_a_point(last: float, says: str) -> None:
-    assert sign("predicted change of F", rounds(4, change_of_f=[None, 0.006, 0.002, last]))[1] == says
+    assert (
+        sign("predicted change of F", rounds(4, change_of_f=[None, 0.006, 0.002, last]))[1] == says
+    )
 
 
 @pytest.mark.parametrize(("last", "says"), [(0.0, "stop"), (0.001, "go on")])
-def test_classification_change_stops_when_no_class_changes_for_three_rounds(last: float, says: str) -> None:
+def test_classification_change_stops_when_no_class_changes_for_three_rounds(
+    last: float, says: str
+) -> None:
     assert sign("classification change", rounds(4, changed=[None, 0.0, 0.0, last]))[1] == says
 
 
-@pytest.mark.parametrize(("last", "value", "says"), [(0.904, 0.004 / 120, "stop"), (0.912, 0.012 / 120, "go on")])
+@pytest.mark.parametrize(
+    ("last", "value", "says"), [(0.904, 0.004 / 120, "stop"), (0.912, 0.012 / 120, "go on")]
+)
 def test_performance_convergence_is_the_change_of_expected_accuracy_per_label(
     last: float, value: float, says: str
 ) -> None:
@@ -91,24 +104,33 @@ def test_performance_convergence_is_the_change_of_expected_accuracy_per_label(
 
 
 @pytest.mark.parametrize(("expected", "says"), [(0.985, "stop"), (0.97, "go on")])
-def test_the_uncertainty_floor_is_two_expected_errors_in_a_hundred(expected: float, says: str) -> None:
+def test_the_uncertainty_floor_is_two_expected_errors_in_a_hundred(
+    expected: float, says: str
+) -> None:
     value, said = sign("uncertainty floor", rounds(2, expected_accuracy=[0.5, expected]))
     assert (value, said) == (pytest.approx(1 - expected), says)
 
 
 def test_the_uncertainty_floor_is_not_judged_by_confidence_that_lies() -> None:
     means = Means(budget_left=None, batch=40, trusted=False, gain=None, point_worth=None)
-    assert sign("uncertainty floor", rounds(2, expected_accuracy=[0.5, 1.0]), means) == (None, "not judged")
+    assert sign("uncertainty floor", rounds(2, expected_accuracy=[0.5, 1.0]), means) == (
+        None,
+        "not judged",
+    )
 
 
 @pytest.mark.parametrize(("share", "says"), [(0.9, "stop"), (0.89, "go on"), (None, "not judged")])
-def test_selected_accuracy_asks_whether_the_last_batch_was_known_already(share: float | None, says: str) -> None:
+def test_selected_accuracy_asks_whether_the_last_batch_was_known_already(
+    share: float | None, says: str
+) -> None:
     assert sign("selected accuracy", rounds(2, selected_accuracy=[None, share])) == (share, says)
 
 
 @pytest.mark.parametrize("arm", ["active", "random"])
 @pytest.mark.parametrize(("last", "says"), [(0.805, "stop"), (0.806, "go on")])
-def test_a_plateau_is_three_rounds_without_half_a_point_above_the_best_before(arm: str, last: float, says: str) -> None:
+def test_a_plateau_is_three_rounds_without_half_a_point_above_the_best_before(
+    arm: str, last: float, says: str
+) -> None:
     name = {"active": "accuracy plateau", "random": "random-arm plateau"}[arm]
     points = rounds(5, **{f"{arm}_accuracy": [0.7, 0.8, 0.79, last, 0.8]})
     assert sign(name, points) == (pytest.approx(last - 0.8), says)
@@ -156,7 +178,10 @@ def test_the_earlier_round_is_read_with_its_own_budget_gain_and_trust() -> None:
     sure = rounds(5, kappa=stable, expected_accuracy=[0.5, 0.6, 0.7, 0.99, 0.995])
     doubtful = replace(MEANS, trusted=False)
     assert panel(sure, MEANS, MEANS)["advice"] == "stop"
-    assert panel(sure, MEANS, doubtful)["why"] == "for one round only: stabilizing predictions, uncertainty floor"
+    assert (
+        panel(sure, MEANS, doubtful)["why"]
+        == "for one round only: stabilizing predictions, uncertainty floor"
+    )
     worth = replace(MEANS, point_worth=10.0, gain={"high": 0.001})
     rich = replace(worth, gain={"high": 0.2})
     dear = rounds(5, kappa=stable)

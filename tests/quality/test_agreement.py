@@ -32,12 +32,28 @@ def test_cohen_kappa_of_twenty_five_and_fifteen_agreements_in_fifty_is_0_4() -> 
 def test_fleiss_kappa_equals_the_value_printed_for_fourteen_raters_and_ten_subjects() -> None:
     counts = [(0, 0, 0, 0, 14), (0, 2, 6, 4, 2), (0, 0, 3, 5, 6), (0, 3, 9, 2, 0), (2, 2, 8, 1, 1)]
     counts += [(7, 7, 0, 0, 0), (3, 2, 6, 3, 0), (2, 5, 3, 2, 2), (6, 5, 2, 1, 0), (0, 2, 2, 3, 7)]
-    units = [[label for label, count in zip("abcde", row, strict=True) for _ in range(count)] for row in counts]
+    units = [
+        [label for label, count in zip("abcde", row, strict=True) for _ in range(count)]
+        for row in counts
+    ]
     assert fleiss_kappa(units) == pytest.approx(0.20993, abs=1e-5)
 
 
 def test_krippendorff_alpha_equals_the_printed_value_for_four_observers_with_gaps() -> None:
-    units = ["111", "2232", "3333", "3333", "2222", "1234", "4444", "1121", "2222", "555", "11", "3"]
+    units = [
+        "111",
+        "2232",
+        "3333",
+        "3333",
+        "2222",
+        "1234",
+        "4444",
+        "1121",
+        "2222",
+        "555",
+        "11",
+        "3",
+    ]
     assert krippendorff_alpha([list(unit) for unit in units]) == pytest.approx(0.743, abs=1e-3)
 
 
@@ -49,8 +65,13 @@ def test_agreement_has_no_value_where_it_has_no_meaning() -> None:
     assert krippendorff_alpha([["a", "a"]]) is None
 
 
-@given(st.lists(st.lists(st.sampled_from("abc"), min_size=2, max_size=4), min_size=2, max_size=20), st.randoms())
-def test_alpha_is_at_most_one_and_heeds_neither_the_order_of_units_nor_of_labels(units: list[list[str]], draw) -> None:
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=2, max_size=4), min_size=2, max_size=20),
+    st.randoms(),
+)
+def test_alpha_is_at_most_one_and_heeds_neither_the_order_of_units_nor_of_labels(
+    units: list[list[str]], draw
+) -> None:
     alpha = krippendorff_alpha(units)
     mixed = [draw.sample(unit, len(unit)) for unit in draw.sample(units, len(units))]
     assert krippendorff_alpha(mixed) == (alpha if alpha is None else pytest.approx(alpha))
@@ -63,7 +84,9 @@ def test_an_excess_is_a_gap_of_shares_in_standard_errors() -> None:
     assert errors == pytest.approx(0.2 / (0.2 * 0.8 * 0.02) ** 0.5)
 
 
-def crowd(rates: dict[str, float], k: int, n: int = 600) -> tuple[np.ndarray, list[dict[str, int]], np.ndarray]:
+def crowd(
+    rates: dict[str, float], k: int, n: int = 600
+) -> tuple[np.ndarray, list[dict[str, int]], np.ndarray]:
     draw = np.random.default_rng(0)
     truth = draw.integers(0, k, n)
     prior = np.full((n, k), 0.3 / (k - 1))
@@ -93,7 +116,9 @@ def test_the_share_of_right_answers_is_found_without_knowing_any() -> None:
     said = np.array([[votes[name] for name in rates] for votes in given_])
     assert right == pytest.approx((said == truth[:, None]).mean(axis=0), abs=0.03)
     assert (chances.argmax(axis=1) == truth).mean() > 0.97
-    assert 1 - chances.max(axis=1).mean() == pytest.approx((chances.argmax(axis=1) != truth).mean(), abs=0.02)
+    assert 1 - chances.max(axis=1).mean() == pytest.approx(
+        (chances.argmax(axis=1) != truth).mean(), abs=0.02
+    )
 
 
 def test_crowdlab_names_the_careless_annotator_too() -> None:
@@ -103,7 +128,9 @@ def test_crowdlab_names_the_careless_annotator_too() -> None:
 
 
 def test_several_annotators_outweigh_one() -> None:
-    """The labels of the careless one are doubted where the others and the model speak against them, and only there."""
+    """The labels of the careless one are doubted where the others and the model speak against them,
+    and only there.
+    """
     truth, given_, prior = crowd({"ann": 0.02, "bob": 0.1, "careless": 0.4}, 4)
     labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
     none = np.zeros(len(truth))
@@ -141,9 +168,13 @@ def test_annotators_are_weighed_from_twenty_shared_examples_on_and_when_somebody
 
 
 def test_activelab_scores_are_those_computed_by_hand() -> None:
-    """One annotator only: cleanlab's weights are 1, so old = (2 q + 1/k) / 3 and new = (max p + 1/k) / 2."""
+    """One annotator only: cleanlab's weights are 1, so old = (2 q + 1/k) / 3 and new = (max p +
+    1/k) / 2.
+    """
     votes = np.array([[0.0], [1.0]])
-    old, new = relabel_or_new(votes, np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[0.5, 0.5], [0.2, 0.8]]))
+    old, new = relabel_or_new(
+        votes, np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[0.5, 0.5], [0.2, 0.8]])
+    )
     assert old == pytest.approx([(2 * 0.9 + 0.5) / 3, (2 * 0.4 + 0.5) / 3], abs=1e-5)
     assert new == pytest.approx([0.5, 0.65], abs=1e-5)
 

@@ -17,11 +17,26 @@ from stages.contract.canonical import read_json, read_jsonl, write_jsonl
 PARAMS: dict[str, Any] = {
     "seed": 7,
     "labels": ["ham", "spam"],
-    "data": {"pool": "pool.csv", "seed": "seed.csv", "test": "none.csv", "image": "", "images": "none.csv"},
+    "data": {
+        "pool": "pool.csv",
+        "seed": "seed.csv",
+        "test": "none.csv",
+        "image": "",
+        "images": "none.csv",
+    },
     "features": {"kind": "numeric", "vectors": "none.csv"},
     "model": {"path": "sklearn.linear_model.LogisticRegression", "params": {}},
 }
-COMMAND = ["--table", "seed.csv", "--features", "build/features", "--out", "build/seed", "--metrics", "seed.json"]
+COMMAND = [
+    "--table",
+    "seed.csv",
+    "--features",
+    "build/features",
+    "--out",
+    "build/seed",
+    "--metrics",
+    "seed.json",
+]
 
 
 @pytest.fixture
@@ -33,7 +48,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "none.csv").write_text("id\n")
     rows = [(f"p{i}", 3 * (i % 2) + 0.3 * draw.normal()) for i in range(60)]
     (tmp_path / "pool.csv").write_text("id,x\n" + "".join(f"{item},{x}\n" for item, x in rows))
-    seed = [(f"s{i}", 3 * (i % 2) + 0.3 * draw.normal(), ("ham", "spam")[i % 2 if i != 4 else 1]) for i in range(30)]
+    seed = [
+        (f"s{i}", 3 * (i % 2) + 0.3 * draw.normal(), ("ham", "spam")[i % 2 if i != 4 else 1])
+        for i in range(30)
+    ]
     write_seed([f"{item},{x},{label}" for item, x, label in seed])
     return tmp_path
 
@@ -67,7 +85,10 @@ def test_the_planted_wrong_seed_label_is_the_one_suspect(project: Path) -> None:
             ["a,1,ham", "b,2,Spam"],
             "seed.csv:3: label 'Spam' is not in params.labels (did you mean 'spam'?); correct the label",
         ),
-        (["a,1,ham", "b,2,"], "seed.csv:3: empty label in column 'label'; fill it or remove the row"),
+        (
+            ["a,1,ham", "b,2,"],
+            "seed.csv:3: empty label in column 'label'; fill it or remove the row",
+        ),
         (
             ["a,1,ham", "b,2,ham"],
             "seed.csv:2: every seed row has the label 'ham'; add rows of another class",
@@ -108,12 +129,18 @@ def run_gate(project: Path, *, exit_code: int = 0) -> str:
 
 
 def test_with_on_fail_stop_a_failed_check_ends_with_exit_1_after_the_report(project: Path) -> None:
-    write_seed([f"s{row},{3 * (row % 2) + row / 1000},{('ham', 'spam')[row % 2]}" for row in range(40)])
+    write_seed(
+        [f"s{row},{3 * (row % 2) + row / 1000},{('ham', 'spam')[row % 2]}" for row in range(40)]
+    )
     write_params({**PARAMS, "labels": ["ham", "spam", "eggs"], "gate": {"on_fail": "stop"}})
     run()
     said = run_gate(project, exit_code=1)
-    assert said.startswith("error: gate.json: G006 failed: share of the classes that have an accepted label is 0.667")
-    assert [row["outcome"] for row in read_json(project / "gate.json")["checks"]].count("failed") == 1
+    assert said.startswith(
+        "error: gate.json: G006 failed: share of the classes that have an accepted label is 0.667"
+    )
+    assert [row["outcome"] for row in read_json(project / "gate.json")["checks"]].count(
+        "failed"
+    ) == 1
 
 
 def test_before_the_first_round_the_suspects_are_the_review_queue(project: Path) -> None:

@@ -35,7 +35,9 @@ def world() -> tuple[Index, np.ndarray, dict[str, str]]:
 
 
 class Loop:
-    """A small loop in memory: rounds of answers, with the review list frozen when a batch is issued."""
+    """A small loop in memory: rounds of answers, with the review list frozen when a batch is
+    issued.
+    """
 
     def __init__(self, **gate: object) -> None:
         self.params = params(**gate)
@@ -47,23 +49,34 @@ class Loop:
         self.events: list[Row] = []
         self.verdicts: list[Row] = []
 
-    def round(self, *answers: dict[str, str], review: dict[str, str] | None = None, arm: str = "active") -> Outcome:
-        """One round: a dict of answers per annotator (named ann0, ann1, ...), and the answers to doubted rows."""
+    def round(
+        self, *answers: dict[str, str], review: dict[str, str] | None = None, arm: str = "active"
+    ) -> Outcome:
+        """One round: a dict of answers per annotator (named ann0, ann1, ...), and the answers to
+        doubted rows.
+        """
         number = len(self.rounds) + 1
         self.verdicts += [{**row, "round": number} for row in self.decide().review]
-        asked = {**{item: arm for said in answers for item in said}, **dict.fromkeys(review or {}, "review")}
+        asked = {
+            **{item: arm for said in answers for item in said},
+            **dict.fromkeys(review or {}, "review"),
+        }
         for rank, (item, why) in enumerate(asked.items(), start=1):
             self.asked.append({"round": number, "rank": rank, "id": item, "arms": [why]})
         for who, said in enumerate(answers or ({},)):
             self.answer(number, f"ann{who}", {**said, **(review or {})})
-        self.rounds.append({"round": number, "asked": len(asked), "answered": len(asked), "state": "accepted"})
+        self.rounds.append(
+            {"round": number, "asked": len(asked), "answered": len(asked), "state": "accepted"}
+        )
         return self.decide()
 
     def answer(self, number: int, who: str, answers: dict[str, str]) -> None:
         for item, said in answers.items():
             kind = said if said in ("skip", "reject", "empty") else "label"
             label = said if kind == "label" else ""
-            self.events.append({"round": number, "id": item, "annotator": who, "kind": kind, "label": label})
+            self.events.append(
+                {"round": number, "id": item, "annotator": who, "kind": kind, "label": label}
+            )
 
     def ledger(self) -> Ledger:
         return Ledger(self.seed, [], self.rounds, self.asked, self.events, self.verdicts)
@@ -108,7 +121,12 @@ def test_a_doubt_that_is_contradicted_with_the_suggested_label_is_resolved_at_on
     first_round(loop, p04="B")
     outcome = loop.round({}, review={"p04": "A"})
     (row,) = [row for row in outcome.accepted if row["id"] == "p04"]
-    assert (row["label"], row["round"], row["source"], row["arms"]) == ("A", 2, "review", ["active", "review"])
+    assert (row["label"], row["round"], row["source"], row["arms"]) == (
+        "A",
+        2,
+        "review",
+        ["active", "review"],
+    )
     assert outcome.state["review_found"] == 1
 
 
@@ -128,7 +146,11 @@ def test_every_id_is_accepted_in_review_or_unlabelled_and_in_one_of_them_only() 
     outcome = first_round(loop, p04="B", p06="skip", p08="reject", p10="empty")
     everything = ids(outcome.accepted) + ids(outcome.review) + ids(outcome.unlabelled)
     assert sorted(everything) == sorted(loop.truth)[:30]
-    assert {row["id"]: row["kind"] for row in outcome.unlabelled} == {"p06": "skip", "p08": "reject", "p10": "empty"}
+    assert {row["id"]: row["kind"] for row in outcome.unlabelled} == {
+        "p06": "skip",
+        "p08": "reject",
+        "p10": "empty",
+    }
 
 
 def test_labels_known_then_do_not_move_when_rounds_are_added() -> None:
@@ -180,7 +202,10 @@ def test_a_correction_beats_the_votes(kind: str) -> None:
     loop.events.append({"round": 2, "id": "p00", "annotator": "boss", "kind": kind, "label": label})
     outcome = loop.decide()
     if kind == "override":
-        assert {row["id"]: (row["label"], row["source"]) for row in outcome.accepted}["p00"] == ("B", "override")
+        assert {row["id"]: (row["label"], row["source"]) for row in outcome.accepted}["p00"] == (
+            "B",
+            "override",
+        )
     else:
         assert {row["id"]: row["kind"] for row in outcome.unlabelled}["p00"] == "retract"
 
@@ -208,13 +233,17 @@ def test_a_contradiction_with_a_third_label_is_asked_until_two_agree_and_then_gi
     assert (row["reasons"], row["asks"]) == (["disagreement"], 2)
     outcome = loop.round({}, review={"p00": "skip"})
     assert outcome.review == []
-    assert {row["id"]: (row["kind"], row["times"]) for row in outcome.unlabelled} == {"p00": ("unresolved", 3)}
+    assert {row["id"]: (row["kind"], row["times"]) for row in outcome.unlabelled} == {
+        "p00": ("unresolved", 3)
+    }
     assert "p00" not in outcome.final
 
 
 def test_a_seed_label_that_a_person_corrects_as_suggested_is_settled_for_good() -> None:
     loop = Loop()
-    loop.seed = [{"id": item, "label": label} for item, label in {**loop.some(0, 30), "p04": "B"}.items()]
+    loop.seed = [
+        {"id": item, "label": label} for item, label in {**loop.some(0, 30), "p04": "B"}.items()
+    ]
     loop.round(loop.some(30, 31))
     assert ids(loop.decide().review) == ["p04"]
     outcome = loop.round({}, review={"p04": "A"})
@@ -226,7 +255,11 @@ def test_a_seed_label_that_a_person_corrects_as_suggested_is_settled_for_good() 
 
 def test_consensus_needs_two_thirds_and_an_adjudicator_decides_alone() -> None:
     split = ({"p00": "A"}, {"p00": "A"}, {"p00": "B"}, {"p00": "B"}, {"p00": "A"})
-    for gate_params, label in [({}, "A"), ({"resolve": "consensus"}, None), ({"adjudicator": "ann3"}, "B")]:
+    for gate_params, label in [
+        ({}, "A"),
+        ({"resolve": "consensus"}, None),
+        ({"adjudicator": "ann3"}, "B"),
+    ]:
         loop = Loop(**gate_params)
         outcome = loop.round(*split)
         assert outcome.final.get("p00") == label
@@ -237,7 +270,10 @@ def test_an_old_answer_stays_in_the_votes_when_it_is_outvoted() -> None:
     loop = Loop()
     first_round(loop, p04="B")
     outcome = loop.round({}, review={"p04": "A"})
-    assert [(row["round"], row["label"]) for row in outcome.votes if row["id"] == "p04"] == [(1, "B"), (2, "A")]
+    assert [(row["round"], row["label"]) for row in outcome.votes if row["id"] == "p04"] == [
+        (1, "B"),
+        (2, "A"),
+    ]
 
 
 def test_a_doubt_that_was_confirmed_raises_the_bar_for_the_next() -> None:
@@ -277,7 +313,8 @@ def two_readers(loop: Loop, *, wrong: int) -> dict[str, str]:
     """Two annotators on thirty rows, the second one wrong on the first `wrong` of them."""
     first = loop.some(0, 30)
     other = {
-        item: ("BA"["AB".index(label)] if place < wrong else label) for place, (item, label) in enumerate(first.items())
+        item: ("BA"["AB".index(label)] if place < wrong else label)
+        for place, (item, label) in enumerate(first.items())
     }
     loop.round(first, other)
     return loop.checks()
@@ -331,7 +368,9 @@ def test_g005_fails_when_a_test_row_nearly_repeats_a_labelled_row() -> None:
         loop = Loop()
         first_round(loop)
         index, matrix = loop.features.index, loop.features.matrix
-        longer = Index([*index.ids, "t0"], [*index.sha, "t"], [*index.split, "test"], [*index.row, 0])
+        longer = Index(
+            [*index.ids, "t0"], [*index.sha, "t"], [*index.split, "test"], [*index.row, 0]
+        )
         rows = np.vstack([matrix, matrix[:1] + place]).astype(np.float32)
         loop.features = Features(longer, rows, rows)
         assert loop.checks()["G005"] == verdict
@@ -401,7 +440,9 @@ def test_the_plot_has_a_row_per_round_and_old_rows_never_move() -> None:
         plots.append(loop.gate().plot)
         for old in plots[:-1]:
             assert plots[-1][: len(old)] == old
-    facts = [(row["round"], row["flagged"], row["confirmed"], row["contradicted"]) for row in plots[-1]]
+    facts = [
+        (row["round"], row["flagged"], row["confirmed"], row["contradicted"]) for row in plots[-1]
+    ]
     assert facts == [(0, 0, 0, 0), (1, 2, 0, 0), (2, 1, 1, 0), (3, 0, 0, 1), (4, 0, 0, 0)]
     assert plots[-1][-1]["precision"] == 0.5
 
@@ -423,7 +464,9 @@ def test_a_retracted_answer_leaves_the_old_rounds_as_they_were() -> None:
     loop = Loop()
     then = first_round(loop).final
     loop.round({"p30": "A"})
-    loop.events.append({"round": 2, "id": "p00", "annotator": "boss", "kind": "retract", "label": ""})
+    loop.events.append(
+        {"round": 2, "id": "p00", "annotator": "boss", "kind": "retract", "label": ""}
+    )
     outcome = loop.decide()
     assert labels_known_at(outcome.known, 1) == then
     assert "p00" not in labels_known_at(outcome.known, 2)
@@ -435,12 +478,16 @@ def test_error_and_skip_rates_are_counted_per_annotator() -> None:
     wrong = {item: "BA"["AB".index(label)] for item, label in list(rows.items())[:3]}
     loop.round(rows, {**rows, **dict.fromkeys(list(rows)[20:], "skip")}, {**rows, **wrong})
     people = loop.gate().metrics["annotators"]
-    assert [people[name]["skip_rate"] for name in ("ann0", "ann1", "ann2")] == pytest.approx([0, 1 / 3, 0])
+    assert [people[name]["skip_rate"] for name in ("ann0", "ann1", "ann2")] == pytest.approx(
+        [0, 1 / 3, 0]
+    )
     assert people["ann2"]["error_rate"] == pytest.approx(0.1)
     assert people["ann0"]["error_rate"] == 0
 
 
-def test_an_accepted_label_counts_for_every_arm_that_asked_it_and_for_the_walk_that_passed_it() -> None:
+def test_an_accepted_label_counts_for_every_arm_that_asked_it_and_for_the_walk_that_passed_it() -> (
+    None
+):
     loop = Loop()
     first, second, third = sorted(loop.truth, key=lambda item: order_key(7, item))[:3]
     loop.round({second: "skip"})  # the strategy picked it; nobody knew
@@ -456,7 +503,14 @@ def test_an_accepted_label_counts_for_every_arm_that_asked_it_and_for_the_walk_t
 def test_votes_that_a_retraction_took_away_are_not_among_those_that_count() -> None:
     loop = Loop()
     loop.round(loop.some(0, 30))
-    retract = {"round": 2, "id": "p04", "annotator": "cy", "kind": "retract", "label": None, "order": 1}
+    retract = {
+        "round": 2,
+        "id": "p04",
+        "annotator": "cy",
+        "kind": "retract",
+        "label": None,
+        "order": 1,
+    }
     loop.events.append(retract)
     outcome = loop.round({"p30": "A", "p04": "B"})  # said before the retraction, in its round
     assert [row["label"] for row in outcome.votes if row["id"] == "p04"] == []
@@ -476,7 +530,9 @@ def test_an_annotator_called_seed_is_reported_and_counted_like_anybody_else() ->
         for event in loop.events:
             event["annotator"] = name
         gated = loop.gate()
-        assert {who: row["answers"] for who, row in gated.metrics["annotators"].items()} == {name: 30}
+        assert {who: row["answers"] for who, row in gated.metrics["annotators"].items()} == {
+            name: 30
+        }
         (row,) = [row for row in gated.outcome.accepted if row["id"] == "p00"]
         assert (row["annotators"], row["source"]) == ([name], "answer")
         (row,) = [row for row in gated.outcome.accepted if row["id"] == "p30"]
@@ -488,7 +544,9 @@ def test_a_doubt_that_two_rounds_left_open_is_not_given_up_before_anybody_answer
     first_round(loop, p04="B")
     for item in ("p30", "p31"):
         loop.round({item: loop.truth[item]}, review={"p04": "B"})
-        loop.events = [event for event in loop.events if event["id"] != "p04" or event["round"] == 1]  # closed early
+        loop.events = [
+            event for event in loop.events if event["id"] != "p04" or event["round"] == 1
+        ]  # closed early
     outcome = loop.decide()
     assert [(row["id"], row["asks"]) for row in outcome.review] == [("p04", 1)]
     assert outcome.unlabelled == []

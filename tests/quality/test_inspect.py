@@ -14,11 +14,16 @@ from rounds.inspect import command
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """numbers.csv with 60 rows of two far classes (line 6 is mislabelled), and matching probabilities."""
+    """numbers.csv with 60 rows of two far classes (line 6 is mislabelled), and matching
+    probabilities.
+    """
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     names = ["yes", "no"]
-    rows = [(4 * (row % 2) + 0.3 * draw.normal(), names[row % 2 if row != 4 else 1]) for row in range(60)]
+    rows = [
+        (4 * (row % 2) + 0.3 * draw.normal(), names[row % 2 if row != 4 else 1])
+        for row in range(60)
+    ]
     Path("numbers.csv").write_text("x,label\n" + "".join(f"{x},{label}\n" for x, label in rows))
     no = np.where(np.arange(60) % 2, 0.95, 0.05)
     np.save("proba.npy", np.column_stack([no, 1 - no]))  # columns: no, yes
@@ -31,21 +36,34 @@ def run(*arguments: str, exit_code: int = 0) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("by", [["--features", "all"], ["--features", "x"], ["--proba", "proba.npy"]])
+@pytest.mark.parametrize(
+    "by", [["--features", "all"], ["--features", "x"], ["--proba", "proba.npy"]]
+)
 def test_the_wrong_label_is_ranked_first_with_its_suggestion(folder: Path, by: list[str]) -> None:
     said = run("numbers.csv", "--label", "label", *by, "--out", "issues.csv")
     assert "1 probably wrong (1.7%), 60 could be judged" in said
     rows = list(csv.DictReader((folder / "issues.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 60
-    assert (rows[0]["line"], rows[0]["label"], rows[0]["suggested"], rows[0]["flagged"]) == ("6", "no", "yes", "yes")
+    assert (rows[0]["line"], rows[0]["label"], rows[0]["suggested"], rows[0]["flagged"]) == (
+        "6",
+        "no",
+        "yes",
+        "yes",
+    )
     assert "label_error" in rows[0]["reasons"]
 
 
-def test_every_label_that_is_probably_wrong_is_flagged_however_many_there_are(tmp_path: Path) -> None:
+def test_every_label_that_is_probably_wrong_is_flagged_however_many_there_are(
+    tmp_path: Path,
+) -> None:
     draw = np.random.default_rng(0)
     truth = np.arange(300) % 3
-    clear = np.where(np.arange(300) < 250, 0.96, 0.5)  # of the last rows the model itself is not sure
-    given = np.where(np.arange(300) % 10 == 0, (truth + 1) % 3, truth)  # 30 wrong labels; a batch reviews 4
+    clear = np.where(
+        np.arange(300) < 250, 0.96, 0.5
+    )  # of the last rows the model itself is not sure
+    given = np.where(
+        np.arange(300) % 10 == 0, (truth + 1) % 3, truth
+    )  # 30 wrong labels; a batch reviews 4
     chances = np.tile(((1 - clear) / 2)[:, None], (1, 3))
     chances[np.arange(300), truth] = clear
     order = draw.permutation(300)
@@ -62,15 +80,19 @@ def test_every_label_that_is_probably_wrong_is_flagged_however_many_there_are(tm
 
 @pytest.mark.usefixtures("folder")
 def test_a_label_that_is_rather_right_than_wrong_is_ranked_and_not_called_probably_wrong() -> None:
-    copies = [(0, "yes")] * 4 + [(0, "no")] * 3  # where copies differ, a label is wrong with the share of the others
+    copies = [(0, "yes")] * 4 + [
+        (0, "no")
+    ] * 3  # where copies differ, a label is wrong with the share of the others
     table = Path("numbers.csv").read_text() + "".join(f"{x},{label}\n" for x, label in copies)
     Path("copies.csv").write_text(table)
     said = run("copies.csv", "--label", "label", "--features", "all", "--out", "issues.csv")
     assert "4 probably wrong (6.0%)" in said  # line 6, and the three that are in the minority
-    rows = {int(row["line"]): row for row in csv.DictReader(Path("issues.csv").read_text().splitlines())}
-    assert [(round(float(rows[line]["error"]), 3), rows[line]["flagged"]) for line in range(62, 66)] == [
-        (0.429, "")
-    ] * 4
+    rows = {
+        int(row["line"]): row for row in csv.DictReader(Path("issues.csv").read_text().splitlines())
+    }
+    assert [
+        (round(float(rows[line]["error"]), 3), rows[line]["flagged"]) for line in range(62, 66)
+    ] == [(0.429, "")] * 4
     assert [rows[line]["flagged"] for line in range(66, 69)] == ["yes"] * 3
 
 
@@ -79,15 +101,22 @@ def test_the_exit_code_tells_ci_when_too_many_labels_are_wrong() -> None:
     arguments = ["numbers.csv", "--label", "label", "--features", "all", "--fail-over"]
     run(*arguments, "0.05")
     said = run(*arguments, "0.01", exit_code=1)
-    assert "error: numbers.csv: 1.7% of the labels are probably wrong, limit 1.0%; read the ranked list" in said
+    assert (
+        "error: numbers.csv: 1.7% of the labels are probably wrong, limit 1.0%; read the ranked list"
+        in said
+    )
 
 
 @pytest.mark.usefixtures("folder")
 def test_what_cannot_be_judged_is_said_and_not_passed() -> None:
-    Path("few.csv").write_text("x,label\n" + "".join(f"{row},{'ab'[row % 2]}\n" for row in range(10)))
+    Path("few.csv").write_text(
+        "x,label\n" + "".join(f"{row},{'ab'[row % 2]}\n" for row in range(10))
+    )
     said = run("few.csv", "--label", "label", "--features", "all")
     assert "0 could be judged\nestimated share of wrong labels: not applicable" in said
-    assert "not applicable (no --text or --features)" in run("numbers.csv", "--label", "label", "--proba", "proba.npy")
+    assert "not applicable (no --text or --features)" in run(
+        "numbers.csv", "--label", "label", "--proba", "proba.npy"
+    )
 
 
 @pytest.mark.usefixtures("folder")
@@ -108,17 +137,25 @@ def test_annotator_columns_give_a_consensus_and_name_the_careless_one() -> None:
 def test_texts_are_read_and_copies_with_different_labels_named() -> None:
     rows = [("good fine nice", "pos"), ("bad awful poor", "neg")] * 15 + [("good fine nice", "neg")]
     Path("texts.csv").write_text(
-        "text,label\n" + "".join(f"{text} {n // 2},{label}\n" for n, (text, label) in enumerate(rows))
+        "text,label\n"
+        + "".join(f"{text} {n // 2},{label}\n" for n, (text, label) in enumerate(rows))
     )
-    Path("copies.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    Path("copies.csv").write_text(
+        "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows)
+    )
     run("texts.csv", "--label", "label", "--text", "text")
-    assert "16 copies with different labels" in run("copies.csv", "--label", "label", "--text", "text")
+    assert "16 copies with different labels" in run(
+        "copies.csv", "--label", "label", "--text", "text"
+    )
 
 
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.ones((60, 2)), "row 0 is no probability distribution (60 such rows); rows must be >= 0 and sum to 1"),
+        (
+            np.ones((60, 2)),
+            "row 0 is no probability distribution (60 such rows); rows must be >= 0 and sum to 1",
+        ),
         (np.full((59, 2), 0.5), "an array of shape (60, 2 or more) was expected, found (59, 2)"),
         (np.full((60, 3), 1 / 3), "3 probability columns, and 2 classes among the labels"),
         (np.full((60, 2), np.nan), "row 0 is no probability distribution"),
@@ -132,12 +169,16 @@ def test_probabilities_that_are_none_are_refused(array: np.ndarray, said: str) -
 
 @pytest.mark.usefixtures("folder")
 def test_numbered_labels_name_their_column_even_when_a_class_is_missing() -> None:
-    Path("numbered.csv").write_text("label\n" + "".join(f"{(0, 2, 10)[row % 3]}\n" for row in range(60)))
+    Path("numbered.csv").write_text(
+        "label\n" + "".join(f"{(0, 2, 10)[row % 3]}\n" for row in range(60))
+    )
     chances = np.full((60, 11), 0.01)
     chances[np.arange(60), np.array([0, 2, 10])[np.arange(60) % 3]] = 0.9
     chances[7] = np.roll(chances[7], 8)  # line 9 is a 2 that looks like a 10
     np.save("eleven.npy", chances)
-    assert "line 9: '2', rather '10'" in run("numbered.csv", "--label", "label", "--proba", "eleven.npy")
+    assert "line 9: '2', rather '10'" in run(
+        "numbered.csv", "--label", "label", "--proba", "eleven.npy"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--features", "all"], ["--label", "label"]])

@@ -1,4 +1,6 @@
-"""What the coded checks measure: rows and not votes, random rows and not doubted ones, by hand and under the null."""
+"""What the coded checks measure: rows and not votes, random rows and not doubted ones, by hand and
+under the null.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,34 @@ def control_case(number: int, when: int, labels: list[str]) -> Case:
     return Case(f"{when}-{number}", votes, {when: asked(["control"])})
 
 
-def null_round(rng: np.random.Generator, when: int, rows: int, people: int, classes: int) -> list[Case]:
+def null_round(
+    rng: np.random.Generator, when: int, rows: int, people: int, classes: int
+) -> list[Case]:
     """Random rows of one population, labelled by people who nearly always agree."""
     cases = []
     for number in range(rows):
         label = int(rng.integers(classes))
-        given = [label if rng.random() < 0.95 else int(rng.integers(classes)) for _ in range(people)]
+        given = [
+            label if rng.random() < 0.95 else int(rng.integers(classes)) for _ in range(people)
+        ]
         cases.append(control_case(number, when, [f"c{one}" for one in given]))
     return cases
 
 
 @pytest.mark.parametrize("people", [1, 3, 5])
 @pytest.mark.parametrize(("rows", "classes"), [(20, 12), (60, 3)])
-def test_drift_is_found_by_chance_no_more_often_than_its_p_value_says(people: int, rows: int, classes: int) -> None:
+def test_drift_is_found_by_chance_no_more_often_than_its_p_value_says(
+    people: int, rows: int, classes: int
+) -> None:
     rng = np.random.default_rng(people * rows)
     p_values = [
-        drift([*null_round(rng, 1, rows, people, classes), *null_round(rng, 2, rows, people, classes)], 2)
+        drift(
+            [
+                *null_round(rng, 1, rows, people, classes),
+                *null_round(rng, 2, rows, people, classes),
+            ],
+            2,
+        )
         for _ in range(120)
     ]
     below = sum(p is not None and p < 0.05 for p in p_values)
@@ -58,12 +72,19 @@ def test_drift_that_is_there_is_found() -> None:
 def test_a_disputed_row_and_a_late_answer_do_not_count_for_drift() -> None:
     rows = [control_case(n, when, ["a", "b"]) for when in (1, 2) for n in range(30)]
     assert drift(rows, 2) is None
-    late = [Case(f"{n}", [Vote(2, "ann", "label", "a", late=True)], {2: asked(["control"])}) for n in range(30)]
-    assert drift([*late, *(control_case(n, 1, ["a" if n % 2 else "b"]) for n in range(30))], 2) is None
+    late = [
+        Case(f"{n}", [Vote(2, "ann", "label", "a", late=True)], {2: asked(["control"])})
+        for n in range(30)
+    ]
+    assert (
+        drift([*late, *(control_case(n, 1, ["a" if n % 2 else "b"]) for n in range(30))], 2) is None
+    )
 
 
 def test_label_errors_are_those_of_new_rows_not_of_rows_chosen_for_their_doubt() -> None:
-    new = [Case(f"new-{n}", [Vote(2, "ann", "label", "a")], {2: asked(["active"])}) for n in range(20)]
+    new = [
+        Case(f"new-{n}", [Vote(2, "ann", "label", "a")], {2: asked(["active"])}) for n in range(20)
+    ]
     again = [
         Case(
             f"again-{n}",
@@ -85,7 +106,9 @@ def test_a_planted_repeat_is_one_and_a_row_asked_anew_after_a_retraction_is_none
     planted = Case("x", [first, second], {1: asked(["active"]), 2: asked(["review"])})
     anew = Case("y", [first, gone, second], {1: asked(["active"]), 2: asked(["active"])})
     voided = Case("z", [first, gone, second], {1: asked(["active"]), 2: asked(["review"])})
-    doubted = Case("d", [first, second], planted.asked, {2: {"label": "a", "suggested": "b", "reasons": []}})
+    doubted = Case(
+        "d", [first, second], planted.asked, {2: {"label": "a", "suggested": "b", "reasons": []}}
+    )
     assert repeats([planted], 2) == [False]
     assert repeats([anew, voided, doubted], 2) == []
     assert repeats([planted], 1) == []
@@ -106,10 +129,14 @@ def test_kappa_of_one_round_is_that_rounds_own() -> None:
 def test_agreement_leaves_late_answers_out() -> None:
     pairs = [
         Case(
-            f"{n}", [Vote(1, "ann", "label", "ab"[n % 2]), Vote(1, "bob", "label", "ab"[n % 2])], {1: asked(["active"])}
+            f"{n}",
+            [Vote(1, "ann", "label", "ab"[n % 2]), Vote(1, "bob", "label", "ab"[n % 2])],
+            {1: asked(["active"])},
         )
         for n in range(10)
     ]
     assert agreement(pairs, 1) == 1.0
-    late = [Case(c.id, [c.votes[0], Vote(1, "bob", "label", "c", late=True)], c.asked) for c in pairs]
+    late = [
+        Case(c.id, [c.votes[0], Vote(1, "bob", "label", "c", late=True)], c.asked) for c in pairs
+    ]
     assert agreement(late, 1) is None

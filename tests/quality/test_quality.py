@@ -34,8 +34,12 @@ def params(classes: int = 2, **gate: object) -> Params:
     })  # fmt: skip
 
 
-def blobs(n: int, classes: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (n, 2) around well-parted centres, their classes, and labels of which a share is wrong, evenly."""
+def blobs(
+    n: int, classes: int, noise: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (n, 2) around well-parted centres, their classes, and labels of which a share is
+    wrong, evenly.
+    """
     draw = np.random.default_rng(seed)
     truth = np.arange(n) % classes
     angle = 2 * np.pi * truth / classes
@@ -73,9 +77,9 @@ def logits(said: list[int], k: int = 2) -> np.ndarray:
 def test_what_witnesses_hold_against_the_labels_beyond_each_other_is_the_labels_fault() -> None:
     """Of ten labels two are wrong. Witnesses who agree: .2 against the labels, 0 apart, so .2.
 
-    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2, so (.3 - .2) / (1 - .2 * 2) = 1/6, times what
-    chance leaves of it: of a million such rows all, of a thousand 1 / (1 + .2 * .8 / 1000 / .6^2 / .06^2) = .890, of
-    ten .0749.
+    Each wrong once, on different rows: against (.3 + .3) / 2, apart .2, so (.3 - .2) / (1 - .2 * 2)
+    = 1/6, times what chance leaves of it: of a million such rows all, of a thousand 1 / (1 + .2 *
+    .8 / 1000 / .6^2 / .06^2) = .890, of ten .0749.
     """
     truth = [0, 1] * 5
     labels = np.array([1, 0, *truth[2:]])
@@ -119,8 +123,12 @@ def test_ignorance_that_the_witnesses_share_with_nobody_is_not_taken_for_mistake
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.4])
-def test_a_lone_witness_that_learned_from_many_mistakes_is_believed_where_it_is_surest(noise: float) -> None:
-    """With two classes and 40 % wrong a calibrated model says .6 at most, as if every example were hard."""
+def test_a_lone_witness_that_learned_from_many_mistakes_is_believed_where_it_is_surest(
+    noise: float,
+) -> None:
+    """With two classes and 40 % wrong a calibrated model says .6 at most, as if every example were
+    hard.
+    """
     draw = np.random.default_rng(0)
     truth = np.arange(3000) % 2
     side = draw.normal(2.0, 1.0, 3000) * np.where(truth, 1, -1)
@@ -139,7 +147,10 @@ def test_sparse_features_get_outliers_and_near_duplicates_from_the_dense_geometr
     points[1] = points[0] + 1e-4
     points[7] = 30
     ids = [f"r{row}" for row in range(200)]
-    dense, sparse = (judge(matrix, points, labels, ids, ids, params(3)) for matrix in (points, sp.csr_array(points)))
+    dense, sparse = (
+        judge(matrix, points, labels, ids, ids, params(3))
+        for matrix in (points, sp.csr_array(points))
+    )
     assert (sparse.doubts.error >= 0.4)[labels != truth].mean() > 0.9
     assert np.allclose(sparse.doubts.error, dense.doubts.error, atol=0.05)
     assert sparse.outlier[7] > 3
@@ -164,7 +175,10 @@ def test_clean_labels_are_left_alone() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_that_no_model_can_explain_are_not_judged(seed: int) -> None:
     draw = np.random.default_rng(seed)
-    points, labels = draw.normal(size=(300, 2)).astype(np.float32), draw.integers(0, 2, 300).astype(np.intp)
+    points, labels = (
+        draw.normal(size=(300, 2)).astype(np.float32),
+        draw.integers(0, 2, 300).astype(np.intp),
+    )
     assert not judged(points, labels, 2).doubts.judged.any()
 
 
@@ -193,10 +207,16 @@ def test_one_class_alone_is_not_judged() -> None:
 def test_a_hundred_and_fifty_classes_are_judged() -> None:
     draw = np.random.default_rng(0)
     truth = np.arange(1500) % 150
-    points = (draw.normal(size=(150, 20))[truth] * 3 + draw.normal(size=(1500, 20))).astype(np.float32)
-    scores = -((points[:, None, :] - (np.array([points[truth == c].mean(axis=0) for c in range(150)]))[None]) ** 2).sum(
-        2
+    points = (draw.normal(size=(150, 20))[truth] * 3 + draw.normal(size=(1500, 20))).astype(
+        np.float32
     )
+    scores = -(
+        (
+            points[:, None, :]
+            - (np.array([points[truth == c].mean(axis=0) for c in range(150)]))[None]
+        )
+        ** 2
+    ).sum(2)
     labels = truth.copy()
     labels[:75] = (labels[:75] + 1) % 150
     found = doubts(pooled([scores.astype(np.float64)], labels), labels, 5)
@@ -226,7 +246,9 @@ def test_a_copied_mistake_does_not_vouch_for_itself() -> None:
     assert (found.doubts.error[:10] >= 0.4).all()
 
 
-def test_neighbours_are_exact_and_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_are_exact_and_do_not_depend_on_the_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     points = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
     squared = ((points[:, None] - points[None]) ** 2).sum(axis=2)
     np.fill_diagonal(squared, np.inf)
@@ -241,7 +263,9 @@ def test_neighbours_are_exact_and_do_not_depend_on_the_block(monkeypatch: pytest
 def test_a_label_of_a_rare_class_says_how_rare_it_is() -> None:
     labels = np.array([0] * 6 + [1] * 2 + [2])
     assert class_balance(labels, 3) == pytest.approx([1] * 6 + [2 / 3] * 2 + [1 / 3])
-    assert class_balance(labels, 4)[-1] == pytest.approx(4 / 9)  # a class without labels counts in the mean
+    assert class_balance(labels, 4)[-1] == pytest.approx(
+        4 / 9
+    )  # a class without labels counts in the mean
 
 
 def test_a_far_row_is_an_outlier_and_near_rows_share_a_group() -> None:
@@ -261,7 +285,10 @@ def test_views_never_look_at_the_label_they_are_about() -> None:
     other = labels.copy()
     other[5] = 1 - other[5]
     near = neighbours(points)
-    mine = [neighbour_view(near, each, 2)[5] - np.log(np.bincount(each) / 80 + 1e-9) for each in (labels, other)]
+    mine = [
+        neighbour_view(near, each, 2)[5] - np.log(np.bincount(each) / 80 + 1e-9)
+        for each in (labels, other)
+    ]
     assert np.allclose(mine[0], mine[1], atol=0.5)
     assert neighbour_view(near, other, 2)[5].argmax() == labels[5]
     assert forest_view(points, other, 2, 0)[5].argmax() == labels[5]
@@ -300,7 +327,9 @@ def test_each_policy_sets_aside_the_most_doubtful_labels(policy: str, count: int
     rules = params(2, policy=policy)
     ids = [f"r{row}" for row in range(200)]
     found = judge(points, points, labels, ids, ids, rules)
-    chosen = doubt(found, found.doubts.error, labels, ids, np.ones(200, dtype=bool), 0.3, rules, reviews=4)
+    chosen = doubt(
+        found, found.doubts.error, labels, ids, np.ones(200, dtype=bool), 0.3, rules, reviews=4
+    )
     assert chosen.sum() == pytest.approx(count, abs=2)
     assert (labels != truth)[chosen].mean() > 0.9
 
@@ -330,7 +359,10 @@ def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40))
 def test_reviews_move_the_doubt_by_a_bounded_step_in_the_direction_of_what_they_found(ends) -> None:
-    scores, wrong = np.array([score for score, _ in ends]), np.array([end for _, end in ends], dtype=bool)
+    scores, wrong = (
+        np.array([score for score, _ in ends]),
+        np.array([end for _, end in ends], dtype=bool),
+    )
     shift = reviewed_shift(scores, wrong)
     assert -3 <= shift <= 1
     if len(ends) and wrong.all():
@@ -347,12 +379,18 @@ def test_cleanlab_is_asked_with_classes_that_may_be_missing() -> None:
     assert issues[labels != truth].mean() > 0.8
 
 
-def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wrong_labels() -> None:
-    """Sixty rows in two clusters with right labels; twenty more, each alone in a direction of its own."""
+def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wrong_labels() -> (
+    None
+):
+    """Sixty rows in two clusters with right labels; twenty more, each alone in a direction of its
+    own.
+    """
     clusters = np.repeat(np.eye(22)[:2], 30, axis=0)
     geometry = np.vstack([clusters, np.eye(22)[2:]]).astype(np.float32)
     labels = np.array([0] * 30 + [1] * 30 + [1] * 20)
-    fallback = np.where(np.arange(80) < 30, 0, np.where(np.arange(80) < 60, 1, 0))  # unsure: the first class
+    fallback = np.where(
+        np.arange(80) < 30, 0, np.where(np.arange(80) < 60, 1, 0)
+    )  # unsure: the first class
     views = [np.eye(2)[fallback] * 5] * 2
     near = neighbours(geometry, 5)
     assert supported(near).tolist() == [True] * 60 + [False] * 20
@@ -362,11 +400,20 @@ def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wr
 
 
 def test_what_the_witnesses_have_never_seen_is_not_known() -> None:
-    """Two crowded blobs, and one right label far from both, of a class that was seen in the other blob alone."""
+    """Two crowded blobs, and one right label far from both, of a class that was seen in the other
+    blob alone.
+    """
     points, _, labels = blobs(80, 2, 0.0)
     alone = np.vstack([points, [[60.0, -60.0, *[0.0] * (points.shape[1] - 2)]]]).astype(np.float32)
     given = np.append(labels, 1 - labels[-1]).astype(np.intp)
-    found = judge(alone, alone, given, [f"r{row}" for row in range(81)], [f"s{row}" for row in range(81)], params(2))
+    found = judge(
+        alone,
+        alone,
+        given,
+        [f"r{row}" for row in range(81)],
+        [f"s{row}" for row in range(81)],
+        params(2),
+    )
     assert not found.doubts.judged[80]
     assert found.doubts.error[80] == 0
     assert found.doubts.judged[:80].mean() > 0.9

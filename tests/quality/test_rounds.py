@@ -1,4 +1,6 @@
-"""Doubts over several rounds through the real stages, files and batches: contradiction, confirmation, ping-pong."""
+"""Doubts over several rounds through the real stages, files and batches: contradiction,
+confirmation, ping-pong.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def turned(label: str) -> str:
 
 
 class Life:
-    """A project of three far clusters, 30 seed labels and batches of twenty rows, four of which may be reviews."""
+    """A project of three far clusters, 30 seed labels and batches of twenty rows, four of which may
+    be reviews.
+    """
 
     def __init__(self, small: Small) -> None:
         draw = np.random.default_rng(0)
@@ -69,7 +73,9 @@ class Life:
         assert sum(map(len, tables)) == len(asked | seed)
 
 
-def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rounds(small: Small) -> None:
+def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rounds(
+    small: Small,
+) -> None:
     life = Life(small)
     first = [row["id"] for row in life.ask() if "active" in row["arms"]][:3]
     contradicted, confirmed, disputed = first
@@ -77,7 +83,9 @@ def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rou
     life.answer(wrong)
     small.run()
     assert set(life.gate("review")) == set(first)
-    assert {item: row["suggested"] for item, row in life.gate("review").items()} == {i: life.truth[i] for i in first}
+    assert {item: row["suggested"] for item, row in life.gate("review").items()} == {
+        i: life.truth[i] for i in first
+    }
 
     asked = life.ask()
     assert life.reviewed(asked) == set(first)
@@ -87,7 +95,10 @@ def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rou
     small.run()
     life.settled()
     accepted = life.gate("accepted")
-    assert (accepted[contradicted]["label"], accepted[contradicted]["source"]) == (life.truth[contradicted], "review")
+    assert (accepted[contradicted]["label"], accepted[contradicted]["source"]) == (
+        life.truth[contradicted],
+        "review",
+    )
     assert accepted[confirmed]["label"] == wrong[confirmed]
     assert life.gate("review")[disputed]["reasons"] == ["disagreement"]
 
@@ -96,7 +107,9 @@ def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rou
     small.run()
     assert life.gate("accepted")[disputed]["label"] == life.truth[disputed]
 
-    for _ in range(3):  # the model still finds the confirmed label odd: nobody is asked about it again
+    for _ in range(
+        3
+    ):  # the model still finds the confirmed label odd: nobody is asked about it again
         assert not life.reviewed(life.ask()) & set(first)
         life.answer({})
         small.run()
@@ -104,16 +117,29 @@ def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rou
         assert life.gate("accepted")[confirmed]["label"] == wrong[confirmed]
         assert not set(life.gate("review")) & set(first)
     doubts = read_json(small.root / "metrics/gate.json")["doubts"]
-    assert (doubts["confirmed"], doubts["contradicted"]) == (1, 3)  # the disputed one twice: two other answers
-    known = [row for row in read_jsonl(small.root / "build/gate/known.jsonl") if row["id"] == contradicted]
+    assert (doubts["confirmed"], doubts["contradicted"]) == (
+        1,
+        3,
+    )  # the disputed one twice: two other answers
+    known = [
+        row
+        for row in read_jsonl(small.root / "build/gate/known.jsonl")
+        if row["id"] == contradicted
+    ]
     assert [(row["from_round"], row["to_round"], row["label"]) for row in known] == [
         (2, None, life.truth[contradicted])
     ]
-    votes = [row["label"] for row in read_jsonl(small.root / "build/gate/votes.jsonl") if row["id"] == disputed]
+    votes = [
+        row["label"]
+        for row in read_jsonl(small.root / "build/gate/votes.jsonl")
+        if row["id"] == disputed
+    ]
     assert votes == [wrong[disputed], third, life.truth[disputed]]
 
 
-def test_a_doubt_that_nobody_answers_waits_and_is_asked_again_until_somebody_does(small: Small) -> None:
+def test_a_doubt_that_nobody_answers_waits_and_is_asked_again_until_somebody_does(
+    small: Small,
+) -> None:
     life = Life(small)
     item = next(row["id"] for row in life.ask() if "active" in row["arms"])
     life.answer({item: turned(life.truth[item])})
@@ -123,16 +149,22 @@ def test_a_doubt_that_nobody_answers_waits_and_is_asked_again_until_somebody_doe
         newest = life.project.last_round()
         life.answer({})
         rows = read_jsonl(newest.answers / "oracle.jsonl")
-        skipped = [{**row, "answer": "ignore", "accept": []} if row["al_id"] == item else row for row in rows]
+        skipped = [
+            {**row, "answer": "ignore", "accept": []} if row["al_id"] == item else row
+            for row in rows
+        ]
         write_jsonl(newest.answers / "oracle.jsonl", skipped)
         small.run()
         life.settled()
     assert life.gate("unlabelled")[item]["kind"] == "unresolved"  # asked three times
 
 
-def test_with_two_annotators_activelab_shares_the_batch_between_review_and_new_rows(small: Small) -> None:
+def test_with_two_annotators_activelab_shares_the_batch_between_review_and_new_rows(
+    small: Small,
+) -> None:
     life = Life(small)
-    # ActiveLab compares probabilities: it is looked at here with a model whose confidence has been judged
+    # ActiveLab compares probabilities: it is looked at here with a model whose confidence has been
+    # judged
     small.set({("surface", "annotations_per_item"): 2, ("calibrate", "min_random_labels"): 30})
     for _ in range(2):
         asked = life.ask()
@@ -143,11 +175,16 @@ def test_with_two_annotators_activelab_shares_the_batch_between_review_and_new_r
         life.settled()
     queue = life.gate("review")
     again = life.reviewed(life.ask())
-    assert len(again) == 4  # a tie of two people is a better question than a new row of a clear cluster
+    assert (
+        len(again) == 4
+    )  # a tie of two people is a better question than a new row of a clear cluster
     assert again <= set(queue)
     assert len(queue) > 4
     people = read_json(small.root / "metrics/gate.json")["annotators"]
-    assert people["careless"]["error_rate"] > people["oracle"]["error_rate"] or people["oracle"]["error_rate"] is None
+    assert (
+        people["careless"]["error_rate"] > people["oracle"]["error_rate"]
+        or people["oracle"]["error_rate"] is None
+    )
 
 
 @pytest.mark.parametrize("policy", ["budget", "cleanlab"])

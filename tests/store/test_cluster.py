@@ -1,4 +1,6 @@
-"""The parts of a pool on real clusters: processes that die in the middle, and the same batch in the end."""
+"""The parts of a pool on real clusters: processes that die in the middle, and the same batch in the
+end.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Fragile(TransformerMixin, BaseEstimator):
 
 
 def fragile(small: Small, parts: int, flag: str) -> Small:
-    """The small project in parts, its features made by a transformer that kills a process once if there is a flag."""
+    """The small project in parts, its features made by a transformer that kills a process once if
+    there is a flag.
+    """
     in_parts(small, *split(pool_rows(small), parts, draw=1))
     (small.root / "fragile.py").write_text(TRANSFORMER)
     custom = {"path": "fragile.Fragile", "params": {"flag": flag}}
@@ -61,7 +65,12 @@ def stage(small: Small, name: str) -> subprocess.CompletedProcess[str]:
     """A stage in a process of its own, in the project's folder."""
     words = [sys.executable, "-m", f"stages.{name}", "--out", "build/features"]
     return subprocess.run(
-        words, cwd=small.root, capture_output=True, text=True, check=False, env=environment(small.root)
+        words,
+        cwd=small.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(small.root),
     )
 
 
@@ -78,7 +87,9 @@ def environment(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
-    """The address of a scheduler with workers in a folder, each a process of its own that nobody restarts."""
+    """The address of a scheduler with workers in a folder, each a process of its own that nobody
+    restarts.
+    """
     pytest.importorskip("distributed")
     with subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
@@ -105,7 +116,9 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_on_dask_a_worker_that_is_killed_in_the_middle_changes_nothing(make_small: Callable[[str], Small]) -> None:
+def test_on_dask_a_worker_that_is_killed_in_the_middle_changes_nothing(
+    make_small: Callable[[str], Small],
+) -> None:
     calm, struck = fragile(make_small("calm"), 6, ""), fragile(make_small("struck"), 6, "")
     finish(calm)
     with dask_cluster(struck.root, 2) as address:
@@ -120,7 +133,9 @@ def test_on_dask_a_worker_that_is_killed_in_the_middle_changes_nothing(make_smal
 
 
 @pytest.mark.slow
-def test_here_a_killed_worker_is_told_and_the_same_command_goes_on(make_small: Callable[[str], Small]) -> None:
+def test_here_a_killed_worker_is_told_and_the_same_command_goes_on(
+    make_small: Callable[[str], Small],
+) -> None:
     calm, struck = fragile(make_small("calm"), 4, ""), fragile(make_small("struck"), 4, "killed")
     finish(calm)
     struck.set({("compute", "n_jobs"): 2})
@@ -130,7 +145,11 @@ def test_here_a_killed_worker_is_told_and_the_same_command_goes_on(make_small: C
     assert died.stderr.splitlines()[-1].endswith(
         "; run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
     )
-    kept = {path.name for path in (struck.root / "build/features/parts").iterdir() if not path.name.startswith(".")}
+    kept = {
+        path.name
+        for path in (struck.root / "build/features/parts").iterdir()
+        if not path.name.startswith(".")
+    }
     finish(struck)
     assert kept <= {path.name for path in (struck.root / "build/features/parts").iterdir()}
     assert calm.bytes_of(*RESULTS) == struck.bytes_of(*RESULTS)
@@ -150,7 +169,9 @@ def test_on_ray_the_batch_is_the_same(make_small: Callable[[str], Small]) -> Non
 
 @contextmanager
 def spark_cluster(folder: Path) -> Iterator[str]:
-    """The address of a Spark master with a worker of two cores in a folder, each a process of its own."""
+    """The address of a Spark master with a worker of two cores in a folder, each a process of its
+    own.
+    """
     pytest.importorskip("joblibspark")
     home = Path(pytest.importorskip("pyspark").__file__).parent
     if shutil.which("java") is None:
@@ -160,14 +181,23 @@ def spark_cluster(folder: Path) -> Iterator[str]:
     address = ""
     with ExitStack() as stack:
         for kind, said in zip(("master.Master", "worker.Worker"), begun, strict=True):
-            words = [str(home / "bin/spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1"]
+            words = [
+                str(home / "bin/spark-class"),
+                f"org.apache.spark.deploy.{kind}",
+                "--host",
+                "127.0.0.1",
+            ]
             words += ["--webui-port", "0"]
             words += ["--cores", "2", "--memory", "1g", address] if address else ["--port", "0"]
-            process = subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True
+            )
             stack.enter_context(process)
             stack.callback(process.kill)
             assert process.stderr is not None
-            address = next(line.partition(said)[2].strip() for line in process.stderr if said in line)
+            address = next(
+                line.partition(said)[2].strip() for line in process.stderr if said in line
+            )
             threading.Thread(target=process.stderr.read, daemon=True).start()
         yield address
 
@@ -188,7 +218,10 @@ def test_on_spark_a_worker_that_is_killed_in_the_middle_changes_nothing(
         finish(struck)
         assert (struck.root / "killed").exists()
         write_csv(struck.root / "data/pool/part-9.csv", HEADER, [("late", "1", "two")])
-        assert "part-9.csv:2: column 'y' holds 'two'" in stage(struck, "featurize").stderr.splitlines()[-1]
+        assert (
+            "part-9.csv:2: column 'y' holds 'two'"
+            in stage(struck, "featurize").stderr.splitlines()[-1]
+        )
     assert calm.bytes_of(*RESULTS) == struck.bytes_of(*RESULTS)
 
 
@@ -204,7 +237,9 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> Non
     small.set({("compute", "backend"): "dask", ("compute", "address"): "tcp://127.0.0.1:9"})
     done = stage(small, "featurize")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: params.yaml compute.address: no dask cluster at 'tcp://")
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: params.yaml compute.address: no dask cluster at 'tcp://"
+    )
     assert done.stderr.splitlines()[-1].endswith("; start it, or correct the address")
 
 
@@ -214,7 +249,9 @@ def test_a_cluster_without_workers_is_told_in_one_line(small: Small) -> None:
     with dask_cluster(small.root, 0) as address:
         small.set({("compute", "backend"): "dask", ("compute", "address"): address})
         done = stage(small, "featurize")
-    assert done.stderr.splitlines()[-1].startswith("error: featurize: a worker: died (DaskDistributedBackend has no")
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: featurize: a worker: died (DaskDistributedBackend has no"
+    )
 
 
 def test_a_backend_that_is_not_installed_is_told_in_one_line(small: Small) -> None:

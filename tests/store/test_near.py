@@ -16,11 +16,15 @@ def store(space: np.ndarray, matrix: object = None, test: int = 0) -> Features:
     n = len(space)
     ids = [f"p{row:03d}" for row in range(n)]
     split = ["pool"] * (n - test) + ["test"] * test
-    return Features(Index(ids, ids, split, list(range(n))), space if matrix is None else matrix, space)
+    return Features(
+        Index(ids, ids, split, list(range(n))), space if matrix is None else matrix, space
+    )
 
 
 def square(side: int) -> np.ndarray:
-    """A grid of side x side points with a mean squared norm of about 1, in an order that is not the grid's."""
+    """A grid of side x side points with a mean squared norm of about 1, in an order that is not the
+    grid's.
+    """
     line = np.linspace(-1.2, 1.2, side)
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2).astype(np.float32)
     return grid[np.random.default_rng(0).permutation(len(grid))]

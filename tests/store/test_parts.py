@@ -1,4 +1,6 @@
-"""A pool in parts: any split, any number of workers and any format give the same batch; finished parts are kept."""
+"""A pool in parts: any split, any number of workers and any format give the same batch; finished
+parts are kept.
+"""
 
 from __future__ import annotations
 
@@ -99,24 +101,33 @@ def test_two_workers_give_the_same_bytes_as_one(make_small: Callable[[str], Smal
     assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
 
 
-def test_a_pool_in_parts_is_asked_what_the_same_pool_in_one_file_is_asked(make_small: Callable[[str], Small]) -> None:
+def test_a_pool_in_parts_is_asked_what_the_same_pool_in_one_file_is_asked(
+    make_small: Callable[[str], Small],
+) -> None:
     one, two = make_small("one"), make_small("two")
     in_parts(two, *split(pool_rows(two), 4, draw=3))
     for small in (one, two):
         play(small, 2)
     assert batch(one) == batch(two)
     assert (
-        read_json(one.root / "metrics/query.json")["unasked"] == read_json(two.root / "metrics/query.json")["unasked"]
+        read_json(one.root / "metrics/query.json")["unasked"]
+        == read_json(two.root / "metrics/query.json")["unasked"]
     )
 
 
-def test_columns_are_found_by_name_and_parts_without_rows_are_none(make_small: Callable[[str], Small]) -> None:
+def test_columns_are_found_by_name_and_parts_without_rows_are_none(
+    make_small: Callable[[str], Small],
+) -> None:
     one, odd = make_small("one"), make_small("odd")
     rows = pool_rows(one)
     in_parts(one, rows[:60], rows[60:])
     in_parts(odd, rows[:60], [])
     folder = odd.root / "data" / "pool"
-    write_csv(folder / "part-2.csv", ["y", "more", "x", "id"], [(y, "0", x, item) for item, x, y in rows[60:]])
+    write_csv(
+        folder / "part-2.csv",
+        ["y", "more", "x", "id"],
+        [(y, "0", x, item) for item, x, y in rows[60:]],
+    )
     write_csv(folder / ".part-3.csv", HEADER, [("hidden", "1", "2")])
     write_csv(folder / "_part-4.csv", HEADER, [("hidden", "1", "2")])
     write_csv(folder / "part-5.csv" / "inner.csv", HEADER, [("inner", "1", "2")])
@@ -124,11 +135,15 @@ def test_columns_are_found_by_name_and_parts_without_rows_are_none(make_small: C
     pq.write_table(pa.table({"id": [], "x": [], "y": []}), folder / "part-7.parquet")
     for small in (one, odd):
         play(small, 1)
-    assert one.bytes_of("build/gate", "metrics", "plots") == odd.bytes_of("build/gate", "metrics", "plots")
+    assert one.bytes_of("build/gate", "metrics", "plots") == odd.bytes_of(
+        "build/gate", "metrics", "plots"
+    )
     assert batch(one) == batch(odd)
 
 
-def test_without_an_id_column_equal_rows_are_one_row_in_any_split(make_small: Callable[[str], Small]) -> None:
+def test_without_an_id_column_equal_rows_are_one_row_in_any_split(
+    make_small: Callable[[str], Small],
+) -> None:
     file, one, two = make_small("file"), make_small("one"), make_small("two")
     rows = [row[1:] for row in pool_rows(file)]
     rows += rows[:50] + rows[:20]
@@ -136,8 +151,13 @@ def test_without_an_id_column_equal_rows_are_one_row_in_any_split(make_small: Ca
         for number, some in enumerate(parts):
             write_csv(small.root / "data" / "pool" / f"part-{number}.csv", ["x", "y"], some)
         write_csv(small.root / "data" / "pool.csv", ["x", "y"], rows)
-        for name, some in (("seed", [*small.rows[:18], small.rows[0]]), ("test", small.rows[18:78])):
-            write_csv(small.root / "data" / f"{name}.csv", ["x", "y", "label"], [row[1:] for row in some])
+        for name, some in (
+            ("seed", [*small.rows[:18], small.rows[0]]),
+            ("test", small.rows[18:78]),
+        ):
+            write_csv(
+                small.root / "data" / f"{name}.csv", ["x", "y", "label"], [row[1:] for row in some]
+            )
         write_csv(small.root / "oracle.csv", ["x", "y", "label"], [row[1:] for row in small.rows])
         pool = "data/pool" if parts else "data/pool.csv"
         small.set({("data", "id"): "", ("data", "pool"): pool, ("compute", "n_jobs"): 1})
@@ -148,7 +168,9 @@ def test_without_an_id_column_equal_rows_are_one_row_in_any_split(make_small: Ca
     assert said[0] == said[1]
 
 
-def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(make_small: Callable[[str], Small]) -> None:
+def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(
+    make_small: Callable[[str], Small],
+) -> None:
     words = ["red apple", "green pear", "blue plum", "red cherry", "green lime", "blue berry"]
     texts = [(f"t-{n:02d}", f"{words[n % 6]} number {n}") for n in range(60)]
     seed = [(f"s-{n}", f"{words[n % 6]} seed {n}", words[n % 6].split()[0]) for n in range(12)]
@@ -163,7 +185,9 @@ def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(make_small: Call
                 lines = [json.dumps({"id": item, "text": text}) for item, text in rows]
                 (folder / "part-1.jsonl").write_text("\n".join(lines) + "\n")
             elif number == 2:
-                table = pa.table({"text": [text for _, text in rows], "id": [item for item, _ in rows]})
+                table = pa.table(
+                    {"text": [text for _, text in rows], "id": [item for item, _ in rows]}
+                )
                 pq.write_table(table, folder / "part-2.parquet")
             else:
                 write_csv(folder / "part-0.csv", ["id", "text"], rows)
@@ -177,7 +201,9 @@ def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(make_small: Call
     one, mixed = projects
     assert one.bytes_of(*RESULTS) == mixed.bytes_of(*RESULTS)
     asked = read_jsonl(mixed.root / "build/export/asked.jsonl")
-    assert {row["al_id"]: row["text"] for row in asked if row["al_id"].startswith("t-")}.items() <= dict(texts).items()
+    assert {
+        row["al_id"]: row["text"] for row in asked if row["al_id"].startswith("t-")
+    }.items() <= dict(texts).items()
 
 
 @pytest.mark.parametrize("kind", ["numeric", "text"])
@@ -188,18 +214,29 @@ def test_a_row_is_scanned_as_the_model_scores_it_whatever_rows_are_beside_it(
     rows = pool_rows(small)
     in_parts(small, rows[:90], rows[90:])
     if kind == "text":
-        small.set({("features", "kind"): "text", ("features", "text", "hashing"): 512, ("data", "text"): "x"})
+        small.set(
+            {
+                ("features", "kind"): "text",
+                ("features", "text", "hashing"): 512,
+                ("data", "text"): "x",
+            }
+        )
     small.run()
     pool = open_pool(small.root / "build" / "features")
     assert pool is not None
     model, fitted = str(small.root / "build/model/model.skops"), str(pool.folder / "fitted.npz")
     classifier, features = shortlist._loaded(model, fitted, kind, 3)
     raw = pool.parts[0].raw[:]
-    own = Classifier(read_own_model(Path(model)), classifier.seen, 3).scores(pool.fitted.widened(raw))
+    own = Classifier(read_own_model(Path(model)), classifier.seen, 3).scores(
+        pool.fitted.widened(raw)
+    )
     assert np.abs(classifier.scores(features(raw)) - own).max() < 1e-5
     weights = np.ones(3)
     together = shortlist.doubts_of(classifier, features(raw), weights)
-    alone = [shortlist.doubts_of(classifier, features(raw[row : row + 1]), weights) for row in range(raw.shape[0])]
+    alone = [
+        shortlist.doubts_of(classifier, features(raw[row : row + 1]), weights)
+        for row in range(raw.shape[0])
+    ]
     assert np.array_equal(together, np.concatenate(alone))
 
 
@@ -216,7 +253,9 @@ def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
     small.run()
     assert not list((small.root / "build/features/parts").rglob("raw.npy"))
     before = small.bytes_of("build/features")
-    moved = small.root.rename(small.root.parent / "moved")  # a clone elsewhere has the same bytes, and other times
+    moved = small.root.rename(
+        small.root.parent / "moved"
+    )  # a clone elsewhere has the same bytes, and other times
     small.root = moved
     for path in (moved / "vectors").iterdir():
         os.utime(path, (0, 0))
@@ -224,7 +263,9 @@ def test_vectors_of_a_part_are_used_in_place(small: Small) -> None:
     assert small.bytes_of("build/features") == before
     store = read_features(small.root / "build/features", [parts[1][0][0]], shipped_params().compute)
     row = store.index.row_of[parts[1][0][0]]
-    assert store.matrix[row].tolist() == pytest.approx([float(cell) for cell in parts[1][0][1:]], abs=1e-6)
+    assert store.matrix[row].tolist() == pytest.approx(
+        [float(cell) for cell in parts[1][0][1:]], abs=1e-6
+    )
     assert len(batch(small)) == 10
 
 
@@ -235,8 +276,16 @@ def test_a_pool_in_parts_starts_cold_and_is_judged_on_its_control_arm(
     one, two = make_small("one"), make_small("two")
     for small, parts in ((one, 1), (two, 3)):
         in_parts(small, *split(pool_rows(small), parts, draw=9))
-        small.set({("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv", ("features", "kind"): kind})
-        small.set({("data", "text"): "x" if kind == "text" else "", ("features", "text", "hashing"): 512})
+        small.set(
+            {
+                ("data", "seed"): "data/none.csv",
+                ("data", "test"): "data/none.csv",
+                ("features", "kind"): kind,
+            }
+        )
+        small.set(
+            {("data", "text"): "x" if kind == "text" else "", ("features", "text", "hashing"): 512}
+        )
         play(small, 2)
     assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
     assert read_json(one.root / "metrics/query.json")["answers_spent"] == 20
@@ -258,7 +307,9 @@ def test_copies_in_different_parts_are_asked_once_and_test_rows_never(small: Sma
     assert accepted
     assert all(row["copies"] == [f"twin-{row['id']}"] for row in accepted)
     assert read_json(small.root / "metrics/query.json")["unasked"] == 0
-    write_csv(small.root / "data/pool/part-3.csv", HEADER, [(f" {row[0]}", *row[1:]) for row in rows])  # sort first
+    write_csv(
+        small.root / "data/pool/part-3.csv", HEADER, [(f" {row[0]}", *row[1:]) for row in rows]
+    )  # sort first
     small.run()
     assert read_json(small.root / "metrics/query.json")["unasked"] == 0
     assert not any(item.startswith(" ") for item in batch(small))
@@ -282,7 +333,9 @@ def test_a_new_part_is_featurized_alone_and_a_changed_one_again(small: Small) ->
     assert len(last.items() & after.items()) == 2
 
 
-def test_parts_that_were_finished_before_an_interrupt_are_kept(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_were_finished_before_an_interrupt_are_kept(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_parts(small, *split(pool_rows(small), 3, draw=6))
     write = features_in_parts.write_part
     done: list[str] = []
@@ -339,26 +392,48 @@ def test_repeated_finds_every_value_that_stands_twice(columns: list[list[int]]) 
     places = [place for lot in repeated(arrays) for place in lot.tolist()]
     assert sorted(places) == [place for place, value in enumerate(flat) if flat.count(value) > 1]
     values = [flat[place] for place in places]
-    assert sum(one != other for one, other in pairwise(values)) == max(len(set(values)) - 1, 0)  # equal ones together
+    assert sum(one != other for one, other in pairwise(values)) == max(
+        len(set(values)) - 1, 0
+    )  # equal ones together
 
 
 def found(rows: list[int], doubts: list[float], kept: int) -> Found:
-    """What a part of these rows has, all of them scored; keys are the rows' numbers times seven modulo 101."""
+    """What a part of these rows has, all of them scored; keys are the rows' numbers times seven
+    modulo 101.
+    """
     row, doubt = np.array(rows), np.array(doubts)
     keys = (row * 7 % 101).astype(np.uint64)
     best = np.lexsort((keys, -doubt))[:kept]
     first = np.argsort(keys)[:kept]
     return Found(
-        row[best], keys[best], doubt[best], row[first], keys[first], doubt[first], len(rows), np.zeros(2, np.intp)
+        row[best],
+        keys[best],
+        doubt[best],
+        row[first],
+        keys[first],
+        doubt[first],
+        len(rows),
+        np.zeros(2, np.intp),
     )
 
 
 def test_kept_rows_stand_for_the_whole_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortlist, "KEPT", 2)
-    doubts = [0.9, 0.1, 0.2, 0.8, 0.3, 0.4]  # keys 0 7 14 21 28 35: rows 0 and 1 are first, rows 0 and 3 most doubtful
+    doubts = [
+        0.9,
+        0.1,
+        0.2,
+        0.8,
+        0.3,
+        0.4,
+    ]  # keys 0 7 14 21 28 35: rows 0 and 1 are first, rows 0 and 3 most doubtful
     kept = merged([found([0, 1, 2], doubts[:3], 2), found([3, 4, 5], doubts[3:], 2)], 6)
     assert kept.rows.tolist() == [0, 1, 3]
-    assert kept.stands_for.tolist() == [1, 4, 1]  # 0 and 3 stand for themselves, 1 for the four less doubtful rows
+    assert kept.stands_for.tolist() == [
+        1,
+        4,
+        1,
+    ]  # 0 and 3 stand for themselves, 1 for the four less doubtful rows
 
 
 def test_a_scored_draw_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,10 +443,16 @@ def test_a_scored_draw_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.stands_for.tolist() == [10, 20, 10]
 
 
-def test_no_row_of_the_permutation_is_left_out_because_it_was_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_row_of_the_permutation_is_left_out_because_it_was_not_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(shortlist, "KEPT", 3)
-    part = found([0, 1, 2, 3], [0.9, 0.0, 0.5, 0.0], 3)  # rows 0, 1, 2 are first; of 40 only 0 and 2 were drawn
-    drawn = replace(part, top=part.top[:2], top_keys=part.top_keys[:2], top_doubt=part.top_doubt[:2], scored=2)
+    part = found(
+        [0, 1, 2, 3], [0.9, 0.0, 0.5, 0.0], 3
+    )  # rows 0, 1, 2 are first; of 40 only 0 and 2 were drawn
+    drawn = replace(
+        part, top=part.top[:2], top_keys=part.top_keys[:2], top_doubt=part.top_doubt[:2], scored=2
+    )
     kept = merged([drawn], 40)
     assert kept.rows.tolist() == [0, 1, 2]
     assert kept.stands_for.tolist() == pytest.approx([40 / 3] * 3)
@@ -416,7 +497,9 @@ def test_faults_of_parts_are_told_in_one_line(
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {said}"
 
 
-def test_images_in_parts_are_those_of_one_file_and_are_read_one_by_one(make_small: Callable[[str], Small]) -> None:
+def test_images_in_parts_are_those_of_one_file_and_are_read_one_by_one(
+    make_small: Callable[[str], Small],
+) -> None:
     one, two = make_small("one"), make_small("two")
     rows = [(f"p-{number}", f"{number}.png") for number in range(40)]
     shades = np.random.default_rng(0).integers(0, 256, (40, 6, 6), np.uint8)
@@ -432,7 +515,9 @@ def test_images_in_parts_are_those_of_one_file_and_are_read_one_by_one(make_smal
         write_csv(small.root / "data" / "seed.csv", ["id", "file", "label"], seed)
     write_csv(one.root / "data" / "pool.csv", ["id", "file"], rows[9:])
     for number in range(2):
-        write_csv(two.root / "data" / "pool" / f"part-{number}.csv", ["id", "file"], rows[9 + number :: 2])
+        write_csv(
+            two.root / "data" / "pool" / f"part-{number}.csv", ["id", "file"], rows[9 + number :: 2]
+        )
     two.set({("data", "pool"): "data/pool"})
     for small in (one, two):
         small.run()
@@ -442,18 +527,31 @@ def test_images_in_parts_are_those_of_one_file_and_are_read_one_by_one(make_smal
     (one.root / "pictures" / "p-0.png").write_bytes(b"first")
     images = {"image": "file", "images": str(one.root / "pictures")}
     params = load(one.root / "params.yaml")
-    read = exact_bytes(table, params.model_copy(update={"data": params.data.model_copy(update=images)}))
+    read = exact_bytes(
+        table, params.model_copy(update={"data": params.data.model_copy(update=images)})
+    )
     assert next(read) == b"first"
     with pytest.raises(PipelineError, match=r"part\.csv:3: image 'lost\.png' not found"):
         next(read)
 
 
 @pytest.mark.parametrize("wide", ["data/pool/part-1.parquet", "data/test.parquet"])
-def test_a_table_whose_vectors_are_longer_is_named(small: Small, capsys: pytest.CaptureFixture[str], wide: str) -> None:
+def test_a_table_whose_vectors_are_longer_is_named(
+    small: Small, capsys: pytest.CaptureFixture[str], wide: str
+) -> None:
     (small.root / "data" / "pool").mkdir()
-    for number, name in enumerate(["data/pool/part-0.parquet", "data/pool/part-1.parquet", "data/test.parquet"]):
-        vectors = [[1.0, float(number), 3.0][: 3 if name == wide else 2], [2.0, 0.0, 1.0][: 3 if name == wide else 2]]
-        columns = {"id": [f"{number}-a", f"{number}-b"], "vector": vectors, "label": ["red", "blue"]}
+    for number, name in enumerate(
+        ["data/pool/part-0.parquet", "data/pool/part-1.parquet", "data/test.parquet"]
+    ):
+        vectors = [
+            [1.0, float(number), 3.0][: 3 if name == wide else 2],
+            [2.0, 0.0, 1.0][: 3 if name == wide else 2],
+        ]
+        columns = {
+            "id": [f"{number}-a", f"{number}-b"],
+            "vector": vectors,
+            "label": ["red", "blue"],
+        }
         pq.write_table(pa.table(columns), small.root / name)
     small.set({
         ("data", "pool"): "data/pool", ("data", "seed"): "data/none.csv", ("data", "test"): "data/test.parquet",
@@ -475,7 +573,9 @@ def test_a_lost_part_is_told(small: Small) -> None:
     small.run("featurize")
     folder = small.root / "build/features"
     next((folder / "parts").iterdir()).rename(small.root / "gone")
-    with pytest.raises(PipelineError, match=r"the features of part-0\.csv are gone; run `dvc pull` or `dvc repro`"):
+    with pytest.raises(
+        PipelineError, match=r"the features of part-0\.csv are gone; run `dvc pull` or `dvc repro`"
+    ):
         open_pool(folder)
 
 
@@ -490,7 +590,9 @@ def test_embeddings_of_a_local_model_are_features_and_nothing_is_downloaded(smal
     model2vec.StaticModel(vectors, tokenizer).save_pretrained(str(small.root / "model"))
     texts = [(f"t-{n}", f"{words[2 + n % 3]} {words[5 + n % 2]}") for n in range(30)]
     for number in (0, 1):
-        write_csv(small.root / "data" / "pool" / f"part-{number}.csv", ["id", "text"], texts[number::2])
+        write_csv(
+            small.root / "data" / "pool" / f"part-{number}.csv", ["id", "text"], texts[number::2]
+        )
     seed = [(f"s-{n}", f"{words[2 + n % 3]} plum", words[2 + n % 3]) for n in range(6)]
     write_csv(small.root / "data" / "seed.csv", ["id", "text", "label"], seed)
     small.set({

@@ -1,4 +1,6 @@
-"""The loop on a pool in parts as a user runs it: the real `rounds`, the real `dvc`, the real git."""
+"""The loop on a pool in parts as a user runs it: the real `rounds`, the real `dvc`, the real
+git.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,19 @@ HEADER = ["id", "x", "y", "label"]
 def test_a_pool_in_parts_grows_is_cloned_and_is_proved_as_any_other(tmp_path: Path) -> None:
     rows = blobs(260)
     for part in range(3):
-        write_csv(tmp_path / "pool" / f"part-{part}.csv", HEADER[:3], [row[:3] for row in rows[80 + part : 200 : 3]])
+        write_csv(
+            tmp_path / "pool" / f"part-{part}.csv",
+            HEADER[:3],
+            [row[:3] for row in rows[80 + part : 200 : 3]],
+        )
     write_csv(tmp_path / "seed.csv", HEADER, rows[:20])
     write_csv(tmp_path / "test.csv", HEADER, rows[20:80])
     oracle = write_csv(tmp_path / "oracle.csv", ["id", "label"], [(row[0], row[3]) for row in rows])
-    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", name + ".csv" * (name != "pool"))]
+    tables = [
+        word
+        for name in ("pool", "seed", "test")
+        for word in (f"--{name}", name + ".csv" * (name != "pool"))
+    ]
     rounds(tmp_path, "init", "shop", *tables, "--id", "id")
     shop = tmp_path / "shop"
     assert "/pool" in (shop / "data" / ".gitignore").read_text()
@@ -40,7 +50,9 @@ def test_a_pool_in_parts_grows_is_cloned_and_is_proved_as_any_other(tmp_path: Pa
     assert before.items() <= after.items()
     assert len(after) == 4
     batches = [shop / "data" / "rounds" / number / "batch.jsonl" for number in ("001", "002")]
-    asked = {row["id"] for batch in batches for row in read_jsonl(batch)} - {row[0] for row in rows[:80]}
+    asked = {row["id"] for batch in batches for row in read_jsonl(batch)} - {
+        row[0] for row in rows[:80]
+    }
     assert read_json(shop / "metrics" / "query.json")["unasked"] == 180 - len(asked)
     assert shell(shop, "git", "status", "--porcelain") == ""
     assert "nothing was changed afterwards" in rounds(shop, "verify", "--replay")

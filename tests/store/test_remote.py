@@ -1,4 +1,6 @@
-"""Features in a store behind a URL: the same batch as from a folder, nothing half put or half fetched is ever seen."""
+"""Features in a store behind a URL: the same batch as from a folder, nothing half put or half
+fetched is ever seen.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,16 @@ from rounds.init import command, fill_in
 from rounds.shipped import shipped_params
 from stages.contract.canonical import read_json
 from stages.contract.errors import PipelineError
-from stages.examples.places import DONE, copied, finished, local, on_this_machine, put, rows_of, shared
+from stages.examples.places import (
+    DONE,
+    copied,
+    finished,
+    local,
+    on_this_machine,
+    put,
+    rows_of,
+    shared,
+)
 from stages.store.parts import open_pool
 from tests.conftest import Small, blobs, dvc, rounds, shell, write_csv
 from tests.store.test_cluster import TRANSFORMER, dask_cluster, finish, fragile
@@ -61,23 +72,37 @@ def test_hashed_texts_in_a_store_are_the_texts_in_a_folder(
     in_parts(here, *split(pool_rows(here), 3, draw=1))
     stored(there, f"file://{tmp_path}/store")
     for small in (here, there):
-        small.set({("data", "text"): "x", ("features", "kind"): "text", ("features", "text", "hashing"): 512})
+        small.set(
+            {
+                ("data", "text"): "x",
+                ("features", "kind"): "text",
+                ("features", "text", "hashing"): 512,
+            }
+        )
         if not seeded:
             small.set({("data", "seed"): "data/none.csv", ("data", "test"): "data/none.csv"})
         play(small, 1)
     assert here.bytes_of(*RESULTS) == there.bytes_of(*RESULTS)
 
 
-def test_vectors_beside_the_parts_are_put_into_the_store(make_small: Callable[[str], Small], tmp_path: Path) -> None:
+def test_vectors_beside_the_parts_are_put_into_the_store(
+    make_small: Callable[[str], Small], tmp_path: Path
+) -> None:
     here, there = make_small("here"), make_small("there")
     for small in (here, there):
         parts = split(pool_rows(small), 3, draw=1)
         in_parts(small, *parts)
         tables = {f"part-{number}": rows for number, rows in enumerate(parts)}
-        tables |= {"seed": [row[:3] for row in small.rows[:18]], "test": [row[:3] for row in small.rows[18:78]]}
+        tables |= {
+            "seed": [row[:3] for row in small.rows[:18]],
+            "test": [row[:3] for row in small.rows[18:78]],
+        }
         (small.root / "vectors").mkdir()
         for name, rows in tables.items():
-            np.save(small.root / "vectors" / f"{name}.npy", np.array([row[1:] for row in rows], np.float32))
+            np.save(
+                small.root / "vectors" / f"{name}.npy",
+                np.array([row[1:] for row in rows], np.float32),
+            )
         small.set({("features", "kind"): "precomputed", ("features", "vectors"): "vectors"})
     there.set({("compute", "store"): f"file://{tmp_path}/store"})
     for small in (here, there):
@@ -86,7 +111,9 @@ def test_vectors_beside_the_parts_are_put_into_the_store(make_small: Callable[[s
     assert len(list((tmp_path / "store").rglob("raw.npy"))) == 3
 
 
-def test_a_put_that_was_cut_is_made_again_and_a_finished_one_never(small: Small, tmp_path: Path) -> None:
+def test_a_put_that_was_cut_is_made_again_and_a_finished_one_never(
+    small: Small, tmp_path: Path
+) -> None:
     stored(small, f"file://{tmp_path}/store")
     small.run("featurize")
     places = sorted((tmp_path / "store").iterdir())
@@ -101,7 +128,9 @@ def test_a_put_that_was_cut_is_made_again_and_a_finished_one_never(small: Small,
     assert len(batch(small)) == 10
 
 
-def test_a_part_that_the_store_has_lost_is_told_in_one_line(small: Small, tmp_path: Path, cache: Path) -> None:
+def test_a_part_that_the_store_has_lost_is_told_in_one_line(
+    small: Small, tmp_path: Path, cache: Path
+) -> None:
     stored(small, f"file://{tmp_path}/store")
     small.run("featurize")
     for copy in cache.rglob("raw.npy"):
@@ -111,9 +140,14 @@ def test_a_part_that_the_store_has_lost_is_told_in_one_line(small: Small, tmp_pa
     pool = open_pool(small.root / "build/features")
     assert pool is not None
     with pytest.raises(PipelineError) as error:
-        pool.raw(pool.locate(row[0] for row in pool_rows(small)), shipped_params({"compute": {"n_jobs": 1}}).compute)
+        pool.raw(
+            pool.locate(row[0] for row in pool_rows(small)),
+            shipped_params({"compute": {"n_jobs": 1}}).compute,
+        )
     assert str(error.value).startswith(f"file://{lost}: cannot be read from the store (")
-    assert str(error.value).endswith("run `dvc repro --force --single-item featurize`, then `dvc repro`")
+    assert str(error.value).endswith(
+        "run `dvc repro --force --single-item featurize`, then `dvc repro`"
+    )
 
 
 def test_a_copy_of_the_wrong_size_is_refused_and_not_kept(tmp_path: Path, cache: Path) -> None:
@@ -122,7 +156,10 @@ def test_a_copy_of_the_wrong_size_is_refused_and_not_kept(tmp_path: Path, cache:
     place = f"file://{tmp_path}/store/key"
     put({"a.npy": source}, place, {"rows": 1})
     (tmp_path / "store/key/a.npy").write_bytes(b"wh")
-    with pytest.raises(PipelineError, match=r"key/a\.npy: 2 bytes came where 5 were put; run the same command again"):
+    with pytest.raises(
+        PipelineError,
+        match=r"key/a\.npy: 2 bytes came where 5 were put; run the same command again",
+    ):
         copied(place, "a.npy")
     assert [path.name for path in cache.rglob("*") if path.is_file()] == [DONE]
     (tmp_path / "store/key/a.npy").write_bytes(b"whole")
@@ -143,12 +180,16 @@ def test_a_model_is_put_once_under_its_hash(tmp_path: Path) -> None:
     assert on_this_machine(shared(model, "")) == model.resolve()
 
 
-def test_a_store_that_others_wrote_to_runs_no_model_of_theirs_and_names_no_file_elsewhere(tmp_path: Path) -> None:
+def test_a_store_that_others_wrote_to_runs_no_model_of_theirs_and_names_no_file_elsewhere(
+    tmp_path: Path,
+) -> None:
     model = tmp_path / "model.skops"
     model.write_bytes(b"ours")
     place = shared(model, f"file://{tmp_path}/store")
     (tmp_path / place.removeprefix(f"file://{tmp_path}/")).write_bytes(b"evil")
-    with pytest.raises(PipelineError, match="is not the file that was put there; see who else may write"):
+    with pytest.raises(
+        PipelineError, match="is not the file that was put there; see who else may write"
+    ):
         on_this_machine(place)
     put({"raw.npy": model}, f"file://{tmp_path}/store/key", {})
     (tmp_path / "store/key" / DONE).write_text('{"files": {"raw/../../../raw.npy": 4}}\n')
@@ -156,7 +197,9 @@ def test_a_store_that_others_wrote_to_runs_no_model_of_theirs_and_names_no_file_
     assert sorted(path.name for path in tmp_path.rglob("raw.npy")) == ["raw.npy"]
 
 
-def test_init_says_how_a_pool_at_a_url_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_says_how_a_pool_at_a_url_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         command.main([str(tmp_path / "shop"), "--pool", "s3://bucket/pool"], standalone_mode=False)
     remedy = "leave it out, and set data.pool in params.yaml (docs/scale.md)"
@@ -164,18 +207,26 @@ def test_init_says_how_a_pool_at_a_url_is_named(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "shop").exists()
 
 
-def test_a_fault_in_a_part_at_a_url_names_the_url(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_in_a_part_at_a_url_names_the_url(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
     in_parts(small, [("a", "1", "2")], [("b", "1", "two")])
     url = f"local://{small.root}/data/pool"
     small.set({("data", "pool"): url})
     with pytest.raises(SystemExit):
         small.run("featurize")
-    assert f"error: file://{small.root}/data/pool/part-1.csv:2: column 'y' holds 'two'" in capsys.readouterr().err
+    assert (
+        f"error: file://{small.root}/data/pool/part-1.csv:2: column 'y' holds 'two'"
+        in capsys.readouterr().err
+    )
     (small.root / "data/pool/part-1.csv").write_bytes(b"id,x,y\n\xff,1,2\n")
     with pytest.raises(SystemExit):
         small.run("featurize")
     said = capsys.readouterr().err
-    assert said == f"error: file://{small.root}/data/pool/part-1.csv:2: not UTF-8; save the file as UTF-8\n"
+    assert (
+        said
+        == f"error: file://{small.root}/data/pool/part-1.csv:2: not UTF-8; save the file as UTF-8\n"
+    )
 
 
 def test_a_part_that_changes_while_it_is_featurized_is_refused(
@@ -194,7 +245,10 @@ def test_a_part_that_changes_while_it_is_featurized_is_refused(
     monkeypatch.setattr(features_in_parts, "write_part", late)
     with pytest.raises(SystemExit):
         small.run("featurize")
-    assert "part-1.csv: was changed in the meantime; run the same command again" in capsys.readouterr().err
+    assert (
+        "part-1.csv: was changed in the meantime; run the same command again"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_worker_of_another_version_is_refused(
@@ -207,17 +261,28 @@ def test_a_worker_of_another_version_is_refused(
     monkeypatch.setattr(features_in_parts, "code_hash", lambda: next(versions))
     with pytest.raises(SystemExit):
         small.run("featurize")
-    assert "its labelrounds or libraries are of other versions than here; install the same" in capsys.readouterr().err
+    assert (
+        "its labelrounds or libraries are of other versions than here; install the same"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("rows", [[0], [9, 3, 4, 3], [2, 11]])
-def test_of_parquet_at_a_url_only_the_row_groups_that_hold_the_rows_are_read(tmp_path: Path, rows: list[int]) -> None:
-    table = pa.table({"id": [f"r{n}" for n in range(12)], "vector": [[float(n)] for n in range(12)]})
+def test_of_parquet_at_a_url_only_the_row_groups_that_hold_the_rows_are_read(
+    tmp_path: Path, rows: list[int]
+) -> None:
+    table = pa.table(
+        {"id": [f"r{n}" for n in range(12)], "vector": [[float(n)] for n in range(12)]}
+    )
     pq.write_table(table, tmp_path / "part.parquet", row_group_size=3)
     for place in (f"local://{tmp_path}/part.parquet", str(tmp_path / "part.parquet")):
         with rows_of(place, rows) as (found, where):
-            assert [found.column("id", "data.id")[place] for place in where] == [f"r{row}" for row in rows]
-            assert [found.where(place).rpartition(":")[2] for place in where] == [str(row + 1) for row in rows]
+            assert [found.column("id", "data.id")[place] for place in where] == [
+                f"r{row}" for row in rows
+            ]
+            assert [found.where(place).rpartition(":")[2] for place in where] == [
+                str(row + 1) for row in rows
+            ]
             if place.startswith("local://"):
                 assert [vector for [vector] in found.column("vector", "")] == rows
     with (
@@ -225,7 +290,10 @@ def test_of_parquet_at_a_url_only_the_row_groups_that_hold_the_rows_are_read(tmp
         rows_of(f"local://{tmp_path}/none.parquet", rows),
     ):
         pass
-    with pytest.raises(PipelineError, match=r"none\.csv: cannot be read"), local(f"local://{tmp_path}/none.csv"):
+    with (
+        pytest.raises(PipelineError, match=r"none\.csv: cannot be read"),
+        local(f"local://{tmp_path}/none.csv"),
+    ):
         pass
 
 
@@ -233,7 +301,9 @@ def test_of_parquet_at_a_url_only_the_row_groups_that_hold_the_rows_are_read(tmp
 def s3_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an S3 server, a process of its own, with an empty bucket named `bucket`."""
     pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # they hold the address of an earlier server
+    pytest.importorskip(
+        "s3fs"
+    ).S3FileSystem.clear_instance_cache()  # they hold the address of an earlier server
     with subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
         cwd=folder, stderr=subprocess.PIPE, text=True,
@@ -241,7 +311,11 @@ def s3_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         assert server.stderr is not None
         address = next(line.split()[-1] for line in server.stderr if "Running on" in line)
         threading.Thread(target=server.stderr.read, daemon=True).start()
-        for name, value in (("ENDPOINT_URL", address), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret")):
+        for name, value in (
+            ("ENDPOINT_URL", address),
+            ("ACCESS_KEY_ID", "key"),
+            ("SECRET_ACCESS_KEY", "secret"),
+        ):
             monkeypatch.setenv(f"AWS_{name}", value)
         httpx.put(f"{address}/bucket").raise_for_status()
         try:
@@ -269,7 +343,13 @@ def test_on_s3_with_workers_that_share_no_folder_the_batch_is_the_same_and_nothi
     here, there = make_small("here"), make_small("there")
     for small in (here, there):
         in_parts(small, *split(pool_rows(small), 6, draw=1))
-        small.set({("data", "text"): "x", ("features", "kind"): "text", ("features", "text", "hashing"): 512})
+        small.set(
+            {
+                ("data", "text"): "x",
+                ("features", "kind"): "text",
+                ("features", "text", "hashing"): 512,
+            }
+        )
     play(here, 2)
     workers = tmp_path / "workers"
     workers.mkdir()
@@ -319,14 +399,24 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_put_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_clone_with_the_store_needs_no_recompute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clone_with_the_store_needs_no_recompute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = blobs(200)
     for part in range(3):
-        write_csv(tmp_path / "pool" / f"part-{part}.csv", HEADER, [row[:3] for row in rows[80 + part :: 3]])
+        write_csv(
+            tmp_path / "pool" / f"part-{part}.csv",
+            HEADER,
+            [row[:3] for row in rows[80 + part :: 3]],
+        )
     for name, some in (("seed", rows[:20]), ("test", rows[20:80])):
         write_csv(tmp_path / f"{name}.csv", [*HEADER, "label"], some)
     oracle = write_csv(tmp_path / "oracle.csv", ["id", "label"], [(row[0], row[3]) for row in rows])
-    tables = [word for name in ("pool", "seed", "test") for word in (f"--{name}", name + ".csv" * (name != "pool"))]
+    tables = [
+        word
+        for name in ("pool", "seed", "test")
+        for word in (f"--{name}", name + ".csv" * (name != "pool"))
+    ]
     rounds(tmp_path, "init", "shop", *tables, "--id", "id")
     shop, clone, store = tmp_path / "shop", tmp_path / "clone", tmp_path / "store"
     fill_in(shop / "params.yaml", {("compute", "store"): f"file://{store}"})

@@ -14,9 +14,17 @@ Make = Callable[..., Candidates]
 
 
 def make_candidates(
-    n: int = 120, m: int = 12, d: int = 5, k: int = 3, draw: int = 0, members: int = 4, tied: bool = False
+    n: int = 120,
+    m: int = 12,
+    d: int = 5,
+    k: int = 3,
+    draw: int = 0,
+    members: int = 4,
+    tied: bool = False,
 ) -> Candidates:
-    """n candidates and m labelled rows on the unit sphere, with a model's and a committee's probabilities."""
+    """n candidates and m labelled rows on the unit sphere, with a model's and a committee's
+    probabilities.
+    """
     rng = np.random.default_rng(draw)
     points = rng.normal(size=(n + m, d)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)

@@ -22,9 +22,12 @@ def test_the_roc_area_of_a_perfect_order_is_one_and_of_ties_one_half() -> None:
 
 
 def test_the_standard_error_of_the_area_is_hanley_and_mcneils() -> None:
-    # A = 3/4, 2 wrong and 2 right: Q1 = 0.6, Q2 = 9/14; (3/16 + (0.6 - 9/16) + (9/14 - 9/16)) / 4 under the root
+    # A = 3/4, 2 wrong and 2 right: Q1 = 0.6, Q2 = 9/14; (3/16 + (0.6 - 9/16) + (9/14 - 9/16)) / 4
+    # under the root
     expected = np.sqrt((3 / 16 + 0.6 - 9 / 16 + 9 / 14 - 9 / 16) / 4)
-    assert np.isclose(roc_area(np.array([0.1, 0.8, 0.2, 0.9]), np.array([False, False, True, True]))[1], expected)
+    assert np.isclose(
+        roc_area(np.array([0.1, 0.8, 0.2, 0.9]), np.array([False, False, True, True]))[1], expected
+    )
 
 
 def test_without_errors_nothing_speaks_against_doubt_and_without_successes_nothing_for_it() -> None:
@@ -39,7 +42,10 @@ def test_doubt_that_tells_errors_is_used(make: Make) -> None:
     )  # fmt: skip
     ranking = resolve("auto")(candidates, 5)
     assert ranking.regime == "doubtful and diverse"
-    assert all(reason.endswith("; doubt is used (area 1.00 ± 0.00 on 4 held-out labels)") for reason in ranking.reasons)
+    assert all(
+        reason.endswith("; doubt is used (area 1.00 ± 0.00 on 4 held-out labels)")
+        for reason in ranking.reasons
+    )
 
 
 def test_doubt_waits_for_so_many_labels_of_every_class(make: Make) -> None:
@@ -58,13 +64,17 @@ def test_doubt_that_is_noise_is_not_used_and_the_reason_gives_the_figures(make: 
     ranking = resolve("auto")(candidates, 5)
     assert ranking.regime == "typical and diverse"
     assert ranking.positions.tolist() == resolve("max_herding")(candidates, 5).positions.tolist()
-    assert ranking.reasons[0].endswith("doubt does not tell errors yet (area 0.00 ± 0.00 on 4 held-out labels)")
+    assert ranking.reasons[0].endswith(
+        "doubt does not tell errors yet (area 0.00 ± 0.00 on 4 held-out labels)"
+    )
 
 
 def test_doubt_below_one_half_by_less_than_its_error_is_used_and_rows_of_no_known_class_are_not_counted(
     make: Make,
 ) -> None:
-    doubts = np.array([0.2, 0.4, 0.3, 0.1, 1.0])  # two right, two wrong: of four pairs one is in order, area 1/4
+    doubts = np.array(
+        [0.2, 0.4, 0.3, 0.1, 1.0]
+    )  # two right, two wrong: of four pairs one is in order, area 1/4
     sure = np.column_stack([1 - doubts / 2, doubts / 2])
     classes = np.array([0, 0, 1, 1, -1])
     candidates = replace(make(k=2, m=5), labelled_class=classes, held_out=sure)
@@ -74,8 +84,12 @@ def test_doubt_below_one_half_by_less_than_its_error_is_used_and_rows_of_no_know
 
 
 def test_rows_of_no_known_class_do_not_count_for_floor_weights(make: Make) -> None:
-    candidates = replace(make(k=2, m=3), labelled_class=np.array([0, -1, 0]), held_out=np.eye(2)[[0, 0, 1]])
-    assert np.allclose(floor_weights(candidates, 0.5), [1 + (0.5 - 0.0945312) / 0.5, 2])  # 1 of 2, as above
+    candidates = replace(
+        make(k=2, m=3), labelled_class=np.array([0, -1, 0]), held_out=np.eye(2)[[0, 0, 1]]
+    )
+    assert np.allclose(
+        floor_weights(candidates, 0.5), [1 + (0.5 - 0.0945312) / 0.5, 2]
+    )  # 1 of 2, as above
 
 
 def test_a_class_that_is_surely_recalled_weighs_one_and_an_unseen_class_two(make: Make) -> None:
@@ -87,14 +101,17 @@ def test_a_class_that_is_surely_recalled_weighs_one_and_an_unseen_class_two(make
 
 
 def test_the_floor_weight_follows_the_lower_wilson_bound(make: Make) -> None:
-    # 1 of 2 recalled: Wilson 95 % lower bound = (1 + z^2 / 2 - z sqrt(1/2 + z^2 / 4)) / (2 + z^2) = 0.0945
+    # 1 of 2 recalled: Wilson 95 % lower bound = (1 + z^2 / 2 - z sqrt(1/2 + z^2 / 4)) / (2 + z^2) =
+    # 0.0945
     candidates = replace(make(k=2, m=2), labelled_class=np.zeros(2, np.intp), held_out=np.eye(2))
     assert np.allclose(floor_weights(candidates, 0.5), [1 + (0.5 - 0.0945312) / 0.5, 2])
 
 
 def test_equal_doubt_makes_uncertainty_herding_max_herding(make: Make) -> None:
     candidates = replace(make(k=2), probabilities=np.full((120, 2), 0.5))
-    plain, doubtful = (rank_(candidates, 20).positions.tolist() for rank_ in (max_herding, uncertainty_herding))
+    plain, doubtful = (
+        rank_(candidates, 20).positions.tolist() for rank_ in (max_herding, uncertainty_herding)
+    )
     assert plain == doubtful
 
 

@@ -21,11 +21,15 @@ def test_doubt_pulls_the_centre_that_dbal_asks_near(make: Make) -> None:
         probabilities=np.column_stack([1 - doubt / 2, doubt / 2]),
     )  # fmt: skip
     assert dbal(candidates, 1).positions.tolist() == [0]
-    assert dbal(replace(candidates, probabilities=np.full((3, 2), 0.5)), 1).positions.tolist() == [1]
+    assert dbal(replace(candidates, probabilities=np.full((3, 2), 0.5)), 1).positions.tolist() == [
+        1
+    ]
 
 
 def test_weighted_coverage_scores_doubt_times_the_root_of_typicality(make: Make) -> None:
-    points = np.array([[0], [0], [5], [5]], np.float32)  # neighbours at no distance: typicality 1 / 1e-5
+    points = np.array(
+        [[0], [0], [5], [5]], np.float32
+    )  # neighbours at no distance: typicality 1 / 1e-5
     candidates = replace(make(n=4, m=0, d=1), geometry=points)
     ranking = weighted_coverage(candidates, 2)
     doubt = margin_of(candidates.probabilities)

@@ -18,9 +18,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
 
 
 def test_the_page_holds_the_table_that_the_registry_prints() -> None:
-    table = re.search(r"<!-- table: .*? -->\n(.*?)<!-- end of table -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    table = re.search(
+        r"<!-- table: .*? -->\n(.*?)<!-- end of table -->",
+        PAGE.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
     assert table
-    assert table[1] == markdown(), "run `python -m stages.strategies` and paste its output between the markers"
+    assert table[1] == markdown(), (
+        "run `python -m stages.strategies` and paste its output between the markers"
+    )
 
 
 def test_every_row_of_the_table_names_a_function_and_no_name_stands_twice_for_an_engine() -> None:
@@ -119,7 +125,9 @@ def test_a_pages_own_strategy_gives_way_where_there_is_no_usable_model(make: Mak
     candidates = make()
     for case in (replace(candidates, probabilities=None), replace(candidates, trusted=False)):
         ranking = resolve("mine.rare_first")(case, 4, rare=2)
-        assert ranking.positions.tolist() == resolve("max_herding")(candidates, 4).positions.tolist()
+        assert (
+            ranking.positions.tolist() == resolve("max_herding")(candidates, 4).positions.tolist()
+        )
         assert ranking.evidence in {"no model yet", "the model's confidence is not trusted"}
         assert ranking.reasons[0].endswith(f"; {ranking.evidence}")
 
@@ -136,5 +144,7 @@ def test_a_module_that_does_not_import_is_one_line(
 
 @pytest.mark.parametrize("path", [".rank", "..rank", "mine.", "mine..rank", "no such.rank"])
 def test_a_path_that_is_none_is_one_line(path: str) -> None:
-    with pytest.raises(PipelineError, match=r"cannot be imported .*; install the package, or correct the path"):
+    with pytest.raises(
+        PipelineError, match=r"cannot be imported .*; install the package, or correct the path"
+    ):
         resolve(path)

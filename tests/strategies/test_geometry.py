@@ -31,7 +31,10 @@ def test_spread_takes_a_point_once_and_stops_when_nothing_differs() -> None:
 
 def test_spread_never_draws_what_weighs_nothing() -> None:
     points = np.array([[0], [1], [100]], np.float32)
-    draws = [spread(points, 2, np.array([1.0, 1.0, 0.0]), np.random.default_rng(seed)).tolist() for seed in range(20)]
+    draws = [
+        spread(points, 2, np.array([1.0, 1.0, 0.0]), np.random.default_rng(seed)).tolist()
+        for seed in range(20)
+    ]
     assert {tuple(sorted(draw)) for draw in draws} == {(0, 1)}
 
 

@@ -35,12 +35,23 @@ def by_the_book(
 
 @pytest.mark.parametrize(("m", "count"), [(0, 1), (0, 12), (12, 5), (40, 20)])
 @pytest.mark.parametrize("stands", [False, True])
-def test_the_picks_and_shares_are_those_of_the_formula(m: int, count: int, stands: bool, make: Make) -> None:
+def test_the_picks_and_shares_are_those_of_the_formula(
+    m: int, count: int, stands: bool, make: Make
+) -> None:
     shares = np.random.default_rng(m).lognormal(3, 1, 120) if stands else None
-    candidates = replace(make(m=m, draw=m + count), stands_for=shares, class_weights=np.array([1.5, 1.0, 0.5]))
+    candidates = replace(
+        make(m=m, draw=m + count), stands_for=shares, class_weights=np.array([1.5, 1.0, 0.5])
+    )
     stood = np.ones(120) if shares is None else shares
-    doubt = margin_of(candidates.probabilities) * (candidates.probabilities @ candidates.class_weights) * stood
-    points, labelled = candidates.geometry.astype(np.float64), candidates.labelled.astype(np.float64)
+    doubt = (
+        margin_of(candidates.probabilities)
+        * (candidates.probabilities @ candidates.class_weights)
+        * stood
+    )
+    points, labelled = (
+        candidates.geometry.astype(np.float64),
+        candidates.labelled.astype(np.float64),
+    )
     for rank, mass in ((max_herding, stood), (uncertainty_herding, doubt)):
         picks, gains = by_the_book(points, labelled, mass / mass.sum(), stood.sum(), count)
         ranking = rank(candidates, count)
@@ -50,8 +61,12 @@ def test_the_picks_and_shares_are_those_of_the_formula(m: int, count: int, stand
 
 def test_coverage_of_three_points_by_hand() -> None:
     points = np.array([[0], [1], [3]], np.float32)
-    covers, covered = coverage(points, points[:1], 3, 1)  # a label stands for (3 + 1) / (1 + 1) = 2 rows
-    assert np.allclose(covers, np.exp([[0, -1 / 9, -1], [-1 / 4, 0, -1], [-1, -4 / 9, 0]]), atol=1e-6)
+    covers, covered = coverage(
+        points, points[:1], 3, 1
+    )  # a label stands for (3 + 1) / (1 + 1) = 2 rows
+    assert np.allclose(
+        covers, np.exp([[0, -1 / 9, -1], [-1 / 4, 0, -1], [-1, -4 / 9, 0]]), atol=1e-6
+    )
     assert np.allclose(covered, np.exp([0, -1 / 4, -1]), atol=1e-6)
     covers, covered = coverage(points, points[:0], 3, 3)  # ... for 3 / 3 = 1 row
     assert np.allclose(covers, np.exp([[0, -1, -9], [-1, 0, -4], [-9 / 4, -1, 0]]), atol=1e-6)

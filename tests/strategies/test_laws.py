@@ -50,7 +50,9 @@ def permuted(candidates: Candidates, order: np.ndarray) -> Candidates:
 
 @ROWS
 @pytest.mark.parametrize("tied", [False, True])
-def test_row_order_changes_neither_the_picks_nor_their_scores(row: Strategy, tied: bool, make: Make) -> None:
+def test_row_order_changes_neither_the_picks_nor_their_scores(
+    row: Strategy, tied: bool, make: Make
+) -> None:
     candidates = make(tied=tied, k=classes(row))
     shares = np.random.default_rng(2).lognormal(size=120)
     candidates = replace(candidates, held_out=candidates.probabilities[:12], stands_for=shares)
@@ -64,14 +66,18 @@ def test_row_order_changes_neither_the_picks_nor_their_scores(row: Strategy, tie
 
 @ROWS
 @pytest.mark.parametrize("count", [1, 15, 120, 500])
-def test_a_batch_has_no_repeats_and_is_the_pool_when_the_pool_is_smaller(row: Strategy, count: int, make: Make) -> None:
+def test_a_batch_has_no_repeats_and_is_the_pool_when_the_pool_is_smaller(
+    row: Strategy, count: int, make: Make
+) -> None:
     candidates = make(k=classes(row))
     ranking = resolve(row.name, row.engine)(candidates, count)
     assert len(set(asked(candidates, ranking))) == min(count, 120)
 
 
 @ROWS
-def test_the_input_is_left_as_it_was_and_numpys_global_generator_is_not_used(row: Strategy, make: Make) -> None:
+def test_the_input_is_left_as_it_was_and_numpys_global_generator_is_not_used(
+    row: Strategy, make: Make
+) -> None:
     candidates, same = make(k=classes(row)), make(k=classes(row))
     before = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what must not move
     resolve(row.name, row.engine)(candidates, 15)
@@ -95,7 +101,9 @@ def test_an_empty_pool_gives_an_empty_batch(row: Strategy, make: Make) -> None:
     k=st.integers(2, 5),
     count=st.integers(1, 12),
 )
-def test_our_strategies_take_pools_of_any_shape(draw: int, n: int, m: int, k: int, count: int) -> None:
+def test_our_strategies_take_pools_of_any_shape(
+    draw: int, n: int, m: int, k: int, count: int
+) -> None:
     from conftest import make_candidates
 
     candidates = make_candidates(n=n, m=m, k=k, draw=draw, tied=draw % 2 == 0)
@@ -115,14 +123,24 @@ def odd_pools(row: Strategy, make: Make) -> dict[str, Candidates]:
         "one row and no label": make(n=1, m=0, d=3, k=k),
         "two rows": make(n=2, m=1, d=3, k=k, tied=True),
         "one dimension": make(n=12, m=5, d=1, k=k),
-        "one point": replace(plain, geometry=np.ones((12, 3), np.float32), labelled=np.ones((5, 3), np.float32)),
-        "nothing but zeros": replace(plain, geometry=plain.geometry * 0, labelled=plain.labelled * 0),
+        "one point": replace(
+            plain, geometry=np.ones((12, 3), np.float32), labelled=np.ones((5, 3), np.float32)
+        ),
+        "nothing but zeros": replace(
+            plain, geometry=plain.geometry * 0, labelled=plain.labelled * 0
+        ),
         "huge": replace(plain, geometry=plain.geometry * np.float32(1e15)),
-        "copies of labelled rows": replace(plain, geometry=np.repeat(plain.labelled[:4], 3, axis=0)),
+        "copies of labelled rows": replace(
+            plain, geometry=np.repeat(plain.labelled[:4], 3, axis=0)
+        ),
         "labels of no known class": replace(plain, labelled_class=np.full(5, -1)),
-        "no doubt at all": replace(plain, probabilities=certain, committee=np.repeat(certain[None], 4, axis=0)),
+        "no doubt at all": replace(
+            plain, probabilities=certain, committee=np.repeat(certain[None], 4, axis=0)
+        ),
         "nothing but doubt": replace(plain, probabilities=np.full((12, k), 1 / k)),
-        "a class that no member saw": replace(plain, committee=missed, probabilities=missed.mean(axis=0)),
+        "a class that no member saw": replace(
+            plain, committee=missed, probabilities=missed.mean(axis=0)
+        ),
         "two members": replace(plain, committee=plain.committee[:2]),
     }
 
@@ -134,19 +152,34 @@ def test_every_strategy_fills_its_batch_from_an_odd_pool(row: Strategy, make: Ma
         for count in (1, 4, 30):
             ranking = rank(candidates, count)
             assert len(set(asked(candidates, ranking))) == min(count, len(candidates)), name
-            assert not any("nan" in reason or "inf" in reason.split() for reason in ranking.reasons), name
+            assert not any(
+                "nan" in reason or "inf" in reason.split() for reason in ranking.reasons
+            ), name
 
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in TABLE if {"probabilities", "committee"}.isdisjoint(row.needs) and row.name != "auto"],
+    [
+        row
+        for row in TABLE
+        if {"probabilities", "committee"}.isdisjoint(row.needs) and row.name != "auto"
+    ],
     ids=lambda row: f"{row.engine}-{row.name}",
 )
-def test_a_strategy_that_needs_no_probabilities_is_not_swayed_by_them(row: Strategy, make: Make) -> None:
-    bound = {"sample": 50} if "sample" in inspect.signature(resolve(row.name, row.engine)).parameters else {}
+def test_a_strategy_that_needs_no_probabilities_is_not_swayed_by_them(
+    row: Strategy, make: Make
+) -> None:
+    bound = (
+        {"sample": 50}
+        if "sample" in inspect.signature(resolve(row.name, row.engine)).parameters
+        else {}
+    )
     candidates = make(n=200, k=classes(row))
     other = replace(candidates, probabilities=candidates.probabilities[::-1])
-    here, there = (resolve(row.name, row.engine)(case, 10, **bound).positions.tolist() for case in (candidates, other))
+    here, there = (
+        resolve(row.name, row.engine)(case, 10, **bound).positions.tolist()
+        for case in (candidates, other)
+    )
     assert here == there
 
 
@@ -186,7 +219,9 @@ def test_picks_do_not_depend_on_threads_or_the_hash_seed() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
-    with pytest.raises(PipelineError, match=re.escape("unknown strategy 'entropi' (did you mean 'entropy'?)")):
+    with pytest.raises(
+        PipelineError, match=re.escape("unknown strategy 'entropi' (did you mean 'entropy'?)")
+    ):
         resolve("entropi")
 
 
@@ -206,7 +241,11 @@ def test_an_unknown_param_is_refused_by_name(make: Make) -> None:
 @pytest.mark.parametrize(
     ("name", "params", "what"),
     [
-        ("auto", {"min_labels": "3"}, "takes a whole number of 0 or more for min_labels, not '3'; correct it"),
+        (
+            "auto",
+            {"min_labels": "3"},
+            "takes a whole number of 0 or more for min_labels, not '3'; correct it",
+        ),
         ("auto", {"min_labels": -1}, "a whole number of 0 or more for min_labels, not -1"),
         ("dbal", {"prefilter": 2.5}, "a whole number of 0 or more for prefilter, not 2.5"),
         ("typiclust", {"sample": True}, "a whole number of 0 or more for sample, not True"),
@@ -214,7 +253,9 @@ def test_an_unknown_param_is_refused_by_name(make: Make) -> None:
         ("auto", {"count": 3}, "multiple values for argument 'count'; remove or correct the key"),
     ],
 )
-def test_a_param_of_the_wrong_kind_is_refused_by_name(name: str, params: Row, what: str, make: Make) -> None:
+def test_a_param_of_the_wrong_kind_is_refused_by_name(
+    name: str, params: Row, what: str, make: Make
+) -> None:
     with pytest.raises(PipelineError, match=what):
         resolve(name)(make(), 5, **params)
 
@@ -222,7 +263,8 @@ def test_a_param_of_the_wrong_kind_is_refused_by_name(name: str, params: Row, wh
 @pytest.mark.parametrize("name", ["dbal", "cluster_margin"])
 def test_a_prefilter_of_nothing_leaves_the_most_doubtful(name: str, make: Make) -> None:
     picks = [
-        resolve(word)(make(), 9, **params).positions for word, params in ((name, {"prefilter": 0}), ("margin", {}))
+        resolve(word)(make(), 9, **params).positions
+        for word, params in ((name, {"prefilter": 0}), ("margin", {}))
     ]
     assert set(picks[0].tolist()) == set(picks[1].tolist())
 
@@ -237,7 +279,9 @@ def test_rows_that_are_not_probabilities_are_refused(fault: float | None, make: 
 
 
 @pytest.mark.parametrize("name", ["auto", "margin", "dbal", "vote_entropy"])
-def test_without_a_usable_model_typical_rows_are_asked_and_the_reason_says_why(name: str, make: Make) -> None:
+def test_without_a_usable_model_typical_rows_are_asked_and_the_reason_says_why(
+    name: str, make: Make
+) -> None:
     candidates = make()
     cases = {
         "no model yet": replace(candidates, probabilities=None, committee=None),
@@ -254,9 +298,15 @@ def test_without_a_usable_model_typical_rows_are_asked_and_the_reason_says_why(n
 @ROWS
 def test_probabilities_that_are_not_trusted_change_no_pick(row: Strategy, make: Make) -> None:
     candidates = replace(
-        make(n=60, k=classes(row)), trusted=False, held_out=np.full((12, classes(row)), 1 / classes(row))
+        make(n=60, k=classes(row)),
+        trusted=False,
+        held_out=np.full((12, classes(row)), 1 / classes(row)),
     )
-    other = replace(candidates, probabilities=candidates.probabilities[::-1], committee=candidates.committee[:, ::-1])
+    other = replace(
+        candidates,
+        probabilities=candidates.probabilities[::-1],
+        committee=candidates.committee[:, ::-1],
+    )
     rank = resolve(row.name, row.engine)
     assert rank(candidates, 9).positions.tolist() == rank(other, 9).positions.tolist()
 
@@ -277,7 +327,10 @@ def test_class_weights_draw_the_batch_towards_a_class_or_are_refused(make: Make)
     for row in TABLE:
         if row.weighs:
             rank = resolve(row.name, row.engine, weighted=True)
-            shares = [candidates.probabilities[rank(case, 20).positions, 0].mean() for case in (candidates, weighed)]
+            shares = [
+                candidates.probabilities[rank(case, 20).positions, 0].mean()
+                for case in (candidates, weighed)
+            ]
             assert shares[1] > shares[0], row
         elif row.name != "random":
             with pytest.raises(PipelineError, match=f"'{row.name}' does not know class weights"):
@@ -291,13 +344,17 @@ def test_the_baseline_stays_random_under_class_weights(make: Make) -> None:
 
 
 def test_a_library_that_runs_out_of_numbers_still_fills_the_batch(make: Make) -> None:
-    candidates = make(n=60, m=1000, k=10)  # the beta function of so much evidence is 0, and one over it infinite
+    candidates = make(
+        n=60, m=1000, k=10
+    )  # the beta function of so much evidence is 0, and one over it infinite
     ranking = resolve("probabilistic", "skactiveml")(candidates, 20)
     assert len(set(ranking.positions.tolist())) == 20
     assert np.isfinite(ranking.scores).all()
 
 
-def test_estimates_of_information_below_zero_do_not_repeat_a_row(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimates_of_information_below_zero_do_not_repeat_a_row(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import skactiveml.pool
 
     monkeypatch.setattr(skactiveml.pool, "batch_bald", lambda *_, **__: np.full((5, 20), -9.0))
@@ -306,5 +363,7 @@ def test_estimates_of_information_below_zero_do_not_repeat_a_row(make: Make, mon
 
 def test_prob_cover_goes_on_quietly_where_no_clusters_are_clear(make: Make) -> None:
     cloud = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
-    candidates = replace(make(n=100, m=0, d=2), geometry=cloud / np.sqrt((cloud**2).sum(axis=1).mean()))
+    candidates = replace(
+        make(n=100, m=0, d=2), geometry=cloud / np.sqrt((cloud**2).sum(axis=1).mean())
+    )
     assert len(resolve("prob_cover", "skactiveml")(candidates, 5).positions) == 5

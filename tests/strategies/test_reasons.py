@@ -17,13 +17,17 @@ from stages.strategies.uncertainty import entropy_of, least_confidence_of
 SAID = {"1 - margin": margin_of, "least confidence": least_confidence_of, "entropy": entropy_of}
 WEIGHTS = np.array([1.9, 0.7, 0.4])
 DOUBT = pytest.mark.parametrize(
-    "row", [row for row in TABLE if "probabilities" in row.needs], ids=lambda row: f"{row.engine}-{row.name}"
+    "row",
+    [row for row in TABLE if "probabilities" in row.needs],
+    ids=lambda row: f"{row.engine}-{row.name}",
 )
 
 
 @DOUBT
 @pytest.mark.parametrize("weights", [np.ones(3), WEIGHTS], ids=["alike", "weighed"])
-def test_the_doubt_that_a_reason_gives_is_the_rows_own(row: Strategy, weights: np.ndarray, make: Make) -> None:
+def test_the_doubt_that_a_reason_gives_is_the_rows_own(
+    row: Strategy, weights: np.ndarray, make: Make
+) -> None:
     candidates = replace(make(), class_weights=weights)
     ranking = resolve(row.name, row.engine)(candidates, 15)
     for position, reason in zip(ranking.positions, ranking.reasons, strict=True):
@@ -44,13 +48,17 @@ def groups(make: Make, sizes: tuple[int, ...], labelled: tuple[int, ...]) -> Can
     near = np.random.default_rng(0).normal(scale=1e-3, size=(n, len(sizes))).astype(np.float32)
     plain = make(n=n, m=len(labelled), d=len(sizes))
     return replace(
-        plain, geometry=space[np.repeat(np.arange(len(sizes)), sizes)] + near, labelled=space[list(labelled)]
+        plain,
+        geometry=space[np.repeat(np.arange(len(sizes)), sizes)] + near,
+        labelled=space[list(labelled)],
     )
 
 
 def test_typiclust_counts_the_labels_and_picks_of_a_region(make: Make) -> None:
     candidates = groups(make, (10, 30, 20), (0,))
-    copies = replace(candidates, geometry=np.round(candidates.geometry))  # three points, so three regions at most
+    copies = replace(
+        candidates, geometry=np.round(candidates.geometry)
+    )  # three points, so three regions at most
     ranking = resolve("typiclust", "own")(copies, 4)
     assert np.digitize(ranking.positions, [10, 40]).tolist() == [1, 2, 0, 1]
     assert [reason.partition(",")[0] for reason in ranking.reasons] == [
@@ -60,7 +68,9 @@ def test_typiclust_counts_the_labels_and_picks_of_a_region(make: Make) -> None:
 
 def test_regions_without_a_label_go_before_larger_ones_with_one(make: Make) -> None:
     candidates = groups(make, (30, 10, 20), (0,))
-    ranking = resolve("typiclust", "own")(replace(candidates, geometry=np.round(candidates.geometry)), 3)
+    ranking = resolve("typiclust", "own")(
+        replace(candidates, geometry=np.round(candidates.geometry)), 3
+    )
     assert np.digitize(ranking.positions, [30, 40]).tolist() == [2, 1, 0]
 
 

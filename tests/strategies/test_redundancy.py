@@ -30,7 +30,9 @@ def test_of_identical_rows_one_is_asked(name: str, make: Make) -> None:
 
 def test_what_resembles_a_labelled_row_is_passed_over_and_told(make: Make) -> None:
     candidates = make(n=30)
-    known = replace(candidates, labelled=candidates.geometry[:10].copy(), labelled_class=np.arange(10) % 3)
+    known = replace(
+        candidates, labelled=candidates.geometry[:10].copy(), labelled_class=np.arange(10) % 3
+    )
     ranking, passed = guarded(resolve("random"), known, 30, threshold=0.98)
     assert sorted(ranking.positions.tolist()) == list(range(10, 30))
     assert sorted(item.position for item in passed) == list(range(10))
@@ -61,15 +63,24 @@ def test_a_pool_of_one_repeated_row_gives_one_pick(make: Make) -> None:
 
 @pytest.mark.parametrize("d", [2, 5, 64, 256])
 @pytest.mark.parametrize("threshold", [0.98, 1.0])
-def test_identical_rows_are_one_however_many_there_are_and_however_long(d: int, threshold: float, make: Make) -> None:
+def test_identical_rows_are_one_however_many_there_are_and_however_long(
+    d: int, threshold: float, make: Make
+) -> None:
     candidates = make(n=300, m=0, d=d)
     lengths = np.random.default_rng(1).lognormal(size=(100, 1)).astype(np.float32)
     points = (candidates.geometry[:100] * lengths).repeat(3, axis=0)
-    known = replace(candidates, geometry=points, labelled=points[:30].copy(), labelled_class=np.zeros(30, np.intp))
+    known = replace(
+        candidates,
+        geometry=points,
+        labelled=points[:30].copy(),
+        labelled_class=np.zeros(30, np.intp),
+    )
     ranking, _ = guarded(resolve("random"), known, 80, threshold)
     assert len(set((ranking.positions // 3).tolist())) == len(ranking.positions)
     assert ranking.positions.min() >= 30
-    assert len(ranking.positions) > 60  # distinct rows are not taken for copies because most rows have copies
+    assert (
+        len(ranking.positions) > 60
+    )  # distinct rows are not taken for copies because most rows have copies
 
 
 def test_a_large_batch_is_asked_for_in_parts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,9 +96,15 @@ def test_a_large_batch_is_asked_for_in_parts(make: Make, monkeypatch: pytest.Mon
     assert ranking.positions.tolist() == resolve("margin")(candidates, 30).positions.tolist()
 
 
-def test_when_asked_again_a_strategy_sees_what_was_kept_as_labelled_and_the_rest_as_it_was(make: Make) -> None:
-    plain = replace(make(n=30, m=3), stands_for=np.arange(30) + 1.0, held_out=np.full((3, 3), 1 / 3))
-    candidates = replace(plain, geometry=plain.geometry[np.array([0, 0, 0, *range(3, 30)])])  # 0, 1 and 2 are alike
+def test_when_asked_again_a_strategy_sees_what_was_kept_as_labelled_and_the_rest_as_it_was(
+    make: Make,
+) -> None:
+    plain = replace(
+        make(n=30, m=3), stands_for=np.arange(30) + 1.0, held_out=np.full((3, 3), 1 / 3)
+    )
+    candidates = replace(
+        plain, geometry=plain.geometry[np.array([0, 0, 0, *range(3, 30)])]
+    )  # 0, 1 and 2 are alike
     seen: list[Candidates] = []
 
     def rank(part: Candidates, count: int) -> Ranking:
@@ -103,13 +120,18 @@ def test_when_asked_again_a_strategy_sees_what_was_kept_as_labelled_and_the_rest
     for name in ("keys", "geometry", "probabilities", "stands_for"):
         assert (getattr(again, name) == getattr(candidates, name)[rest]).all()
     assert (again.committee == candidates.committee[:, rest]).all()
-    assert again.labelled.tolist() == [*candidates.labelled.tolist(), candidates.geometry[0].tolist()]
+    assert again.labelled.tolist() == [
+        *candidates.labelled.tolist(),
+        candidates.geometry[0].tolist(),
+    ]
     assert again.labelled_class.tolist() == [0, 1, 2, -1]
     assert again.held_out.tolist() == [[1 / 3] * 3] * 4
 
 
 def test_in_a_crowded_line_near_means_nearer_than_usual() -> None:
-    line = np.linspace(-1, 1, 201, dtype=np.float32)[:, None]  # neighbours 0.01 apart: similarity 0.99995
+    line = np.linspace(-1, 1, 201, dtype=np.float32)[
+        :, None
+    ]  # neighbours 0.01 apart: similarity 0.99995
     assert np.isclose(reach(line, 0.98), 0.005**2, rtol=1e-3)
 
 
@@ -119,7 +141,9 @@ def test_among_distant_rows_near_means_the_threshold() -> None:
 
 @st.composite
 def crowds(draw: st.DrawFn) -> tuple[np.ndarray, Any]:
-    """(n, d) points with copies, near copies and empty rows, few or many dimensions; and sparse features, or none."""
+    """(n, d) points with copies, near copies and empty rows, few or many dimensions; and sparse
+    features, or none.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     d = draw(st.sampled_from([1, 2, 5, 64]))
     centres = rng.normal(size=(draw(st.integers(1, 12)), d))
@@ -128,7 +152,11 @@ def crowds(draw: st.DrawFn) -> tuple[np.ndarray, Any]:
     points[rng.random(60) < 0.1] = 0
     if draw(st.booleans()):
         points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
-    matrix = sp.csr_matrix(rng.random((60, 8)) * (rng.random((60, 8)) < 0.3)) if draw(st.booleans()) else points
+    matrix = (
+        sp.csr_matrix(rng.random((60, 8)) * (rng.random((60, 8)) < 0.3))
+        if draw(st.booleans())
+        else points
+    )
     return points.astype(np.float32), matrix
 
 

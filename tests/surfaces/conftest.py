@@ -18,7 +18,9 @@ from stages.contract.canonical import Row, jsonl, write_bytes, write_json
 LABELS = ("positive", "negative", "neutral")
 
 
-def text_tasks(texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str = "b1") -> list[Row]:
+def text_tasks(
+    texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str = "b1"
+) -> list[Row]:
     """One task per text, ids p-0, p-1, …"""
     return [
         prodigy.task({"text": text}, labels, al_id=f"p-{n}", batch_id=batch, rank=n + 1, score=0.5)
@@ -26,11 +28,27 @@ def text_tasks(texts: Sequence[str], labels: Sequence[str] = LABELS, batch: str 
     ]
 
 
-def params_text(labels: Sequence[str] = LABELS, data_id: str = "id", surface: Row | None = None) -> str:
+def params_text(
+    labels: Sequence[str] = LABELS, data_id: str = "id", surface: Row | None = None
+) -> str:
     """The params.yaml of a project whose people read texts."""
-    data = {"pool": "p.csv", "seed": "s.csv", "test": "t.csv", "images": "data", "text": "text", "image": ""}
-    changes = {"seed": 1, "labels": list(labels), "data": {**data, "id": data_id}, "features": {"kind": "text"}}
-    return json.dumps(shipped_params({**changes, "surface": surface or {}}).model_dump(by_alias=True), indent=1)
+    data = {
+        "pool": "p.csv",
+        "seed": "s.csv",
+        "test": "t.csv",
+        "images": "data",
+        "text": "text",
+        "image": "",
+    }
+    changes = {
+        "seed": 1,
+        "labels": list(labels),
+        "data": {**data, "id": data_id},
+        "features": {"kind": "text"},
+    }
+    return json.dumps(
+        shipped_params({**changes, "surface": surface or {}}).model_dump(by_alias=True), indent=1
+    )
 
 
 def write_round(root: Path, number: int, tasks: Sequence[Row], batch: str) -> None:
@@ -55,7 +73,9 @@ MakeProject = Callable[..., Project]
 
 @pytest.fixture
 def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject:
-    """make(texts or tasks, surface={param: value}) -> a project, which becomes the working directory."""
+    """make(texts or tasks, surface={param: value}) -> a project, which becomes the working
+    directory.
+    """
 
     def make(
         texts: Sequence[str] = ("good", "bad", "so so"),

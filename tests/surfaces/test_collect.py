@@ -1,4 +1,6 @@
-"""Collecting: checked row by row, the same state however often and in whatever pieces it is done."""
+"""Collecting: checked row by row, the same state however often and in whatever pieces it is
+done.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,21 @@ from rounds.project import Project
 from rounds.surfaces.desk import Desk
 from stages.answers import prodigy, reading
 from stages.contract.canonical import Row, jsonl, read_jsonl, write_jsonl
-from tests.surfaces.conftest import LABELS, MakeProject, committed, params_text, text_tasks, write_round
+from tests.surfaces.conftest import (
+    LABELS,
+    MakeProject,
+    committed,
+    params_text,
+    text_tasks,
+    write_round,
+)
 
 State = list[tuple[str | None, str, str, str | None]]
 
 
-def row(n: int, label: str | None = "positive", *, who: str = "alex", at: float = 1, **changes: object) -> Row:
+def row(
+    n: int, label: str | None = "positive", *, who: str = "alex", at: float = 1, **changes: object
+) -> Row:
     """A db-out row about the n-th of the usual tasks."""
     task = text_tasks(["good", "bad", "so so"])[n]
     verdict: prodigy.Verdict = "accept" if label else "ignore"
@@ -76,7 +87,9 @@ def test_a_second_time_nothing_changes(make_project: MakeProject) -> None:
     assert (target.stat().st_mtime_ns, target.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-def test_bad_rows_are_told_with_their_lines_and_kept_aside_and_good_ones_are_taken(make_project: MakeProject) -> None:
+def test_bad_rows_are_told_with_their_lines_and_kept_aside_and_good_ones_are_taken(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     bad = [
         row(0, al_id="p-99"),
@@ -105,7 +118,9 @@ def test_bad_rows_are_told_with_their_lines_and_kept_aside_and_good_ones_are_tak
     assert state(project) == [("p-0", "alex", "label", "positive")]
 
 
-def test_rows_are_put_on_lines_of_their_own_after_a_file_without_a_last_line_end(make_project: MakeProject) -> None:
+def test_rows_are_put_on_lines_of_their_own_after_a_file_without_a_last_line_end(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     target = project.last_round().answers / "answers.jsonl"
     target.write_bytes(jsonl([row(0)]).rstrip())  # put there by hand
@@ -114,7 +129,9 @@ def test_rows_are_put_on_lines_of_their_own_after_a_file_without_a_last_line_end
     assert [answer[0] for answer in state(project)] == ["p-0", "p-1"]
 
 
-def test_a_name_that_is_too_long_and_a_target_that_is_no_text_are_told_in_one_line(make_project: MakeProject) -> None:
+def test_a_name_that_is_too_long_and_a_target_that_is_no_text_are_told_in_one_line(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     long = "n" * 249 + ".jsonl"
     write("answers.jsonl", [row(0)]).rename(long)
@@ -126,7 +143,9 @@ def test_a_name_that_is_too_long_and_a_target_that_is_no_text_are_told_in_one_li
     assert (code, told.count("\n"), "answers.jsonl:1: not UTF-8" in told) == (1, 1, True)
 
 
-def test_strict_refuses_every_file_for_one_bad_row_and_writes_nothing(make_project: MakeProject) -> None:
+def test_strict_refuses_every_file_for_one_bad_row_and_writes_nothing(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     write("answers.jsonl", [row(0), row(0, "x")])
     write("good.jsonl", [row(1)])
@@ -146,9 +165,16 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(make_project: MakeProject) 
     assert not Path("answers.jsonl.bad.jsonl").exists()
 
 
-def test_differing_annotators_and_one_person_under_two_names_are_told(make_project: MakeProject) -> None:
+def test_differing_annotators_and_one_person_under_two_names_are_told(
+    make_project: MakeProject,
+) -> None:
     make_project()
-    rows = [row(0, who="ana"), row(0, "negative", who="bo"), row(1, who="Ana"), row(2, None, who="bo")]
+    rows = [
+        row(0, who="ana"),
+        row(0, "negative", who="bo"),
+        row(1, who="Ana"),
+        row(2, None, who="bo"),
+    ]
     write("answers.jsonl", rows)
     _, told = run("answers.jsonl")
     assert "  annotators differ on p-0: ana positive, bo negative" in told
@@ -168,7 +194,9 @@ def test_rows_of_earlier_rounds_come_along_and_are_passed_over(make_project: Mak
     assert project.rounds()[0].answer_files()[0].read_bytes() == before
 
 
-def test_rows_that_come_after_their_round_was_closed_go_into_the_open_round(make_project: MakeProject) -> None:
+def test_rows_that_come_after_their_round_was_closed_go_into_the_open_round(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     project.last_round().closed_early.write_text("{}")
     write_round(project.root, 2, text_tasks(["new"], batch="b2"), "b2")
@@ -178,7 +206,10 @@ def test_rows_that_come_after_their_round_was_closed_go_into_the_open_round(make
     assert code == 0
     assert "answers (prodigy): 3 rows: 2 answered, 1 unknown ids, 2 late; 2 new" in told
     assert "  2 came after their round was closed: they count from round 2 on" in told
-    assert state(project) == [("p-0", "alex", "label", "positive"), ("p-1", "alex", "label", "negative")]
+    assert state(project) == [
+        ("p-0", "alex", "label", "positive"),
+        ("p-1", "alex", "label", "negative"),
+    ]
     assert list(project.rounds()[0].answers.iterdir()) == []
     _, told = run("answers.jsonl")
     assert "3 rows: 1 unknown ids, 2 of earlier rounds; 0 new" in told
@@ -192,7 +223,9 @@ def test_answers_that_lost_their_id_are_found_by_their_content(make_project: Mak
     assert state(project) == [("p-1", "anonymous", "label", "negative")]
 
 
-def test_other_blanks_in_a_text_are_told_and_another_text_is_refused(make_project: MakeProject) -> None:
+def test_other_blanks_in_a_text_are_told_and_another_text_is_refused(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     rows = [row(0, text="good "), row(1, text="so so"), row(2, text="something else")]
     write("answers.jsonl", rows)
@@ -222,11 +255,15 @@ def test_files_of_several_tools_at_once(make_project: MakeProject) -> None:
     ]
 
 
-def test_a_file_named_like_a_session_of_the_page_does_not_touch_that_sessions_file(make_project: MakeProject) -> None:
+def test_a_file_named_like_a_session_of_the_page_does_not_touch_that_sessions_file(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     write("session-ana.jsonl", [row(0)])
     run("session-ana.jsonl")
-    assert [path.name for path in project.last_round().answer_files()] == ["collected-session-ana.jsonl"]
+    assert [path.name for path in project.last_round().answer_files()] == [
+        "collected-session-ana.jsonl"
+    ]
 
 
 def test_what_cannot_be_collected_is_refused_in_one_line(make_project: MakeProject) -> None:
@@ -246,17 +283,25 @@ def test_what_cannot_be_collected_is_refused_in_one_line(make_project: MakeProje
 
 
 @pytest.mark.parametrize("shell", [collect.command, annotate.command])
-def test_a_round_that_is_closed_or_not_committed_takes_no_answers(make_project: MakeProject, shell: Command) -> None:
+def test_a_round_that_is_closed_or_not_committed_takes_no_answers(
+    make_project: MakeProject, shell: Command
+) -> None:
     project = make_project()
     write("answers.jsonl", [row(0)])
     words = ["answers.jsonl"] if shell is collect.command else []
     write_round(project.root, 2, text_tasks(["new"], batch="b2"), "b2")
     told = CliRunner().invoke(shell, words).output
-    assert "002: the question of round 2 is not committed yet, so nobody may answer it; run `rounds close`" in told
+    assert (
+        "002: the question of round 2 is not committed yet, so nobody may answer it; run `rounds close`"
+        in told
+    )
     committed(project.root)
     project.last_round().closed_early.write_text("{}")
     told = CliRunner().invoke(shell, words).output
-    assert "002: round 2 is closed, and no other is open; run `rounds close`, which issues the next" in told
+    assert (
+        "002: round 2 is closed, and no other is open; run `rounds close`, which issues the next"
+        in told
+    )
     assert not list(project.rounds_folder.glob("*/answers/*"))
 
 
@@ -275,7 +320,9 @@ ANSWERS = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(ANSWERS, st.data())
-def test_any_order_repetition_and_split_of_the_files_gives_the_same_state(rows: list[Row], data: st.DataObject) -> None:
+def test_any_order_repetition_and_split_of_the_files_gives_the_same_state(
+    rows: list[Row], data: st.DataObject
+) -> None:
     states = []
     for rearrange in (False, True):
         root = Path(tempfile.mkdtemp())
@@ -315,7 +362,16 @@ def by_page(project: Project, name: str, label: str) -> None:
 
 
 ODD = st.text(st.characters(codec=None, exclude_categories=()), max_size=60) | st.sampled_from(
-    ["\u200bzero\u200dwidth", "<b>&amp;</b>\r\n", "أهلا\u202e", "\ud800", "y" * 100_000, "", " ", "\x85\u2028"]
+    [
+        "\u200bzero\u200dwidth",
+        "<b>&amp;</b>\r\n",
+        "أهلا\u202e",
+        "\ud800",
+        "y" * 100_000,
+        "",
+        " ",
+        "\x85\u2028",
+    ]
 )
 
 
@@ -328,9 +384,15 @@ def test_any_text_comes_home_from_export_answer_and_collect_with_its_id_and_labe
     try:
         project = bare_project(root, [text])
         exported = project.last_round().tasks()[0]
-        answered = prodigy.answer_row(exported, label=label, answer="accept", annotator="ana", dataset="ds", at=1)
+        answered = prodigy.answer_row(
+            exported, label=label, answer="accept", annotator="ana", dataset="ds", at=1
+        )
         if lost:
-            answered = {key: value for key, value in answered.items() if not key.startswith("al_") and key != "meta"}
+            answered = {
+                key: value
+                for key, value in answered.items()
+                if not key.startswith("al_") and key != "meta"
+            }
         (root / "one.jsonl").write_text(json.dumps(answered))
         collect.collect(project, [root / "one.jsonl"])
         assert state(project) == [("p-0", "ana", "label", label)]
@@ -343,7 +405,9 @@ def test_any_text_comes_home_from_export_answer_and_collect_with_its_id_and_labe
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(["good", "label", "id", "batch", "late", "json", "list"]), max_size=12))
+@given(
+    st.lists(st.sampled_from(["good", "label", "id", "batch", "late", "json", "list"]), max_size=12)
+)
 def test_as_many_rows_are_accounted_for_as_were_in_the_file(kinds: list[str]) -> None:
     from rounds.surfaces import formats
 

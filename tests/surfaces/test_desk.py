@@ -12,7 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rounds.project import Project
-from rounds.surfaces.desk import Desk, Refused, Session, Verdict, mend, session_file, session_name, sole_writer
+from rounds.surfaces.desk import (
+    Desk,
+    Refused,
+    Session,
+    Verdict,
+    mend,
+    session_file,
+    session_name,
+    sole_writer,
+)
 from stages.answers import prodigy
 from stages.contract.canonical import numbered_rows, write_jsonl
 from stages.contract.errors import PipelineError
@@ -35,7 +44,14 @@ def open_desk(project: Project, clock: Clock | None = None) -> Desk:
 
 
 def answer(
-    desk: Desk, session: Session, position: int, verdict: Verdict, label: str | None, *, key: str, replaces: str
+    desk: Desk,
+    session: Session,
+    position: int,
+    verdict: Verdict,
+    label: str | None,
+    *,
+    key: str,
+    replaces: str,
 ) -> None:
     """Take, save and settle an answer, as the page does."""
     taken = desk.take(session, position, verdict, label, key=key, replaces=replaces)
@@ -51,7 +67,15 @@ def say(desk: Desk, name: str, label: str | None = "positive", key: str | None =
     assert position is not None
     standing = session.keys.get(position, "")
     verdict: Verdict = "accept" if label else "ignore"
-    answer(desk, session, position, verdict, label, key=key or f"{name}-{position}-{standing}", replaces=standing)
+    answer(
+        desk,
+        session,
+        position,
+        verdict,
+        label,
+        key=key or f"{name}-{position}-{standing}",
+        replaces=standing,
+    )
     return position
 
 
@@ -65,7 +89,9 @@ def on_disk(project: Project) -> list[tuple[str | None, str, str | None]]:
     return [(answer.id, answer.annotator, answer.label) for answer, _ in prodigy.keep_last(rows)]
 
 
-def test_items_go_out_in_the_order_of_the_batch_and_none_goes_to_two_people(make_project: MakeProject) -> None:
+def test_items_go_out_in_the_order_of_the_batch_and_none_goes_to_two_people(
+    make_project: MakeProject,
+) -> None:
     desk = open_desk(make_project([str(n) for n in range(6)]))
     taken = [(name, say(desk, name)) for name in ("ana", "bo", "ana", "ana", "bo", "ana")]
     assert [position for _, position in taken] == [0, 1, 2, 3, 4, 5]
@@ -73,7 +99,9 @@ def test_items_go_out_in_the_order_of_the_batch_and_none_goes_to_two_people(make
     assert desk.finished == 6
 
 
-def test_with_an_overlap_of_two_every_item_is_answered_by_two_different_people(make_project: MakeProject) -> None:
+def test_with_an_overlap_of_two_every_item_is_answered_by_two_different_people(
+    make_project: MakeProject,
+) -> None:
     project = make_project([str(n) for n in range(9)], surface=TWO_EACH)
     desk = open_desk(project)
     names = ["ana", "bo", "cy"]
@@ -85,7 +113,9 @@ def test_with_an_overlap_of_two_every_item_is_answered_by_two_different_people(m
     assert Counter(name for _, name, _ in on_disk(project)) == {"ana": 6, "bo": 6, "cy": 6}
 
 
-def test_the_items_of_a_silent_session_go_to_others_after_the_idle_time(make_project: MakeProject) -> None:
+def test_the_items_of_a_silent_session_go_to_others_after_the_idle_time(
+    make_project: MakeProject,
+) -> None:
     clock = Clock()
     desk = open_desk(make_project(["a", "b"]), clock)
     assert desk.current(desk.session("ana")) == 0
@@ -108,7 +138,9 @@ def test_a_late_answer_to_an_item_given_away_is_still_kept(make_project: MakePro
     assert on_disk(project) == [("p-0", "ana", "positive"), ("p-0", "bo", "negative")]
 
 
-def test_undo_brings_the_last_item_back_and_a_change_replaces_the_answer(make_project: MakeProject) -> None:
+def test_undo_brings_the_last_item_back_and_a_change_replaces_the_answer(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     desk = open_desk(project)
     ana = desk.session("ana")
@@ -127,7 +159,9 @@ def test_undo_brings_the_last_item_back_and_a_change_replaces_the_answer(make_pr
         answer(desk, ana, 2, "undo", None, key="undo-odd", replaces="")
 
 
-def test_the_same_answer_sent_again_is_acknowledged_and_written_once(make_project: MakeProject) -> None:
+def test_the_same_answer_sent_again_is_acknowledged_and_written_once(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     desk = open_desk(project)
     say(desk, "ana", key="the-same-key")
@@ -160,7 +194,15 @@ def test_a_restart_goes_on_where_it_stopped(make_project: MakeProject) -> None:
     say(desk, "ana", "positive")
     say(desk, "ana", None)
     say(desk, "bo", "neutral")
-    answer(desk, desk.session("ana"), 1, "undo", None, key="undo-it-1", replaces=desk.session("ana").keys[1])
+    answer(
+        desk,
+        desk.session("ana"),
+        1,
+        "undo",
+        None,
+        key="undo-it-1",
+        replaces=desk.session("ana").keys[1],
+    )
     desk.close()
     again = open_desk(project)
     assert again.sessions() == {"ana": 1, "bo": 1}
@@ -172,7 +214,12 @@ def test_a_restart_goes_on_where_it_stopped(make_project: MakeProject) -> None:
 def test_answers_that_came_by_another_tool_count(make_project: MakeProject) -> None:
     project = make_project()
     row = prodigy.answer_row(
-        project.last_round().tasks()[0], label="neutral", answer="accept", annotator="Ana", dataset="ds", at=5
+        project.last_round().tasks()[0],
+        label="neutral",
+        answer="accept",
+        annotator="Ana",
+        dataset="ds",
+        at=5,
     )
     write_jsonl(project.last_round().answers / "export.jsonl", [row])
     desk = open_desk(project)
@@ -198,7 +245,9 @@ def test_a_torn_last_line_is_cut_off_and_a_whole_one_is_kept(tmp_path: Path) -> 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cut=st.integers(min_value=0, max_value=2000))
-def test_after_a_crash_at_any_byte_every_whole_line_is_there_and_nothing_else(tmp_path: Path, cut: int) -> None:
+def test_after_a_crash_at_any_byte_every_whole_line_is_there_and_nothing_else(
+    tmp_path: Path, cut: int
+) -> None:
     lines = [json.dumps({"n": n, "text": "ä" * n}).encode() + b"\n" for n in range(12)]
     data = b"".join(lines)[:cut]
     file = tmp_path / "session.jsonl"
@@ -250,7 +299,9 @@ def test_a_round_that_was_closed_takes_no_more_answers(make_project: MakeProject
     assert caught.value.code == 410
 
 
-def test_times_of_a_session_go_forward_even_when_the_clock_goes_back(make_project: MakeProject) -> None:
+def test_times_of_a_session_go_forward_even_when_the_clock_goes_back(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     clock = Clock()
     desk = open_desk(project, clock)
@@ -290,7 +341,9 @@ def test_a_session_file_is_a_plain_file_name_and_belongs_to_one_name(one: str, o
         assert len(file.encode()) < 256
 
 
-def test_a_late_answer_to_an_earlier_batch_does_not_take_a_row_off_the_desk(make_project: MakeProject) -> None:
+def test_a_late_answer_to_an_earlier_batch_does_not_take_a_row_off_the_desk(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     late = prodigy.answer_row(
         {**project.last_round().tasks()[0], "al_batch": "b0"},
@@ -300,4 +353,6 @@ def test_a_late_answer_to_an_earlier_batch_does_not_take_a_row_off_the_desk(make
     desk = open_desk(project)
     assert desk.finished == 0
     assert desk.current(desk.session("ann")) == 0
-    assert desk.current(desk.session("bo")) == 1  # ann has the first; bo may answer it as well, later
+    assert (
+        desk.current(desk.session("bo")) == 1
+    )  # ann has the first; bo may answer it as well, later

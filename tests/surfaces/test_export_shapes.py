@@ -23,7 +23,9 @@ Seen = tuple[str | None, str | None, str, str | None, str]
 
 
 def seen(data: bytes) -> list[Seen | str]:
-    """(al_id, bare id, kind, label, annotator) of every answer; of any other row why there is none."""
+    """(al_id, bare id, kind, label, annotator) of every answer; of any other row why there is
+    none.
+    """
     result: list[Seen | str] = []
     for item in formats.read(Path("ana (1).csv"), data)[1]:
         if item.row is None:
@@ -66,7 +68,9 @@ def test_a_relation_of_label_studio_has_no_value_and_costs_no_label() -> None:
 
 def test_a_second_question_that_was_answered_alone_is_no_label() -> None:
     """Both questions have a class B: only the file as a whole tells which one is the label."""
-    data = array(task(1, choices("label", "A"), choices("sure", "B")), task(2, choices("sure", "B")))
+    data = array(
+        task(1, choices("label", "A"), choices("sure", "B")), task(2, choices("sure", "B"))
+    )
     assert seen(data) == [("p-1", None, "label", "A", "4"), ("p-2", None, "empty", None, "4")]
     apart = array(task(1, choices("mood", "A")), task(2, choices("topic", "B")))
     assert seen(apart) == ["`mood`, `topic` may each be the label: name one of them `label`"] * 2
@@ -82,7 +86,10 @@ FLAT = "annotation_id,annotator,created_at,id,lead_time,{},text,updated_at,was_c
 
 
 def flat(control: str, *cells: tuple[str, bool]) -> bytes:
-    rows = [f'{n},a@b.c,,{n},3.1,"{label}",t{n},,{cancelled}\n' for n, (label, cancelled) in enumerate(cells)]
+    rows = [
+        f'{n},a@b.c,,{n},3.1,"{label}",t{n},,{cancelled}\n'
+        for n, (label, cancelled) in enumerate(cells)
+    ]
     return (FLAT.format(control) + "".join(rows)).encode()
 
 
@@ -167,7 +174,10 @@ def test_a_record_that_answers_another_question_alone_has_no_label() -> None:
 
 
 def test_argillas_table_by_columns_is_read_by_row() -> None:
-    rows = [record(1, **responses(["A"], ["submitted"])), record(2, **responses(["B"], ["submitted"]))]
+    rows = [
+        record(1, **responses(["A"], ["submitted"])),
+        record(2, **responses(["B"], ["submitted"])),
+    ]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     assert seen(json.dumps(columns).encode()) == seen(array(*rows))
 
@@ -201,7 +211,9 @@ def test_feedback_records_of_argilla_1_from_the_hub() -> None:
 def test_text_classification_records_of_argilla_1() -> None:
     row = {"inputs": {"text": "t"}, "prediction": [{"label": "B", "score": 0.9}], "id": "u"}
     states = [("A", "Validated"), (None, "Discarded"), (None, "Default"), ("B", "Edited")]
-    data = array(*({**row, "annotation": a, "annotation_agent": "bo", "status": s} for a, s in states))
+    data = array(
+        *({**row, "annotation": a, "annotation_agent": "bo", "status": s} for a, s in states)
+    )
     assert seen(data) == [
         (None, "u", "label", "A", "bo"),
         (None, "u", "skip", None, "bo"),
@@ -322,18 +334,34 @@ SHAPES = [
     task(1, choices("label", "A"), RELATION),
     {"annotation_id": 1, "annotator": 4, "id": 7, "lead_time": 1.5, "text": "t", "label": "A"},
     record(1, **responses(["A"], ["submitted"])),
-    {"fields": {"text": "t"}, "metadata": {}, "responses": {"label": [{"value": "A", "user_id": "w"}]}},
+    {
+        "fields": {"text": "t"},
+        "metadata": {},
+        "responses": {"label": [{"value": "A", "user_id": "w"}]},
+    },
     {"fields": {}, "responses": [{"values": {"label": {"value": "A"}}, "user_id": "w"}]},
-    {"text": "t", "label": [{"user_id": "w", "value": "A", "status": "submitted"}], "metadata": "{}"},
+    {
+        "text": "t",
+        "label": [{"user_id": "w", "value": "A", "status": "submitted"}],
+        "metadata": "{}",
+    },
     {"inputs": {"text": "t"}, "annotation": "A", "annotation_agent": "w", "status": "Validated"},
     {"id": 1, "text": "t", "annotations": [{"label": "A", "user": 3}]},
 ]
-ODD = st.sampled_from([None, True, 1, 1e308, "", "{", "[1]", [], {}, [[]], [{}], {"a": []}, [None, 2]])
+ODD = st.sampled_from(
+    [None, True, 1, 1e308, "", "{", "[1]", [], {}, [[]], [{}], {"a": []}, [None, 2]]
+)
 
 
 def mutated(value: Any, data: st.DataObject) -> Any:
     """The value with one odd thing somewhere in it."""
-    inner = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    inner = (
+        list(value)
+        if isinstance(value, dict)
+        else list(range(len(value)))
+        if isinstance(value, list)
+        else []
+    )
     if not inner or data.draw(st.integers(0, 3)) == 0:
         return data.draw(ODD)
     where = data.draw(st.sampled_from(inner))
@@ -343,7 +371,9 @@ def mutated(value: Any, data: st.DataObject) -> Any:
 
 
 @given(st.sampled_from(SHAPES), st.data())
-def test_an_odd_value_anywhere_costs_no_other_row(shape: dict[str, Any], data: st.DataObject) -> None:
+def test_an_odd_value_anywhere_costs_no_other_row(
+    shape: dict[str, Any], data: st.DataObject
+) -> None:
     tool = formats.read(Path("ana.json"), array(shape))[0]
     rows = array(shape, mutated(shape, data))
     items = formats.read(Path("ana.json"), rows, tool)[1]

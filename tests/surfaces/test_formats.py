@@ -1,4 +1,6 @@
-"""What every tool exports, read as answers; and that no row is ever lost or brings the importer down."""
+"""What every tool exports, read as answers; and that no row is ever lost or brings the importer
+down.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,27 @@ from rounds.surfaces.formats import Item
 from stages.answers import prodigy
 from stages.contract.errors import PipelineError
 
-PRODIGY = {"text": "a", "al_id": "p-0", "accept": ["POS"], "answer": "accept", "_annotator_id": "ds-alex"}
+PRODIGY = {
+    "text": "a",
+    "al_id": "p-0",
+    "accept": ["POS"],
+    "answer": "accept",
+    "_annotator_id": "ds-alex",
+}
 ANNOTATION = {
     "id": 5,
     "completed_by": 3,
     "was_cancelled": False,
     "created_at": "2024-05-01T12:00:00.5Z",
-    "result": [{"from_name": "label", "to_name": "item", "type": "choices", "value": {"choices": ["POS"]}}],
+    "result": [
+        {"from_name": "label", "to_name": "item", "type": "choices", "value": {"choices": ["POS"]}}
+    ],
 }
-STUDIO = {"id": 1, "data": {"text": "a", "al_id": "p-0", "al_batch": "b1"}, "annotations": [ANNOTATION]}
+STUDIO = {
+    "id": 1,
+    "data": {"text": "a", "al_id": "p-0", "al_batch": "b1"},
+    "annotations": [ANNOTATION],
+}
 ARGILLA = {
     "id": "p-0",
     "status": "completed",
@@ -57,8 +71,16 @@ def studio(**changes: Any) -> dict[str, Any]:
         (lines(PRODIGY), "prodigy", [("p-0", "label", "POS", "alex")]),
         (json.dumps([PRODIGY]).encode(), "prodigy", [("p-0", "label", "POS", "alex")]),
         (json.dumps([STUDIO]).encode(), "label-studio", [("p-0", "label", "POS", "3")]),
-        (json.dumps([studio(was_cancelled=True, result=[])]).encode(), "label-studio", [("p-0", "skip", None, "3")]),
-        (json.dumps([studio(result=[])], indent=2).encode(), "label-studio", [("p-0", "empty", None, "3")]),
+        (
+            json.dumps([studio(was_cancelled=True, result=[])]).encode(),
+            "label-studio",
+            [("p-0", "skip", None, "3")],
+        ),
+        (
+            json.dumps([studio(result=[])], indent=2).encode(),
+            "label-studio",
+            [("p-0", "empty", None, "3")],
+        ),
         (
             json.dumps([studio(completed_by={"id": 3, "email": "a@b.c"})]).encode(),
             "label-studio",
@@ -67,7 +89,11 @@ def studio(**changes: Any) -> dict[str, Any]:
         (
             lines(ARGILLA),
             "argilla",
-            [("p-0", "label", "POS", "u1"), ("p-0", "label", "NEG", "u2"), ("p-0", "skip", None, "u4")],
+            [
+                ("p-0", "label", "POS", "u1"),
+                ("p-0", "label", "NEG", "u2"),
+                ("p-0", "skip", None, "u4"),
+            ],
         ),
         (lines(DOCCANO), "doccano", [("17", "label", "POS", "file")]),
         (lines({**DOCCANO, "label": []}), "doccano", []),
@@ -83,14 +109,21 @@ def studio(**changes: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_each_tools_export_is_recognised_and_read(data: bytes, name: str, answers: list[Any]) -> None:
+def test_each_tools_export_is_recognised_and_read(
+    data: bytes, name: str, answers: list[Any]
+) -> None:
     found, items = formats.read(Path("file.x"), data)
     assert (found, said(items)) == (name, answers)
 
 
 def test_times_are_read_as_numbers_or_as_iso_8601() -> None:
     _, items = formats.read(Path("a.csv"), CSV.encode())
-    assert [prodigy.read_answer(item.row).at for item in items if item.row] == [1714564800.0, 7.0, None, None]
+    assert [prodigy.read_answer(item.row).at for item in items if item.row] == [
+        1714564800.0,
+        7.0,
+        None,
+        None,
+    ]
     _, items = formats.read(Path("a.json"), json.dumps([STUDIO]).encode())
     assert items[0].row is not None
     assert items[0].row["_timestamp"] == 1714564800.5
@@ -109,9 +142,17 @@ def test_times_are_read_as_numbers_or_as_iso_8601() -> None:
             1,
             "a result of `label` has no `choices`",
         ),
-        (json.dumps([STUDIO, {"data": {}, "text": "x"}]).encode(), 2, "it is no task with `data` and `annotations`"),
+        (
+            json.dumps([STUDIO, {"data": {}, "text": "x"}]).encode(),
+            2,
+            "it is no task with `data` and `annotations`",
+        ),
         (lines({**DOCCANO, "label": ["A", "B"]}), 1, "2 labels (A, B) where one is asked for"),
-        (lines({"a.responses": [], "b.responses": []}), 1, "`a`, `b` may each be the label: name one of them `label`"),
+        (
+            lines({"a.responses": [], "b.responses": []}),
+            1,
+            "`a`, `b` may each be the label: name one of them `label`",
+        ),
         (b"id,label\np,A,B\n", 2, "3 cells where the header has 2"),
         (b"id,label\np,\xff\nq,\xc3\xa9\n", 2, "not UTF-8"),
         (b"id,label,answer\np,A,yes\n", 2, "answer is 'yes', not accept, reject or ignore"),
@@ -128,7 +169,10 @@ def test_a_stray_quote_in_a_csv_loses_no_text_of_the_rows_that_it_swallows() -> 
     _, items = formats.read(Path("a.csv"), b'id,label\np,"A\nq,B\nr,C\n')
     assert [(item.line, item.raw) for item in items] == [(2, 'p,"A\nq,B\nr,C\n')]
     _, items = formats.read(Path("a.csv"), b'id,label\np,A,extra\n"q\nq",B\n')
-    assert [(item.line, item.raw) for item in items] == [(2, "p,A,extra\n"), (3, {"id": "q\nq", "label": "B"})]
+    assert [(item.line, item.raw) for item in items] == [
+        (2, "p,A,extra\n"),
+        (3, {"id": "q\nq", "label": "B"}),
+    ]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"[]", b'{"a":1}\n', b"hello,world\n1,2\n"])
@@ -148,16 +192,30 @@ def test_a_format_can_be_forced() -> None:
     assert (name, len(items)) == ("prodigy", 1)
 
 
-REAL = [lines(PRODIGY, PRODIGY), json.dumps([STUDIO, STUDIO]).encode(), lines(ARGILLA), lines(DOCCANO), CSV.encode()]
-JUNK = st.sampled_from([b'"', b"{", b"}", b"[", b"]", b",", b"\n", b"null", b"\xff", b"1e999", b"\0", b"\\ud800", b":"])
+REAL = [
+    lines(PRODIGY, PRODIGY),
+    json.dumps([STUDIO, STUDIO]).encode(),
+    lines(ARGILLA),
+    lines(DOCCANO),
+    CSV.encode(),
+]
+JUNK = st.sampled_from(
+    [b'"', b"{", b"}", b"[", b"]", b",", b"\n", b"null", b"\xff", b"1e999", b"\0", b"\\ud800", b":"]
+)
 
 
 @given(
     st.sampled_from(REAL),
-    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 8), JUNK | st.binary(max_size=3)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 8), JUNK | st.binary(max_size=3)),
+        min_size=1,
+        max_size=4,
+    ),
     st.none() | st.sampled_from(list(formats.READERS)),
 )
-def test_a_mutated_file_is_never_a_crash(data: bytes, edits: list[tuple[int, int, bytes]], forced: str | None) -> None:
+def test_a_mutated_file_is_never_a_crash(
+    data: bytes, edits: list[tuple[int, int, bytes]], forced: str | None
+) -> None:
     for place, drop, new in edits:
         data = data[:place] + new + data[place + drop :]
     try:
@@ -172,19 +230,35 @@ def test_a_mutated_file_is_never_a_crash(data: bytes, edits: list[tuple[int, int
 
 
 VALUE = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from([["POS"], {}, []]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from([["POS"], {}, []]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=4,
 )
 
 
 @given(st.data())
 def test_every_row_of_a_file_comes_out_whatever_its_values_are(data: st.DataObject) -> None:
-    for real, name in ((PRODIGY, "prodigy"), (STUDIO, "label-studio"), (ARGILLA, "argilla"), (DOCCANO, "doccano")):
+    for real, name in (
+        (PRODIGY, "prodigy"),
+        (STUDIO, "label-studio"),
+        (ARGILLA, "argilla"),
+        (DOCCANO, "doccano"),
+    ):
         rows = []
         for _ in range(3):
             row = json.loads(json.dumps(real))
-            inner = row["annotations"][0] if name == "label-studio" and data.draw(st.booleans()) else row
+            inner = (
+                row["annotations"][0]
+                if name == "label-studio" and data.draw(st.booleans())
+                else row
+            )
             inner[data.draw(st.sampled_from(sorted(inner)))] = data.draw(VALUE)
             rows.append(row)
         _, items = formats.read(Path("file.x"), lines(*rows), name)
@@ -192,7 +266,10 @@ def test_every_row_of_a_file_comes_out_whatever_its_values_are(data: st.DataObje
 
 
 def test_one_persons_bad_answer_does_not_take_the_others_in_its_row_along() -> None:
-    two = {**STUDIO, "annotations": [{**ANNOTATION, "result": [7]}, {**ANNOTATION, "completed_by": 4}]}
+    two = {
+        **STUDIO,
+        "annotations": [{**ANNOTATION, "result": [7]}, {**ANNOTATION, "completed_by": 4}],
+    }
     items = formats.read(Path("x.json"), lines(two))[1]
     assert (said(items), [item.why for item in items]) == (
         [("p-0", "label", "POS", "4")],
@@ -207,18 +284,26 @@ def test_one_persons_bad_answer_does_not_take_the_others_in_its_row_along() -> N
 @pytest.mark.parametrize("parting", [";", "\t"])
 def test_cells_may_be_parted_as_a_spreadsheet_elsewhere_parts_them(parting: str) -> None:
     text = f'id{parting}label{parting}annotator\r\n"p{parting}0"{parting}a,b{parting}ana\r\n'
-    assert said(formats.read(Path("x.csv"), text.encode())[1]) == [(f"p{parting}0", "label", "a,b", "ana")]
+    assert said(formats.read(Path("x.csv"), text.encode())[1]) == [
+        (f"p{parting}0", "label", "a,b", "ana")
+    ]
 
 
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b"id,label,Label\np-0,POS,NEG\n", "x.csv: two columns `label`; name one of them otherwise"),
+        (
+            b"id,label,Label\np-0,POS,NEG\n",
+            "x.csv: two columns `label`; name one of them otherwise",
+        ),
         (
             b"p-0,POS\n",
             "x.csv: found the columns p-0, pos; answers of Prodigy, Label Studio, Argilla or doccano, and tables",
         ),
-        (b"a,b\n1,2\n", "x.csv: found the columns a, b; answers of Prodigy, Label Studio, Argilla or doccano, and"),
+        (
+            b"a,b\n1,2\n",
+            "x.csv: found the columns a, b; answers of Prodigy, Label Studio, Argilla or doccano, and",
+        ),
         (b"\n", "x.csv: found no rows; answers of"),
     ],
 )

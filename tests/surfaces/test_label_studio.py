@@ -1,8 +1,8 @@
 """Label Studio: what is sent and what is understood; and a round with a real server.
 
-The server's test needs Label Studio in an environment of its own (it pins some sixty packages): it uses the
-one that LABELROUNDS_LABEL_STUDIO names (the path of the `label-studio` command), else it makes one, which
-takes minutes and the network.
+The server's test needs Label Studio in an environment of its own (it pins some sixty packages): it
+uses the one that LABELROUNDS_LABEL_STUDIO names (the path of the `label-studio` command), else it
+makes one, which takes minutes and the network.
 """
 
 from __future__ import annotations
@@ -75,12 +75,16 @@ def command(pytestconfig: pytest.Config) -> str:
     if known := os.environ.get("LABELROUNDS_LABEL_STUDIO"):
         return known
     folder = (
-        Path(pytestconfig.cache.mkdir("label-studio")) if pytestconfig.cache else Path(".pytest_cache/label-studio")
+        Path(pytestconfig.cache.mkdir("label-studio"))
+        if pytestconfig.cache
+        else Path(".pytest_cache/label-studio")
     )
     found = folder / "bin" / "label-studio"
     if not found.is_file():
         try:
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True
+            )
             install = [str(folder / "bin" / "pip"), "install", "--quiet", RELEASE]
             subprocess.run(install, check=True, capture_output=True, timeout=1200)
         except (OSError, subprocess.SubprocessError) as error:
@@ -90,7 +94,9 @@ def command(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="module")
 def server(command: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a fresh server on this machine. It is ours if it knows our token: on a busy port it would move on."""
+    """A client of a fresh server on this machine. It is ours if it knows our token: on a busy port
+    it would move on.
+    """
     folder = tmp_path_factory.mktemp("label-studio")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -98,8 +104,12 @@ def server(command: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
     arguments = f"start --no-browser --internal-host 127.0.0.1 --port {port} --data-dir {folder} --username a@b.c"
     arguments += f" --password secret-pass-1 --user-token {LEGACY} --enable-legacy-api-token"
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([command, *arguments.split()], env=os.environ | QUIET, stdout=log, stderr=log)
-    transport = httpx.HTTPTransport(retries=10)  # with growing pauses; a refused connection is tried again
+        process = subprocess.Popen(
+            [command, *arguments.split()], env=os.environ | QUIET, stdout=log, stderr=log
+        )
+    transport = httpx.HTTPTransport(
+        retries=10
+    )  # with growing pauses; a refused connection is tried again
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=60)
     client.headers["Authorization"] = f"Token {LEGACY}"
     try:
@@ -119,20 +129,29 @@ def run(what: Any, *arguments: str) -> str:
 
 @pytest.mark.label_studio
 @pytest.mark.parametrize("kind", ["legacy token", "personal access token"])
-def test_a_round_with_a_real_server(make_project: MakeProject, server: httpx.Client, kind: str) -> None:
+def test_a_round_with_a_real_server(
+    make_project: MakeProject, server: httpx.Client, kind: str
+) -> None:
     odd = "<script>alert(1)</script> & \u200b\u202e\n\r\n second line \U0001f600"
     project = make_project(["good", odd, "so so", "last"], surface={"annotations_per_item": 2})
-    root = project.root.rename(project.root.with_name(kind))  # the server's project bears the folder's name
+    root = project.root.rename(
+        project.root.with_name(kind)
+    )  # the server's project bears the folder's name
     os.chdir(root)
     project = type(project)(root)
-    token = LEGACY if kind == "legacy token" else server.post("/api/token/", json={}).json()["token"]
+    token = (
+        LEGACY if kind == "legacy token" else server.post("/api/token/", json={}).json()["token"]
+    )
     (root / "token").write_text(token)
     where = ["--url", str(server.base_url), "--token-file", "token"]
 
     assert "4 of 4 items sent" in run(annotate, "--with", "label-studio", *where)
     assert "0 of 4 items sent" in run(annotate, "--with", "label-studio", *where)
 
-    known = {one["title"].partition(" round")[0]: one["id"] for one in server.get("/api/projects/").json()["results"]}
+    known = {
+        one["title"].partition(" round")[0]: one["id"]
+        for one in server.get("/api/projects/").json()["results"]
+    }
     number = known[kind[:20]]
     settings = server.get(f"/api/projects/{number}/").json()
     assert (settings["sampling"], settings["maximum_annotations"]) == ("Sequential sampling", 2)
@@ -142,11 +161,18 @@ def test_a_round_with_a_real_server(make_project: MakeProject, server: httpx.Cli
     assert all(set(task["data"]) == {"text", "al_id", "al_batch"} for task in tasks)
 
     def choose(label: str) -> dict[str, object]:
-        result = {"from_name": "label", "to_name": "item", "type": "choices", "value": {"choices": [label]}}
+        result = {
+            "from_name": "label",
+            "to_name": "item",
+            "type": "choices",
+            "value": {"choices": [label]},
+        }
         return {"result": [result]}
 
     for task, body in zip(
-        tasks, [choose(LABELS[0]), choose(LABELS[1]), {"result": [], "was_cancelled": True}], strict=False
+        tasks,
+        [choose(LABELS[0]), choose(LABELS[1]), {"result": [], "was_cancelled": True}],
+        strict=False,
     ):
         assert server.post(f"/api/tasks/{task['id']}/annotations/", json=body).is_success
     told = run(collect, "--from", "label-studio", *where)
@@ -156,9 +182,14 @@ def test_a_round_with_a_real_server(make_project: MakeProject, server: httpx.Cli
     assert [(item, *said) for item, _, *said in state(project)] == expected
     assert "; 0 new" in run(collect, "--from", "label-studio", *where)
 
-    export = server.get(f"/api/projects/{number}/export", params={"exportType": "JSON", "download_all_tasks": "true"})
+    export = server.get(
+        f"/api/projects/{number}/export",
+        params={"exportType": "JSON", "download_all_tasks": "true"},
+    )
     (root / "by-hand.json").write_bytes(export.content)
-    assert "by-hand (label-studio): 4 rows: 2 answered, 1 skipped, 1 unanswered" in run(collect, "by-hand.json")
+    assert "by-hand (label-studio): 4 rows: 2 answered, 1 skipped, 1 unanswered" in run(
+        collect, "by-hand.json"
+    )
     assert [(item, *said) for item, _, *said in state(project)] == expected
 
 

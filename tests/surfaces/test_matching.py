@@ -1,4 +1,6 @@
-"""Which item an answer is about, whose it is, which is the last word: the odd ways of real exports."""
+"""Which item an answer is about, whose it is, which is the last word: the odd ways of real
+exports.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def all_of(make: Any) -> bytes:
 EXPORTS = {
     "studio.csv": table(STUDIO, numbered(*STUDIO)),
     "studio.tsv": table(STUDIO_LOST, numbered(*STUDIO_LOST), "\t"),
-    "studio_min.json": json.dumps([dict(zip(STUDIO, cells, strict=True)) for cells in numbered(*STUDIO)]).encode(),
+    "studio_min.json": json.dumps(
+        [dict(zip(STUDIO, cells, strict=True)) for cells in numbered(*STUDIO)]
+    ).encode(),
     "studio_notes.json": all_of(lambda n: task(n, NOTE, RATING, RELATION)),
     "studio_second.json": all_of(lambda n: task(n, SECOND)),
     "doccano.csv": table(DOCCANO, numbered(*DOCCANO)),
@@ -108,7 +112,9 @@ EXPORTS = {
     "text.csv": table(("text", "label"), numbered("text", "label")),
     "semicolons.csv": b"sep=;\r\n" + table(("al_id", "label"), numbered("al_id", "label"), ";"),
     "ids.jsonl": all_of(lambda n: {"id": f"p-{n}", "label": TRUTH[n]}),
-    "local_time.csv": table(("al_id", "label", "timestamp"), numbered("al_id", "label", "timestamp")),
+    "local_time.csv": table(
+        ("al_id", "label", "timestamp"), numbered("al_id", "label", "timestamp")
+    ),
     "utf16.csv": table(("al_id", "label"), numbered("al_id", "label")).decode().encode("utf-16"),
 }
 
@@ -150,7 +156,9 @@ def test_what_is_lost_or_left_aside_is_counted(make_project: MakeProject) -> Non
     assert "  time cannot be read: 3 rows" in output
 
 
-def test_an_interface_made_by_hand_may_name_its_only_control_as_it_likes(make_project: MakeProject) -> None:
+def test_an_interface_made_by_hand_may_name_its_only_control_as_it_likes(
+    make_project: MakeProject,
+) -> None:
     project = make_project(TEXTS)
     other = task(0)
     other["annotations"][0]["result"][0]["from_name"] = "sentiment"
@@ -159,7 +167,10 @@ def test_an_interface_made_by_hand_may_name_its_only_control_as_it_likes(make_pr
     Path("studio.json").write_text(json.dumps([other, both]))
     output = run("studio.json")[1]
     for line in (1, 2):  # `topic` alone, in another row, would be taken for the label otherwise
-        assert f"  studio:{line}: `sentiment`, `topic` may each be the label: name one of them `label`" in output
+        assert (
+            f"  studio:{line}: `sentiment`, `topic` may each be the label: name one of them `label`"
+            in output
+        )
     Path("studio.json").write_text(json.dumps([other]))
     run("studio.json")
     assert state(project) == [("p-0", "1", "label", "positive")]
@@ -167,7 +178,9 @@ def test_an_interface_made_by_hand_may_name_its_only_control_as_it_likes(make_pr
 
 def test_numbered_labels_are_refused_by_name(make_project: MakeProject) -> None:
     make_project(TEXTS)
-    Path("old.json").write_text(json.dumps([{"id": 1, "text": "good", "annotations": [{"label": 3, "user": 1}]}]))
+    Path("old.json").write_text(
+        json.dumps([{"id": 1, "text": "good", "annotations": [{"label": 3, "user": 1}]}])
+    )
     code, output = run("old.json")
     assert code == 1
     assert "  old:1: its labels are numbers without names: export as JSONL with labels" in output
@@ -177,18 +190,27 @@ def test_numbered_labels_are_refused_by_name(make_project: MakeProject) -> None:
     )
 
 
-def test_ids_that_are_ours_beside_the_text_of_another_are_refused(make_project: MakeProject) -> None:
+def test_ids_that_are_ours_beside_the_text_of_another_are_refused(
+    make_project: MakeProject,
+) -> None:
     """A spreadsheet of which one column was sorted: most ids still stand beside their texts."""
     texts = ("one", "two", "three", "four")
     make_project(texts)
     cells = [("p-0", "one"), ("p-1", "two"), ("p-2", "four"), ("p-3", "three"), ("p-3", "five")]
-    Path("mine.csv").write_bytes(table(("id", "text", "label"), [(*cell, "neutral") for cell in cells]))
+    Path("mine.csv").write_bytes(
+        table(("id", "text", "label"), [(*cell, "neutral") for cell in cells])
+    )
     # Of the four known texts two stand beside their own id: too few to believe the ids.
     assert "5 rows: 4 answered, 1 ids that disagree" in run("mine.csv")[1]
     cells[2:] = [("p-2", "three"), ("p-3", "one")]
-    Path("ours.csv").write_bytes(table(("id", "text", "label"), [(*cell, "neutral") for cell in cells]))
+    Path("ours.csv").write_bytes(
+        table(("id", "text", "label"), [(*cell, "neutral") for cell in cells])
+    )
     output = run("ours.csv")[1]
-    assert "  ours:5: the text beside id 'p-3' is not the one that was asked: it is that of 'p-0'" in output
+    assert (
+        "  ours:5: the text beside id 'p-3' is not the one that was asked: it is that of 'p-0'"
+        in output
+    )
 
 
 def test_the_last_word_counts_whatever_file_it_stands_in(make_project: MakeProject) -> None:
@@ -202,29 +224,46 @@ def test_the_last_word_counts_whatever_file_it_stands_in(make_project: MakeProje
     ]:  # fmt: skip
         output = run(f"{folder}/answers.csv")[1]
         assert f"; {new} new" in output
-        assert state(project) == [("p-0", "answers", "label", label), ("p-1", "answers", "label", "neutral")]
-    assert "1 answer of the same person changes: the last word counts; two people?" in run("second/answers.csv")[1]
+        assert state(project) == [
+            ("p-0", "answers", "label", label),
+            ("p-1", "answers", "label", "neutral"),
+        ]
+    assert (
+        "1 answer of the same person changes: the last word counts; two people?"
+        in run("second/answers.csv")[1]
+    )
 
 
-def test_an_answer_without_a_time_counts_from_when_it_was_collected(make_project: MakeProject) -> None:
+def test_an_answer_without_a_time_counts_from_when_it_was_collected(
+    make_project: MakeProject,
+) -> None:
     project = make_project(TEXTS)
     Path("ana.csv").write_text("id,label,timestamp\np-0,positive,500\n")
     Path("later.csv").write_text("id,label,annotator\np-0,negative,ana\n")
     Path("older.csv").write_text("id,label,timestamp,annotator\np-0,neutral,400,ana\n")
     Path("newer.csv").write_text("id,label,timestamp,annotator\np-0,neutral,600,ana\n")
-    for name, label in [("ana", "positive"), ("later", "negative"), ("older", "negative"), ("newer", "neutral")]:
+    for name, label in [
+        ("ana", "positive"),
+        ("later", "negative"),
+        ("older", "negative"),
+        ("newer", "neutral"),
+    ]:
         run(f"{name}.csv")
         assert state(project) == [("p-0", "ana", "label", label)]
     run("later.csv")
     assert state(project) == [("p-0", "ana", "label", "negative")]
 
 
-def test_a_browsers_second_download_is_the_same_person_and_a_name_can_be_given(make_project: MakeProject) -> None:
+def test_a_browsers_second_download_is_the_same_person_and_a_name_can_be_given(
+    make_project: MakeProject,
+) -> None:
     project = make_project(TEXTS)
     Path("ana.csv").write_text("id,label\np-0,positive\n")
     Path("ana (1).csv").write_text("id,label\np-0,negative\n")
     output = run("ana.csv")[1]
-    assert "  taken for the answers of ana, after the file's name; --annotator NAME says who" in output
+    assert (
+        "  taken for the answers of ana, after the file's name; --annotator NAME says who" in output
+    )
     run("ana (1).csv")
     assert state(project) == [("p-0", "ana", "label", "negative")]
     output = run("ana.csv", "--annotator", "Bo")[1]
@@ -245,7 +284,13 @@ def test_the_person_of_a_file(name: str, person: str) -> None:
 
 
 def binary(n: int, label: str, verdict: str, at: float | None = 1.0) -> Row:
-    base = {"text": TEXTS[n], "al_id": f"p-{n}", "al_batch": "b1", "label": label, "answer": verdict}
+    base = {
+        "text": TEXTS[n],
+        "al_id": f"p-{n}",
+        "al_batch": "b1",
+        "label": label,
+        "answer": verdict,
+    }
     return {**base, "_view_id": "classification", "_annotator_id": "ds-ana", "_timestamp": at}
 
 
@@ -258,16 +303,25 @@ def test_one_label_at_a_time_is_the_one_that_was_accepted_and_all_rejected_is_a_
     rows += [binary(2, label, "reject", 90.0) for label in LABELS]
     write("binary.jsonl", rows)
     output = run("binary.jsonl")[1]
-    assert "9 rows: 2 answered, 7 labels rejected, 1 items with every offered label rejected; 9 new" in output
+    assert (
+        "9 rows: 2 answered, 7 labels rejected, 1 items with every offered label rejected; 9 new"
+        in output
+    )
     assert state(project) == [
         ("p-0", "ana", "label", "positive"), ("p-1", "ana", "label", "negative"), ("p-2", "ana", "skip", None),
     ]  # fmt: skip
     assert "; 0 new" in run("binary.jsonl")[1]
 
 
-def test_several_labels_accepted_for_one_item_are_a_conflict_and_put_aside(make_project: MakeProject) -> None:
+def test_several_labels_accepted_for_one_item_are_a_conflict_and_put_aside(
+    make_project: MakeProject,
+) -> None:
     project = make_project(TEXTS)
-    rows = [binary(0, "positive", "accept"), binary(0, "negative", "accept", 2.0), binary(1, "negative", "accept")]
+    rows = [
+        binary(0, "positive", "accept"),
+        binary(0, "negative", "accept", 2.0),
+        binary(1, "negative", "accept"),
+    ]
     write("binary.jsonl", rows)
     output = run("binary.jsonl")[1]
     assert "1 answered, 2 accepted with several labels; 1 new" in output
@@ -275,7 +329,9 @@ def test_several_labels_accepted_for_one_item_are_a_conflict_and_put_aside(make_
     assert state(project) == [("p-1", "ana", "label", "negative")]
 
 
-VERDICTS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(["accept", "reject", "choose"])), max_size=8)
+VERDICTS = st.lists(
+    st.tuples(st.sampled_from(LABELS), st.sampled_from(["accept", "reject", "choose"])), max_size=8
+)
 
 
 @given(VERDICTS, st.randoms())
@@ -313,7 +369,10 @@ def test_an_id_of_a_round_that_is_over_is_told_with_its_round(make_project: Make
     Path("ana.csv").write_text("id,label\np-0,positive\np-1,positive\nq-0,neutral\n")
     output = run("ana.csv")[1]
     assert "ana (csv): 3 rows: 1 answered, 1 of another round, 1 of earlier rounds; 1 new" in output
-    assert "  ana:3: id 'p-1' was asked in round 1, which is over; name its batch (al_batch b1…), or use" in output
+    assert (
+        "  ana:3: id 'p-1' was asked in round 1, which is over; name its batch (al_batch b1…), or use"
+        in output
+    )
     assert state(project) == [("q-0", "ana", "label", "neutral")]
 
 
@@ -362,15 +421,25 @@ def test_a_tools_own_number_alone_names_no_item(tool: str, make_project: MakePro
     Path("answers.json").write_text(json.dumps([rows[tool]]))
     code, output = run("answers.json")
     assert code == 1
-    assert "nothing but the tool's own number 'p-1' says which item it is: export it with its text" in output
+    assert (
+        "nothing but the tool's own number 'p-1' says which item it is: export it with its text"
+        in output
+    )
     assert state(project) == []
 
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("1714564800", 1714564800.0), ("1714564800123", 1714564800.123), ("20240501", None), ("01/05/2024", None)],
+    [
+        ("1714564800", 1714564800.0),
+        ("1714564800123", 1714564800.123),
+        ("20240501", None),
+        ("01/05/2024", None),
+    ],
 )
-def test_times_are_seconds_milliseconds_or_iso_8601_and_never_guessed(written: str, seconds: float | None) -> None:
+def test_times_are_seconds_milliseconds_or_iso_8601_and_never_guessed(
+    written: str, seconds: float | None
+) -> None:
     _, items = formats.read(Path("a.csv"), f"id,label,timestamp\np-0,A,{written}\n".encode())
     assert items[0].row is not None
     assert items[0].row.get("_timestamp") == seconds

@@ -30,7 +30,9 @@ def test_what_it_says_of_an_item_does_not_depend_on_the_order_of_the_tasks() -> 
     truth = dict.fromkeys((row["al_id"] for row in tasks), "positive")
     forward = oracle.answer(tasks, truth, LABELS, noise=0.3, skip=0.2, seed=7)
     backward = oracle.answer(tasks[::-1], truth, LABELS, noise=0.3, skip=0.2, seed=7)
-    assert {row["al_id"]: row["accept"] for row in forward} == {row["al_id"]: row["accept"] for row in backward}
+    assert {row["al_id"]: row["accept"] for row in forward} == {
+        row["al_id"]: row["accept"] for row in backward
+    }
 
 
 def test_noise_is_another_class_uniformly_and_skips_are_as_frequent_as_asked() -> None:
@@ -56,12 +58,16 @@ def test_the_command_writes_the_same_bytes_twice(make_project: MakeProject) -> N
     assert len(read_jsonl(target)) == 3
 
 
-def test_the_answers_of_a_person_called_oracle_are_not_overwritten(make_project: MakeProject) -> None:
+def test_the_answers_of_a_person_called_oracle_are_not_overwritten(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     (project.root / "truth.csv").write_text("id,label\np-0,positive\np-1,negative\np-2,neutral\n")
     target = project.last_round().answers / "oracle.jsonl"
     task = project.last_round().tasks()[0]
-    row = prodigy.answer_row(task, label="neutral", answer="accept", annotator="oracle", dataset="ours", at=1.0)
+    row = prodigy.answer_row(
+        task, label="neutral", answer="accept", annotator="oracle", dataset="ours", at=1.0
+    )
     write_jsonl(target, [row])
     before = target.read_bytes()
     result = CliRunner().invoke(annotate.command, ["--oracle", "truth.csv"])
@@ -71,7 +77,9 @@ def test_the_answers_of_a_person_called_oracle_are_not_overwritten(make_project:
     assert target.read_bytes() == before
 
 
-def test_without_an_id_column_items_are_known_by_their_exact_content(make_project: MakeProject) -> None:
+def test_without_an_id_column_items_are_known_by_their_exact_content(
+    make_project: MakeProject,
+) -> None:
     project = make_project(data_id="")
     file = project.root / "truth.csv"
     file.write_text('text,label\n007,neutral\n" good ",positive\nbad,negative\n')
@@ -80,7 +88,9 @@ def test_without_an_id_column_items_are_known_by_their_exact_content(make_projec
     assert known == dict(zip(ids, ["neutral", "positive", "negative"], strict=True))
 
 
-def test_a_seed_row_asked_again_that_the_file_does_not_have_keeps_its_label(make_project: MakeProject) -> None:
+def test_a_seed_row_asked_again_that_the_file_does_not_have_keeps_its_label(
+    make_project: MakeProject,
+) -> None:
     project = make_project()
     (project.root / "truth.csv").write_text("id,label\np-0,positive\n")
     (project.root / project.params().data.seed).write_text("id,label\ns-1,neutral\np-0,negative\n")
@@ -93,12 +103,20 @@ def test_a_seed_row_asked_again_that_the_file_does_not_have_keeps_its_label(make
     ("table", "said"),
     [
         ("id,label\np-0,positive\n", "no label for 2 of 3 asked items: p-1, p-2"),
-        ("id,label\np-0,Positive\n", "truth.csv:2: label 'Positive' is not in labels (did you mean 'positive'?)"),
-        ("id,label\np-0,positive\np-0,neutral\n", "truth.csv:3: 'p-0' is 'positive' above and 'neutral' here"),
+        (
+            "id,label\np-0,Positive\n",
+            "truth.csv:2: label 'Positive' is not in labels (did you mean 'positive'?)",
+        ),
+        (
+            "id,label\np-0,positive\np-0,neutral\n",
+            "truth.csv:3: 'p-0' is 'positive' above and 'neutral' here",
+        ),
         ("id,lable\np-0,positive\n", "no column 'label' (did you mean 'lable'?)"),
     ],
 )
-def test_a_file_that_does_not_serve_is_refused_in_one_line(make_project: MakeProject, table: str, said: str) -> None:
+def test_a_file_that_does_not_serve_is_refused_in_one_line(
+    make_project: MakeProject, table: str, said: str
+) -> None:
     project = make_project()
     file = project.root / "truth.csv"
     file.write_text(table)

@@ -17,14 +17,18 @@ from stages.answers import prodigy
 from stages.contract.canonical import Row, dumps
 from tests.surfaces.conftest import LABELS, MakeProject
 
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 class Browser:
     """A client without a socket; every request is answered by the app in this process."""
 
     def __init__(self, app: Any, host: str = "127.0.0.1:8090") -> None:
-        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{host}")
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url=f"http://{host}"
+        )
 
     def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
         import asyncio
@@ -32,7 +36,13 @@ class Browser:
         return asyncio.run(self._client.request(method, path, **options))
 
     def answer(self, **changes: Any) -> httpx.Response:
-        body = {"session": "ana", "batch": "b1", "position": 0, "answer": "accept", "label": "positive"}
+        body = {
+            "session": "ana",
+            "batch": "b1",
+            "position": 0,
+            "answer": "accept",
+            "label": "positive",
+        }
         body |= {"flagged": False, "key": "12345678", "replaces": "", **changes}
         return self("POST", "/api/answer", json=body)
 
@@ -40,7 +50,12 @@ class Browser:
 def browse(make_project: MakeProject, tasks: list[Row] | None = None, **options: Any) -> Browser:
     project = make_project(tasks=tasks)
     desk = Desk(project, project.last_round(), idle=600, clock=lambda: 1_700_000_000.0)
-    given = {"guide": "", "images": project.root / "data", "hosts": frozenset(page.LOOPBACK), **options}
+    given = {
+        "guide": "",
+        "images": project.root / "data",
+        "hosts": frozenset(page.LOOPBACK),
+        **options,
+    }
     return Browser(page.app(desk, **given))
 
 
@@ -49,18 +64,34 @@ def browser(make_project: MakeProject) -> Iterator[Browser]:
     return browse(make_project)
 
 
-def test_the_browser_is_told_nothing_of_score_arm_rank_id_or_file(make_project: MakeProject) -> None:
+def test_the_browser_is_told_nothing_of_score_arm_rank_id_or_file(
+    make_project: MakeProject,
+) -> None:
     tasks = [
         {
-            **prodigy.task({"text": "t"}, LABELS, al_id="SECRET-ID", batch_id="b1", rank=77, score=0.987),
+            **prodigy.task(
+                {"text": "t"}, LABELS, al_id="SECRET-ID", batch_id="b1", rank=77, score=0.987
+            ),
             "arm": "control",
         },
-        {**prodigy.task({"text": "u"}, LABELS, al_id="s2", batch_id="b1", rank=78, score=0.1), "path": "cats/1.png"},
+        {
+            **prodigy.task({"text": "u"}, LABELS, al_id="s2", batch_id="b1", rank=78, score=0.1),
+            "path": "cats/1.png",
+        },
     ]
     browser = browse(make_project, tasks)
     browser.answer()
     told = browser("GET", "/api/state?session=ana").json()
-    assert set(told["card"]) == {"text", "image", "fields", "position", "key", "answer", "label", "flagged"}
+    assert set(told["card"]) == {
+        "text",
+        "image",
+        "fields",
+        "position",
+        "key",
+        "answer",
+        "label",
+        "flagged",
+    }
     assert set(told["history"][0]) == {"position", "key", "image", "text", "said", "flagged"}
     for secret in ("SECRET", "987", "control", "77", "cats", "score", "rank", "arm"):
         assert secret not in json.dumps(told)
@@ -78,7 +109,11 @@ def test_an_answer_is_saved_and_brings_the_next_card(browser: Browser) -> None:
     response = browser.answer()
     assert response.status_code == 200
     state = response.json()["state"]
-    assert (state["card"]["position"], state["finished"], state["history"][0]["said"]) == (1, 1, "positive")
+    assert (state["card"]["position"], state["finished"], state["history"][0]["said"]) == (
+        1,
+        1,
+        "positive",
+    )
     again = browser.answer().json()["state"]
     assert again == state
 
@@ -107,7 +142,9 @@ def test_a_stale_tab_gets_409_and_the_true_state(browser: Browser) -> None:
         ({"surprise": 1}, 400),
     ],
 )
-def test_a_malformed_answer_is_refused_with_a_sentence(browser: Browser, changes: dict[str, Any], code: int) -> None:
+def test_a_malformed_answer_is_refused_with_a_sentence(
+    browser: Browser, changes: dict[str, Any], code: int
+) -> None:
     response = browser.answer(**changes)
     assert response.status_code == code
     assert response.json()["error"]
@@ -130,12 +167,19 @@ def test_a_malformed_answer_is_refused_with_a_sentence(browser: Browser, changes
         ({"sec-fetch-site": "same-origin"}, 200),
     ],
 )
-def test_other_sites_and_rebound_names_are_refused(browser: Browser, headers: dict[str, str], code: int) -> None:
+def test_other_sites_and_rebound_names_are_refused(
+    browser: Browser, headers: dict[str, str], code: int
+) -> None:
     assert browser("GET", "/api/state?session=ana", headers=headers).status_code == code
 
 
 def test_a_form_of_another_site_cannot_post(browser: Browser) -> None:
-    assert browser("POST", "/api/answer", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+    assert (
+        browser(
+            "POST", "/api/answer", content=b"{}", headers={"content-type": "text/plain"}
+        ).status_code
+        == 415
+    )
 
 
 def test_a_large_body_is_refused_with_or_without_its_length(browser: Browser) -> None:
@@ -157,7 +201,9 @@ def test_every_response_carries_a_strict_policy(browser: Browser) -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_elsewhere_than_on_this_machine_a_token_is_demanded_and_becomes_a_cookie(make_project: MakeProject) -> None:
+def test_elsewhere_than_on_this_machine_a_token_is_demanded_and_becomes_a_cookie(
+    make_project: MakeProject,
+) -> None:
     browser = browse(make_project, hosts=frozenset(), token="s3cret")
     assert browser("GET", "/").status_code == 401
     assert browser("GET", "/api/state?session=ana").status_code == 401
@@ -172,9 +218,9 @@ def test_elsewhere_than_on_this_machine_a_token_is_demanded_and_becomes_a_cookie
 
 
 def test_guidelines_are_markdown_without_raw_html(make_project: MakeProject) -> None:
-    text = browse(make_project, guide="# Rules\n<script>alert(1)</script>\n\n- *one* [x](javascript:alert(1))")(
-        "GET", "/"
-    ).text
+    text = browse(
+        make_project, guide="# Rules\n<script>alert(1)</script>\n\n- *one* [x](javascript:alert(1))"
+    )("GET", "/").text
     assert "<h1>Rules</h1>" in text
     assert "<em>one</em>" in text
     assert "<script>alert" not in text
@@ -189,7 +235,15 @@ def test_pictures_come_from_the_batch_or_the_folder_and_from_nowhere_else(tmp_pa
     (folder / "link.png").symlink_to(tmp_path / "outside.png")
     assert page.picture("a.png", folder) == PNG
     assert page.picture("data:image/png;base64," + base64.b64encode(PNG).decode(), folder) == PNG
-    for bad in ("../outside.png", str(tmp_path / "outside.png"), "link.png", "none.png", "", "a\0b", "http://x/y.png"):
+    for bad in (
+        "../outside.png",
+        str(tmp_path / "outside.png"),
+        "link.png",
+        "none.png",
+        "",
+        "a\0b",
+        "http://x/y.png",
+    ):
         with pytest.raises(Refused):
             page.picture(bad, folder)
     for bad in ("data:image/png;base64,***", None, 7):
@@ -197,17 +251,25 @@ def test_pictures_come_from_the_batch_or_the_folder_and_from_nowhere_else(tmp_pa
             page.picture(bad, folder)
 
 
-def test_a_picture_is_served_by_what_it_is_not_by_what_it_claims_to_be(make_project: MakeProject) -> None:
+def test_a_picture_is_served_by_what_it_is_not_by_what_it_claims_to_be(
+    make_project: MakeProject,
+) -> None:
     uris = [
         "data:text/html;base64," + base64.b64encode(PNG).decode(),
         "data:image/png;base64," + base64.b64encode(b"<script>").decode(),
     ]
     tasks = [
-        prodigy.task({"image": uri}, LABELS, al_id=str(n), batch_id="b1", rank=n, score=0) for n, uri in enumerate(uris)
+        prodigy.task({"image": uri}, LABELS, al_id=str(n), batch_id="b1", rank=n, score=0)
+        for n, uri in enumerate(uris)
     ]
     browser = browse(make_project, tasks)
     assert browser("GET", "/image/0?batch=b1").headers["content-type"] == "image/png"
-    for path in ("/image/1?batch=b1", "/image/9?batch=b1", "/image/x?batch=b1", "/image/-1?batch=b1"):
+    for path in (
+        "/image/1?batch=b1",
+        "/image/9?batch=b1",
+        "/image/x?batch=b1",
+        "/image/-1?batch=b1",
+    ):
         assert browser("GET", path).status_code == 404
     assert browser("GET", "/image/0?batch=other").status_code == 410
 

@@ -1,7 +1,7 @@
 """A person's round in a real browser: by keyboard alone, with company, through reloads and crashes.
 
-Needs Debian's `chromium` and Playwright (extra `browser`), and npm for the accessibility checker; skips
-without. LABELROUNDS_SCREENSHOTS=docs/images makes the pictures of the documentation anew.
+Needs Debian's `chromium` and Playwright (extra `browser`), and npm for the accessibility checker;
+skips without. LABELROUNDS_SCREENSHOTS=docs/images makes the pictures of the documentation anew.
 """
 
 from __future__ import annotations
@@ -25,16 +25,23 @@ from stages.answers import prodigy
 from stages.contract.canonical import Row, numbered_rows
 from tests.surfaces.conftest import MakeProject
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra `browser`)")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed (extra `browser`)"
+)
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
+    ),
 ]
 AXE = "axe-core@4.14.1"
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = [str(digit) for digit in range(10)]
-# settle() runs when the line is on the disk and the response is not yet sent: the worst moment to die in
+# settle() runs when the line is on the disk and the response is not yet sent: the worst moment to
+# die in
 DIES_ONCE_SAVED = """
 import os, signal
 from rounds.surfaces.desk import Desk
@@ -106,7 +113,9 @@ def serve() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def axe(pytestconfig: pytest.Config) -> str:
     """The source of the accessibility checker, fetched from npm once."""
-    folder = Path(pytestconfig.cache.mkdir("axe")) if pytestconfig.cache else Path(".pytest_cache/axe")
+    folder = (
+        Path(pytestconfig.cache.mkdir("axe")) if pytestconfig.cache else Path(".pytest_cache/axe")
+    )
     file = folder / "node_modules" / "axe-core" / "axe.min.js"
     if not file.is_file():
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
@@ -118,7 +127,9 @@ def axe(pytestconfig: pytest.Config) -> str:
 
 
 def open_page(chromium: Any, url: str, **options: Any) -> Any:
-    """A fresh browser profile on `url`; a script error or a policy violation fails the test at the next `calm`."""
+    """A fresh browser profile on `url`; a script error or a policy violation fails the test at the
+    next `calm`.
+    """
     page = chromium.new_context(**options).new_page()
     page.set_default_timeout(15_000)
     page.faults = []
@@ -131,7 +142,9 @@ def open_page(chromium: Any, url: str, **options: Any) -> Any:
 
 def item(page: Any, number: int) -> None:
     """Wait for a card."""
-    playwright.expect(page.get_by_role("heading", level=2, name=f"Item {number}", exact=True)).to_be_visible()
+    playwright.expect(
+        page.get_by_role("heading", level=2, name=f"Item {number}", exact=True)
+    ).to_be_visible()
 
 
 def press(page: Any, *keys: str) -> None:
@@ -167,7 +180,11 @@ def digit_tasks(count: int) -> list[Row]:
         file = io.BytesIO()
         Image.fromarray((255 - pixels * 15.9).astype(np.uint8)).save(file, "PNG")
         uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        tasks.append(prodigy.task({"image": uri}, DIGITS, al_id=f"d-{n}", batch_id="b1", rank=n + 1, score=0.5))
+        tasks.append(
+            prodigy.task(
+                {"image": uri}, DIGITS, al_id=f"d-{n}", batch_id="b1", rank=n + 1, score=0.5
+            )
+        )
     return tasks
 
 
@@ -192,7 +209,9 @@ def test_a_person_labels_a_whole_round_of_digits_by_keyboard_alone(
     playwright.expect(page.get_by_text("rounds close")).to_be_visible()
     assert standing(project) == sorted((f"d-{n}", "ana", "label", str(n % 10)) for n in range(12))
     assert page.faults == []
-    assert server.interrupt() == "annotate: 12 of 12 items are labelled (ana 12); next: rounds close"
+    assert (
+        server.interrupt() == "annotate: 12 of 12 items are labelled (ana 12); next: rounds close"
+    )
 
 
 def test_skip_reject_flag_undo_and_a_change_in_the_history_by_keyboard_alone(
@@ -234,12 +253,18 @@ def test_skip_reject_flag_undo_and_a_change_in_the_history_by_keyboard_alone(
         ("p-1", "ana", "label", "negative"),
         ("p-2", "ana", "label", "neutral"),
     ]
-    flagged = [row["al_id"] for _, row in numbered_rows(project.last_round().answer_files()[0]) if "flagged" in row]
+    flagged = [
+        row["al_id"]
+        for _, row in numbered_rows(project.last_round().answer_files()[0])
+        if "flagged" in row
+    ]
     assert flagged == ["p-1"]
     assert page.faults == []
 
 
-def test_two_annotators_at_once_share_the_batch(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+def test_two_annotators_at_once_share_the_batch(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
     project = make_project([str(n) for n in range(5)])
     url = serve(project).url
     ana, bo = (open_page(chromium, f"{url}?session={name}") for name in ("ana", "bo"))
@@ -259,7 +284,9 @@ def test_two_annotators_at_once_share_the_batch(make_project: MakeProject, serve
     assert said == [("ana", "positive"), ("bo", "negative")] * 2 + [("ana", "positive")]
 
 
-def test_a_second_tab_of_one_session_cannot_answer_twice(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+def test_a_second_tab_of_one_session_cannot_answer_twice(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
     project = make_project()
     one = open_page(chromium, serve(project).url + "?session=ana")
     item(one, 1)
@@ -274,7 +301,9 @@ def test_a_second_tab_of_one_session_cannot_answer_twice(make_project: MakeProje
     assert standing(project) == [("p-0", "ana", "label", "positive")]
 
 
-def test_a_reload_in_the_middle_shows_the_same_card(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+def test_a_reload_in_the_middle_shows_the_same_card(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
     page = open_page(chromium, serve(make_project()).url + "?session=ana")
     item(page, 1)
     press(page, "1", "a")
@@ -284,7 +313,9 @@ def test_a_reload_in_the_middle_shows_the_same_card(make_project: MakeProject, s
     playwright.expect(page.get_by_text("1 of 3")).to_be_visible()
 
 
-@pytest.mark.parametrize("moment", ["before the answer is saved", "after it is saved and before it is acknowledged"])
+@pytest.mark.parametrize(
+    "moment", ["before the answer is saved", "after it is saved and before it is acknowledged"]
+)
 def test_killed_between_click_and_response_the_answer_is_there_once_after_the_restart(
     make_project: MakeProject, serve: Any, chromium: Any, moment: str
 ) -> None:
@@ -310,10 +341,15 @@ def test_killed_between_click_and_response_the_answer_is_there_once_after_the_re
     press(page, "1", "a")
     item(page, 3)
     rows = [row for path in project.last_round().answer_files() for _, row in numbered_rows(path)]
-    assert [(row["al_id"], row["accept"]) for row in rows] == [("p-0", ["negative"]), ("p-1", ["positive"])]
+    assert [(row["al_id"], row["accept"]) for row in rows] == [
+        ("p-0", ["negative"]),
+        ("p-1", ["positive"]),
+    ]
 
 
-def test_a_script_in_a_pool_row_is_shown_as_text(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+def test_a_script_in_a_pool_row_is_shown_as_text(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
     odd = "<script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}}"
     page = open_page(chromium, serve(make_project([odd, "b"])).url + "?session=ana")
     playwright.expect(page.locator("#content")).to_have_text(odd)
@@ -323,7 +359,9 @@ def test_a_script_in_a_pool_row_is_shown_as_text(make_project: MakeProject, serv
     assert page.faults == []
 
 
-def test_one_of_many_labels_is_found_by_typing(make_project: MakeProject, serve: Any, chromium: Any) -> None:
+def test_one_of_many_labels_is_found_by_typing(
+    make_project: MakeProject, serve: Any, chromium: Any
+) -> None:
     labels = [f"intent {n}" for n in range(40)] + ["card arrival"]
     project = make_project(["where is it", "b"], labels=labels)
     page = open_page(chromium, serve(project).url + "?session=ana")
@@ -336,7 +374,12 @@ def test_one_of_many_labels_is_found_by_typing(make_project: MakeProject, serve:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1100, 760), (390, 844)])
 def test_the_accessibility_checker_finds_nothing(
-    make_project: MakeProject, serve: Any, chromium: Any, axe: str, scheme: str, size: tuple[int, int]
+    make_project: MakeProject,
+    serve: Any,
+    chromium: Any,
+    axe: str,
+    scheme: str,
+    size: tuple[int, int],
 ) -> None:
     guide = {"instructions": "guide.md"}
     tasks = digit_tasks(3)
@@ -372,7 +415,11 @@ def test_long_content_is_scrolled_by_keyboard_and_passes_the_checker(
     make_project: MakeProject, serve: Any, chromium: Any, axe: str
 ) -> None:
     labels = [f"intent {n}" for n in range(77)]
-    page = open_page(chromium, serve(make_project(["word " * 20_000], labels=labels)).url + "?session=ana")
+    page = open_page(
+        chromium, serve(make_project(["word " * 20_000], labels=labels)).url + "?session=ana"
+    )
     item(page, 1)
-    playwright.expect(page.get_by_role("region", name="The item")).to_have_attribute("tabindex", "0")
+    playwright.expect(page.get_by_role("region", name="The item")).to_have_attribute(
+        "tabindex", "0"
+    )
     assert violations(page, axe) == []

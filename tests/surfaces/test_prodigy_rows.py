@@ -24,16 +24,42 @@ CHOICE = {"text": "hi", "options": [{"id": "POS"}], "_view_id": "choice"}
         ({**CHOICE, "answer": "accept"}, "empty", None),
         ({**CHOICE, "accept": ["POS"], "answer": "reject"}, "reject", None),
         ({**CHOICE, "accept": ["POS"], "answer": "ignore"}, "skip", None),
-        ({"text": "hi", "accept": ["POS"], "answer": "accept", "_session_id": None}, "label", "POS"),
-        ({"text": "hi", "label": "SPAM", "answer": "accept", "_view_id": "classification"}, "label", "SPAM"),
-        ({"text": "hi", "label": "SPAM", "answer": "reject", "_view_id": "classification"}, "skip", None),
+        (
+            {"text": "hi", "accept": ["POS"], "answer": "accept", "_session_id": None},
+            "label",
+            "POS",
+        ),
+        (
+            {"text": "hi", "label": "SPAM", "answer": "accept", "_view_id": "classification"},
+            "label",
+            "SPAM",
+        ),
+        (
+            {"text": "hi", "label": "SPAM", "answer": "reject", "_view_id": "classification"},
+            "skip",
+            None,
+        ),
         ({"text": "hi", "label": "SPAM", "answer": "ignore"}, "skip", None),
-        ({**CHOICE, "config": {"choice_style": "multiple"}, "accept": ["A"], "answer": "accept"}, "label", "A"),
-        ({**CHOICE, "accept": ["POS"], "answer": "accept", "sessions": ["a"], "versions": [{}]}, "override", "POS"),
-        ({**CHOICE, "accept": [], "answer": "reject", "sessions": ["a"], "versions": [{}]}, "reject", None),
+        (
+            {**CHOICE, "config": {"choice_style": "multiple"}, "accept": ["A"], "answer": "accept"},
+            "label",
+            "A",
+        ),
+        (
+            {**CHOICE, "accept": ["POS"], "answer": "accept", "sessions": ["a"], "versions": [{}]},
+            "override",
+            "POS",
+        ),
+        (
+            {**CHOICE, "accept": [], "answer": "reject", "sessions": ["a"], "versions": [{}]},
+            "reject",
+            None,
+        ),
     ],
 )
-def test_each_kind_of_row_is_understood(row: dict[str, object], kind: str, label: str | None) -> None:
+def test_each_kind_of_row_is_understood(
+    row: dict[str, object], kind: str, label: str | None
+) -> None:
     answer = read_answer(row)
     assert (answer.kind, answer.label) == (kind, label)
 
@@ -51,13 +77,22 @@ def test_with_two_labels_a_rejected_binary_label_is_the_other_one() -> None:
         ({"text": "hi"}, "it has no `answer`"),
         ({"answer": "maybe"}, "`answer` is 'maybe', not accept, reject or ignore"),
         ({"answer": 1}, "`answer` is 1, not a text"),
-        ({"accept": ["A", "B"], "answer": "accept"}, "2 choices (A, B) where one label is asked for"),
-        ({"accept": "A", "answer": "accept"}, "it was accepted, and has neither a list `accept` nor a `label`"),
+        (
+            {"accept": ["A", "B"], "answer": "accept"},
+            "2 choices (A, B) where one label is asked for",
+        ),
+        (
+            {"accept": "A", "answer": "accept"},
+            "it was accepted, and has neither a list `accept` nor a `label`",
+        ),
         ({"accept": [3], "answer": "accept"}, "`accept` is [3], not a list of labels"),
         ({"label": None, "answer": "accept"}, "`label` is null"),
         ({"al_id": 7, "answer": "ignore"}, "`al_id` is 7, not a text"),
         ({"answer": "ignore", "_timestamp": "now"}, "`_timestamp` is 'now', not a time in seconds"),
-        ({"answer": "ignore", "_timestamp": float("nan")}, "`_timestamp` is nan, not a time in seconds"),
+        (
+            {"answer": "ignore", "_timestamp": float("nan")},
+            "`_timestamp` is nan, not a time in seconds",
+        ),
         ({"answer": "ignore", "_timestamp": True}, "`_timestamp` is True, not a time in seconds"),
         ({"answer": "ignore", "flagged": "yes"}, "`flagged` is 'yes', not true or false"),
     ],
@@ -86,7 +121,9 @@ def test_a_malformed_row_says_why(row: dict[str, object], why: str) -> None:
         ({}, "anonymous"),
     ],
 )
-def test_the_annotator_is_the_session_without_the_dataset(keys: dict[str, object], name: str) -> None:
+def test_the_annotator_is_the_session_without_the_dataset(
+    keys: dict[str, object], name: str
+) -> None:
     assert read_answer({"answer": "ignore", **keys}).annotator == name
 
 
@@ -97,9 +134,16 @@ def test_the_input_hash_is_prodigys() -> None:
 
 def test_a_stripped_picture_keeps_the_hash_it_had() -> None:
     task = prodigy.task(
-        {"image": "data:image/png;base64,AA==", "path": "a.png"}, LABELS, al_id="x", batch_id="b", rank=1, score=0
+        {"image": "data:image/png;base64,AA==", "path": "a.png"},
+        LABELS,
+        al_id="x",
+        batch_id="b",
+        rank=1,
+        score=0,
     )
-    row = answer_row(task, label="positive", answer="accept", annotator="alex", dataset="ds", at=1.0)
+    row = answer_row(
+        task, label="positive", answer="accept", annotator="alex", dataset="ds", at=1.0
+    )
     assert "image" not in row
     assert row["path"] == "a.png"
     assert read_answer(row).input_hash == input_hash(task)
@@ -107,29 +151,47 @@ def test_a_stripped_picture_keeps_the_hash_it_had() -> None:
 
 
 def test_a_table_of_fields_gets_a_text_that_prodigy_can_show() -> None:
-    task = prodigy.task({"fields": {"age": 7, "name": "Bo"}}, LABELS, al_id="x", batch_id="b", rank=1, score=0)
+    task = prodigy.task(
+        {"fields": {"age": 7, "name": "Bo"}}, LABELS, al_id="x", batch_id="b", rank=1, score=0
+    )
     assert task["text"] == "age: 7\nname: Bo"
     assert task["fields"] == {"age": 7, "name": "Bo"}
 
 
 @given(text=ANY_TEXT, name=st.text(min_size=1), dataset=st.text("abc-_", min_size=1))
-def test_any_text_and_any_name_come_back_from_task_answer_json_and_reading(text: str, name: str, dataset: str) -> None:
+def test_any_text_and_any_name_come_back_from_task_answer_json_and_reading(
+    text: str, name: str, dataset: str
+) -> None:
     task = prodigy.task({"text": text}, LABELS, al_id="x", batch_id="b", rank=1, score=0)
-    row = answer_row(task, label="neutral", answer="accept", annotator=name, dataset=dataset, at=3.5)
+    row = answer_row(
+        task, label="neutral", answer="accept", annotator=name, dataset=dataset, at=3.5
+    )
     answer = read_answer(json.loads(json.dumps(row)))
-    assert (answer.id, answer.label, answer.text, answer.annotator, answer.at) == ("x", "neutral", text, name, 3.5)
+    assert (answer.id, answer.label, answer.text, answer.annotator, answer.at) == (
+        "x",
+        "neutral",
+        text,
+        name,
+        3.5,
+    )
     assert answer.input_hash == input_hash(task)
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 CONTENT = ["text", "image", "html", "_input_hash"]
 WHO = ["al_batch", "al_dataset", "_timestamp", "_annotator_id"]
-KEYS = st.sampled_from([*CONTENT, "answer", "accept", "label", "options", "versions", "flagged", "al_id", *WHO])
-VALUES = JSON | st.sampled_from(["accept", "reject", "ignore", ["A"], ["A", "B"], 1e400, 10**400, "data:x", "ds-%zz"])
+KEYS = st.sampled_from(
+    [*CONTENT, "answer", "accept", "label", "options", "versions", "flagged", "al_id", *WHO]
+)
+VALUES = JSON | st.sampled_from(
+    ["accept", "reject", "ignore", ["A"], ["A", "B"], 1e400, 10**400, "data:x", "ds-%zz"]
+)
 
 
 @given(st.dictionaries(KEYS, VALUES))
@@ -160,10 +222,24 @@ def test_items_are_found_by_id_then_by_hash_then_by_text_and_never_by_guess() ->
 
 def test_the_last_word_is_by_time_then_by_line_whatever_the_order_given() -> None:
     def said(label: str, at: float | None, annotator: str = "ds-alex") -> prodigy.Answer:
-        row = {"al_id": "x", "accept": [label], "answer": "accept", "_timestamp": at, "_annotator_id": annotator}
+        row = {
+            "al_id": "x",
+            "accept": [label],
+            "answer": "accept",
+            "_timestamp": at,
+            "_annotator_id": annotator,
+        }
         return read_answer(row)
 
-    rows = [(said("A", 5.0), 1), (said("B", 4.0), 2), (said("C", None), 3), (said("D", 1.0, "ds-bo"), 4)]
+    rows = [
+        (said("A", 5.0), 1),
+        (said("B", 4.0), 2),
+        (said("C", None), 3),
+        (said("D", 1.0, "ds-bo"), 4),
+    ]
     for order in (rows, rows[::-1]):
-        assert [(answer.annotator, answer.label) for answer, _ in keep_last(order)] == [("alex", "A"), ("bo", "D")]
+        assert [(answer.annotator, answer.label) for answer, _ in keep_last(order)] == [
+            ("alex", "A"),
+            ("bo", "D"),
+        ]
     assert keep_last([(said("A", 5.0), 1), (said("B", 5.0), 2)])[0][0].label == "B"

@@ -1,4 +1,6 @@
-"""The Prodigy recipe, called as the plain function it is, with a stand-in for Prodigy or the real one."""
+"""The Prodigy recipe, called as the plain function it is, with a stand-in for Prodigy or the real
+one.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def load() -> Any:
     return module.al_choice
 
 
-@pytest.fixture(params=["prodigy.components.stream", "prodigy.components.loaders"], ids=["1.12 and later", "1.11"])
+@pytest.fixture(
+    params=["prodigy.components.stream", "prodigy.components.loaders"],
+    ids=["1.12 and later", "1.11"],
+)
 def recipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     asked: list[dict[str, Any]] = []
     for name, module in stand_in(request.param, asked).items():
@@ -90,7 +95,9 @@ def test_several_annotators_per_item_are_asked_for_by_task(recipe: Any, batch: P
     assert "feed_overlap" not in config
 
 
-def test_an_accept_needs_exactly_one_choice_and_other_answers_none(recipe: Any, batch: Path) -> None:
+def test_an_accept_needs_exactly_one_choice_and_other_answers_none(
+    recipe: Any, batch: Path
+) -> None:
     validate = recipe("d", str(batch))["validate_answer"]
     validate({"answer": "accept", "accept": ["positive"]})
     validate({"answer": "ignore", "accept": []})
@@ -104,9 +111,20 @@ def test_what_it_saves_is_read_with_the_right_annotator_and_without_the_pictures
     recipe: Any, batch: Path
 ) -> None:
     task = answers_prodigy.task(
-        {"image": "data:image/png;base64,AA==", "path": "a.png"}, LABELS, al_id="x", batch_id="b", rank=1, score=0
+        {"image": "data:image/png;base64,AA==", "path": "a.png"},
+        LABELS,
+        al_id="x",
+        batch_id="b",
+        rank=1,
+        score=0,
     )
-    answered = {**task, "answer": "accept", "accept": ["neutral"], "_annotator_id": "my-set-ana", "_input_hash": 7}
+    answered = {
+        **task,
+        "answer": "accept",
+        "accept": ["neutral"],
+        "_annotator_id": "my-set-ana",
+        "_input_hash": 7,
+    }
     saved = recipe("my-set", str(batch))["before_db"]([answered])
     assert "image" not in saved[0]
     assert saved[0]["path"] == "a.png"
@@ -114,7 +132,9 @@ def test_what_it_saves_is_read_with_the_right_annotator_and_without_the_pictures
     assert answered["image"].startswith("data:")
 
 
-def test_at_the_end_it_says_what_to_type(recipe: Any, batch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_at_the_end_it_says_what_to_type(
+    recipe: Any, batch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe("round_001", str(batch))["on_exit"](None)
     assert capsys.readouterr().out == (
         'Next: prodigy db-out "round_001" > answers.jsonl && rounds collect answers.jsonl && rounds close\n'
@@ -127,9 +147,13 @@ def test_with_the_real_prodigy_the_components_are_what_it_expects(batch: Path) -
     assert [row["al_id"] for row in components["stream"]] == ["p-0", "p-1"]
 
 
-def test_annotate_prints_the_commands_for_serving_people_and_collecting(make_project: MakeProject) -> None:
+def test_annotate_prints_the_commands_for_serving_people_and_collecting(
+    make_project: MakeProject,
+) -> None:
     make_project(surface={"annotations_per_item": 2})
-    result = CliRunner().invoke(annotate.command, ["--with", "prodigy", "--annotator", "ana", "--annotator", "Bo K."])
+    result = CliRunner().invoke(
+        annotate.command, ["--with", "prodigy", "--annotator", "ana", "--annotator", "Bo K."]
+    )
     assert result.exit_code == 0
     people, batch = "PRODIGY_ALLOWED_SESSIONS='ana,Bo K.'", "data/rounds/001/asked.jsonl"
     assert result.stdout.splitlines() == [

@@ -55,7 +55,9 @@ _READ = (
 )
 
 
-def read(source: Path, data: bytes, forced: str | None = None, annotator: str | None = None) -> tuple[str, list[Item]]:
+def read(
+    source: Path, data: bytes, forced: str | None = None, annotator: str | None = None
+) -> tuple[str, list[Item]]:
     """The format's name and the items of a file, recognised by its content unless `forced`.
 
     annotator: who answered, where the file does not say it; by default the file's name says it.

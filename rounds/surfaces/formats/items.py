@@ -155,7 +155,8 @@ def reply(
 def seconds_of(value: object) -> float | None:
     """Seconds since 1970 of a number or an ISO 8601 time (UTC where it names no zone), or None.
 
-    A number of thirteen digits is milliseconds; one of eight that is a date, as 20240501, is no number of seconds.
+    A number of thirteen digits is milliseconds; one of eight that is a date, as 20240501, is no
+    number of seconds.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -188,7 +189,9 @@ def single(labels: object) -> str | None:
     return labels[0] if labels else None
 
 
-def each(read_one: Callable[[object], Reply | None], parts: Sequence[object]) -> list[Reply | NotAnAnswer | None]:
+def each(
+    read_one: Callable[[object], Reply | None], parts: Sequence[object]
+) -> list[Reply | NotAnAnswer | None]:
     """What several people said in one row, each read on its own: one's fault is not another's."""
     replies: list[Reply | NotAnAnswer | None] = []
     for part in parts:
