@@ -2,7 +2,8 @@
 
 reads   scores (train), accepted labels (gate)
 writes  build/probabilities: pool.npy, test.npy, labelled.npy (out of fold), committee.npy where train made one,
-        calibration.json, kept.parquet of a pool in parts; metrics and the reliability data; next: query, validate
+        calibration.json and map.npz (the map itself), kept.parquet of a pool in parts; metrics and the reliability
+        data; next: query, validate
 
 The map from scores to probabilities is chosen and judged on labels drawn at random (seed and
 control arm) where there are enough of them: labels that active learning chose are a biased sample,
@@ -21,6 +22,7 @@ from stages.contract.canonical import read_json, write_array, write_bytes, write
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
 from stages.learning.calibration import Rows, calibration_of
+from stages.learning.maps import write_map
 
 
 @click.command(help=__doc__)
@@ -46,6 +48,7 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
             write_array(out / f"{name}.npy", getattr(rows, name))
     if (model / "kept.parquet").is_file():  # a pool in parts: which rows these are
         write_bytes(out / "kept.parquet", (model / "kept.parquet").read_bytes())
+    write_map(out / "map.npz", calibration.apply)
     write_json(
         out / "calibration.json",
         {**calibration.facts, "fitted": fitted, "scan": trained.get("scan")},

@@ -13,6 +13,7 @@ from stages.contract.arrays import Floats, Ints
 from stages.contract.canonical import Row
 from stages.contract.identity import stratified_folds
 from stages.contract.params import Params
+from stages.learning.maps import PLAIN, Curves, Map, Steps, Temperature, log_odds, logistic
 from stages.learning.scoring import (
     brier,
     calibrated_ece,
@@ -22,7 +23,6 @@ from stages.learning.scoring import (
     softmax,
 )
 
-Map = Callable[[Floats], Floats]
 CROSS_FIT = 5
 SIMPLEST_FIRST = ("none", "temperature", "sigmoid", "isotonic")
 
@@ -40,7 +40,7 @@ def temperature(scores: Floats, truth: Ints) -> Map:
     best = float(
         np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x)
     )
-    return lambda new: softmax(new, best)
+    return Temperature(best)
 
 
 def sigmoid(scores: Floats, truth: Ints) -> Map:
@@ -52,13 +52,9 @@ def sigmoid(scores: Floats, truth: Ints) -> Map:
     hit = truth[:, None] == np.arange(scores.shape[1])
     counts = hit.sum(axis=0)
     slopes, shifts = _logistic_curves(
-        _log_odds(scores), np.where(hit, (counts + 1) / (counts + 2), 1 / (len(truth) - counts + 2))
+        log_odds(scores), np.where(hit, (counts + 1) / (counts + 2), 1 / (len(truth) - counts + 2))
     )
-    return lambda new: _normalised(_logistic(slopes * _log_odds(new) + shifts), new)
-
-
-def _logistic(z: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(z, -500, 500))))
+    return Curves(slopes, shifts)
 
 
 def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
@@ -78,7 +74,7 @@ def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
 
     now = loss(curve)
     for _ in range(100):
-        p = _logistic(curve[0] * x + curve[1])
+        p = logistic(curve[0] * x + curve[1])
         weight = p * (1 - p)
         g0, g1 = ((p - target) * x).mean(axis=0), (p - target).mean(axis=0)
         a, b, c = (
@@ -113,42 +109,23 @@ def isotonic(scores: Floats, truth: Ints) -> Map:
     from scipy.optimize import isotonic_regression
 
     own = softmax(scores)
-    steps: list[tuple[Floats, Floats]] = []
-    for place in range(scores.shape[1]):
-        x, inverse = np.unique(own[:, place], return_inverse=True)
+    corners: list[Floats] = []
+    heights: list[Floats] = []
+    for column in range(scores.shape[1]):
+        x, inverse = np.unique(own[:, column], return_inverse=True)
         weight = np.bincount(inverse).astype(np.float64)
-        share = np.bincount(inverse, weights=(truth == place).astype(np.float64)) / weight
-        steps.append((x, np.asarray(isotonic_regression(share, weights=weight).x)))
-
-    def apply(new: Floats) -> Floats:
-        p = softmax(new)
-        raised = np.column_stack(
-            [np.interp(p[:, place], *step) for place, step in enumerate(steps)]
-        )
-        return _normalised(np.maximum(raised, 1e-6), new)
-
-    return apply
+        hits = np.bincount(inverse, weights=(truth == column).astype(np.float64))
+        corners.append(x)
+        heights.append(np.asarray(isotonic_regression(hits / weight, weights=weight).x))
+    return Steps(corners, heights)
 
 
 FITTERS: dict[str, Callable[[Floats, Ints], Map]] = {
-    "none": lambda _scores, _truth: softmax,
+    "none": lambda _scores, _truth: PLAIN,
     "temperature": temperature,
     "sigmoid": sigmoid,
     "isotonic": isotonic,
 }
-
-
-def _log_odds(scores: Floats) -> Floats:
-    """ln(p / (1 - p)) of softmax probabilities, held within [-30, 30]."""
-    p = np.clip(softmax(scores), 1e-13, 1 - 1e-13)
-    return np.asarray(np.clip(np.log(p) - np.log1p(-p), -30, 30))
-
-
-def _normalised(values: Floats, scores: Floats) -> Floats:
-    """Rows scaled to sum to 1, classes never seen (score -inf) kept at 0."""
-    values = np.where(np.isfinite(scores), values, 0.0)
-    total = values.sum(axis=1, keepdims=True)
-    return np.where(total > 0, values / np.where(total > 0, total, 1.0), softmax(scores))
 
 
 def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats:
@@ -230,7 +207,7 @@ def calibration_of(scores: Rows, fitted: bool, labels: Labels, params: Params) -
     """`calibrate` on the labels' out-of-fold logits; without a model no map, and no trust."""
     if not fitted:
         facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
-        return Calibration(softmax, {**facts, "verdict": "unknown", "trusted": False}, [])
+        return Calibration(PLAIN, {**facts, "verdict": "unknown", "trusted": False}, [])
     random = drawn_at_random(labels)
     return calibrate(scores.labelled.astype(np.float64), labels.classes, labels.ids, random, params)
 
@@ -253,7 +230,7 @@ def calibrate(
     if n < 2 * CROSS_FIT:
         why = f"{n} labels drawn at random are too few to judge"
         return Calibration(
-            softmax,
+            PLAIN,
             {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why},
             [],
         )
