@@ -3,7 +3,7 @@
     python -m benchmarks.labels --sets banking77,digits --strategies random,margin,auto --seeds 3
     --out results.jsonl
 
-Every loop is a replay of the product's own stages (rounds/_replay.py), without gate and control
+Every loop is a replay of the product's own stages (rounds/backtest/replay.py), without gate and control
 arm, so that all answers go to the strategy. All strategies see the same seed labels, features and
 model. A strategy is a word as in `rounds backtest --strategy`, its engine `own` where none is
 given. One line per set, strategy and seed is appended to --out; what is there already is not run
@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rounds._replay import Setting, replay
-from rounds._verdict import accuracies, area, labels_to
-from rounds.backtest import applied, filled
+from rounds.backtest.command import applied, filled
+from rounds.backtest.replay import Setting, replay
+from rounds.backtest.verdict import accuracies, area, labels_to
 from stages.contract.canonical import sha256
 from stages.contract.errors import PipelineError
 from stages.contract.identity import order_keys

@@ -95,7 +95,7 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
         ),
     ),
     "backtest": (
-        "rounds.backtest",
+        "rounds.backtest.command",
         (
             "rounds backtest labelled.csv --label intent --text question --out backtest",
             "rounds backtest labelled.csv --label kind --features all --strategy auto,margin,own:badge --out backtest",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rounds import backtest as module
+from rounds.backtest import command as module
 from stages.contract.canonical import jsonl, read_json
 from stages.examples.tables import read_table
 from tests.backtest.test_replay import driven
@@ -309,7 +309,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_round_that_the_gate_would_hold_is_named(data: Path) -> None:
     params = data.parent / "params.yaml"
-    text = (Path(module.__file__).parent.parent / "params.yaml").read_text()
+    text = (Path(module.__file__).parents[2] / "params.yaml").read_text()
     params.write_text(text.replace("hold: [G003, G009]", "hold: [G006]"))
     test = write_csv(
         data.parent / "test.csv", HEADER, [["t-1", 9.0, 9.0, "rare"]]

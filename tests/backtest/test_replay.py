@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rounds._replay import Setting, replay, setting, told
 from rounds.annotate import simulate
+from rounds.backtest.replay import Setting, replay, setting, told
 from rounds.issue import issue
 from rounds.project import Project
 from stages.contract.canonical import Row, plain, read_json, read_jsonl

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from rounds._verdict import (
+from rounds.backtest.verdict import (
     accuracies,
     area,
     control,

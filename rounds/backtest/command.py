@@ -32,8 +32,8 @@ from ruamel.yaml import YAML
 from threadpoolctl import threadpool_limits
 
 import stages
-from rounds import _verdict
-from rounds._replay import Examples, examples, replay, setting, split, told
+from rounds.backtest import verdict
+from rounds.backtest.replay import Examples, examples, replay, setting, split, told
 from rounds.init import fill_in, labels_in, refuse_unless_empty, settings
 from rounds.project import Project
 from rounds.shipped import params_file
@@ -270,7 +270,7 @@ def claim(plan: Plan, arms: dict[str, Choice], params: bytes) -> None:
     """Write params.yaml and plan.json. Raises PipelineError where the folder holds anything else, and says what."""
     code = [
         *sorted(Path(stages.__file__).parent.rglob("*.py")),
-        Path(__file__).with_name("_replay.py"),
+        Path(__file__).with_name("replay.py"),
     ]
     facts: Row = {
         "data": sha256(plan.data.read_bytes()), "test": sha256(plan.test.read_bytes()) if plan.test else None,
@@ -381,8 +381,8 @@ def report(
         notes.append(
             f"A loop ended after {ran} of {plan.rounds} rounds: its pool was exhausted, all areas end there."
         )
-    least = _verdict.smallest_control(arms)
-    found = _verdict.summary(
+    least = verdict.smallest_control(arms)
+    found = verdict.summary(
         curves, baseline, target, [name for name in arms if least[name] != name]
     )
     areas = {arm["strategy"]: arm["areas"] for arm in found["strategies"]}
@@ -391,7 +391,7 @@ def report(
         for name, own in loops.items()
         if arms[name]["strategy"] != "random"
     }
-    found["control"] = _verdict.control(
+    found["control"] = verdict.control(
         least, {name: rows for name, rows in proofs.items() if rows}, areas
     )
     notes.append(
@@ -403,13 +403,13 @@ def report(
             notes.append(
                 f"{arm['strategy']}: {arm['minutes_to_target']:.1f} minutes of answers to the target."
             )
-    picture = _verdict.svg(curves)
+    picture = verdict.svg(curves)
     write_bytes(plan.out / "curves.csv", text.getvalue().encode())
     found["notes"] = notes
     write_json(plan.out / "summary.json", found)
     write_bytes(plan.out / "curves.svg", picture.encode())
-    write_bytes(plan.out / "backtest.md", _verdict.markdown(found).encode())
-    write_bytes(plan.out / "backtest.html", _verdict.html(found, picture).encode())
+    write_bytes(plan.out / "backtest.md", verdict.markdown(found).encode())
+    write_bytes(plan.out / "backtest.html", verdict.html(found, picture).encode())
     return found
 
 
@@ -562,7 +562,7 @@ def command(
         )
     run_missing(plan, arms, repeats, jobs)
     found = report(plan, arms, repeats, target, notes, pace)
-    click.echo(_verdict.told(found))
+    click.echo(verdict.told(found))
     return f"backtest: {found['decision']['said']}\nwritten: {out / 'backtest.html'}"
 
 

@@ -1,0 +1,1 @@
+"""`rounds backtest`: whole labelling projects replayed in memory, on data that is labelled already."""
