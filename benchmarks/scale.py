@@ -221,8 +221,8 @@ def score(root: Path) -> None:
     """Scoring one part as `train` does it beside the bare product of the same matrices, one thread,
     best of 3.
     """
-    from stages.learning.model_file import read_own_model
     from stages.learning.shortlist import Task, scan_part
+    from stages.store.model_file import read_own_model
     from stages.store.parts import open_pool
 
     pool = open_pool(root / "build/features")

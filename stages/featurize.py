@@ -31,9 +31,10 @@ def main(out: Path) -> str:
         counts = f"{pool.rows} pool rows in {len(pool.parts)} parts"
     else:
         tables = read_tables(params)
-        index, model, geometry = featurize(tables, params)
+        index, featurizer, model, geometry = featurize(tables, params)
         shutil.rmtree(out, ignore_errors=True)
         write_features(out, index, model, geometry)
+        featurizer.write(out)
         counts, width = f"{index.split.count('pool')} pool", model.shape[1]
     counts += "".join(f", {index.split.count(split)} {split}" for split in ("seed", "test"))
     return f"featurize: {counts} rows; {width} features"

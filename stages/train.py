@@ -18,8 +18,8 @@ from stages.answers.gated import read_gate
 from stages.contract.canonical import write_array, write_json
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
-from stages.learning.model_file import write_model
 from stages.learning.training import described, learn, scored
+from stages.store.model_file import write_model
 from stages.store.near import SAMPLE
 from stages.store.parts import open_pool, write_kept
 from stages.store.read import gathered, read_features

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Matrix
 from stages.contract.errors import PipelineError
-from stages.contract.imports import build
 from stages.contract.params import Params, TextFeatures
-from stages.contract.progress import progress
 from stages.examples.content import (
     check_kind,
     identities,
@@ -23,12 +20,17 @@ from stages.examples.content import (
     vectors,
 )
 from stages.examples.tables import Table, read_labelled, read_table
-from stages.features.embedding import embedded
+from stages.features.featurizer import (
+    Featurizer,
+    Inputs,
+    fit_featurizer,
+    fit_ngrams,
+    ngrams,
+    with_space,
+)
 from stages.store.index import SPLITS, Index, Split
 from stages.store.ngrams import hashed, rarity, weighted
 from stages.store.space import fit_space
-
-Inputs = list[str] | NDArray[Any]
 
 
 def make_index(tables: dict[Split, Table], params: Params) -> Index:
@@ -116,66 +118,12 @@ def _vectors(tables: dict[Split, Table], params: Params) -> dict[Split, Inputs]:
     return dict(zip(SPLITS, parts, strict=True))
 
 
-def model_features(inputs: Inputs, fitted_on: slice, params: Params) -> Matrix:
-    """The features of every row alone, (n, p): the featurizer is fitted on pool and seed and applied to all rows."""
-    import scipy.sparse as sp
-
-    kind = params.features.kind
-    if kind == "text":
-        return text_features(inputs, fitted_on, params.features.text)  # type: ignore[arg-type]  # texts by kind
-    if kind == "embedding":
-        return embedded(inputs, params.features.embedding)  # type: ignore[arg-type]  # texts by kind
-    if kind == "custom":
-        assert params.features.custom is not None  # check_kind
-        transformer = build(params.features.custom, params.seed, "features.custom")
-        matrix = transformer.fit(inputs[fitted_on]).transform(inputs)
-        return (
-            sp.csr_matrix(matrix, dtype=np.float32)
-            if sp.issparse(matrix)
-            else np.asarray(matrix, np.float32)
-        )
-    if kind == "numeric":
-        from sklearn.preprocessing import StandardScaler
-
-        return StandardScaler().fit(inputs[fitted_on]).transform(inputs).astype(np.float32)
-    return np.asarray(inputs, dtype=np.float32)
-
-
 def text_features(inputs: list[str], fitted_on: slice, options: TextFeatures) -> Matrix:
-    """Word and character n-gram TF-IDF side by side, (n, p) CSR float32, rows of unit length; hashed where asked."""
-    import scipy.sparse as sp
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
-
+    """Word and character n-gram TF-IDF, (n, p) CSR float32, rows of unit length; hashed where asked."""
     if options.hashing is not None:
         raw = hashed(inputs, options)
         return weighted(raw, rarity(raw[fitted_on]))
-    known = inputs[fitted_on]
-    parts = []
-    for analyzer, ngrams in (("word", options.word_ngrams), ("char_wb", options.char_ngrams)):
-        if ngrams == (0, 0):
-            continue
-        min_df = min(options.min_df, max(1, len(known) // 10))
-        vectorizer = TfidfVectorizer(
-            analyzer=analyzer, ngram_range=ngrams, min_df=min_df, max_features=options.max_features,
-            sublinear_tf=True, dtype=np.float32, token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,
-        )  # fmt: skip
-        try:
-            told = f"{analyzer} n-grams"
-            with progress(f"{told}, learnt", len(known), "text") as learning:
-                vectorizer.fit(learning.each(known))
-            with progress(told, len(inputs), "text") as making:
-                parts.append(vectorizer.transform(making.each(inputs)))
-        except ValueError as error:
-            what = f"no {analyzer} n-grams of {list(ngrams)} in these texts ({error})"
-            raise PipelineError(
-                "params.yaml features.text", what, "lower min_df or change the ranges"
-            ) from error
-    if not parts:
-        raise PipelineError(
-            "params.yaml features.text", "both ranges of n-grams are [0, 0]", "use one of them"
-        )
-    return normalize(sp.hstack(parts, format="csr", dtype=np.float32))
+    return ngrams(inputs, fit_ngrams(inputs[fitted_on], options))
 
 
 def spaces_of(
@@ -197,20 +145,17 @@ def read_tables(params: Params) -> dict[Split, Table]:
 
 def featurize(
     tables: dict[Split, Table], params: Params
-) -> tuple[Index, Matrix, NDArray[np.float32]]:
-    """Index, model features and geometry of every example of the tables."""
+) -> tuple[Index, Featurizer, Matrix, NDArray[np.float32]]:
+    """Index, featurizer, model features and geometry of every example of the tables."""
     if len(tables["seed"]) > len(tables["pool"]):
         what = f"the seed has {len(tables['seed'])} rows and the pool only {len(tables['pool'])}"
-        raise PipelineError(
-            tables["seed"].path,
-            what,
-            "swap data.pool and data.seed in params.yaml if they are mixed up",
-        )
+        remedy = "swap data.pool and data.seed in params.yaml if they are mixed up"
+        raise PipelineError(tables["seed"].path, what, remedy)
     check_kind(params)
     index = make_index(tables, params)
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(tables["pool"]) + len(tables["seed"]))
-    own = model_features(inputs, fitted_on, params)
-    dims, beside = params.features.geometry_dims, params.features.text.directions
-    unit_rows = params.features.kind in {"text", "embedding"}
-    return index, *spaces_of(own, fitted_on, dims, params.seed, unit_rows=unit_rows, beside=beside)
+    featurizer = fit_featurizer(inputs, fitted_on, params.features, params.seed)
+    own = featurizer.features(inputs)
+    featurizer = with_space(featurizer, own[fitted_on], params.seed)
+    return index, featurizer, *featurizer.fitted.space.both(own)

@@ -24,8 +24,8 @@ from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.params import Params
 from stages.examples.places import on_this_machine, shared
 from stages.learning.classifier import Classifier
-from stages.learning.model_file import read_own_model
 from stages.learning.scoring import margin_of, softmax
+from stages.store.model_file import read_own_model
 from stages.store.parts import Keys, Part, Pool, Rows, read_fitted
 from stages.store.workers import mapped
 

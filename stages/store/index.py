@@ -5,6 +5,7 @@
     model.npz|.npy  (n, p) CSR or dense      what the classifier sees
     geometry.npy    (n, d) float32           what distances are measured in: mean squared norm 1 over pool and seed,
                                              so that similarity = 1 - squared distance / 2 (cosine, for unit rows)
+    fitted.npz, ngrams.parquet, custom.skops what makes the same of rows to come (stages/features/featurizer.py)
 
 Because rows are sorted by id, nothing downstream depends on the order of the user's files.
 """

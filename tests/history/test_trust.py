@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from rounds.init import CARRIED
 from stages.contract.errors import PipelineError
-from stages.learning.model_file import read_model, write_model
+from stages.store.model_file import read_model, write_model
 
 ROOT = Path(__file__).parents[2]
 CODE = sorted(path for name in ("stages", "rounds") for path in (ROOT / name).rglob("*.py"))

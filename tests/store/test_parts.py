@@ -35,8 +35,8 @@ from stages.features import in_parts as features_in_parts
 from stages.featurize import main as featurize_stage
 from stages.learning import shortlist
 from stages.learning.classifier import Classifier
-from stages.learning.model_file import read_own_model
 from stages.learning.shortlist import Found, merged, round_share
+from stages.store.model_file import read_own_model
 from stages.store.parts import open_pool, repeated
 from stages.store.read import read_features
 from tests.conftest import Small, write_csv

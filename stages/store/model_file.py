@@ -52,17 +52,18 @@ def canonical(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def write_model(path: Path, model: Any) -> None:
-    """Write a fitted scikit-learn model as canonical skops. Raises PipelineError if skops cannot hold it."""
+def write_model(path: Path, model: Any, param: str = "params.yaml model.path") -> None:
+    """Write a fitted scikit-learn estimator as canonical skops.
+
+    param: the one that names it. Raises PipelineError if skops cannot hold it.
+    """
     import skops.io
 
     try:
         data = skops.io.dumps(model)
     except Exception as error:
         what = f"skops cannot store {type(model).__name__} ({error})"
-        raise PipelineError(
-            "params.yaml model.path", what, "use a model that skops supports"
-        ) from error
+        raise PipelineError(param, what, "use one that skops supports") from error
     write_bytes(path, canonical(data))
 
 

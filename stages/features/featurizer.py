@@ -1,0 +1,217 @@
+"""The featurizer: from what a row holds to what the classifier sees and its place in the geometry.
+
+It is learnt from pool and seed, applied to every row, and kept beside the features, so that rows
+which come later are seen in the same way:
+
+    fitted.npz       scales, weights of hashed n-grams, directions (stages/store/parts.py)
+    ngrams.parquet   analyzer, ngram, idf: the vocabulary, where n-grams are not hashed
+    custom.skops     the user's own transformer, fitted, where features.kind is custom
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.contract.arrays import Matrix
+from stages.contract.errors import PipelineError
+from stages.contract.imports import build
+from stages.contract.params import Features as FeatureParams
+from stages.contract.params import TextFeatures
+from stages.contract.progress import progress
+from stages.features.embedding import embedded
+from stages.store.ngrams import hashed, rarity
+from stages.store.parts import Fitted, read_fitted
+from stages.store.space import Space, fit_space
+
+Inputs = list[str] | NDArray[Any]
+NOTHING = Fitted(
+    np.empty(0), np.empty(0), np.empty(0, np.float32), Space(np.empty(0), np.empty(0), 1.0)
+)
+CUSTOM = "custom.skops"
+NGRAMS = "ngrams.parquet"
+
+
+@dataclass(frozen=True)
+class Featurizer:
+    """What maps rows to features.
+
+    options: the section `features` of params; learnt: the fitted transformers of inputs, none where
+    features depend on each row alone; fitted: scales, weights and the space.
+    """
+
+    options: FeatureParams
+    learnt: list[Any]
+    fitted: Fitted
+
+    def raw(self, inputs: Inputs) -> Matrix:
+        """Features before scales and weights, (n, p)."""
+        kind = self.options.kind
+        if kind == "embedding":
+            return embedded(inputs, self.options.embedding)  # type: ignore[arg-type]  # texts by kind
+        if kind == "text":
+            texts: list[str] = inputs  # type: ignore[assignment]  # texts by kind
+            return ngrams(texts, self.learnt) if self.learnt else hashed(texts, self.options.text)
+        if kind == "custom":
+            return as_features(self.learnt[0].transform(inputs))
+        return np.asarray(inputs)
+
+    def features(self, inputs: Inputs) -> Matrix:
+        """The features of every row alone, (n, p) float32."""
+        return self.fitted.features(self.raw(inputs))
+
+    def both(self, inputs: Inputs) -> tuple[Matrix, NDArray[np.float32]]:
+        """What the classifier sees of some rows, and their geometry, (n, d) float32."""
+        return self.fitted.space.both(self.features(inputs))
+
+    def write(self, folder: Path) -> None:
+        """Save it. Raises PipelineError for a transformer that skops cannot hold."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.fitted.write(folder / "fitted.npz")
+        if self.learnt and self.options.kind == "text":
+            _write_ngrams(folder / NGRAMS, self.learnt)
+        elif self.learnt:
+            from stages.store.model_file import write_model
+
+            write_model(folder / CUSTOM, self.learnt[0], "params.yaml features.custom")
+
+
+def fit_featurizer(
+    inputs: Inputs, fitted_on: slice, options: FeatureParams, seed: int
+) -> Featurizer:
+    """The featurizer that some of the rows teach; its space is still empty."""
+    known = inputs[fitted_on]
+    maker = Featurizer(options, [], NOTHING)
+    if options.kind == "text" and options.text.hashing is None:
+        return replace(maker, learnt=fit_ngrams(known, options.text))  # type: ignore[arg-type]
+    if options.kind == "text":
+        weights = rarity(hashed(known, options.text))  # type: ignore[arg-type]  # texts by kind
+        return replace(maker, fitted=replace(NOTHING, rarity=weights))
+    if options.kind == "custom":
+        assert options.custom is not None  # check_kind
+        transformer = build(options.custom, seed, "features.custom")
+        return replace(maker, learnt=[transformer.fit(known)])
+    if options.kind == "numeric":
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(known)
+        return replace(maker, fitted=replace(NOTHING, shift=scaler.mean_, scale=scaler.scale_))
+    return maker
+
+
+def with_space(featurizer: Featurizer, known: Matrix, seed: int) -> Featurizer:
+    """The featurizer with the space that the features of some rows span."""
+    options = featurizer.options
+    space = fit_space(
+        known,
+        options.geometry_dims,
+        seed,
+        unit_rows=options.kind in {"text", "embedding"},
+        beside=options.text.directions,
+    )
+    return replace(featurizer, fitted=replace(featurizer.fitted, space=space))
+
+
+def read_featurizer(folder: Path, options: FeatureParams, trusted: list[str]) -> Featurizer:
+    """The featurizer that was saved in a folder; a custom transformer's types must be trusted."""
+    learnt: list[Any] = []
+    if (folder / NGRAMS).is_file():
+        learnt = _read_ngrams(folder / NGRAMS, options.text)
+    elif (folder / CUSTOM).is_file():
+        from stages.store.model_file import read_model
+
+        learnt = [read_model(folder / CUSTOM, trusted)]
+    return Featurizer(options, learnt, read_fitted(folder / "fitted.npz"))
+
+
+def as_features(matrix: Any) -> Matrix:
+    """What a transformer returned as float32, CSR or dense."""
+    import scipy.sparse as sp
+
+    if sp.issparse(matrix):
+        return sp.csr_matrix(matrix, dtype=np.float32)
+    return np.asarray(matrix, np.float32)
+
+
+def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
+    """TF-IDF of words and of characters, each fitted on the texts. Raises PipelineError for none."""
+    fitted = []
+    for analyzer, span in (("word", options.word_ngrams), ("char_wb", options.char_ngrams)):
+        if span == (0, 0):
+            continue
+        min_df = min(options.min_df, max(1, len(known) // 10))
+        vectorizer = _vectorizer(
+            analyzer, options, min_df=min_df, max_features=options.max_features
+        )
+        try:
+            with progress(f"{analyzer} n-grams, learnt", len(known), "text") as learning:
+                fitted.append(vectorizer.fit(learning.each(known)))
+        except ValueError as error:
+            what = f"no {analyzer} n-grams of {list(span)} in these texts ({error})"
+            remedy = "lower min_df or change the ranges"
+            raise PipelineError("params.yaml features.text", what, remedy) from error
+    if not fitted:
+        what = "both ranges of n-grams are [0, 0]"
+        raise PipelineError("params.yaml features.text", what, "use one of them")
+    return fitted
+
+
+def ngrams(texts: list[str], vectorizers: list[Any]) -> Matrix:
+    """Word and character n-gram TF-IDF side by side, (n, p) CSR float32, rows of unit length."""
+    import scipy.sparse as sp
+    from sklearn.preprocessing import normalize
+
+    blocks = []
+    for vectorizer in vectorizers:
+        with progress(f"{vectorizer.analyzer} n-grams", len(texts), "text") as making:
+            blocks.append(vectorizer.transform(making.each(texts)))
+    return normalize(sp.hstack(blocks, format="csr", dtype=np.float32))
+
+
+def _vectorizer(analyzer: str, options: TextFeatures, **more: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = analyzer == "word"
+    return TfidfVectorizer(
+        analyzer=analyzer,
+        ngram_range=options.word_ngrams if words else options.char_ngrams,
+        sublinear_tf=True,
+        dtype=np.float32,
+        token_pattern=r"(?u)\b\w+\b" if words else None,
+        **more,
+    )
+
+
+def _write_ngrams(path: Path, vectorizers: list[Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    analyzers: list[str] = []
+    terms: list[str] = []
+    for vectorizer in vectorizers:
+        own = vectorizer.get_feature_names_out().tolist()
+        analyzers += [vectorizer.analyzer] * len(own)
+        terms += own
+    weights = np.concatenate([vectorizer.idf_ for vectorizer in vectorizers])
+    pq.write_table(pa.table({"analyzer": analyzers, "ngram": terms, "idf": weights}), path)
+
+
+def _read_ngrams(path: Path, options: TextFeatures) -> list[Any]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    analyzers = np.array(table.column("analyzer").to_pylist())
+    terms = table.column("ngram").to_pylist()
+    weights = table.column("idf").to_numpy()
+    vectorizers = []
+    for analyzer in dict.fromkeys(analyzers.tolist()):
+        rows = np.flatnonzero(analyzers == analyzer)
+        vocabulary = {terms[row]: column for column, row in enumerate(rows)}
+        vectorizer = _vectorizer(analyzer, options, vocabulary=vocabulary)
+        vectorizer.idf_ = weights[rows]
+        vectorizers.append(vectorizer)
+    return vectorizers
