@@ -12,34 +12,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 
 import click
 
 from rounds.correct import whoever
 from rounds.lock import exclusive
 from rounds.project import Project
+from rounds.tables_now import pool_of, tables_now
 from stages.answers.changed import CHANGED, read_changed, renamed
 from stages.contract.canonical import Row, add_lines, jsonl
 from stages.contract.errors import PipelineError
-from stages.contract.params import Params
 from stages.contract.shell import one_line_errors
-from stages.examples.content import asked_sha, identities, number_columns
-from stages.examples.places import in_parts
-from stages.examples.tables import read_table
+from stages.examples.content import asked_sha
+from stages.examples.places import in_parts, is_url
 
 REMEDY = (
     "say what happened: `rounds changed --ids-moved --why TEXT` (answers follow their content), or "
     "`rounds changed --texts-edited --why TEXT` (answers stay with their ids); or restore the table"
 )
-
-
-@dataclass(frozen=True)
-class Now:
-    """What the pool and the seed hold now: the content hash of each id, the first id of each content, the fields."""
-
-    columns: list[str]
-    sha_of: dict[str, str]
-    id_of: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -51,57 +42,59 @@ class Changed:
     now: str | None
 
 
-def contents(project: Project, params: Params) -> Now | None:
-    """Ids and contents of pool and seed as the tables stand; None where a table is in parts or not here."""
-    if not_compared(project):
-        return None
-    tables = {"pool": project.root / params.data.pool, "seed": project.root / params.data.seed}
-    images = str(project.root / params.data.images)
-    here = params.model_copy(update={"data": params.data.model_copy(update={"images": images})})
-    read = {name: read_table(path, may_be_empty=True) for name, path in tables.items()}
-    columns = number_columns(read["pool"], params)
-    sha_of: dict[str, str] = {}
-    id_of: dict[str, str] = {}
-    for name, table in read.items():
-        for item, sha in zip(*identities(table, here, name, columns=columns), strict=True):
-            sha_of[item] = sha
-            id_of.setdefault(sha, item)
-    return Now(columns, sha_of, id_of)
-
-
 def not_compared(project: Project) -> str | None:
     """Why the contents of asked ids are not compared with the tables, None where they are."""
-    data = project.params().data
-    if in_parts(str(project.root / data.pool)) or in_parts(data.pool):
-        return "a pool in parts is not compared with what was asked"
-    absent = [path for path in (data.pool, data.seed) if not (project.root / path).is_file()]
+    absent = _absent(project)
     if absent:
-        return f"{absent[0]} is not here, so nothing is compared with what was asked; `dvc pull` brings it"
+        return absent
+    try:
+        tables_now(project)
+    except PipelineError as error:
+        if not in_parts(pool_of(project)):
+            raise
+        return f"{error.where} {error.what}, so nothing is compared with what was asked"
     return None
 
 
-def changed(project: Project, now: Now | None = None) -> list[Changed]:
-    """Every asked id whose content is not what was judged, sorted by id, without those that a person accepted."""
-    params = project.params()
+def _absent(project: Project) -> str | None:
+    """The note that pool or seed is not on this machine, None where both are."""
+    paths = [project.params().data.pool, project.params().data.seed]
+    absent = [path for path in paths if not is_url(path) and not (project.root / path).exists()]
+    if absent:
+        what = f"{absent[0]} is not here, so nothing is compared with what was asked"
+        return f"{what}; `dvc pull` brings it"
+    return None
+
+
+def changed(project: Project, *, anew: bool = False) -> list[Changed]:
+    """Every asked id whose content is not what was judged, sorted by id, without those that a person accepted.
+
+    anew: read every table, also one that has not changed since it was last looked at. Raises
+    PipelineError where the pool's URL cannot be read.
+    """
     rounds = project.rounds()
-    now = now or (contents(project, params) if rounds else None)
-    if now is None:
+    if not rounds or _absent(project):
         return []
+    tables = tables_now(project)
     record = read_changed(project.rounds_folder)
-    accepted = {(row["id"], row["was"], row["now"]) for row in record if row["kind"] == "edited"}
-    differing: dict[tuple[str, str], Changed] = {}
+    judged: dict[
+        tuple[str, str], None
+    ] = {}  # each content that was judged under each of today's ids
     for past in rounds:
         for task in past.tasks():
-            judged = asked_sha(task, params, now.columns)
+            sha = asked_sha(task, tables.params, tables.fields)
             item = renamed(str(task["al_id"]), past.number, record)
-            if (
-                judged is None or item is None
-            ):  # other kinds of content were asked then; or the row left, as recorded
-                continue
-            current = now.sha_of.get(item)
-            if current != judged and (item, judged, current) not in accepted:
-                differing[item, judged] = Changed(item, judged, current)
-    return [differing[key] for key in sorted(differing)]
+            # Without a hash another kind of content was asked; without an id the row left, as recorded.
+            if sha is not None and item is not None:
+                judged[item, sha] = None
+    contents = tables.contents({item for item, _ in judged}, anew=anew)
+    accepted = {(row["id"], row["was"], row["now"]) for row in record if row["kind"] == "edited"}
+    rows = [Changed(item, sha, contents.get(item)) for item, sha in sorted(judged)]
+    return [
+        row
+        for row in rows
+        if row.now != row.judged and (row.id, row.judged, row.now) not in accepted
+    ]
 
 
 def summary(rows: list[Changed]) -> str:
@@ -115,7 +108,7 @@ def summary(rows: list[Changed]) -> str:
 def require_same_contents(project: Project) -> None:
     """Raises PipelineError where asked ids have another content now, or no row any more."""
     rows = changed(project)
-    table = project.root / project.params().data.pool
+    table = pool_of(project)
     other = [row for row in rows if row.now is not None]
     if other:
         raise PipelineError(table, summary(other), REMEDY)
@@ -134,53 +127,57 @@ def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
             "--why", "no reason given", "say in a few words what happened to the table"
         )
     with exclusive(project.root, wait=True):
-        now = contents(project, project.params())
-        rows = changed(project, now)
-        if now is None or not rows:
+        rows = changed(project, anew=True)
+        if not rows:
             raise PipelineError(
                 "rounds changed", "every asked id has the content that was judged", "all is well"
             )
-        record = read_changed(project.rounds_folder)
-        number = max((row["change"] for row in record), default=0) + 1
-        newest = project.rounds()[-1]
-        corrections = (
-            len(newest.corrections.read_bytes().splitlines()) if newest.corrections.is_file() else 0
-        )
-        facts = {
-            "change": number,
-            "round": newest.number,
-            "corrections": corrections,
-            "why": why.strip(),
-            "by": by,
-        }
-        if not moved:
-            gone = [row.id for row in rows if row.now is None]
-            if gone:
-                what = (
-                    f"{gone[0]!r} and {len(gone) - 1} more have no row now, so they were not edited"
-                )
-                raise PipelineError("--texts-edited", what, "restore the rows, or say --ids-moved")
-            lines = [
-                {**facts, "kind": "edited", "id": row.id, "was": row.judged, "now": row.now}
-                for row in rows
-            ]
-        else:
-            twice = [row.id for row, after in pairwise(rows) if row.id == after.id]
-            if twice:
-                what = f"{twice[0]!r} was asked with two contents, so no one id can follow it"
-                raise PipelineError("--ids-moved", what, "restore the table, or say --texts-edited")
-            lines = [
-                {
-                    **facts,
-                    "kind": "moved",
-                    "id": row.id,
-                    "to": now.id_of.get(row.judged),
-                    "sha": row.judged,
-                }
-                for row in rows
-            ]
+        said = _moved(project, rows) if moved else _edited(rows)
+        facts = _circumstances(project, why.strip(), by)
+        lines = [{**facts, **line} for line in said]
         add_lines(project.rounds_folder / CHANGED, jsonl(lines))
     return lines
+
+
+def _circumstances(project: Project, why: str, by: str) -> Row:
+    """What every line of one `rounds changed` says of when and why; see stages/answers/changed.py."""
+    record = read_changed(project.rounds_folder)
+    newest = project.rounds()[-1]
+    corrections = 0
+    if newest.corrections.is_file():
+        corrections = len(newest.corrections.read_bytes().splitlines())
+    return {
+        "change": max((row["change"] for row in record), default=0) + 1,
+        "round": newest.number,
+        "corrections": corrections,
+        "why": why,
+        "by": by,
+    }
+
+
+def _edited(rows: list[Changed]) -> list[Row]:
+    """Lines that accept edited contents. Raises PipelineError for an id that has no row any more."""
+    gone = [row.id for row in rows if row.now is None]
+    if gone:
+        what = f"{gone[0]!r} and {len(gone) - 1} more have no row now, so they were not edited"
+        raise PipelineError("--texts-edited", what, "restore the rows, or say --ids-moved")
+    return [{"kind": "edited", "id": row.id, "was": row.judged, "now": row.now} for row in rows]
+
+
+def _moved(project: Project, rows: list[Changed]) -> list[Row]:
+    """Lines that give each judged content its id of today, or none where it left.
+
+    Raises PipelineError for an id that was asked with two contents.
+    """
+    twice = [row.id for row, after in pairwise(rows) if row.id == after.id]
+    if twice:
+        what = f"{twice[0]!r} was asked with two contents, so no one id can follow it"
+        raise PipelineError("--ids-moved", what, "restore the table, or say --texts-edited")
+    ids = tables_now(project).ids_of({row.judged for row in rows})
+    return [
+        {"kind": "moved", "id": row.id, "to": ids.get(row.judged), "sha": row.judged}
+        for row in rows
+    ]
 
 
 @click.command()
@@ -210,4 +207,7 @@ def command(*, moved: bool, edited: bool, why: str, by: str | None) -> str:
     lines = accept(project, moved=moved, why=why, by=whoever(project, by))
     gone = sum(line["kind"] == "moved" and line["to"] is None for line in lines)
     left = f", {gone} of them have left with their answers" if gone else ""
-    return f"changed: {len(lines)} ids recorded{left}; next: git add -A && git commit the table, then rounds close"
+    data = project.params().data.pool
+    kept_by_dvc = (project.root / f"{data}.dvc").is_file()
+    add = f"dvc add {quote(data)} && git add -A" if kept_by_dvc else "git add -A"
+    return f"changed: {len(lines)} ids recorded{left}; next: {add} && git commit the table, then rounds close"

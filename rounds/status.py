@@ -109,7 +109,7 @@ def _content_and_labels(project: Project) -> list[str]:
     skipped = not_compared(project) if project.rounds() else None
     if skipped:
         lines.append(f"content  {skipped}")
-    other = changed(project)
+    other = [] if skipped else changed(project)
     if other:
         return [*lines, f"content  {summary(other)}", f"next     {REMEDY}"]
     return [*lines, f"next     {next_command(project)}"]

@@ -51,6 +51,7 @@ from rounds.past import (
     uncommitted_faults,
 )  # fmt: skip
 from rounds.project import Project
+from rounds.tables_now import pool_of
 from stages.answers.reading import import_round
 from stages.answers.rounds import round_folders
 from stages.batch.export import fields_of
@@ -96,16 +97,17 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
     except PipelineError as error:  # a round is missing: the other checks have nothing to stand on
         gap = Violation("answers", HERE, error.where.removeprefix(f"{project.root}/"), error.what)
         return [*found, gap], ["issue, answers, test: not checked while a round is missing"]
-    asked_tests, unchecked = tests(project, history)
+    skipped = not_compared(project)
+    asked_tests, unchecked = tests(project, history, None if skipped else pool_columns(project))
     found += [
         *issues(project, history),
         *answers(project, history),
-        *content(project),
         *asked_tests,
     ]
-    skipped = not_compared(project)
     if skipped:
         unchecked.append(f"content: {skipped}")
+    else:
+        found += content(project)
     return list(dict.fromkeys(found)), unchecked  # a merge is looked at from every parent
 
 
@@ -245,19 +247,22 @@ def answers(project: Project, history: list[Change]) -> list[Violation]:
 
 def content(project: Project) -> list[Violation]:
     """Asked ids whose content is not what was judged, all of them in one violation."""
-    rows = changed(project)
+    rows = changed(project, anew=True)
     return [Violation("content", HERE, project.params().data.pool, summary(rows))] if rows else []
 
 
 def pool_columns(project: Project) -> list[str] | None:
-    """The columns whose values identify a row, as featurize takes them from the pool; None where it is not here."""
-    params = project.params()
-    path = project.root / params.data.pool
-    return fields_of(str(path), params) if path.exists() else None
+    """The columns whose values identify a row, as featurize takes them from the pool."""
+    return fields_of(pool_of(project), project.params())
 
 
-def tests(project: Project, history: list[Change]) -> tuple[list[Violation], list[str]]:
-    """Test rows that were asked, by id or by content, and a note when the test table is not here."""
+def tests(
+    project: Project, history: list[Change], columns: list[str] | None
+) -> tuple[list[Violation], list[str]]:
+    """Test rows that were asked, by id or by content, and a note when the test table is not here.
+
+    columns: see `pool_columns`.
+    """
     params = project.params()
     path = project.root / params.data.test
     if not path.is_file():
@@ -265,7 +270,7 @@ def tests(project: Project, history: list[Change]) -> tuple[list[Violation], lis
     table = read_table(path, may_be_empty=True)
     if not len(table):
         return [], []
-    shas = {sha256(data) for data in exact_bytes(table, params, pool_columns(project))}
+    shas = {sha256(data) for data in exact_bytes(table, params, columns)}
     ids = (
         {as_text(cell) for cell in table.column(params.data.id, "data.id")}
         if params.data.id

@@ -18,10 +18,14 @@ from pathlib import Path
 
 from stages.contract.canonical import Row, dumps, read_json, sha256
 from stages.contract.errors import PipelineError
-from stages.examples.tables import Table, parquet_rows, read_table
+from stages.examples.tables import ArrowColumns, Table, parquet_rows, read_table
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 DONE = "part.json"
+VERSIONS = (  # what file systems call that which differs when a file was written again
+    "ETag", "etag", "md5Hash", "content_md5", "checksum", "version", "generation", "LastModified",
+    "last_modified", "mtime", "modified", "updated", "created",
+)  # fmt: skip
 PART = "cannot be read", "restore the part, or correct data.pool"
 STORE = "see to your access to compute.store, and run the same command again"
 LOST = "see to your access to it; if it was deleted, run `dvc repro --force --single-item featurize`, then `dvc repro`"
@@ -112,6 +116,34 @@ def rows_of(place: str, rows: Sequence[int]) -> Iterator[tuple[Table, Sequence[i
 
     with _told(place, *PART), fsspec.open(place) as file:
         yield parquet_rows(place, file, rows), range(len(rows))
+
+
+@contextmanager
+def opened(place: str) -> Iterator[Table]:
+    """The table at a path or URL; of Parquet at a URL only the columns that are asked for are fetched."""
+    if not (is_url(place) and place.lower().endswith(".parquet")):
+        with local(place) as path:
+            yield read_table(path, may_be_empty=True)
+        return
+    import fsspec
+
+    with _told(place, *PART), fsspec.open(place) as file:
+        columns = ArrowColumns(place, file)
+        yield Table(place, columns, range(1, columns.rows + 1))
+
+
+def fingerprint(place: str) -> str:
+    """What changes when the file at a path or URL does; empty where its file system tells nothing of the kind."""
+    if not is_url(place):
+        state = Path(place).stat()
+        return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+    import fsspec
+
+    with _told(place, *PART):
+        files, inside = fsspec.url_to_fs(place)
+        facts = files.info(inside)
+    marks = {name: str(facts[name]) for name in VERSIONS if facts.get(name)}
+    return dumps([facts.get("size"), marks]) if marks else ""
 
 
 def finished(places: Sequence[str]) -> dict[str, Row]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import rounds.tables_now
 from rounds.close import _push_data
 from rounds.content import accept, changed, not_compared
+from rounds.init import CARRIED, carry, fill_in
 from rounds.project import Project
 from rounds.status import report
+from rounds.tables_now import tables_now
 from rounds.verify import verify
 from stages.answers.changed import ids_since, renamed
-from stages.contract.canonical import read_jsonl
+from stages.contract.canonical import read_jsonl, sha256, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import load
 from stages.examples.content import asked_sha, exact_bytes
@@ -130,7 +138,99 @@ def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_
         closed(project)
 
 
-def test_a_pool_in_parts_is_said_not_to_be_compared(tmp_path: Path) -> None:
+def into_parts(project: Project, count: int = 3) -> Path:
+    """Cut the pool's table into parts in a folder beside it, which data.pool then names."""
+    pool = project.root / project.params().data.pool
+    header, *lines = pool.read_text().splitlines(keepends=True)
+    folder = pool.with_suffix("")
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"part-{number}.csv").write_text(header + "".join(lines[number::count]))
+    pool.unlink()
+    name = folder.relative_to(project.root).as_posix()
+    fill_in(project.root / "params.yaml", {("data", "pool"): name})
+    committed(project)
+    return folder
+
+
+def at_url(project: Project, folder: Path, scheme: str) -> Callable[[], None]:
+    """Move the parts to a URL, which data.pool then names. What brings the folder's parts there once more."""
+    place = f"memory://{folder}" if scheme == "memory" else f"file://{folder}"
+
+    def upload() -> None:
+        if scheme == "memory":
+            files = fsspec.filesystem("memory")
+            for path in folder.iterdir():
+                files.pipe_file(f"{folder}/{path.name}", path.read_bytes())
+
+    upload()
+    fill_in(project.root / "params.yaml", {("data", "pool"): place})
+    committed(project)
+    return upload
+
+
+@pytest.mark.parametrize("scheme", ["", "memory", "file"])
+def test_moved_ids_are_found_refused_and_followed_in_a_pool_in_parts(
+    tmp_path: Path, scheme: str
+) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    folder = into_parts(project)
+    upload = at_url(project, folder, scheme) if scheme else None
+    assert not changed(project)
+    before = {task["al_id"] for task in project.last_round().tasks()}
+    rows = [line for part in sorted(folder.iterdir()) for line in part.read_text().splitlines()[1:]]
+    ids = [line.partition(",")[0] for line in rows]
+    new = dict(zip(ids, [ids[-1], *ids[:-1]], strict=True))
+    for part in folder.iterdir():
+        header, *lines = part.read_text().splitlines()
+        renamed_lines = [new[line.partition(",")[0]] + line[line.index(",") :] for line in lines]
+        part.write_text("\n".join([header, *renamed_lines]) + "\n")
+    if upload:
+        upload()
+    committed(project)
+    assert {row.id for row in changed(project)} == before
+    with pytest.raises(PipelineError, match="asked ids carry another content than was judged"):
+        closed(project)
+    assert any(line.startswith("content  ") for line in report(project))
+    assert [fault.check for fault in verify(project)[0] if fault.check == "content"] == ["content"]
+
+    lines = accept(project, moved=True, why="exported anew", by="ann")
+    assert {line["id"]: line["to"] for line in lines} == {item: new[item] for item in before}
+    assert not changed(project)
+    assert not [fault for fault in verify(project)[0] if fault.check == "content"]
+
+
+def test_an_edited_text_in_one_part_is_found_though_the_others_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    folder = into_parts(project)
+    assert not changed(project)
+    read = list[str]()
+    real = rounds.tables_now.opened
+
+    def counted(place: str) -> AbstractContextManager[Table]:
+        read.append(Path(place).name)
+        return real(place)
+
+    monkeypatch.setattr(rounds.tables_now, "opened", counted)
+    assert not changed(project)
+    assert read == []
+    item = project.last_round().tasks()[0]["al_id"]
+    part = next(path for path in folder.iterdir() if f"\n{item}," in path.read_text())
+    part.write_text(part.read_text().replace(f"\n{item},", f"\n{item},9"))
+    assert [row.id for row in changed(project)] == [item]
+    assert set(read) == {part.name}
+    read.clear()
+    assert [fault.check for fault in verify(project)[0] if fault.check == "content"] == ["content"]
+    assert {"part-0.csv", "part-1.csv", "part-2.csv", "seed.csv"} <= set(read)
+    accept(project, moved=False, why="a typing error", by="ann")
+    assert not changed(project)
+
+
+def test_a_table_that_is_not_here_or_a_url_out_of_reach_is_said_not_to_be_compared(
+    tmp_path: Path,
+) -> None:
     project = new_project(tmp_path / "p", rounds=0)
     assert not_compared(project) is None
     path = project.root / project.params().data.pool
@@ -138,12 +238,43 @@ def test_a_pool_in_parts_is_said_not_to_be_compared(tmp_path: Path) -> None:
     name = project.params().data.pool
     said = f"{name} is not here, so nothing is compared with what was asked; `dvc pull` brings it"
     assert not_compared(project) == said
-    path.mkdir()
-    away.rename(path / "part-0.csv")
-    said = "a pool in parts is not compared with what was asked"
-    assert not_compared(project) == said
     assert f"content  {said}" in report(project)
     assert f"content: {said}" in verify(project)[1]
+    away.rename(path)
+    fill_in(project.root / "params.yaml", {("data", "pool"): f"file://{tmp_path}/nowhere"})
+    said = not_compared(project) or ""
+    assert said.startswith(f"file://{tmp_path}/nowhere cannot be listed (")
+    assert said.endswith("), so nothing is compared with what was asked")
+    assert f"content  {said}" in report(project)
+    assert f"content: {said}" in verify(project)[1]
+    committed(project)
+    with pytest.raises(PipelineError, match="nowhere: cannot be listed"):
+        closed(project)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_ids_made_of_content_and_parts_of_other_formats_are_compared(
+    tmp_path: Path, kind: str
+) -> None:
+    texts = [f"text {number}" for number in range(9)]
+    project = Project(tmp_path)
+    carry(tmp_path, CARRIED)
+    (tmp_path / "data" / "pool").mkdir()
+    for number in range(3):
+        rows = [{"text": text} for text in texts[number::3]]
+        path = tmp_path / "data" / "pool" / f"part-{number}.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            write_jsonl(path, rows)
+    url = f"file://{tmp_path}/data/pool"
+    columns = {"pool": url, "seed": "data/none.csv", "id": "", "image": "", "text": "text"}
+    fill_in(tmp_path / "params.yaml", {("data", name): value for name, value in columns.items()})
+    tables = tables_now(project)
+    shas = {sha256(text): text for text in texts}
+    ids = {sha[:16] for sha in shas}
+    assert tables.contents({*ids, "gone"}) == {sha[:16]: sha for sha in shas}
+    assert tables.ids_of([*shas, "gone"]) == {sha: sha[:16] for sha in shas}
 
 
 def test_the_same_values_have_the_same_content_in_any_format_order_and_company() -> None:
