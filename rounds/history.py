@@ -17,7 +17,16 @@ from rounds.past import Change, Commit, changes, closing_commits, manifests, pla
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
 from stages.answers.changed import read_changed
-from stages.answers.ledger import check_label
+from stages.answers.ledger import (
+    Asked,
+    Doubt,
+    Event,
+    KnownLabel,
+    Labelled,
+    Verdict,
+    check_label,
+    read_rows,
+)
 from stages.answers.prodigy import acceptable
 from stages.answers.reading import answers_of, corrections_of, import_round, under_todays_ids
 from stages.answers.standing import Case, collect, history, known, standing
@@ -30,11 +39,11 @@ from stages.examples.tables import as_text, read_table
 MANIFESTS = ":(glob)data/rounds/*/manifest.json"
 
 
-def seed_labels(project: Project, params: Params) -> list[Row]:
+def seed_labels(project: Project, params: Params) -> list[Labelled]:
     """Id and label of every seed row. Raises PipelineError when ids are content hashes that were not computed yet."""
     made = project.root / "build" / "seed" / "labels.jsonl"
     if made.is_file():
-        return read_jsonl(made)
+        return read_rows(made, Labelled)
     table = read_table(project.root / params.data.seed, may_be_empty=True)
     if len(table) and not params.data.id:
         raise PipelineError(made, "file not found", "run `dvc repro`, or `dvc pull` after a clone")
@@ -59,27 +68,26 @@ def mentions(one: Round, item: str) -> bool:
 def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, Case]:
     """All that the sources say of each id, the open round included; only of some rounds, if they are given."""
     params = project.params()
-    asked: list[Row] = []
-    events: list[Row] = []
-    verdicts: list[Row] = []
+    asked: list[Asked] = []
+    events: list[Event] = []
+    verdicts: list[Verdict] = []
     for one in project.rounds() if rounds is None else rounds:
-        found = import_round(one.folder, params)
-        events += (
-            found.events
-            if found
-            else corrections_of(one.folder, acceptable(one.tasks(), params.labels))
-        )
-        for name, rows in (("batch", asked), ("verdicts", verdicts)):
-            rows += [
-                {"round": one.number, **row} for row in read_jsonl(one.folder / f"{name}.jsonl")
-            ]
-    if (
-        rounds is None
-    ):  # `life` tells the story of an id as it was asked; labels belong to today's ids
+        imported = import_round(one.folder, params)
+        if imported is not None:
+            events += imported.events
+        else:
+            corrections = corrections_of(one.folder, acceptable(one.tasks(), params.labels))
+            events += [correction.event for correction in corrections]
+        batch = read_rows(one.folder / "batch.jsonl", Asked)
+        frozen = read_rows(one.folder / "verdicts.jsonl", Doubt)
+        asked += [{"round": one.number, **row} for row in batch]
+        verdicts += [{"round": one.number, **row} for row in frozen]
+    # `life` tells the story of an id as it was asked; labels belong to today's ids
+    if rounds is None:
         record = read_changed(project.rounds_folder)
-        asked, events, verdicts = (
-            under_todays_ids(rows, record) for rows in (asked, events, verdicts)
-        )
+        asked = under_todays_ids(asked, record)
+        events = under_todays_ids(events, record)
+        verdicts = under_todays_ids(verdicts, record)
     seed = seed_labels(project, params)
     for row in seed:
         check_label(row["label"], params.labels, params.data.seed)
@@ -197,7 +205,9 @@ def _trained(
     """The round commits whose model learnt the id, and with which label."""
     made = project.root / "build" / "gate" / "known.jsonl"
     doubted = {case.id} if upto + 1 in case.doubted else set()
-    spans = read_jsonl(made) if made.is_file() else known([case], upto, doubted, params.gate)
+    spans = (
+        read_rows(made, KnownLabel) if made.is_file() else known([case], upto, doubted, params.gate)
+    )
     return [
         {"round": number, "label": span["label"], **_by(commit)}
         for span in spans

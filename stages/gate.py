@@ -14,7 +14,16 @@ from pathlib import Path
 
 import click
 
-from stages.contract.canonical import read_jsonl, write_json, write_jsonl
+from stages.answers.ledger import (
+    AnsweredRound,
+    Asked,
+    Event,
+    SeedLabel,
+    Suspect,
+    Verdict,
+    read_rows,
+)
+from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
@@ -34,14 +43,15 @@ from stages.store.read import read_features
 def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plot: Path) -> str:
     """Read the tables, decide, write."""
     params = load()
-    paths = [seed / "labels.jsonl", seed / "suspects.jsonl"]
-    paths += [labels / f"{name}.jsonl" for name in ("rounds", "asked", "events", "verdicts")]
-    ledger = Ledger(*(read_jsonl(path) for path in paths))
-    named = {
-        row["id"]
-        for rows in (ledger.seed, ledger.suspects, ledger.asked, ledger.events)
-        for row in rows
-    }
+    ledger = Ledger(
+        seed=read_rows(seed / "labels.jsonl", SeedLabel),
+        suspects=read_rows(seed / "suspects.jsonl", Suspect),
+        rounds=read_rows(labels / "rounds.jsonl", AnsweredRound),
+        asked=read_rows(labels / "asked.jsonl", Asked),
+        events=read_rows(labels / "events.jsonl", Event),
+        verdicts=read_rows(labels / "verdicts.jsonl", Verdict),
+    )
+    named = {row["id"] for row in (*ledger.seed, *ledger.suspects, *ledger.asked, *ledger.events)}
     gated = gate(ledger, read_features(features, named, params.compute, SAMPLE), params)
     for name in TABLES:
         write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))

@@ -10,14 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rounds.surfaces.oracle import reply, round_seed
 from stages.answers.gated import Gate
-from stages.answers.ledger import Labels, check_label, labels_of
+from stages.answers.ledger import (
+    Asked,
+    Doubt,
+    Event,
+    KnownLabel,
+    Labels,
+    SeedLabel,
+    Suspect,
+    check_label,
+    labels_of,
+)
 from stages.answers.rounds import batch_id
 from stages.batch.compose import Model, compose, model_of
 from stages.contract.arrays import Ints
@@ -122,8 +131,8 @@ class Turn:
     """A round of a replay: the curve's point, the batch that was asked then, and when which label was known."""
 
     point: Point
-    batch: list[Row]
-    known: list[Row]
+    batch: list[Asked]
+    known: list[KnownLabel]
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,8 @@ class Setting:
 
     features: Features
     truth: dict[str, str]
-    seed: list[Row]
-    suspects: list[Row]
+    seed: list[SeedLabel]
+    suspects: list[Suspect]
     test: Ints
 
 
@@ -174,7 +183,7 @@ def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> I
         start = time.perf_counter()
         known, history = _gated(ledger, given.features, params)
         predicted, model = _model(known, given.features, params)
-        batch: list[Row] = []
+        batch: list[Asked] = []
         if number <= rounds:
             batch = plain(compose(given.features, model, known, params).rows)
         seconds = time.perf_counter() - start
@@ -202,7 +211,7 @@ def told(given: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row
     )
 
 
-def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[Row]]:
+def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[KnownLabel]]:
     """What the gate hands to train and query, and to validate. Where nothing can be doubted, no label is judged."""
     if not params.gate.max_quarantine and not params.gate.hold:
         outcome = decide(ledger, features, params, judging=False)
@@ -248,8 +257,8 @@ def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model
 
 def _answer(
     ledger: Ledger,
-    batch: list[Row],
-    doubted: list[Row],
+    batch: list[Asked],
+    doubted: list[Doubt],
     truth: dict[str, str],
     params: Params,
     noise: float,
@@ -257,16 +266,16 @@ def _answer(
     """Add a round to the ledger: the batch as it was asked, and the simulated answers."""
     number = len(ledger.rounds) + 1
     seed = round_seed(params.seed, number)
-    facts: Row = {
-        "round": number,
-        "batch_id": batch_id(batch),
-        "asked": len(batch),
-        "answered": len(batch),
-    }
-    ledger.rounds.append({**facts, "state": "accepted"})
+    ledger.rounds.append({
+        "round": number, "batch_id": batch_id(batch), "asked": len(batch), "answered": len(batch),
+        "state": "accepted",
+    })  # fmt: skip
     ledger.asked.extend(batch)
     ledger.verdicts.extend({"round": number, **row} for row in doubted)
-    event: dict[str, Any] = {"round": number, "annotator": "oracle", "kind": "label"}
     for row in batch:
         label = reply(row["id"], truth[row["id"]], params.labels, noise=noise, skip=0.0, seed=seed)
-        ledger.events.append({**event, "id": row["id"], "label": label})
+        event: Event = {
+            "round": number, "id": row["id"], "annotator": "oracle", "kind": "label", "label": label,
+            "flagged": False, "at": None, "file": "", "line": 0, "late": False, "order": 0,
+        }  # fmt: skip
+        ledger.events.append(event)

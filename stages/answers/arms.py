@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from stages.contract.canonical import Row
+from stages.answers.ledger import Asked
 from stages.contract.identity import order_key
 
 
-def ids_of(row: Row) -> list[str]:
+def ids_of(row: Asked) -> list[str]:
     """The ids of an asked row: the one under which it was asked, then one for each time that ids moved since."""
-    ids: list[str] = row.get("ids", [row["id"]])
-    return ids
+    return row.get("ids", [row["id"]])
 
 
-def control_reach(asked: Iterable[Row], seed: int) -> int | None:
+def control_reach(asked: Iterable[Asked], seed: int) -> int | None:
     """The order key of the furthest row that a control walk asked, in any round; None before any.
 
     Every ask counts, not only the first one of a row: the walk may come to a row that another arm
@@ -30,18 +29,18 @@ def control_reach(asked: Iterable[Row], seed: int) -> int | None:
     return max(keys, default=None)
 
 
-def asked_new(asked: Iterable[Row], seed_ids: Collection[str]) -> list[Row]:
+def asked_new(asked: Iterable[Asked], seed_ids: Collection[str]) -> list[Asked]:
     """The asks of rows that have no seed label, in the order in which people got them."""
     new = (row for row in asked if row["id"] not in seed_ids)
     return sorted(new, key=lambda row: (row["round"], row["rank"]))
 
 
-def active_ids(new: Iterable[Row]) -> list[str]:
+def active_ids(new: Iterable[Asked]) -> list[str]:
     """The ids that the strategy picked, in the order in which it first picked them."""
     return list(dict.fromkeys(row["id"] for row in new if "active" in row["arms"]))
 
 
-def control_ids(new: Iterable[Row], seed: int) -> list[str]:
+def control_ids(new: Iterable[Asked], seed: int) -> list[str]:
     """The ids that the control walks have passed, each walk in the order of its permutation.
 
     Not in the order in which they were asked: other arms ask some of them earlier, and those are no
@@ -65,7 +64,9 @@ def control_ids(new: Iterable[Row], seed: int) -> list[str]:
     return list(passed)
 
 
-def arms_by_id(asked: Iterable[Row], seed_ids: Collection[str], seed: int) -> dict[str, list[str]]:
+def arms_by_id(
+    asked: Iterable[Asked], seed_ids: Collection[str], seed: int
+) -> dict[str, list[str]]:
     """The sorted names of the arms that each asked id counts for.
 
     `review` stands among them where it was asked again for a doubt.

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.answers.ledger import Labels, read_labels
-from stages.contract.canonical import Row, read_json, read_jsonl
+from stages.answers.ledger import (
+    CountedVote,
+    Doubt,
+    GateState,
+    Labels,
+    Repeat,
+    Unlabelled,
+    read_labels,
+    read_rows,
+)
+from stages.contract.canonical import read_json
 
 NEVER_AGAIN = ("reject", "unresolved")
 RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
@@ -21,11 +30,11 @@ class Gate:
     """
 
     accepted: Labels
-    review: list[Row]
-    unlabelled: list[Row]
-    state: Row
-    repeats: list[Row] = field(default_factory=list)
-    votes: list[Row] = field(default_factory=list)
+    review: list[Doubt]
+    unlabelled: list[Unlabelled]
+    state: GateState
+    repeats: list[Repeat] = field(default_factory=list)
+    votes: list[CountedVote] = field(default_factory=list)
 
     def known(self) -> list[str]:
         """The ids that have, had or may get a label again: accepted, doubted, planted."""
@@ -42,7 +51,7 @@ def settled(gate: Gate, cooldown: int) -> set[str]:
     return ids | {row["id"] for row in (*for_good(gate), *resting(gate, cooldown))}
 
 
-def for_good(gate: Gate) -> list[Row]:
+def for_good(gate: Gate) -> list[Unlabelled]:
     """The unlabelled rows that are never asked again: rejected, unresolved, or skipped twice."""
     return [
         row
@@ -51,7 +60,7 @@ def for_good(gate: Gate) -> list[Row]:
     ]
 
 
-def resting(gate: Gate, cooldown: int) -> list[Row]:
+def resting(gate: Gate, cooldown: int) -> list[Unlabelled]:
     """The skipped rows that are asked once more, but not before `cooldown` rounds have passed."""
     next_round = gate.state["rounds"] + 1
     return [
@@ -90,9 +99,9 @@ def read_gate(folder: Path, labels: list[str]) -> Gate:
     """The gate's tables."""
     return Gate(
         read_labels(folder / "accepted.jsonl", labels),
-        read_jsonl(folder / "review.jsonl"),
-        read_jsonl(folder / "unlabelled.jsonl"),
+        read_rows(folder / "review.jsonl", Doubt),
+        read_rows(folder / "unlabelled.jsonl", Unlabelled),
         read_json(folder / "state.json"),
-        read_jsonl(folder / "repeats.jsonl"),
-        read_jsonl(folder / "votes.jsonl"),
+        read_rows(folder / "repeats.jsonl", Repeat),
+        read_rows(folder / "votes.jsonl", CountedVote),
     )

@@ -1,70 +1,245 @@
-"""The tables that stages hand each other about labels: their columns, in one place.
+"""The tables that stages hand each other about labels: one record type for the rows of each.
 
-    build/seed/labels.jsonl      id, label, line                         every seed label, sorted by id
-    build/seed/suspects.jsonl    id, label, suggested, score, reasons    the seed labels to be asked again
-    build/labels/rounds.jsonl    round, batch_id, asked, answered, state one row per round with at least one answer
-    build/labels/asked.jsonl     round, rank, id, arms, score, strategy, reason     what those rounds asked
-                                                                         (ids, where ids moved: stages/answers/arms.py)
-    build/labels/events.jsonl    round, id, annotator, kind, label, flagged, at, file, line, late, order
-                                                                         one per current answer or correction
-    build/labels/verdicts.jsonl  round, id, label, suggested, score, reasons, asks   what was doubted when it was asked
-    build/gate/accepted.jsonl    id, label, round, arms, source, in_seed, annotators, copies, asked_rank; to learn
-    build/gate/review.jsonl      id, label, suggested, score, reasons, asks     doubted labels, worst first
-    build/gate/unlabelled.jsonl  id, kind, round, times           asked ids without a label (kinds below)
-    build/gate/known.jsonl       id, from_round, to_round, label  when a label was the accepted one: from <= k < to
-    build/gate/redundancy.jsonl  round, asked, near_duplicates, share   new rows of a round that nearly repeat another
-    build/gate/state.json        rounds (accepted so far), answers spent, review_found
+    build/seed/labels.jsonl      SeedLabel      every seed label, sorted by id
+    build/seed/suspects.jsonl    Suspect        the seed labels to be asked again
+    build/labels/rounds.jsonl    AnsweredRound  every round with at least one answer
+    build/labels/asked.jsonl     Asked          what those rounds asked
+    build/labels/events.jsonl    Event          the current answers and corrections
+    build/labels/verdicts.jsonl  Verdict        what was doubted when each round's batch was issued
+    build/gate/accepted.jsonl    AcceptedLabel  the labels to learn, sorted by id
+    build/gate/review.jsonl      Doubt          the doubted labels, worst first
+    build/gate/unlabelled.jsonl  Unlabelled     asked ids without a label
+    build/gate/known.jsonl       KnownLabel     from when to when each label was the accepted one
+    build/gate/votes.jsonl       CountedVote    every person's label that counts
+    build/gate/repeats.jsonl     Repeat         labels to plant again in the next batch
+    build/gate/redundancy.jsonl  Redundancy     near duplicates among the new rows of each round
+    build/gate/state.json        GateState      counts
 
-`kind` of an event is label, skip, reject, empty, override (an adjudicated label that beats all
-others; of several the last) or retract (all answers to the id before it, in its own round too, and
-its seed label, are void; what is answered after it counts, in its own round too). `order` tells
-that within a round: 0 before the correction of the id, or without one; 1 the correction; 2 after
-it. A correction names the answers about its id that stood in its round when it was made (`after` in
-corrections.jsonl: fingerprints of their rows); one that does not is the last word of its round.
-`late`: the answer came to an earlier round's batch, so it does not answer what this round asked.
-`kind` of an unlabelled id is skip, reject, empty, retract, or unresolved: asked `gate.max_asks`
-times without an agreement. accepted, review and unlabelled share out all ids that have a seed label
-or were asked: each is in exactly one of them. `arms` of an accepted label are all that it counts
-for (stages/answers/arms.py). `round` 0 is the seed. `verdicts` are frozen with each issued batch:
-what was doubted then stays known.
+accepted, review and unlabelled share out all ids that have a seed label or were asked: each id is
+in exactly one of them. Round 0 is the seed. Verdicts are frozen with each issued batch, so what was
+doubted then stays known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.contract.canonical import Row, read_jsonl
+from stages.contract.canonical import read_jsonl
 from stages.contract.errors import PipelineError, closest
+
+Record = TypeVar("Record")
+
+EventKind = Literal["label", "skip", "reject", "empty", "override", "retract"]
+UnlabelledKind = Literal["skip", "reject", "empty", "retract", "unresolved"]
+RoundState = Literal["open", "partial", "accepted"]
+
+
+class Labelled(TypedDict):
+    """An id and its label, all that `labels_of` needs of a row."""
+
+    id: str
+    label: str
+
+
+class SeedLabel(Labelled):
+    """A seed label, and its line in the user's table."""
+
+    line: int
+
+
+class Suspect(Labelled):
+    """A label that is probably wrong.
+
+    suggested: the label that the model holds likeliest; score: how probable an error is, in [0, 1];
+    reasons: label_error, conflicting_copy, or disagreement (of people).
+    """
+
+    suggested: str
+    score: float
+    reasons: list[str]
+
+
+class Doubt(Suspect):
+    """A suspect after `asks` answered rounds, the seed counted as one."""
+
+    asks: int
+
+
+class Verdict(Doubt):
+    """A doubt as it was frozen with the batch of `round`."""
+
+    round: int
+
+
+class AnsweredRound(TypedDict):
+    """A round with at least one answer, or closed without any.
+
+    asked, answered: rows; state: open while rows lack answers, partial once it was closed in spite
+    of that, accepted when every row is answered.
+    """
+
+    round: int
+    batch_id: str
+    asked: int
+    answered: int
+    state: RoundState
+
+
+class Asked(TypedDict):
+    """A row of a batch that was asked.
+
+    arms: those that picked it in this round (active, control, review); score: the strategy's;
+    doubt: the model's, the same measure for every arm; ids: only where ids moved since, the id that
+    the row had in its round and after each move (stages/answers/arms.py).
+    """
+
+    round: int
+    rank: int
+    id: str
+    sha: str
+    arms: list[str]
+    score: float
+    doubt: float
+    strategy: str
+    reason: str
+    ids: NotRequired[list[str]]
+
+
+class Event(TypedDict):
+    """What one person last said about an id in a round, or what a correction says of it.
+
+    kind: label | skip | reject (a bad example) | empty (accepted without a label)
+        | override: an adjudicated label, which beats all others; of several the last holds
+        | retract: the answers to the id before it, in its own round too, and its seed label are
+          void; what is answered after it counts, in its own round too.
+    at: seconds since 1970, None without a time. file, line: where the row stands.
+    late: the answer came to an earlier round's batch, so it does not answer what this round asked.
+    order: within the round, 0 before the correction of the id or without one, 1 the correction,
+    2 after it. A correction names the answers about its id that stood in its round when it was made
+    (`after` in corrections.jsonl: fingerprints of their rows). One that names none is the last word
+    of its round.
+    """
+
+    round: int
+    id: str
+    annotator: str
+    kind: EventKind
+    label: str | None
+    flagged: bool
+    at: float | None
+    file: str
+    line: int
+    late: bool
+    order: int
+
+
+class AcceptedLabel(Labelled):
+    """A label to learn.
+
+    round: where it became known; arms: all that it counts for (stages/answers/arms.py); source:
+    seed, answer, review or override; in_seed: whether the id has a seed label; annotators: who gave
+    the label; copies: other ids of the same content; asked_rank: its rank in the batch, 0 for none.
+    """
+
+    round: int
+    arms: list[str]
+    source: str
+    in_seed: bool
+    annotators: list[str]
+    copies: list[str]
+    asked_rank: int
+
+
+class Unlabelled(TypedDict):
+    """An asked id without a label: why, in which round that was said last, and in how many rounds.
+
+    unresolved: asked `gate.max_asks` times without an agreement.
+    """
+
+    id: str
+    kind: UnlabelledKind
+    round: int
+    times: int
+
+
+class KnownLabel(Labelled):
+    """A label that was the accepted one after the rounds from_round <= k < to_round.
+
+    to_round: None while it still is.
+    """
+
+    from_round: int
+    to_round: int | None
+
+
+class CountedVote(Labelled):
+    """A person's label that no retraction took away; annotator: empty for a seed label."""
+
+    round: int
+    annotator: str
+
+
+class Repeat(Labelled):
+    """A label to be asked once more, blind, to see whether people agree with themselves."""
+
+
+class Redundancy(TypedDict):
+    """How many of a round's new rows nearly repeat another, and their share.
+
+    share: None with fewer than two new rows.
+    """
+
+    round: int
+    asked: int
+    near_duplicates: int
+    share: float | None
+
+
+class GateState(TypedDict):
+    """Rounds accepted so far, answers they took, and doubts that turned out to be right."""
+
+    rounds: int
+    answers: int
+    review_found: int
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labelled ids with their class indices, sorted by id."""
+    """Labelled ids with their class indices, sorted by id, and the rows that they come from."""
 
     ids: list[str]
     classes: NDArray[np.intp]
-    rows: list[Row]
+    rows: list[AcceptedLabel]
+
+
+def read_rows(path: Path, record: type[Record]) -> list[Record]:  # noqa: ARG001 - for mypy
+    """The rows of a JSONL table that this pipeline wrote, as records of the type named above.
+
+    record: tells the type checker what a row holds; the columns are not checked again.
+    """
+    return cast(list[Record], read_jsonl(path))
 
 
 def read_labels(path: Path, classes: list[str]) -> Labels:
-    """The labelled rows of a JSONL table (columns id and label). Raises PipelineError for an unknown label."""
-    return labels_of(read_jsonl(path), classes, path)
+    """The labelled rows of a JSONL table. Raises PipelineError for an unknown label."""
+    return labels_of(read_rows(path, AcceptedLabel), classes, path)
 
 
-def labels_of(rows: list[Row], classes: list[str], where: object) -> Labels:
-    """Rows with the columns id and label, as Labels. Raises PipelineError for an unknown label."""
-    number = {label: place for place, label in enumerate(classes)}
+def labels_of(rows: list[AcceptedLabel], classes: list[str], where: object) -> Labels:
+    """Labelled rows with their class indices. Raises PipelineError for an unknown label."""
     for row in rows:
         check_label(str(row["label"]), classes, where)
-    labels = np.array([number[row["label"]] for row in rows], dtype=np.intp)
+    class_of = {label: index for index, label in enumerate(classes)}
+    labels = np.array([class_of[row["label"]] for row in rows], dtype=np.intp)
     return Labels([row["id"] for row in rows], labels, rows)
 
 
-def labels_known_at(known: list[Row], at: int) -> dict[str, str]:
+def labels_known_at(known: list[KnownLabel], at: int) -> dict[str, str]:
     """Each id's label that was accepted after round `at`, from the rows of known.jsonl."""
     return {
         row["id"]: row["label"]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 from stages.answers.changed import ids_since, read_changed, renamed
-from stages.answers.ledger import check_label
+from stages.answers.ledger import (
+    AnsweredRound,
+    Asked,
+    Doubt,
+    Event,
+    EventKind,
+    RoundState,
+    Verdict,
+    check_label,
+    read_rows,
+)
 from stages.answers.prodigy import (
     Answer,
     NotAnAnswer,
@@ -24,114 +35,152 @@ from stages.contract.errors import PipelineError, closest
 from stages.contract.params import Params
 
 Line = tuple[str, int]
+RoundRow = TypeVar("RoundRow", Asked, Event, Verdict)
+CORRECTIONS = "corrections.jsonl"
 RETIRED = (
-    "put the old name back: answers are never rewritten, so a label keeps the name under which it was given; "
-    "new names may be added"
+    "put the old name back: answers are never rewritten, so a label keeps the name under which "
+    "it was given; new names may be added"
 )
-ORDER = {"before": 0, "correction": 1, "after": 2}  # of the events about an id within a round
+BEFORE = 0  # `order` of an event among those about its id in a round: before the correction,
+CORRECTION = 1  # the correction itself,
+AFTER = 2  # or after it
 
 
 @dataclass(frozen=True)
 class Imported:
     """The four tables of build/labels."""
 
-    rounds: list[Row]
-    asked: list[Row]
-    events: list[Row]
-    verdicts: list[Row]
+    rounds: list[AnsweredRound]
+    asked: list[Asked]
+    events: list[Event]
+    verdicts: list[Verdict]
 
 
-def folder_of(folder: Path, batch: str) -> Path | None:
-    """The earlier round beside a round's folder that asked `batch`."""
-    for one in round_folders(folder.parent):
-        manifest = read_json(one / "manifest.json") if int(one.name) < int(folder.name) else None
-        if isinstance(manifest, dict) and manifest.get("batch_id") == batch:
-            return one
-    return None
+@dataclass(frozen=True)
+class Correction:
+    """A correction, and the fingerprints of the answers that stood before it; None for none named."""
+
+    event: Event
+    after: list[str] | None
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """A batch that answers may be about: the id that an answer is about, and the labels offered."""
+
+    find: Callable[[Answer], str | None]
+    labels: list[str]
+
+
+def _questions(tasks: list[Row], labels: list[str]) -> _Questions:
+    return _Questions(finder(tasks), offered(tasks) or labels)
 
 
 def answers_of(
     folder: Path, batch: str, tasks: list[Row], labels: list[str]
 ) -> list[tuple[Answer, Line]]:
-    """Every answer ever given in a round, late ones to earlier batches too, with the id it is about, file and line.
+    """Every answer ever given in a round, each with the id it is about, its file and its line.
 
-    Raises PipelineError at file:line for a malformed row, a batch that is neither the round's nor
-    an earlier one's, an id that was not asked in it, a label that is neither one of `labels` nor
-    one that the batch offered.
+    Answers that came late to earlier batches are among them. Raises PipelineError at file:line for
+    a malformed row, a batch that is neither the round's nor an earlier one's, an id that was not
+    asked in it, a label that is neither one of `labels` nor one that the batch offered.
     """
-    finders = {batch: finder(tasks)}
-    offers = {batch: offered(tasks) or labels}
-    found: list[tuple[Answer, Line]] = []
+    batches = {batch: _questions(tasks, labels)}
+    answers: list[tuple[Answer, Line]] = []
     for path in sorted((folder / "answers").glob("*.jsonl")):
         for number, row in numbered_rows(path):
             where = f"{path}:{number}"
-            try:
-                answer = read_answer(row, labels)
-            except NotAnAnswer as reason:
-                raise PipelineError(
-                    where, str(reason), "repair the row at its source and collect again"
-                ) from reason
-            asked = batch if answer.batch is None else answer.batch
-            if asked not in finders:
-                earlier = folder_of(folder, asked)
-                if earlier is None:
-                    what = (
-                        f"answers batch {asked[:12]}, round {folder.name} asked batch {batch[:12]}"
-                    )
-                    raise PipelineError(where, what, "move the row to the round that asked it")
-                earlier_tasks = read_jsonl(earlier / "asked.jsonl")
-                finders[asked] = finder(earlier_tasks)
-                offers[asked] = offered(earlier_tasks) or labels
-            if (
-                offers[asked] != labels
-            ):  # a rejected one of two labels is the other one of what was offered
-                answer = read_answer(row, offers[asked])
-            item = finders[asked](answer)
+            answer = _understood(row, labels, where)
+            answered = batch if answer.batch is None else answer.batch
+            if answered not in batches:
+                earlier = _earlier_tasks(folder, answered, batch, where)
+                batches[answered] = _questions(earlier, labels)
+            questions = batches[answered]
+            if questions.labels != labels:
+                # Of two labels a rejected one means the other one that was offered.
+                answer = _understood(row, questions.labels, where)
+            item = questions.find(answer)
             if item is None:
-                shown = (
-                    f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
-                )
-                raise PipelineError(
-                    where, f"{shown} was not asked in round {folder.name}", "remove the row"
-                )
+                raise _not_asked(answer, folder, where)
             if answer.label is not None:
-                check_label(answer.label, [*labels, *offers[asked]], where)
-            found.append((replace(answer, id=item), (path.as_posix(), number)))
-    return found
+                check_label(answer.label, [*labels, *questions.labels], where)
+            answers.append((replace(answer, id=item), (path.as_posix(), number)))
+    return answers
 
 
-def to_batch(said: Iterable[tuple[Answer, Line]], batch: str) -> list[tuple[Answer, Line]]:
+def _understood(row: Row, labels: list[str], where: str) -> Answer:
+    try:
+        return read_answer(row, labels)
+    except NotAnAnswer as reason:
+        remedy = "repair the row at its source and collect again"
+        raise PipelineError(where, str(reason), remedy) from reason
+
+
+def _earlier_tasks(folder: Path, answered: str, batch: str, where: str) -> list[Row]:
+    """What the earlier round asked whose batch is `answered`; raises PipelineError without one."""
+    for earlier in round_folders(folder.parent):
+        if int(earlier.name) >= int(folder.name):
+            break
+        manifest = read_json(earlier / "manifest.json")
+        if isinstance(manifest, dict) and manifest.get("batch_id") == answered:
+            return read_jsonl(earlier / "asked.jsonl")
+    what = f"answers batch {answered[:12]}, round {folder.name} asked batch {batch[:12]}"
+    raise PipelineError(where, what, "move the row to the round that asked it")
+
+
+def _not_asked(answer: Answer, folder: Path, where: str) -> PipelineError:
+    shown = f"id {answer.id!r}" if answer.id else f"content {(answer.text or '')[:40]!r}"
+    return PipelineError(where, f"{shown} was not asked in round {folder.name}", "remove the row")
+
+
+def to_batch(answers: Iterable[tuple[Answer, Line]], batch: str) -> list[tuple[Answer, Line]]:
     """The answers to a batch itself, without those that came late to an earlier one."""
-    return [(answer, line) for answer, line in said if answer.batch in (None, batch)]
+    return [(answer, line) for answer, line in answers if answer.batch in (None, batch)]
 
 
-def corrections_of(folder: Path, labels: list[str]) -> list[Row]:
-    """The events of corrections.jsonl, one per id, sorted by id: kind override, or retract where the label is null.
+def corrections_of(folder: Path, labels: list[str]) -> list[Correction]:
+    """The last correction of each id in corrections.jsonl, sorted by id.
 
-    Raises PipelineError at file:line for a row that is not {"id", "label", "was", "why", "by"} or
-    an unknown label.
+    Its kind is override, or retract where the label is null. Raises PipelineError at file:line for
+    a row that is not {"id", "label", "was", "why", "by"}, or an unknown label.
     """
-    path = folder / "corrections.jsonl"
-    last: dict[str, Row] = {}
+    path = folder / CORRECTIONS
+    last: dict[str, Correction] = {}
     for number, row in numbered_rows(path) if path.is_file() else ():
-        where = f"{path}:{number}"
-        cells = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
-        if not _fingerprints(row.get("after")):
-            what = "`after` is a list of fingerprints of the answers before the correction"
-            raise PipelineError(where, what, "write it with `rounds correct` or `rounds retract`")
-        optional = all(value is None or isinstance(value, str) for value in cells.values())
-        if not optional or not all(cells[key] for key in ("id", "why", "by")) or "label" not in row:
-            what = 'a correction is {"id", "label" (null to retract), "was", "why", "by"}, all of them text'
-            raise PipelineError(where, what, "write it with `rounds correct` or `rounds retract`")
-        if row["label"] is not None:
-            check_label(row["label"], labels, where)
-        last[row["id"]] = {
-            "round": int(folder.name), "id": row["id"], "annotator": row["by"],
-            "kind": "retract" if row["label"] is None else "override", "label": row["label"], "flagged": False,
-            "at": None, "file": path.as_posix(), "line": number, "late": False, "order": ORDER["correction"],
-            "after": row.get("after"),
-        }  # fmt: skip
+        _check_correction(row, labels, f"{path}:{number}")
+        event: Event = {
+            "round": int(folder.name),
+            "id": row["id"],
+            "annotator": row["by"],
+            "kind": "retract" if row["label"] is None else "override",
+            "label": row["label"],
+            "flagged": False,
+            "at": None,
+            "file": path.as_posix(),
+            "line": number,
+            "late": False,
+            "order": CORRECTION,
+        }
+        last[row["id"]] = Correction(event, row.get("after"))
     return [last[item] for item in sorted(last)]
+
+
+def _check_correction(row: Row, labels: list[str], where: str) -> None:
+    remedy = "write it with `rounds correct` or `rounds retract`"
+    if not _fingerprints(row.get("after")):
+        what = "`after` is a list of fingerprints of the answers before the correction"
+        raise PipelineError(where, what, remedy)
+    cells = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
+    all_text = all(value is None or isinstance(value, str) for value in cells.values())
+    complete = "label" in row and all(cells[key] for key in ("id", "why", "by"))
+    if not all_text or not complete:
+        what = (
+            'a correction is {"id", "label" (null to retract), "was", "why", "by"}, '
+            "all of them text"
+        )
+        raise PipelineError(where, what, remedy)
+    if row["label"] is not None:
+        check_label(row["label"], labels, where)
 
 
 def _fingerprints(after: object) -> bool:
@@ -147,34 +196,38 @@ def fingerprint(line: Line) -> str:
     return sha256(Path(file).read_bytes().split(b"\n")[number - 1])[:16]
 
 
-def answers_before(said: Iterable[tuple[Answer, Line]], item: str) -> list[str]:
+def answers_before(answers: Iterable[tuple[Answer, Line]], item: str) -> list[str]:
     """Fingerprints of a round's answer rows about an id: what a correction made now comes after.
 
     Rows are named, not times: the clocks of two machines differ, and some answers have no time.
     """
-    return sorted(fingerprint(line) for answer, line in said if answer.id == item)
+    return sorted(fingerprint(line) for answer, line in answers if answer.id == item)
 
 
 def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
-    """Whether an answer row stands before or after the correction of its id.
+    """Whether an answer stands before or after the correction of its id: BEFORE or AFTER.
 
-    after: the fingerprints that corrections name, by id (stages/answers/ledger.py).
+    after: by id, the fingerprints that its correction names (see Event in stages/answers/ledger.py).
     """
     item = str(answer.id)
     if item in after and fingerprint(line) not in after[item]:
-        return ORDER["after"]
-    return ORDER["before"]
+        return AFTER
+    return BEFORE
 
 
-def _newest_side(
-    said: list[tuple[Answer, Line]], after: dict[str, list[str]]
+def _after_corrections(
+    answers: list[tuple[Answer, Line]], after: dict[str, list[str]]
 ) -> list[tuple[Answer, Line]]:
-    """The answers, but of who answered again after a correction only those after it, whatever their times."""
-    after_it = [
-        (answer, line) for answer, line in said if _order(answer, line, after) == ORDER["after"]
+    """The answers without those that a person gave before a correction and repeated after it.
+
+    The clocks of two machines differ, so times alone could let the earlier answer win.
+    """
+    later = [(answer, line) for answer, line in answers if _order(answer, line, after) == AFTER]
+    repeated = {(answer.id, answer.annotator) for answer, _ in later}
+    kept = [
+        (answer, line) for answer, line in answers if (answer.id, answer.annotator) not in repeated
     ]
-    again = {(answer.id, answer.annotator) for answer, _ in after_it}
-    return [pair for pair in said if (pair[0].id, pair[0].annotator) not in again] + after_it
+    return kept + later
 
 
 def import_round(folder: Path, params: Params) -> Imported | None:
@@ -183,59 +236,86 @@ def import_round(folder: Path, params: Params) -> Imported | None:
     Raises PipelineError for what is not as it was issued, for bad rows, and for a link, whose rows
     git does not hold.
     """
-    for path in (folder, *sorted(folder.rglob("*"))):
-        if path.is_symlink():
-            raise PipelineError(
-                path, "a symbolic link, whose rows git does not hold", "put the file itself there"
-            )
+    _refuse_links(folder)
     manifest, batch, tasks = read_frozen(folder)
-    said = answers_of(folder, manifest["batch_id"], tasks, params.labels)
+    identity: str = manifest["batch_id"]
+    answers = answers_of(folder, identity, tasks, params.labels)
+    people = _people_of(batch, to_batch(answers, identity))
     closed = (folder / "closed.json").is_file()
-    voices: dict[str, set[str]] = {row["id"]: set() for row in batch}
-    # late answers are left out before the last word is taken: one of them may be a person's last
-    for answer, _ in keep_last(to_batch(said, manifest["batch_id"])):
-        voices[str(answer.id)].add(answer.annotator)
-    if not any(voices.values()) and not closed:  # late answers alone do not begin a round
+    # Answers that came late to an earlier batch do not begin a round.
+    if not any(people.values()) and not closed:
         return None
     number = int(folder.name)
     wanted = params.surface.annotations_per_item
-    answered = sum(len(names) >= wanted for names in voices.values())
-    state = "partial" if closed else "open"
-    if answered == len(batch):
-        state = "accepted"
-    facts = {
+    answered = sum(len(names) >= wanted for names in people.values())
+    row: AnsweredRound = {
         "round": number,
-        "batch_id": manifest["batch_id"],
+        "batch_id": identity,
         "asked": len(batch),
         "answered": answered,
+        "state": _state(answered == len(batch), closed),
     }
     corrections = corrections_of(folder, acceptable(tasks, params.labels))
-    after = {row["id"]: row["after"] for row in corrections if row["after"] is not None}
-    events: list[Row] = [
-        {
+    frozen = read_rows(folder / "verdicts.jsonl", Doubt)
+    return Imported(
+        rounds=[row],
+        asked=[{"round": number, **asked} for asked in batch],
+        events=_events(number, identity, answers, corrections),
+        verdicts=[{"round": number, **doubt} for doubt in frozen],
+    )
+
+
+def _refuse_links(folder: Path) -> None:
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink():
+            what = "a symbolic link, whose rows git does not hold"
+            raise PipelineError(path, what, "put the file itself there")
+
+
+def _people_of(batch: list[Asked], answers: list[tuple[Answer, Line]]) -> dict[str, set[str]]:
+    """Who answered each row of a batch; who took an answer back did not."""
+    people: dict[str, set[str]] = {row["id"]: set() for row in batch}
+    for answer, _ in keep_last(answers):
+        people[str(answer.id)].add(answer.annotator)
+    return people
+
+
+def _state(complete: bool, closed: bool) -> RoundState:
+    if complete:
+        return "accepted"
+    return "partial" if closed else "open"
+
+
+def _events(
+    number: int, batch: str, answers: list[tuple[Answer, Line]], corrections: list[Correction]
+) -> list[Event]:
+    """The current answers of a round, each person's last word on an id, then the corrections."""
+    after = {
+        correction.event["id"]: correction.after
+        for correction in corrections
+        if correction.after is not None
+    }
+    events: list[Event] = []
+    for answer, (file, line) in keep_last(_after_corrections(answers, after)):
+        event: Event = {
             "round": number,
-            "id": answer.id,
+            "id": str(answer.id),
             "annotator": answer.annotator,
-            "kind": answer.kind,
+            "kind": cast(EventKind, answer.kind),  # keep_last leaves out what was undone
             "label": answer.label,
             "flagged": answer.flagged,
             "at": answer.at,
             "file": file,
             "line": line,
-            "late": answer.batch not in (None, manifest["batch_id"]),
+            "late": answer.batch not in (None, batch),
             "order": _order(answer, (file, line), after),
         }
-        for answer, (file, line) in keep_last(_newest_side(said, after))
-    ]
-    events += [{key: value for key, value in row.items() if key != "after"} for row in corrections]
-    verdicts = [{"round": number, **row} for row in read_jsonl(folder / "verdicts.jsonl")]
-    return Imported(
-        [{**facts, "state": state}], [{"round": number, **row} for row in batch], events, verdicts
-    )
+        events.append(event)
+    return events + [correction.event for correction in corrections]
 
 
 def import_labels(root: Path, params: Params) -> Imported:
-    """All rounds that anyone has answered, in order."""
+    """All rounds that anyone has answered, in order, under today's ids."""
     tables = Imported([], [], [], [])
     record = read_changed(root)
     for folder in round_folders(root):
@@ -249,8 +329,8 @@ def import_labels(root: Path, params: Params) -> Imported:
     return tables
 
 
-def retired(events: Iterable[Row], labels: Collection[str]) -> dict[str, int]:
-    """Labels of answers and corrections that params.labels has no more, each with its count, sorted by label."""
+def retired(events: Iterable[Event], labels: Collection[str]) -> dict[str, int]:
+    """Labels of answers and corrections that params.labels lacks, each with its count, sorted."""
     names = (row["label"] for row in events if row["label"] is not None)
     return dict(sorted(Counter(name for name in names if name not in labels).items()))
 
@@ -264,33 +344,43 @@ def retired_words(counts: Mapping[str, int], labels: Collection[str]) -> str:
     return f"it lacks {', '.join(words)}"
 
 
-def require_todays_labels(events: Iterable[Row], labels: Collection[str]) -> None:
+def require_todays_labels(events: Iterable[Event], labels: Collection[str]) -> None:
     """Raises PipelineError where people gave labels that params.labels has no more."""
     counts = retired(events, labels)
     if counts:
         raise PipelineError("params.yaml labels", retired_words(counts, labels), RETIRED)
 
 
-def with_earlier_ids(asked: list[Row], record: list[Row]) -> list[Row]:
-    """What a round asked under today's ids; where ids moved since, `ids` has each one's id in its round and after.
+def with_earlier_ids(asked: list[Asked], record: list[Row]) -> list[Asked]:
+    """What a round asked under today's ids; where ids moved since, `ids` has all of each row's ids.
 
     The control arm walks along a permutation of ids, so it is judged by the ids of its time
     (stages/answers/arms.py).
     """
-    rows = []
+    rows: list[Asked] = []
     for row in asked:
         ids = ids_since(row["id"], row["round"], record)
-        if ids[-1] is not None:
-            moved = {"ids": ids} if len(ids) > 1 else {}
-            rows.append({**row, "id": ids[-1], **moved})
+        if ids[-1] is None:  # it left the pool
+            continue
+        today: Asked = {**row, "id": ids[-1]}
+        if len(ids) > 1:
+            today["ids"] = [item for item in ids if item is not None]
+        rows.append(today)
     return rows
 
 
-def under_todays_ids(rows: list[Row], record: list[Row]) -> list[Row]:
-    """Rows of a round with the ids that their contents have now; what left the pool is left out."""
+def under_todays_ids(rows: list[RoundRow], record: list[Row]) -> list[RoundRow]:
+    """Rows of a round with the ids that their contents have now, without what left the pool."""
+    today: list[RoundRow] = []
+    for row in rows:
+        item = renamed(row["id"], row["round"], record, _correction_line(row))
+        if item is not None:
+            today.append({**row, "id": item})
+    return today
 
-    def correction(row: Row) -> int:
-        return int(row["line"]) if str(row.get("file", "")).endswith("/corrections.jsonl") else 0
 
-    pairs = [(row, renamed(row["id"], row["round"], record, correction(row))) for row in rows]
-    return [{**row, "id": item} for row, item in pairs if item is not None]
+def _correction_line(row: Mapping[str, object]) -> int:
+    """The line of corrections.jsonl that an event stands in; 0 for any other row."""
+    line = row.get("line")
+    is_correction = str(row.get("file", "")).endswith(f"/{CORRECTIONS}")
+    return line if is_correction and isinstance(line, int) else 0

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
-from stages.contract.canonical import Row, jsonl, numbered_rows, read_json, read_jsonl, sha256
+from stages.answers.ledger import Asked, read_rows
+from stages.contract.canonical import Row, jsonl, numbered_rows, read_json, sha256
 from stages.contract.errors import PipelineError
 
 FROZEN = ("asked.jsonl", "batch.jsonl", "verdicts.jsonl")
 
 
-def batch_id(rows: list[Row]) -> str:
+def batch_id(rows: Sequence[Mapping[str, object]]) -> str:
     """The identity of a batch: SHA-256 of its canonical rows (batch.jsonl), in the order to ask."""
     return sha256(jsonl(rows))
 
 
-def read_frozen(folder: Path) -> tuple[Row, list[Row], list[Row]]:
+def read_frozen(folder: Path) -> tuple[Row, list[Asked], list[Row]]:
     """Manifest, batch rows and asked rows of an issued round. Raises PipelineError if any was edited after issue."""
     if not (folder / "manifest.json").is_file():
         what = "answers to a batch that was never issued (no manifest.json)"
@@ -36,7 +38,7 @@ def read_frozen(folder: Path) -> tuple[Row, list[Row], list[Row]]:
             raise PipelineError(
                 folder / name, what, f"restore it: git checkout HEAD -- {quote(str(folder / name))}"
             )
-    rows = read_jsonl(folder / "batch.jsonl")
+    rows = read_rows(folder / "batch.jsonl", Asked)
     if batch_id(rows) != manifest["batch_id"]:
         what = "batch_id is not the hash of batch.jsonl"
         raise PipelineError(

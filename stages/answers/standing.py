@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stages.contract.canonical import Row
+from stages.answers.ledger import Asked, Event, KnownLabel, Labelled, Verdict
 from stages.contract.params import Gate
 
 SEED = ""  # who gave a seed label: no person, and no person's name is empty
@@ -38,8 +38,8 @@ class Case:
 
     id: str
     votes: list[Vote] = field(default_factory=list)
-    asked: dict[int, Row] = field(default_factory=dict)
-    doubted: dict[int, Row] = field(default_factory=dict)
+    asked: dict[int, Asked] = field(default_factory=dict)
+    doubted: dict[int, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,36 @@ class Standing:
 
 
 def collect(
-    seed: Iterable[Row], asked: Iterable[Row], events: Iterable[Row], verdicts: Iterable[Row]
+    seed: Iterable[Labelled],
+    asked: Iterable[Asked],
+    events: Iterable[Event],
+    verdicts: Iterable[Verdict],
 ) -> list[Case]:
     """One case per id that has a seed label, was asked or was answered, sorted by id."""
     cases: dict[str, Case] = {}
 
-    def case(row: Row) -> Case:
-        return cases.setdefault(row["id"], Case(row["id"]))
+    def case_of(item: str) -> Case:
+        return cases.setdefault(item, Case(item))
 
-    for row in seed:
-        case(row).votes.append(Vote(0, SEED, "label", row["label"]))
-    for row in asked:
-        case(row).asked[row["round"]] = row
-    for row in sorted(events, key=_moment):
-        label, late = row["label"] or "", bool(row.get("late", False))
-        case(row).votes.append(Vote(row["round"], row["annotator"], row["kind"], label, late))
-    for row in verdicts:
-        case(row).doubted[row["round"]] = row
+    for seed_label in seed:
+        case_of(seed_label["id"]).votes.append(Vote(0, SEED, "label", seed_label["label"]))
+    for ask in asked:
+        case_of(ask["id"]).asked[ask["round"]] = ask
+    for event in sorted(events, key=_moment):
+        vote = Vote(
+            event["round"],
+            event["annotator"],
+            event["kind"],
+            event["label"] or "",
+            event.get("late", False),
+        )
+        case_of(event["id"]).votes.append(vote)
+    for verdict in verdicts:
+        case_of(verdict["id"]).doubted[verdict["round"]] = verdict
     return [cases[item] for item in sorted(cases)]
 
 
-def _moment(event: Row) -> tuple[int, int, float, str, int]:
+def _moment(event: Event) -> tuple[int, int, float, str, int]:
     """When an event was: by round, then before or after the correction of its id, then by time.
 
     An answer without a time is the earliest, as in `keep_last`; ties go by file and line.
@@ -153,9 +162,9 @@ def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
     return [(at, standing(case, at, policy)) for at in sorted(moments) if at <= upto]
 
 
-def reviewed(case: Case, upto: int) -> list[tuple[Row, bool | None]]:
+def reviewed(case: Case, upto: int) -> list[tuple[Verdict, bool | None]]:
     """Every doubt that was put to people by round `upto`: True confirmed, False contradicted, None not answered."""
-    outcome: list[tuple[Row, bool | None]] = []
+    outcome: list[tuple[Verdict, bool | None]] = []
     for when, doubt in sorted(case.doubted.items()):
         if when <= upto and when in case.asked:
             answers = _answers(case, when)
@@ -179,25 +188,25 @@ def exempt(case: Case, label: str, upto: int) -> set[str]:
     return {reason for when in given for reason in case.doubted[when]["reasons"]}
 
 
-def known(cases: Iterable[Case], upto: int, current: set[str], policy: Gate) -> list[Row]:
+def known(cases: Iterable[Case], upto: int, current: set[str], policy: Gate) -> list[KnownLabel]:
     """When each label was the accepted one: rows (id, from_round, to_round or None, label), half-open, sorted.
 
     A label that was doubted when the batch of round r + 1 was issued was not accepted at round r.
     `current` are the ids not accepted now, at round `upto`.
     """
-    rows: list[Row] = []
+    rows: list[KnownLabel] = []
     for case in cases:
         said = dict(history(case, upto, policy))
         marks = set(said) | set(case.doubted) | {when - 1 for when in case.doubted} | {upto}
-        spans: list[list[int | str | None]] = []
+        spans: list[KnownLabel] = []
         label: str | None = None
         for at in sorted(mark for mark in marks if 0 <= mark <= upto):
             label = said[at].label if at in said else label
             held = at + 1 in case.doubted if at < upto else case.id in current
             now = None if held else label
-            if spans and spans[-1][1] is None and spans[-1][2] != now:
-                spans[-1][1] = at
-            if now is not None and (not spans or spans[-1][1] is not None):
-                spans.append([at, None, now])
-        rows += [{"id": case.id, "from_round": a, "to_round": b, "label": c} for a, b, c in spans]
+            if spans and spans[-1]["to_round"] is None and spans[-1]["label"] != now:
+                spans[-1]["to_round"] = at
+            if now is not None and (not spans or spans[-1]["to_round"] is not None):
+                spans.append({"id": case.id, "from_round": at, "to_round": None, "label": now})
+        rows += spans
     return rows

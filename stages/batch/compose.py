@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.answers.budget import answers_left
 from stages.answers.gated import Gate, exhausted, settled
-from stages.answers.ledger import check_label
+from stages.answers.ledger import Doubt, check_label
 from stages.batch.guard import Agree, PassedOver, guarded
 from stages.contract.arrays import Floats, Ints, Matrix
 from stages.contract.canonical import Row, read_json
@@ -27,7 +27,7 @@ from stages.strategies.auto import floor_weights
 from stages.strategies.registry import resolve
 
 ROUNDING = 1e-4  # by which the sum of many single-precision probabilities may be off
-PLANTED = {"score": 0.0, "reasons": ["planted repeat"]}
+PLANTED = "planted repeat"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def sizes(params: Params, answers: int, free: int, queue: int) -> tuple[int, int
 
 def worth_review(
     gate: Gate, index: Index, model: Model | None, free: Ints, params: Params
-) -> list[Row]:
+) -> list[Doubt]:
     """The doubted labels that are better questions than the last new ones of a batch, the best first.
 
     Where annotators can be weighed, ActiveLab puts doubted labels and free pool rows on one scale,
@@ -149,8 +149,11 @@ def compose(
     )
     rows = _active_rows(ranking, candidates, doubts, params.query.strategy, index)
     rows = _with_control(rows, candidates, doubts, size - review - len(planted), control, index)
-    asked_again = [_review_row(row, index, model) for row in doubted[:review]]
-    asked_again += [_review_row({**row, **PLANTED}, index, model) for row in planted]
+    asked_again = [
+        _review_row(row["id"], row["score"], "; ".join(row["reasons"]), index, model)
+        for row in doubted[:review]
+    ]
+    asked_again += [_review_row(row["id"], 0.0, PLANTED, index, model) for row in planted]
     mixed = interleave(rows, asked_again, params.seed + gate.state["rounds"])
     number = gate.state["rounds"] + 1
     rows = [{**row, "rank": place, "round": number} for place, row in enumerate(mixed, start=1)]
@@ -288,20 +291,20 @@ def _with_control(
     return rows + walked
 
 
-def _review_row(row: Row, index: Index, model: Model | None) -> Row:
-    place = index.row_of[row["id"]]
+def _review_row(item: str, score: float, reason: str, index: Index, model: Model | None) -> Row:
+    place = index.row_of[item]
     in_pool = index.split[place] == "pool"
     value = (
         float(margin_of(model.pool[place : place + 1])[0]) if model is not None and in_pool else 0.0
     )
     facts = {
-        "id": row["id"],
+        "id": item,
         "sha": index.sha[place],
         "arms": ["review"],
-        "score": row["score"],
+        "score": score,
         "doubt": value,
     }
-    return {**facts, "strategy": "review", "reason": "; ".join(row["reasons"])}
+    return {**facts, "strategy": "review", "reason": reason}
 
 
 def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:

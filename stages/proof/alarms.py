@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stages.answers.ledger import Redundancy
 from stages.contract.canonical import Row
 
 ROUNDS_TO_TELL = 3
@@ -38,7 +39,7 @@ class Evidence:
     control: int
     curve: list[Row]
     recall: list[Row]
-    redundancy: list[Row]
+    redundancy: list[Redundancy]
     doubts: list[int]
     calibration: Row
     labels_of: dict[str, int]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.answers.ledger import Event
 from stages.contract.arrays import Floats
 from stages.contract.canonical import Row
 from stages.contract.identity import order_keys
@@ -140,7 +141,7 @@ def next_labels(labels: Floats, accuracy: Floats, ahead: float) -> Row | None:
     return {"labels": ahead, "gain": min(middle, room), "low": float(low), "high": float(high)}
 
 
-def seconds_per_id(events: list[Row]) -> dict[str, float]:
+def seconds_per_id(events: list[Event]) -> dict[str, float]:
     """What each id cost in seconds of people's time: the gaps between an annotator's answers; {} without timestamps.
 
     A gap above PAUSE, or none to measure (a session's first answer), counts as the median gap.

@@ -8,8 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from stages.answers.arms import active_ids, asked_new, control_ids
-from stages.answers.ledger import labels_known_at
-from stages.contract.canonical import Row, read_jsonl
+from stages.answers.ledger import (
+    Asked,
+    Doubt,
+    Event,
+    KnownLabel,
+    Redundancy,
+    Verdict,
+    labels_known_at,
+    read_rows,
+)
 from stages.store.index import Index
 
 ARMS = ("active", "random")
@@ -24,13 +32,13 @@ class History:
     redundancy: per round, how many of its new rows nearly repeat another (gate).
     """
 
-    asked: list[Row]
-    known: list[Row]
-    events: list[Row]
+    asked: list[Asked]
+    known: list[KnownLabel]
+    events: list[Event]
     doubts: list[int]
     seed_ids: frozenset[str]
     rounds: int
-    redundancy: list[Row] = field(default_factory=list)
+    redundancy: list[Redundancy] = field(default_factory=list)
 
     def control(self, upto: int, seed: int) -> list[str]:
         """The ids that the control arm's walk had passed after round `upto`, whoever asked them; in its order."""
@@ -54,7 +62,7 @@ class History:
             item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known
         }
 
-    def _asked(self, upto: int) -> list[Row]:
+    def _asked(self, upto: int) -> list[Asked]:
         """The asks of rows without a seed label up to a round, in asking order."""
         return asked_new((row for row in self.asked if row["round"] <= upto), self.seed_ids)
 
@@ -70,12 +78,17 @@ def points(rounds: int, most: int) -> list[int]:
 
 def read_history(gate: Path, labels: Path, index: Index, rounds: int) -> History:
     """The history of the rounds that the gate has accepted."""
-    asked, events, verdicts = (
-        [row for row in read_jsonl(labels / f"{name}.jsonl") if row["round"] <= rounds]
-        for name in ("asked", "events", "verdicts")
-    )
+    asked = read_rows(labels / "asked.jsonl", Asked)
+    events = read_rows(labels / "events.jsonl", Event)
+    verdicts = read_rows(labels / "verdicts.jsonl", Verdict)
     doubts = [sum(row["round"] == number for row in verdicts) for number in range(1, rounds + 1)]
-    doubts.append(len(read_jsonl(gate / "review.jsonl")))
-    seed_ids = frozenset(index.ids[index.rows("seed")])
-    known, redundancy = read_jsonl(gate / "known.jsonl"), read_jsonl(gate / "redundancy.jsonl")
-    return History(asked, known, events, doubts, seed_ids, rounds, redundancy)
+    doubts.append(len(read_rows(gate / "review.jsonl", Doubt)))
+    return History(
+        asked=[row for row in asked if row["round"] <= rounds],
+        known=read_rows(gate / "known.jsonl", KnownLabel),
+        events=[row for row in events if row["round"] <= rounds],
+        doubts=doubts,
+        seed_ids=frozenset(index.ids[index.rows("seed")]),
+        rounds=rounds,
+        redundancy=read_rows(gate / "redundancy.jsonl", Redundancy),
+    )

@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
 from stages.answers.arms import arms_by_id
+from stages.answers.ledger import (
+    AcceptedLabel,
+    AnsweredRound,
+    Asked,
+    CountedVote,
+    Doubt,
+    Event,
+    GateState,
+    KnownLabel,
+    Redundancy,
+    Repeat,
+    SeedLabel,
+    Suspect,
+    Unlabelled,
+    UnlabelledKind,
+    Verdict,
+)
 from stages.answers.standing import (
     SEED,
     Case,
@@ -38,20 +56,22 @@ TABLES = ("accepted", "review", "unlabelled", "known", "issues", "repeats", "vot
 class Ledger:
     """The label tables as they were read (see stages/answers/ledger.py)."""
 
-    seed: list[Row]
-    suspects: list[Row]
-    rounds: list[Row]
-    asked: list[Row]
-    events: list[Row]
-    verdicts: list[Row]
+    seed: list[SeedLabel]
+    suspects: list[Suspect]
+    rounds: list[AnsweredRound]
+    asked: list[Asked]
+    events: list[Event]
+    verdicts: list[Verdict]
 
     def until(self, last: int) -> Ledger:
         """The same tables as if no round after `last` had been answered."""
-        tables = (self.rounds, self.asked, self.events, self.verdicts)
         return Ledger(
             self.seed,
             self.suspects,
-            *([row for row in rows if row["round"] <= last] for rows in tables),
+            [row for row in self.rounds if row["round"] <= last],
+            [row for row in self.asked if row["round"] <= last],
+            [row for row in self.events if row["round"] <= last],
+            [row for row in self.verdicts if row["round"] <= last],
         )
 
 
@@ -64,14 +84,14 @@ class Outcome:
 
     upto: int
     cases: list[Case]
-    accepted: list[Row]
-    review: list[Row]
-    unlabelled: list[Row]
-    known: list[Row]
+    accepted: list[AcceptedLabel]
+    review: list[Doubt]
+    unlabelled: list[Unlabelled]
+    known: list[KnownLabel]
     issues: list[Row]
-    repeats: list[Row]
-    votes: list[Row]
-    state: Row
+    repeats: list[Repeat]
+    votes: list[CountedVote]
+    state: GateState
     error: dict[str, float]
     shift: float
     annotator_quality: dict[str, float]
@@ -82,7 +102,7 @@ class Outcome:
         return {row["id"]: row["label"] for row in self.accepted}
 
 
-def complete(rounds: list[Row]) -> tuple[int, Row | None]:
+def complete(rounds: list[AnsweredRound]) -> tuple[int, AnsweredRound | None]:
     """The last round before any open one (0 for none), and the open one."""
     last = 0
     for row in sorted(rounds, key=lambda row: int(row["round"])):
@@ -106,12 +126,14 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     found = Doubted([{**row, "asks": 1} for row in ledger.suspects], [], {}, 0.0, {})
     if upto and labelled and judging:
         found = doubted(labelled, stands, features, upto, params)
-    review, unlabelled = list(found.review), []
+    review = list(found.review)
+    unlabelled: list[Unlabelled] = []
     for case in cases:
-        if stands[case.id].why == "disagreement":
+        why = stands[case.id].why
+        if why == "disagreement":
             review.append(_disputed(case, stands[case.id], upto))
         elif stands[case.id].label is None:
-            unlabelled.append(_unlabelled(case, stands[case.id].why, upto))
+            unlabelled.append(_unlabelled(case, cast(UnlabelledKind, why), upto))
     by_id = {case.id: case for case in cases}
     given_up = [row["id"] for row in review if row["asks"] >= params.gate.max_asks]
     unlabelled += [_unlabelled(by_id[item], "unresolved", upto) for item in given_up]
@@ -123,7 +145,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     final = (case for case in labelled if case.id not in out)
     accepted = [_accepted(case, upto, arms.get(case.id, []), index, params) for case in final]
     outcomes = [right for case in cases for _, right in reviewed(case, upto)]
-    state = {
+    state: GateState = {
         "rounds": len(ledger.rounds),
         "answers": sum(row["kind"] not in ("override", "retract") for row in ledger.events),
         "review_found": sum(right is False for right in outcomes),
@@ -139,7 +161,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
 class Doubted:
     """What a model doubts: review rows, all issues, error probability by id, its correction, annotators' quality."""
 
-    review: list[Row]
+    review: list[Doubt]
     issues: list[Row]
     error: dict[str, float]
     shift: float
@@ -198,7 +220,7 @@ def doubted(
         params,
         reviews=params.reviews_a_batch,
     )
-    review = [
+    review: list[Doubt] = [
         {
             "id": ids[row],
             "label": names[classes[row]],
@@ -230,7 +252,7 @@ def _doubtable(case: Case, stand: Standing, reason: str, upto: int, policy: Gate
     )
 
 
-def _disputed(case: Case, stand: Standing, upto: int) -> Row:
+def _disputed(case: Case, stand: Standing, upto: int) -> Doubt:
     tally = Counter(vote.label for vote in stand.votes).most_common()
     label, suggested = tally[0][0], tally[1][0]
     return {
@@ -239,7 +261,7 @@ def _disputed(case: Case, stand: Standing, upto: int) -> Row:
     }  # fmt: skip
 
 
-def _unlabelled(case: Case, kind: str, upto: int) -> Row:
+def _unlabelled(case: Case, kind: UnlabelledKind, upto: int) -> Unlabelled:
     of_kind = [vote for vote in case.votes if vote.round <= upto and vote.kind == kind]
     asked = [when for when in case.asked if when <= upto]
     last = max((vote.round for vote in of_kind), default=max(asked, default=0))
@@ -247,7 +269,9 @@ def _unlabelled(case: Case, kind: str, upto: int) -> Row:
     return {"id": case.id, "kind": kind, "round": last, "times": times}
 
 
-def _accepted(case: Case, upto: int, arms: list[str], index: Index, params: Params) -> Row:
+def _accepted(
+    case: Case, upto: int, arms: list[str], index: Index, params: Params
+) -> AcceptedLabel:
     """One row of accepted.jsonl; `round` is where the present label became known."""
     since, stand = 0, standing(case, upto, params.gate)
     for at, then in reversed(history(case, upto, params.gate)):
@@ -263,14 +287,14 @@ def _accepted(case: Case, upto: int, arms: list[str], index: Index, params: Para
         source = "override"
     same = index.copies.get(index.sha[index.row_of[case.id]], [])
     return {
-        "id": case.id, "label": stand.label, "round": since, "arms": arms, "source": source,
+        "id": case.id, "label": str(stand.label), "round": since, "arms": arms, "source": source,
         "in_seed": any(vote.annotator == SEED for vote in case.votes),
         "annotators": sorted(voters), "copies": [item for item in same if item != case.id],
         "asked_rank": int(case.asked[since]["rank"]) if since in case.asked else 0,
     }  # fmt: skip
 
 
-def _votes(cases: list[Case], upto: int) -> list[Row]:
+def _votes(cases: list[Case], upto: int) -> list[CountedVote]:
     """Every label that counts, without retracted ones; who gave a seed label has no name."""
     return [
         {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
@@ -285,7 +309,7 @@ def checked(
     outcome: Outcome,
     features: Features,
     near: Near,
-    spent: list[Row],
+    spent: list[Redundancy],
     params: Params,
 ) -> list[Row]:
     """The verdicts of all coded checks on the newest round and the labels behind it."""
@@ -347,7 +371,7 @@ class Gated:
     outcome: Outcome
     metrics: Row
     plot: list[Row]
-    redundancy: list[Row]
+    redundancy: list[Redundancy]
     failed: list[Row]
 
 

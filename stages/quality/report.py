@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.answers.ledger import AcceptedLabel, AnsweredRound, Asked, Redundancy, Repeat
 from stages.answers.standing import SEED, Case, reviewed
 from stages.contract.canonical import Row
 from stages.contract.identity import order_key
@@ -27,7 +28,7 @@ STANDS_OUT = 3.0  # standard errors
 DRAWS = 9_999  # random tables behind the p-value of drift
 
 
-def answered_share(rounds: list[Row]) -> float | None:
+def answered_share(rounds: list[AnsweredRound]) -> float | None:
     """Answered rows of the newest round over asked ones; None before the first round."""
     return rounds[-1]["answered"] / rounds[-1]["asked"] if rounds and rounds[-1]["asked"] else None
 
@@ -65,12 +66,12 @@ def agreement(cases: Iterable[Case], at: int) -> float | None:
     return krippendorff_alpha(paired) if len(paired) >= FEW else None
 
 
-def redundancy(asked: list[Row], seed: list[str], index: Index, near: Near) -> list[Row]:
+def redundancy(asked: list[Asked], seed: list[str], index: Index, near: Near) -> list[Redundancy]:
     """Per round: its new rows, how many nearly repeat a row before them in the batch or known earlier, and their share.
 
     The share is None with fewer than two new rows.
     """
-    known, rows = set(seed), list[Row]()
+    known, rows = set(seed), list[Redundancy]()
     for number in sorted({int(row["round"]) for row in asked}):
         batch = sorted(
             (row for row in asked if row["round"] == number), key=lambda row: int(row["rank"])
@@ -191,7 +192,7 @@ def _alike(case: Case, when: int) -> list[bool]:
     return alike
 
 
-def repeat_rows(accepted: list[Row], cases: list[Case], params: Params) -> list[Row]:
+def repeat_rows(accepted: list[AcceptedLabel], cases: list[Case], params: Params) -> list[Repeat]:
     """The answered labels to plant again in the next batch, `gate.repeat_fraction` of it, in a seeded order."""
     once = {case.id for case in cases if len(case.asked) == 1 and not case.doubted}
     able = sorted(
@@ -284,7 +285,9 @@ def kappas(cases: list[Case], only: int | None = None) -> Row:
     }
 
 
-def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: list[Row]) -> list[Row]:
+def round_rows(
+    cases: list[Case], rounds: list[AnsweredRound], current: int, spent: list[Redundancy]
+) -> list[Row]:
     """One row per round: doubts after it, doubts answered in it and how they ended, precision of doubts so far.
 
     current: labels doubted now; spent: the rows of `redundancy`. `flagged` is known for a past
@@ -297,12 +300,12 @@ def round_rows(cases: list[Case], rounds: list[Row], current: int, spent: list[R
         ends.update((int(doubt["round"]), right) for doubt, right in reviewed(case, last))
     start = {"round": 0, "flagged": doubted[1] if last else current, "answered": 0}
     rows: list[Row] = [{**start, "confirmed": 0, "contradicted": 0}]
-    for row in rounds:
-        at = int(row["round"])
+    for answered in rounds:
+        at = answered["round"]
         facts = {
             "round": at,
             "flagged": doubted[at + 1] if at < last else current,
-            "answered": row["answered"],
+            "answered": answered["answered"],
         }
         rows.append({**facts, "confirmed": ends[at, True], "contradicted": ends[at, False]})
     share = {row["round"]: row["share"] for row in spent}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.answers.ledger import check_label
+from stages.answers.ledger import SeedLabel, Suspect, check_label
 from stages.contract.arrays import Matrix
-from stages.contract.canonical import Row
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
 from stages.examples.tables import Table, as_text
@@ -16,7 +15,7 @@ from stages.quality.policy import doubt
 from stages.store.index import Index
 
 
-def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
+def seed_labels(table: Table, index: Index, params: Params) -> list[SeedLabel]:
     """id, label and line of every seed row, sorted by id.
 
     Raises PipelineError, with file and line, for an empty or unknown label and for a seed of one
@@ -39,8 +38,8 @@ def seed_labels(table: Table, index: Index, params: Params) -> list[Row]:
 
 
 def suspects(
-    seed: list[Row], classes: NDArray[np.intp], found: Judgement, params: Params
-) -> list[Row]:
+    seed: list[SeedLabel], classes: NDArray[np.intp], found: Judgement, params: Params
+) -> list[Suspect]:
     """The seed labels to be asked again, worst first: chosen by gate.policy, within clean_seed.max_suspects."""
     ids = [row["id"] for row in seed]
     error, able = found.doubts.error, np.ones(len(ids), dtype=np.bool_)
@@ -62,8 +61,12 @@ def suspects(
 
 
 def clean(
-    seed: list[Row], index: Index, matrix: Matrix, geometry: NDArray[np.float32], params: Params
-) -> tuple[NDArray[np.intp], Judgement, list[Row]]:
+    seed: list[SeedLabel],
+    index: Index,
+    matrix: Matrix,
+    geometry: NDArray[np.float32],
+    params: Params,
+) -> tuple[NDArray[np.intp], Judgement, list[Suspect]]:
     """The classes of the seed labels, what is found about them, and the suspects. Matrix, geometry: of all rows."""
     classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
     rows, ids = index.rows("seed"), [row["id"] for row in seed]
