@@ -10,17 +10,18 @@ closed go into the open round, and count from its closing on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from rounds.lock import exclusive
-from rounds.matching import Sorted, sort_out
+from rounds.matching import Sorted, Taken, sort_out
 from rounds.project import Project, Round
 from rounds.surfaces import formats
 from rounds.surfaces.formats import Item
-from stages.answers.prodigy import Answer, keep_last, verdict_of
+from stages.answers.prodigy import ANONYMOUS, Answer, keep_last, verdict_of
 from stages.answers.reading import answers_of, to_batch
 from stages.contract.canonical import Row, add_lines, dumps, write_jsonl
 from stages.contract.errors import PipelineError
@@ -28,18 +29,34 @@ from stages.contract.shell import one_line_errors
 
 _SHOWN = 10
 _OLDEST = float("-inf")
+_NEW_LINE = ("", 0)  # the file and line of an answer that is not written yet
 Answered = list[tuple[Answer, tuple[str, int]]]  # answers, each with its file and line
 
 
+@dataclass(frozen=True)
+class Export:
+    """The answers of one file or server.
+
+    name   what its answer file, and its lines in the report, are called
+    tool   the tool that wrote it
+    items  its rows
+    aside  the file for those that cannot be used
+    """
+
+    name: str
+    tool: str
+    items: Sequence[Item]
+    aside: Path
+
+
 def target_of(newest: Round, name: str) -> Path:
-    """The answer file that a source's rows go to; a page's own session files are not written to."""
-    return newest.answers / (
-        f"collected-{name}.jsonl" if name.startswith("session-") else f"{name}.jsonl"
-    )
+    """The answer file of a source; a page's own session files are not written to."""
+    prefix = "collected-" if name.startswith("session-") else ""
+    return newest.answers / f"{prefix}{name}.jsonl"
 
 
 def additions(
-    good: Sequence[tuple[int, Row, Answer]], held: Answered, lines: Iterable[bytes]
+    good: Sequence[Taken], held: Answered, lines: Iterable[bytes]
 ) -> tuple[list[Row], int]:
     """The rows of one source that add to what is held, and how many current answers they change.
 
@@ -50,17 +67,24 @@ def additions(
     current = _by_person(held)
     written = set(lines)
     order = max((answer.order for answer, _ in held), default=0)
-    groups: dict[tuple[str, str], list[tuple[int, Row, Answer]]] = defaultdict(list)
-    for entry in good:
-        groups[entry[2].id or "", entry[2].annotator].append(entry)
-    fresh: list[Row] = []
+    by_person: dict[tuple[str, str], list[Taken]] = defaultdict(list)
+    for taken in good:
+        by_person[taken.answer.id or "", taken.answer.annotator].append(taken)
+    new: list[Row] = []
     changed = 0
-    for key, entries in groups.items():
+    for key, rows in by_person.items():
         before = current.get(key, [])
-        added, order = _of_person(entries, before, written, order)
-        fresh += added
+        timed = [
+            taken.row
+            for taken in rows
+            if taken.answer.at is not None and dumps(taken.row).encode() not in written
+        ]
+        untimed = _untimed_additions(rows, before, order, has_timed=bool(timed))
+        order += len(untimed)
+        added = [*_distinct(timed), *untimed]
+        new += added
         changed += bool(added and before)
-    return fresh, changed
+    return new, changed
 
 
 def _by_person(answers: Answered) -> dict[tuple[str, str], Answered]:
@@ -71,31 +95,37 @@ def _by_person(answers: Answered) -> dict[tuple[str, str], Answered]:
     return groups
 
 
-def _of_person(
-    entries: Sequence[tuple[int, Row, Answer]], before: Answered, written: set[bytes], order: int
-) -> tuple[list[Row], int]:
-    """What one person's rows on one item add, and the order of collecting that was reached."""
-    added: list[Row] = []
-    for _, row, answer in entries:
-        if answer.at is not None and dumps(row).encode() not in written:
-            added.append(row)
-    untimed = [entry for entry in entries if entry[2].at is None]
+def _untimed_additions(
+    rows: Sequence[Taken], before: Answered, order: int, *, has_timed: bool
+) -> list[Row]:
+    """What one person's rows without a time add about one item; each notes when it was collected.
+
+    before: what is held of the person. order: the place in the order of collecting that was
+    reached. has_timed: rows with a time are added as well.
+    """
+    untimed = [taken for taken in rows if taken.answer.at is None]
     if not untimed:
-        return list({dumps(row): row for row in added}.values()), order
-    latest = max((answer.moment[0] for answer, _ in before), default=_OLDEST)
-    latest = max([latest, *(answer.at for _, _, answer in entries if answer.at is not None)])
+        return []
+    said = [(taken.answer, _NEW_LINE) for taken in untimed]
     # Binary rows are judged together with those that are there, all others by the last row.
-    parts = [(answer, ("", line)) for line, _, answer in untimed]
-    binary = all(answer.about is not None for _, _, answer in untimed)
-    last = verdict_of([*before, *parts] if binary else parts)[0]
-    now = verdict_of(before)[0] if before else None
-    if now is not None and _word(now) == _word(last) and not added:
-        return [], order
-    for row in {dumps(row): row for _, row, _ in untimed}.values():
-        order += 1
-        placed = {**row, "al_order": order}
-        added.append(placed if latest == _OLDEST else {**placed, "al_after": latest})
-    return added, order
+    is_binary = all(taken.answer.about is not None for taken in untimed)
+    last, _ = verdict_of([*before, *said] if is_binary else said)
+    if before and not has_timed and _word(verdict_of(before)[0]) == _word(last):
+        return []
+    times = [answer.moment[0] for answer, _ in before]
+    times += [taken.answer.at for taken in rows if taken.answer.at is not None]
+    latest = max(times, default=_OLDEST)
+    after = {} if latest == _OLDEST else {"al_after": latest}
+    distinct = _distinct([taken.row for taken in untimed])
+    return [
+        {**row, "al_order": place, **after} for place, row in enumerate(distinct, start=order + 1)
+    ]
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    """The rows without their earlier copies: what was said last stays last."""
+    last_first = {dumps(row): row for row in reversed(rows)}
+    return list(last_first.values())[::-1]
 
 
 def _word(answer: Answer) -> tuple[str | None, str, str | None, bool]:
@@ -104,118 +134,145 @@ def _word(answer: Answer) -> tuple[str | None, str, str | None, bool]:
 
 
 def bring(
-    project: Project,
-    name: str,
-    tool: str,
-    items: Sequence[Item],
-    *,
-    aside: Path,
-    strict: bool,
-    dry_run: bool,
+    project: Project, export: Export, *, strict: bool, dry_run: bool
 ) -> tuple[list[str], Sorted]:
-    """Add a source's good rows to the newest round, put its bad rows aside. The lines of the report, and the heaps.
+    """Add a source's good rows to the newest round, put its bad rows aside.
 
-    Raises PipelineError for the first bad row when `strict`; then nothing is written.
+    Returns the lines of the report, and the heaps. Raises PipelineError for the first bad row when
+    `strict`; then nothing is written.
     """
-    newest, labels = project.last_round(), project.params().labels
-    heaps = sort_out(items, project, labels)
+    newest = project.last_round()
+    labels = project.params().labels
+    heaps = sort_out(export.items, project, labels)
     if heaps.bad and strict:
         item, _, why = heaps.bad[0]
-        raise PipelineError(
-            f"{name}:{item.line}", why, f"repair it ({len(heaps.bad)} such), or leave --strict out"
-        )
-    target = target_of(newest, name)
-    lines_there = target.read_bytes().split(b"\n") if target.is_file() else []
-    new, changed = additions(heaps.good, answers_in(newest, labels), lines_there)
-    report = _report(name, tool, len(items), heaps, len(new), newest.number)
-    if heaps.bad:
-        report.append(f"  the {len(heaps.bad)} rows that cannot be used are in {aside.name}")
+        remedy = f"repair it ({len(heaps.bad)} such), or leave --strict out"
+        raise PipelineError(f"{export.name}:{item.line}", why, remedy)
+    target = target_of(newest, export.name)
+    written = target.read_bytes().split(b"\n") if target.is_file() else []
+    new, changed = additions(heaps.good, answers_in(newest, labels), written)
+    report = _report(export, heaps, len(new), newest.number)
     report += _whose(heaps, changed)
     if not dry_run:
         if new:
             add_lines(target, "".join(dumps(row) + "\n" for row in new).encode())
-        if heaps.bad:
-            write_jsonl(
-                aside,
-                ({"line": item.line, "why": why, "row": item.raw} for item, _, why in heaps.bad),
-            )
-        else:
-            aside.unlink(missing_ok=True)
+        _put_aside(export.aside, heaps)
     return report, heaps
 
 
-def _report(name: str, tool: str, rows: int, heaps: Sorted, new: int, number: int) -> list[str]:
+def _put_aside(aside: Path, heaps: Sorted) -> None:
+    """Write the rows that cannot be used, with the reasons; remove the file if there are none."""
+    if heaps.bad:
+        rows = [{"line": item.line, "why": why, "row": item.raw} for item, _, why in heaps.bad]
+        write_jsonl(aside, rows)
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def _report(export: Export, heaps: Sorted, new: int, number: int) -> list[str]:
     """What a source held: counts, the first bad rows, and what was late or lost."""
     counts = ", ".join(f"{count} {what}" for what, count in heaps.counts().items()) or "nothing"
-    lines = [f"{name} ({tool}): {rows} rows: {counts}; {new} new"]
-    lines += [f"  {name}:{item.line}: {why}" for item, _, why in heaps.bad[:_SHOWN]]
+    rows = len(export.items)
+    lines = [f"{export.name} ({export.tool}): {rows} rows: {counts}; {new} new"]
+    lines += [f"  {export.name}:{item.line}: {why}" for item, _, why in heaps.bad[:_SHOWN]]
     if len(heaps.bad) > _SHOWN:
         lines.append(f"  and {len(heaps.bad) - _SHOWN} more")
     lines += [f"  {note}: {count} rows" for note, count in sorted(heaps.notes.items())]
     if heaps.late:
-        lines.append(
-            f"  {heaps.late} came after their round was closed: they count from round {number} on"
-        )
+        what = f"{heaps.late} came after their round was closed"
+        lines.append(f"  {what}: they count from round {number} on")
+    if heaps.bad:
+        what = f"the {len(heaps.bad)} rows that cannot be used are in {export.aside.name}"
+        lines.append(f"  {what}")
     return lines
 
 
 def _whose(heaps: Sorted, changed: int) -> list[str]:
-    """Whose answers they are taken for, where nothing but the file's name says it, and what they replace."""
+    """Whose answers they are taken for, where no row says it, and how many they replace."""
     lines = []
-    people = sorted(heaps.from_file_name)
+    people = sorted(heaps.from_file_name - {ANONYMOUS})
+    remedy = "--annotator NAME says who"
     if people:
         lines.append(
-            f"  taken for the answers of {', '.join(people)}, after the file's name; --annotator NAME says who"
+            f"  taken for the answers of {', '.join(people)}, after the file's name; {remedy}"
         )
+    if ANONYMOUS in heaps.from_file_name:
+        nobody = "whom neither the rows nor the file's name name"
+        lines.append(f"  taken for the answers of {ANONYMOUS}, {nobody}; {remedy}")
     if changed:
-        what = (
-            "1 answer of the same person changes"
-            if changed == 1
-            else f"{changed} answers of the same people change"
-        )
-        two = "; two people? collect each with --annotator NAME" if people else ""
-        lines.append(f"  {what}: the last word counts{two}")
+        what = "1 answer of the same person changes"
+        if changed > 1:
+            what = f"{changed} answers of the same people change"
+        doubt = "; two people? collect each with --annotator NAME" if heaps.from_file_name else ""
+        lines.append(f"  {what}: the last word counts{doubt}")
     return lines
 
 
-def answers_in(one: Round, labels: Sequence[str]) -> Answered:
-    """Every answer in the files of a round. Raises PipelineError for one that import_labels refuses."""
-    return answers_of(one.folder, one.batch_id(), one.tasks(), list(labels))
+def answers_in(issued: Round, labels: Sequence[str]) -> Answered:
+    """Every answer in a round's files. Raises PipelineError for one that import_labels refuses."""
+    return answers_of(issued.folder, issued.batch_id(), issued.tasks(), list(labels))
 
 
 def state_of(newest: Round, answers: Sequence[Answer]) -> tuple[list[str], int]:
-    """Where the round stands: answered, missing, and whom to talk to. The lines of the report, and how many miss."""
-    asked = [str(row["al_id"]) for row in newest.tasks()]
-    voices: Mapping[str, dict[str, str]] = defaultdict(dict)
+    """The lines that say where a round stands, and how many items are not answered.
+
+    answers: the last word of each person on each item.
+    """
+    asked = [str(task["al_id"]) for task in newest.tasks()]
+    voices: dict[str, dict[str, Answer]] = defaultdict(dict)
     for answer in answers:
-        voices[str(answer.id)][answer.annotator] = answer.label or answer.kind
-    missing = [item for item in asked if item not in voices]
-    lines = [
-        f"round {newest.number}: {len(asked) - len(missing)} of {len(asked)} items are answered"
-    ]
+        voices[str(answer.id)][answer.annotator] = answer
+    missing = [item_id for item_id in asked if item_id not in voices]
+    answered = len(asked) - len(missing)
+    lines = [f"round {newest.number}: {answered} of {len(asked)} items are answered"]
     if missing:
         lines.append(f"  missing: {_some(missing)}")
-    labels = {
-        item: {answer.label for answer in answers if answer.id == item and answer.label}
-        for item in voices
-    }
-    split = [item for item in asked if len(labels.get(item, ())) > 1]
-    words = {
-        item: ", ".join(f"{who} {what}" for who, what in voices[item].items())
-        for item in split[:_SHOWN]
-    }
-    lines += [f"  annotators differ on {item}: {each}" for item, each in words.items()]
-    if len(split) > _SHOWN:
-        lines.append(f"  annotators differ on {len(split) - _SHOWN} more")
-    spellings: Mapping[str, set[str]] = defaultdict(set)
+    lines += _differing({item_id: voices[item_id] for item_id in asked if item_id in voices})
+    lines += _spelled_twice(answers)
+    return lines, len(missing)
+
+
+def _differing(voices: dict[str, dict[str, Answer]]) -> list[str]:
+    """A line for each item that people labelled differently. voices: by item and person."""
+    lines = []
+    for item_id, by_person in voices.items():
+        labels = {answer.label for answer in by_person.values() if answer.label}
+        if len(labels) > 1:
+            words = [f"{who} {answer.label or answer.kind}" for who, answer in by_person.items()]
+            lines.append(f"  annotators differ on {item_id}: {', '.join(words)}")
+    if len(lines) > _SHOWN:
+        return [*lines[:_SHOWN], f"  annotators differ on {len(lines) - _SHOWN} more"]
+    return lines
+
+
+def _spelled_twice(answers: Iterable[Answer]) -> list[str]:
+    """A line for each group of annotators whose names differ in case alone."""
+    spellings: dict[str, set[str]] = defaultdict(set)
     for answer in answers:
         spellings[answer.annotator.casefold().strip()].add(answer.annotator)
-    lines += [
+    return [
         f"  one person under several names? {_some(sorted(names))}"
         for names in spellings.values()
         if len(names) > 1
     ]
-    return lines, len(missing)
+
+
+def contradicting_sessions(answers: Iterable[Answer]) -> list[str]:
+    """A line that counts the items on which sessions without a name contradict each other.
+
+    They count as one person, "anonymous", though each may have been somebody else.
+    """
+    words: dict[str, dict[str, str]] = defaultdict(dict)
+    for answer in sorted(answers, key=lambda answer: answer.moment):
+        if answer.annotator == ANONYMOUS:
+            words[str(answer.id)][answer.session] = answer.label or answer.kind
+    items = sorted(item_id for item_id, said in words.items() if len(set(said.values())) > 1)
+    if not items:
+        return []
+    count = "1 item" if len(items) == 1 else f"{len(items)} items"
+    what = f"sessions without a name contradict each other on {count} ({_some(items)})"
+    remedy = "open Prodigy with ?session=NAME, or collect each one's file with --annotator NAME"
+    return [f"  {what}: they count as one person, whose last word it is; {remedy}"]
 
 
 def _some(words: Sequence[str]) -> str:
@@ -224,37 +281,42 @@ def _some(words: Sequence[str]) -> str:
 
 
 def collect(
-    project: Project, files: Sequence[Path], *, forced: str | None = None, annotator: str | None = None,
-    strict: bool = False, dry_run: bool = False,
-) -> tuple[list[str], list[Sorted]]:  # fmt: skip
+    project: Project,
+    files: Sequence[Path],
+    *,
+    forced: str | None = None,
+    annotator: str | None = None,
+    strict: bool = False,
+    dry_run: bool = False,
+) -> tuple[list[str], list[Sorted]]:
     """Bring every file home. The lines of the report, and the heaps of each file.
 
-    Raises PipelineError for a file that cannot be read.
+    forced: the format of all files, which is not guessed then. annotator: who answered, where a
+    file does not say it. Raises PipelineError for a file that cannot be read.
     """
-    answers, read = project.last_round().answers, []
-    for source in files:
-        if source.resolve().parent == answers.resolve():
-            raise PipelineError(source, "it is in its place already", "there is nothing to collect")
-        try:
-            read.append((source, *formats.read(source, source.read_bytes(), forced, annotator)))
-        except OSError as error:
-            raise PipelineError(
-                source, f"cannot be read ({error.strerror})", "check the path"
-            ) from error
-    lines: list[str] = []
-    heaps: list[Sorted] = []
-    for dry in (
-        (True, dry_run) if strict else (dry_run,)
-    ):  # one bad row in any file: none is written
-        lines, heaps = [], []
-        for source, tool, items in read:
-            aside = source.with_name(f"{source.name}.bad.jsonl")
-            report, sorted_rows = bring(
-                project, source.stem, tool, items, aside=aside, strict=strict, dry_run=dry
-            )
-            lines += report
-            heaps.append(sorted_rows)
-    return lines, heaps
+    answers = project.last_round().answers.resolve()
+    exports = []
+    for path in files:
+        if path.resolve().parent == answers:
+            raise PipelineError(path, "it is in its place already", "there is nothing to collect")
+        exports.append(_read(path, forced, annotator))
+    if strict:  # one bad row in any file: none is written
+        for export in exports:
+            bring(project, export, strict=True, dry_run=True)
+    brought = [bring(project, export, strict=strict, dry_run=dry_run) for export in exports]
+    lines = [line for report, _ in brought for line in report]
+    return lines, [heaps for _, heaps in brought]
+
+
+def _read(path: Path, forced: str | None, annotator: str | None) -> Export:
+    """The rows of a file. Raises PipelineError where it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise PipelineError(path, what, "check the path") from error
+    tool, items = formats.read(path, data, forced, annotator)
+    return Export(path.stem, tool, items, path.with_name(f"{path.name}.bad.jsonl"))
 
 
 @click.command()
@@ -277,62 +339,77 @@ def collect(
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @one_line_errors
 def command(
-    files: tuple[Path, ...], server: str | None, url: str | None, token_file: Path | None, forced: str | None,
-    annotator: str | None, strict: bool, dry_run: bool,
-) -> str:  # fmt: skip
-    """Bring exported answers into the newest round: Prodigy, Label Studio, Argilla, doccano, CSV, Excel.
+    files: tuple[Path, ...],
+    server: str | None,
+    url: str | None,
+    token_file: Path | None,
+    forced: str | None,
+    annotator: str | None,
+    strict: bool,
+    dry_run: bool,
+) -> str:
+    """Bring exported answers of any tool into the newest round.
 
-    An answer is matched by al_id, else by its text. Who answered is what the file says; else
+    Prodigy, Label Studio, Argilla, doccano, CSV, Excel, JSON and Parquet are read. An answer is matched by al_id, else by its text. Who answered is what the file says; else
     --annotator, else the file's name.
     """
     project = Project.find(Path())
     if server is None and not files:
         raise click.UsageError("name the files to collect, or --from label-studio")
-    items: list[Item] = []
-    if server is not None:
-        from rounds.surfaces import label_studio
-
-        if url is None or token_file is None:
-            raise PipelineError(
-                "rounds collect --from label-studio", "it needs --url and --token-file", "give both"
-            )
-        items = label_studio.fetch(project, url, label_studio.read_token(token_file))
+    fetched = _fetched(project, url, token_file) if server is not None else None
     with exclusive(project.root, wait=True):
         newest = project.open_round()
-        if server is not None:
-            aside = project.root / "label-studio.bad.jsonl"
-            lines, found = bring(
-                project,
-                "label-studio",
-                "label-studio",
-                items,
-                aside=aside,
-                strict=strict,
-                dry_run=dry_run,
-            )
+        if fetched is not None:
+            lines, found = bring(project, fetched, strict=strict, dry_run=dry_run)
             heaps = [found]
         else:
             lines, heaps = collect(
                 project, files, forced=forced, annotator=annotator, strict=strict, dry_run=dry_run
             )
-        held = keep_last(to_batch(answers_in(newest, project.params().labels), newest.batch_id()))
-        state, missing = state_of(newest, [answer for answer, _ in held])
+        state, missing = _standing(project, newest, heaps)
     click.echo("\n".join([*lines, *state]))
     return _ending(heaps, missing, dry_run=dry_run)
 
 
+def _fetched(project: Project, url: str | None, token_file: Path | None) -> Export:
+    """What Label Studio holds. Raises PipelineError without an address or a token."""
+    from rounds.surfaces import label_studio
+
+    if url is None or token_file is None:
+        where = "rounds collect --from label-studio"
+        raise PipelineError(where, "it needs --url and --token-file", "give both")
+    items = label_studio.fetch(project, url, label_studio.read_token(token_file))
+    aside = project.root / "label-studio.bad.jsonl"
+    return Export("label-studio", "label-studio", items, aside)
+
+
+def _standing(project: Project, newest: Round, heaps: Sequence[Sorted]) -> tuple[list[str], int]:
+    """The lines that say where the round stands, and how many items are not answered.
+
+    heaps: what was collected, of which a dry run has written nothing.
+    """
+    batch = newest.batch_id()
+    held = to_batch(answers_in(newest, project.params().labels), batch)
+    lines, missing = state_of(newest, [answer for answer, _ in keep_last(held)])
+    collected = [taken.answer for heap in heaps for taken in heap.good]
+    current = [answer for answer in collected if answer.batch == batch]
+    lines += contradicting_sessions([*(answer for answer, _ in held), *current])
+    return lines, missing
+
+
 def _ending(heaps: Sequence[Sorted], missing: int, *, dry_run: bool) -> str:
-    """The last line: what was done, and what to do next. Raises PipelineError where no row could be used."""
-    bad = sum(len(one.bad) for one in heaps)
-    if bad and not any(one.good or one.earlier for one in heaps):
+    """The last line: what was done, and what to do next.
+
+    Raises PipelineError where no row could be used.
+    """
+    bad = sum(len(heap.bad) for heap in heaps)
+    if bad and not any(heap.good or heap.earlier for heap in heaps):
         what = f"none of the {bad} answers could be used"
-        raise PipelineError(
-            "collect", what, "the lines above say why; mend them at their source, and collect again"
-        )
+        remedy = "the lines above say why; mend them at their source, and collect again"
+        raise PipelineError("collect", what, remedy)
     if dry_run:
         return "collect: nothing was written (--dry-run)"
     if missing:
-        return (
-            f"collect: done; next: get the {missing} missing answers, or `rounds close --partial`"
-        )
+        remedy = f"get the {missing} missing answers, or `rounds close --partial`"
+        return f"collect: done; next: {remedy}"
     return "collect: done; next: rounds close"

@@ -1,9 +1,10 @@
 """Which asked item each row of an answer file is about, and what is wrong with the others.
 
-An item is found by `al_id` (and its batch), else by the hash of its content, else by its exact
-text. A bare `id` is mostly a number of the tool's own: it is looked at only where nothing better
-stands in the row. An identity and a text that belong to different items are refused: one of them is
-wrong, and nobody here can know which.
+An item is found by `al_id` (and its batch), else by the hash of its content, else by its text. A
+text may have come back with other blanks or in another Unicode form, an id as 7.0 for 7. A bare
+`id` is mostly a number of the tool's own: it is looked at only where nothing better stands in the
+row. An identity and a text that belong to different items are refused: one of them is wrong, and
+nobody here can know which.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from rounds.project import Project, Round
 from rounds.surfaces.formats import Item
@@ -29,10 +31,11 @@ _KINDS = {
     "reject": "rejected",
     "empty": "empty accepts",
 }
-Said = tuple[str | None, str | None, str, str, str | None, float | None]
-
-
+# The tools that number their rows themselves.
 NUMBERED = ("labelstudio", "argilla", "doccano")
+# By what an answer is known again, however it was exported: batch, id, annotator, kind, label,
+# time.
+Mark = tuple[str | None, str | None, str, str, str | None, float | None]
 
 
 class _Bad(Exception):  # noqa: N818 - a verdict on a row
@@ -43,22 +46,37 @@ class _Bad(Exception):  # noqa: N818 - a verdict on a row
         super().__init__(why)
 
 
+class Taken(NamedTuple):
+    """A row that answers an asked item: its line, the db-out row with id and batch, the answer."""
+
+    line: int
+    row: Row
+    answer: Answer
+
+
+class Refusal(NamedTuple):
+    """A row that cannot be used: the fault's name, which is counted, and the reason in words."""
+
+    item: Item
+    fault: str
+    why: str
+
+
 @dataclass
 class Sorted:
-    """Every item of one file, in one of four heaps.
+    """Every item of one file, in one of four heaps: good, bad, earlier, unanswered.
 
-    good            (line, db-out row with its id and batch, the answer)
-    bad             (item, fault, reason)
-    earlier         rows of earlier rounds that are held already: a dataset that serves several rounds brings them along
+    earlier         rows of earlier rounds that are held already: a dataset that serves several
+                    rounds brings them along
     unanswered      rows that nobody answered
     late            good rows of earlier rounds
-    respaced        good rows whose text differs from the text that was asked in blanks or Unicode form alone
+    respaced        good rows whose text differs from the asked one in blanks or Unicode form alone
     notes           what was lost or left aside without harm, with counts
     from_file_name  the people whom nothing but the file's name names
     """
 
-    good: list[tuple[int, Row, Answer]] = field(default_factory=list)
-    bad: list[tuple[Item, str, str]] = field(default_factory=list)
+    good: list[Taken] = field(default_factory=list)
+    bad: list[Refusal] = field(default_factory=list)
     earlier: int = 0
     unanswered: int = 0
     late: int = 0
@@ -68,26 +86,18 @@ class Sorted:
 
     def counts(self) -> dict[str, int]:
         """What a person wants to know of a file, in the order to tell it; zeros are left out."""
-        counts = Counter(_kind_of(answer) for _, _, answer in self.good)
-        counts["flagged"] = sum(answer.flagged for _, _, answer in self.good)
-        counts["superseded"] = len(self.good) - len(
-            {(answer.id, answer.annotator, answer.about) for _, _, answer in self.good}
-        )
-        counts["items with every offered label rejected"] = self._all_rejected()
-        counts.update(fault for _, fault, _ in self.bad)
-        counts |= Counter(
-            {"unanswered": self.unanswered, "of earlier rounds": self.earlier, "late": self.late}
-        )
+        answers = [taken.answer for taken in self.good]
+        distinct = {(answer.id, answer.annotator, answer.about) for answer in answers}
+        counts = Counter(map(_kind_of, answers))
+        counts["flagged"] = sum(answer.flagged for answer in answers)
+        counts["superseded"] = len(answers) - len(distinct)
+        counts["items with every offered label rejected"] = _all_rejected(answers)
+        counts.update(refusal.fault for refusal in self.bad)
+        counts["unanswered"] += self.unanswered
+        counts["of earlier rounds"] += self.earlier
+        counts["late"] += self.late
         counts["with other blanks in the text than asked"] = self.respaced
         return {name: count for name, count in counts.items() if count}
-
-    def _all_rejected(self) -> int:
-        """Items of which one label at a time was asked, and none was accepted."""
-        binary: dict[tuple[str | None, str], list[Answer]] = defaultdict(list)
-        for _, _, answer in self.good:
-            if answer.about is not None:
-                binary[answer.id, answer.annotator].append(answer)
-        return sum(all(answer.label is None for answer in answers) for answers in binary.values())
 
 
 def _kind_of(answer: Answer) -> str:
@@ -96,76 +106,87 @@ def _kind_of(answer: Answer) -> str:
     return _KINDS.get(answer.kind, answer.kind)
 
 
-def said(answer: Answer, batch: str) -> Said:
+def _all_rejected(answers: Iterable[Answer]) -> int:
+    """How many items were asked one label at a time, of which none was accepted."""
+    labels: dict[tuple[str | None, str], list[str | None]] = defaultdict(list)
+    for answer in answers:
+        if answer.about is not None:
+            labels[answer.id, answer.annotator].append(answer.label)
+    return sum(all(label is None for label in each) for each in labels.values())
+
+
+def mark_of(answer: Answer, batch: str) -> Mark:
     """By what an answer is known again, however it was exported."""
     return batch, answer.id, answer.annotator, answer.kind, answer.label, answer.at
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked, and answered: tasks by batch; the batch that is open; answers to earlier ones that are held.
+    """What was asked, and what of the answers to earlier batches is held already.
 
-    rounds: the number of the round that asked each id, the latest, for batches that are not open.
+    tasks   the rows of each batch
+    batch   the one that is open
+    held    the marks of answers to earlier batches
+    rounds  of batches that are not open, the latest round that asked each id: number and batch
     """
 
     tasks: Mapping[str, Sequence[Row]]
     batch: str
-    held: Container[Said] = ()
+    held: Container[Mark] = ()
     rounds: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
-def asked_in(project: Project, items: Iterable[Item], labels: Sequence[str]) -> Asked:
-    """What the items may be about: the newest round, and the earlier ones."""
+def asked_in(project: Project, items: Sequence[Item], labels: Sequence[str]) -> Asked:
+    """What the items may be about: the newest round, and earlier ones where an item needs them."""
     newest = project.last_round()
-    everything = project.rounds()
-    named = {
-        batch for item in items if item.row and isinstance(batch := item.row.get("al_batch"), str)
-    }
-    strange = any(_strange(item, newest) for item in items)
+    all_rounds = project.rounds()
+    batches = [item.row.get("al_batch") for item in items if item.row]
+    named = {batch for batch in batches if isinstance(batch, str)}
+    ids = {str(task["al_id"]) for task in newest.tasks()}
+    needs_all = any(_is_of_another_round(item, ids) for item in items)
     wanted = [
-        one
-        for one in everything
-        if one.number == newest.number or strange or one.batch_id() in named
+        issued
+        for issued in all_rounds
+        if issued.number == newest.number or needs_all or issued.batch_id() in named
     ]
-    tasks = {one.batch_id(): one.tasks() for one in wanted}
+    tasks = {issued.batch_id(): issued.tasks() for issued in wanted}
     rounds = {
-        str(row["al_id"]): (one.number, one.batch_id())
-        for one in wanted
-        for row in tasks[one.batch_id()]
-        if one.number != newest.number
+        str(task["al_id"]): (issued.number, issued.batch_id())
+        for issued in wanted
+        if issued.number != newest.number
+        for task in tasks[issued.batch_id()]
     }
-    since = [one for one in everything if one.number >= wanted[0].number] if len(wanted) > 1 else []
+    # Answers to an earlier batch stand in its own round, or came late and stand in a later one.
+    since = [issued for issued in all_rounds if issued.number >= wanted[0].number] if rounds else []
     held = {
-        said(answer, answer.batch or one.batch_id())
-        for one in since
-        for answer in _answers(one, labels)
+        mark_of(answer, answer.batch or issued.batch_id())
+        for issued in since
+        for answer in _answers(issued, labels)
     }
     return Asked(tasks, newest.batch_id(), held, rounds)
 
 
-def _strange(item: Item, newest: Round) -> bool:
-    """Whether a row without a batch names an id that the newest round did not ask."""
+def _is_of_another_round(item: Item, ids: Container[str]) -> bool:
+    """Whether a row without a batch names an id that is not one of the newest round's."""
     if item.row is None or item.row.get("al_batch") is not None:
         return False
     item_id = item.row.get("al_id") or item.bare_id
-    return isinstance(item_id, str) and item_id not in {str(row["al_id"]) for row in newest.tasks()}
+    return isinstance(item_id, str) and item_id not in ids
 
 
-def _answers(one: Round, labels: Sequence[str]) -> list[Answer]:
-    return [
-        answer for answer, _ in answers_of(one.folder, one.batch_id(), one.tasks(), list(labels))
-    ]
+def _answers(issued: Round, labels: Sequence[str]) -> list[Answer]:
+    held = answers_of(issued.folder, issued.batch_id(), issued.tasks(), list(labels))
+    return [answer for answer, _ in held]
 
 
 def sort_out(items: Sequence[Item], project: Project, labels: Sequence[str]) -> Sorted:
     """Which items answer the newest batch or an earlier one, and what is wrong with the others."""
-    return sorted_by(
-        items, asked_in(project, items, labels), labels, before_of(project, items, labels)
-    )
+    asked = asked_in(project, items, labels)
+    return sorted_by(items, asked, labels, before_of(project, items, labels))
 
 
 def before_of(project: Project, items: Iterable[Item], labels: Sequence[str]) -> list[Answer]:
-    """The answers that the open round holds, as far as they can contradict the items: binary rows alone can."""
+    """The open round's answers, where the items have binary rows, which they may contradict."""
     if not any(item.row and "label" in item.row and "accept" not in item.row for item in items):
         return []
     return _answers(project.last_round(), labels)
@@ -173,7 +194,7 @@ def before_of(project: Project, items: Iterable[Item], labels: Sequence[str]) ->
 
 def sorted_by(
     items: Sequence[Item], asked: Asked, labels: Sequence[str], before: Sequence[Answer] = ()
-) -> Sorted:  # fmt: skip
+) -> Sorted:
     """Every item in exactly one heap. before: answers of the open round that are held already."""
     finders = {batch: Finder(rows) for batch, rows in asked.tasks.items()}
     own_ids = _ids_are_ours(items, finders[asked.batch], labels)
@@ -185,7 +206,7 @@ def sorted_by(
         try:
             _take(heaps, item, asked, finders, labels, own_ids=own_ids)
         except _Bad as bad:
-            heaps.bad.append((item, bad.fault, str(bad)))
+            heaps.bad.append(Refusal(item, bad.fault, str(bad)))
     _refuse_conflicts(heaps, items, before)
     return heaps
 
@@ -206,23 +227,23 @@ def _take(
         raise _Bad("wrong batch", f"batch {answer.batch!r} is not the one that was asked")
     # As import_labels reads it: by the labels that its batch offered.
     answer = _understood(item, prodigy.offered(asked.tasks[batch]) or labels)
-    item_id, batch, respaced = _located(item, answer, batch, asked, finders, own_ids=own_ids)
+    match = _located(item, answer, batch, asked, finders[batch], own_ids=own_ids)
     accepted = prodigy.acceptable(asked.tasks[batch], labels)
     if answer.label is not None and answer.label not in accepted:
         what = f"label {answer.label!r} is not in labels{closest(answer.label, accepted)}"
         raise _Bad("unknown labels", what)
-    answer = replace(answer, id=item_id, batch=batch)
-    if batch != asked.batch and said(answer, batch) in asked.held:
+    answer = replace(answer, id=match.item_id, batch=match.batch)
+    is_late = match.batch != asked.batch
+    if is_late and mark_of(answer, match.batch) in asked.held:
         heaps.earlier += 1
         return
-    heaps.late += batch != asked.batch
-    heaps.respaced += respaced
+    heaps.late += is_late
+    heaps.respaced += match.respaced
     heaps.notes.update(item.notes)
     if item.annotator_from_file:
         heaps.from_file_name.add(answer.annotator)
-    heaps.good.append(
-        (item.line, {**(item.row or {}), "al_id": item_id, "al_batch": batch}, answer)
-    )
+    row = {**(item.row or {}), "al_id": match.item_id, "al_batch": match.batch}
+    heaps.good.append(Taken(item.line, row, answer))
 
 
 def _understood(item: Item, labels: Sequence[str]) -> Answer:
@@ -238,17 +259,38 @@ class Finder:
     """The asked items of one batch, found by identity or content."""
 
     def __init__(self, tasks: Sequence[Row]) -> None:
-        self.by_content = prodigy.finder(tasks)
-        self.texts: dict[str, str | None] = {str(row["al_id"]): row.get("text") for row in tasks}
+        self._by_content = prodigy.finder(tasks)
+        self.texts: dict[str, str | None] = {str(task["al_id"]): task.get("text") for task in tasks}
+        self._by_plain_text: dict[str, str | None] = {}
+        for item_id, text in self.texts.items():
+            if text is not None:
+                plain = _plain(text)
+                is_shared = plain in self._by_plain_text
+                self._by_plain_text[plain] = None if is_shared else item_id
 
     def of_content(self, answer: Answer) -> str | None:
         """The id of the item with this content, or None."""
-        return self.by_content(replace(answer, id=None))
+        exact = self._by_content(replace(answer, id=None))
+        if exact is not None or answer.text is None:
+            return exact
+        return self._by_plain_text.get(_plain(answer.text))
+
+    def named(self, item_id: str) -> str | None:
+        """The asked id that is meant: the very one, or the one that is the same whole number."""
+        if item_id in self.texts:
+            return item_id
+        number = item_id.removesuffix(".0")
+        other = number if number != item_id else f"{item_id}.0"  # pandas' way with whole numbers
+        return other if other in self.texts and number.isdecimal() else None
 
     def agrees(self, item_id: str, answer: Answer) -> bool:
-        """Whether the row's text, if it has one, is the one that was asked, but for blanks and Unicode form."""
+        """Whether the row has no text, or the one that was asked but for blanks and Unicode form."""
         text = self.texts[item_id]
         return answer.text is None or text is None or _plain(text) == _plain(answer.text)
+
+    def respaced(self, item_id: str, answer: Answer) -> bool:
+        """Whether the row has a text, and not exactly the one that was asked."""
+        return answer.text is not None and answer.text != self.texts[item_id]
 
 
 def _plain(text: str) -> str:
@@ -261,58 +303,65 @@ def _is_numbered(item: Item) -> bool:
     return item.row is not None and item.row.get("al_dataset") in NUMBERED
 
 
+class _Match(NamedTuple):
+    """The asked item that a row is about, its batch, and whether its text came back otherwise."""
+
+    item_id: str
+    batch: str
+    respaced: bool
+
+
 def _located(
-    item: Item,
-    answer: Answer,
-    batch: str,
-    asked: Asked,
-    finders: Mapping[str, Finder],
-    *,
-    own_ids: bool,
-) -> tuple[str, str, bool]:
-    """The id of the item that a row is about, its batch, and whether its text was respaced. Raises _Bad."""
-    finder = finders[batch]
+    item: Item, answer: Answer, batch: str, asked: Asked, finder: Finder, *, own_ids: bool
+) -> _Match:
+    """The item that a row is about. Raises _Bad where none can be known.
+
+    finder: of the batch. own_ids: whether the bare ids of the file are ours.
+    """
     content = finder.of_content(answer)
-    named = answer.id
-    if named is None and item.bare_id is not None and (content is None or own_ids):
+    item_id = answer.id
+    if item_id is None and item.bare_id is not None and (content is None or own_ids):
         if _is_numbered(item) and answer.text is None:
             what = f"nothing but the tool's own number {item.bare_id!r} says which item it is"
             raise _Bad("unknown ids", f"{what}: export it with its text, or with al_id")
-        named = item.bare_id
-    if named is None:
+        item_id = item.bare_id
+    if item_id is None:
         if content is None:
             raise _Bad("unknown ids", "no asked item has this content")
-        return content, batch, False
-    if named not in finder.texts:
-        return _elsewhere(named, answer, batch, asked)
+        return _Match(content, batch, finder.respaced(content, answer))
+    named = finder.named(item_id)
+    if named is None:
+        return _elsewhere(item_id, answer, batch, asked)
     if not finder.agrees(named, answer) or content not in (None, named):
         other = f": it is that of {content!r}" if content else ""
         what = f"the text beside id {named!r} is not the one that was asked{other}"
         raise _Bad("ids that disagree with their text", what)
-    text = finder.texts[named]
-    return named, batch, answer.text is not None and answer.text != text
+    return _Match(named, batch, finder.respaced(named, answer))
 
 
-def _elsewhere(named: str, answer: Answer, batch: str, asked: Asked) -> tuple[str, str, bool]:
-    """An id that its batch did not ask: what another round holds of it already, or a refusal that names the round."""
-    if batch == asked.batch and named in asked.rounds:
-        number, earlier = asked.rounds[named]
-        if said(replace(answer, id=named), earlier) in asked.held:
-            return named, earlier, False
+def _elsewhere(item_id: str, answer: Answer, batch: str, asked: Asked) -> _Match:
+    """The answer of another round that is held already, by an id that this batch did not ask.
+
+    Raises _Bad otherwise, with the round that asked it.
+    """
+    if batch == asked.batch and item_id in asked.rounds:
+        number, earlier = asked.rounds[item_id]
+        if mark_of(replace(answer, id=item_id), earlier) in asked.held:
+            return _Match(item_id, earlier, respaced=False)
         remedy = f"name its batch (al_batch {earlier[:12]}…), or use `rounds correct`"
-        raise _Bad(
-            "of another round", f"id {named!r} was asked in round {number}, which is over; {remedy}"
-        )
-    raise _Bad("unknown ids", f"id {named!r} was not asked")
+        what = f"id {item_id!r} was asked in round {number}, which is over; {remedy}"
+        raise _Bad("of another round", what)
+    raise _Bad("unknown ids", f"id {item_id!r} was not asked")
 
 
 def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) -> bool:
-    """Whether the bare ids of a file are ours: most of those beside a text that was asked are that item's id.
+    """Whether the bare ids of a file are ours: most of those beside an asked text are its item's.
 
     Then a text that belongs to another id is a fault of the row, and not a sign of the tool's own
     numbers.
     """
-    same = other = 0
+    same = 0
+    other = 0
     for item in items:
         if item.row is None or item.bare_id is None or item.row.get("al_id") is not None:
             continue
@@ -321,43 +370,45 @@ def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) 
         except NotAnAnswer:
             continue
         if content is not None:
-            same += content == item.bare_id
-            other += content != item.bare_id
+            is_same = finder.named(item.bare_id) == content
+            same += is_same
+            other += not is_same
     return same > other
 
 
 def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Answer]) -> None:
-    """Put aside the binary rows of one person that accept several labels for one item, or another than is held."""
-    groups: dict[tuple[str | None, str], list[tuple[Answer, int]]] = defaultdict(list)
-    for answer in sorted(before, key=lambda answer: answer.moment):
-        groups[answer.id, answer.annotator].append((answer, 0))
-    for line, _, answer in heaps.good:
-        groups[answer.id, answer.annotator].append((answer, line))
-    conflicts = {
-        key: labels for key, answers in groups.items() if (labels := conflict_of(_as_said(answers)))
-    }
-    if not conflicts:
+    """Put aside binary rows that accept several labels for one item.
+
+    They are compared with each other, and with the same person's answers that are held already.
+    """
+    said: dict[tuple[str | None, str], list[tuple[Answer, int]]] = defaultdict(list)
+    for answer in before:
+        said[answer.id, answer.annotator].append((answer, 0))
+    for taken in heaps.good:
+        said[taken.answer.id, taken.answer.annotator].append((taken.answer, taken.line))
+    accepted = {key: conflict_of(sorted(pairs, key=_moment)) for key, pairs in said.items()}
+    if not any(accepted.values()):
         return
     by_line = {item.line: item for item in items}
     kept = []
-    for line, row, answer in heaps.good:
-        labels = conflicts.get((answer.id, answer.annotator), [])
-        if answer.about is not None and answer.about in labels and answer.label == answer.about:
-            what = (
-                f"{answer.annotator} accepted several labels for {answer.id!r}: {', '.join(labels)}"
-            )
-            heaps.bad.append((by_line[line], "accepted with several labels", what))
+    for taken in heaps.good:
+        answer = taken.answer
+        labels = accepted[answer.id, answer.annotator]
+        if answer.about in labels and answer.label == answer.about:
+            names = ", ".join(labels)
+            what = f"{answer.annotator} accepted several labels for {answer.id!r}: {names}"
+            refusal = Refusal(by_line[taken.line], "accepted with several labels", what)
+            heaps.bad.append(refusal)
         else:
-            kept.append((line, row, answer))
+            kept.append(taken)
     heaps.good = kept
 
 
-def _as_said(answers: Sequence[tuple[Answer, int]]) -> list[tuple[Answer, int]]:
-    """Held answers and new ones in the order in which they count; a new one without a time comes after all held."""
+def _moment(pair: tuple[Answer, int]) -> tuple[tuple[float, int], int]:
+    """The place of an answer in the order in which answers count; line 0: it is held already.
 
-    def moment(pair: tuple[Answer, int]) -> tuple[tuple[float, int], int]:
-        answer, line = pair
-        fresh = line > 0 and answer.at is None
-        return ((math.inf, 0) if fresh else answer.moment, line)
-
-    return sorted(answers, key=moment)
+    A new one without a time comes after all that are held.
+    """
+    answer, line = pair
+    is_last = line > 0 and answer.at is None
+    return ((math.inf, 0) if is_last else answer.moment, line)

@@ -46,6 +46,7 @@ class Answer:
                   | reject: a bad item | empty: accepted without a choice
                   | undone: taken back (only the page writes it; `keep_last` leaves such items out)
     annotator     the session's name, "anonymous" when there was none
+    session       the session's id as it stands in the row, "" where there is none
     at            seconds since 1970, None where the row has no time
     about         the one label that a binary row asked about: accepted where `label` is the same
     order, after  of a row without a time: its place in the order of collecting, and the latest time
@@ -64,6 +65,7 @@ class Answer:
     about: str | None = None
     order: int = 0
     after: float | None = None
+    session: str = ""
 
     @property
     def moment(self) -> tuple[float, int]:
@@ -196,6 +198,7 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
         )
     if not isinstance(flagged, bool):
         raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
+    session = _text(row, "_annotator_id") or _text(row, "_session_id") or ""
     return Answer(
         id=_text(row, "al_id"),
         batch=_text(row, "al_batch"),
@@ -203,12 +206,13 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
         text=_text(row, "text"),
         kind=kind,
         label=label,
-        annotator=_annotator(row),
+        annotator=_annotator(row, session),
         at=None if at is None else float(at),
         flagged=flagged,
         about=_text(row, "label") if _is_binary(row) and answer != "ignore" else None,
         order=order,
         after=None if after is None else float(after),
+        session=session,
     )
 
 
@@ -276,10 +280,14 @@ def _content_hash(row: Mapping[str, object]) -> int | None:
     return noted if isinstance(noted, int) and not isinstance(noted, bool) else None
 
 
-def _annotator(row: Mapping[str, object]) -> str:
-    """The name in "<dataset>-<session>"; without the dataset's name, what follows the first hyphen."""
-    session = _text(row, "_annotator_id") or _text(row, "_session_id") or ""
-    if not session or _STARTED_AT.search(session):
+def is_anonymous(session: str) -> bool:
+    """Whether a session's id names nobody: it is empty, or ends with the time when it began."""
+    return not session or _STARTED_AT.search(session) is not None
+
+
+def _annotator(row: Mapping[str, object], session: str) -> str:
+    """The name in "<dataset>-<name>"; without the dataset's name, what follows the first hyphen."""
+    if is_anonymous(session):
         return ANONYMOUS
     dataset = _text(row, "al_dataset")
     if dataset is not None and session.startswith(f"{dataset}-"):

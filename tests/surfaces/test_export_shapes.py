@@ -266,6 +266,8 @@ def test_a_table_with_verdicts_is_a_plain_one_and_keeps_its_annotators(which: st
 def test_a_json_row_with_a_verdict_and_an_annotator_is_a_plain_one() -> None:
     row = {"al_id": "p-1", "label": "A", "annotator": "bo", "answer": "accept"}
     assert seen(array(row)) == [("p-1", None, "label", "A", "bo")]
+    numbered = {"al_id": 7, "accept": ["A"], "answer": "accept", "_session_id": "ds-cy"}
+    assert seen(array(numbered)) == [("7", None, "label", "A", "cy")]
     prodigy = {"al_id": "p-1", "label": "A", "answer": "accept", "_session_id": "ds-cy"}
     assert seen(array({**prodigy, "annotator": "bo"})) == [("p-1", None, "label", "A", "cy")]
 
@@ -319,6 +321,34 @@ def test_a_workbook_may_begin_with_an_empty_sheet_and_blank_rows() -> None:
     assert seen(buffer.getvalue()) == PLAIN
     lines = [item.line for item in formats.read(Path("ana.xlsx"), buffer.getvalue())[1]]
     assert lines == [4, 6]
+
+
+def test_a_missing_cell_of_python_or_pandas_is_no_label_no_person_and_no_id() -> None:
+    data = b'[{"al_id": "p-1", "label": "A", "annotator": NaN}, {"al_id": "p-2", "label": NaN}]'
+    assert seen(data) == [("p-1", None, "label", "A", "ana"), ("p-2", None, "skip", None, "ana")]
+    numbered = array({"al_id": "p-1", "label": "A", "annotator": 3.0, "id": 8.0})
+    assert seen(numbered) == [("p-1", "8.0", "label", "A", "3")]
+
+
+def test_blanks_around_a_name_make_no_other_person_and_a_list_is_nobodys_name() -> None:
+    assert seen(b"al_id,label,annotator\np-1,A, bo \n") == [("p-1", None, "label", "A", "bo")]
+    several = array({"al_id": "p-1", "label": "A", "annotator": ["bo", "cy"]})
+    assert seen(several) == ["the annotator is ['bo', 'cy'], not a text"]
+
+
+def test_a_parquet_file_is_read_by_its_rows() -> None:
+    buffer = io.BytesIO()
+    hub = {"text": "t", "label": [{"user_id": "w", "value": "A", "status": "submitted"}]}
+    pd.DataFrame([hub]).to_parquet(buffer)
+    assert seen(buffer.getvalue()) == [(None, None, "label", "A", "w")]
+    with pytest.raises(PipelineError, match="not a Parquet file"):
+        formats.read(Path("torn.parquet"), buffer.getvalue()[:40])
+
+
+def test_bytes_of_no_table_are_told_without_control_signs() -> None:
+    with pytest.raises(PipelineError) as error:
+        formats.read(Path("x.gz"), b"\x1f\x8b\x08\x00\xff")
+    assert str(error.value).isprintable()
 
 
 def test_a_zip_archive_is_to_be_unpacked() -> None:

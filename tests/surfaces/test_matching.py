@@ -283,6 +283,87 @@ def test_the_person_of_a_file(name: str, person: str) -> None:
     assert formats.person_of_file(Path(name)) == person
 
 
+@pytest.mark.parametrize("name", ["all.jsonl", "Unknown (1).jsonl"])
+def test_doccanos_files_of_everybody_and_nobody_are_no_persons(
+    name: str, make_project: MakeProject
+) -> None:
+    project = make_project(TEXTS)
+    rows = [{"id": n, "text": TEXTS[n], "label": [TRUTH[n]]} for n in range(3)]
+    write(name, rows)
+    told = run(name)[1]
+    assert (
+        "  taken for the answers of anonymous, whom neither the rows nor the file's name name; "
+        "--annotator NAME says who"
+    ) in told.splitlines()
+    assert {who for _, who, _, _ in state(project)} == {"anonymous"}
+    assert "taken for" not in run(name, "--annotator", "Bo")[1]
+
+
+def session(n: int, label: str, began: str, at: float) -> Row:
+    return row(n, label, at=at, _annotator_id=f"ds-{began}", _session_id=f"ds-{began}")
+
+
+def test_sessions_without_a_name_that_contradict_each_other_are_told_and_counted(
+    make_project: MakeProject,
+) -> None:
+    project = make_project()
+    monday = [session(n, TRUTH[n], "2024-01-01_10-00-00", n) for n in range(3)]
+    write("monday.jsonl", monday)
+    assert "sessions without a name" not in run("monday.jsonl")[1]
+    tuesday = [session(n, "neutral", "2024-01-02_10-00-00", 10 + n) for n in range(3)]
+    write("tuesday.jsonl", tuesday)
+    line = (
+        "  sessions without a name contradict each other on 2 items (p-0, p-1): they count as one "
+        "person, whose last word it is; open Prodigy with ?session=NAME, or collect each one's "
+        "file with --annotator NAME"
+    )
+    assert line in run("--dry-run", "tuesday.jsonl")[1].splitlines()
+    assert line in run("tuesday.jsonl")[1].splitlines()
+    assert line in run("tuesday.jsonl")[1].splitlines()
+    assert {label for _, _, _, label in state(project)} == {"neutral"}
+
+
+def test_a_name_can_be_given_to_a_session_without_one(make_project: MakeProject) -> None:
+    project = make_project()
+    write("monday.jsonl", [session(0, "positive", "2024-01-01_10-00-00", 1)])
+    run("monday.jsonl", "--annotator", "Ana 50%")
+    assert state(project) == [("p-0", "Ana 50%", "label", "positive")]
+
+
+@pytest.mark.parametrize("times", [("", "", ""), ("2024-05-01",) * 3])
+def test_a_label_that_is_given_again_in_the_same_words_is_the_last_word(
+    times: Sequence[str], make_project: MakeProject
+) -> None:
+    project = make_project()
+    labels = ("positive", "negative", "positive")
+    rows = [("p-0", label, time) for label, time in zip(labels, times, strict=True)]
+    Path("ana.csv").write_bytes(table(("id", "label", "timestamp"), rows))
+    for _ in range(2):
+        run("ana.csv")
+        assert state(project) == [("p-0", "ana", "label", "positive")]
+
+
+def test_a_text_that_came_back_with_other_blanks_finds_its_item_if_only_one_has_it(
+    make_project: MakeProject,
+) -> None:
+    project = make_project(("so  so\n", "caf\u00e9 noir", "a b", "a  b"))
+    texts = (" so so", "cafe\u0301\u00a0noir", "a b ")
+    Path("ana.csv").write_bytes(table(("text", "label"), [(text, "neutral") for text in texts]))
+    told = run("ana.csv")[1]
+    assert "2 answered, 1 unknown ids, 2 with other blanks in the text than asked; 2 new" in told
+    assert [item for item, _, _, _ in state(project)] == ["p-0", "p-1"]
+
+
+def test_pandas_way_with_whole_numbers_is_the_same_id(make_project: MakeProject) -> None:
+    tasks = [{**task, "al_id": f"{n}{'.0' * (n == 2)}"} for n, task in enumerate(text_tasks(TEXTS))]
+    project = make_project(tasks=tasks)
+    write("ana.jsonl", [{"id": float(n), "label": TRUTH[n]} for n in range(3)])
+    run("ana.jsonl")
+    assert [(item, label) for item, _, _, label in state(project)] == list(
+        zip(("0", "1", "2.0"), TRUTH, strict=True)
+    )
+
+
 def binary(n: int, label: str, verdict: str, at: float | None = 1.0) -> Row:
     base = {
         "text": TEXTS[n],

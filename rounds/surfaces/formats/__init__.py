@@ -16,11 +16,13 @@ from pathlib import Path
 from rounds.surfaces.formats import argilla, doccano, label_studio, plain, prodigy
 from rounds.surfaces.formats.items import Item, Reply, Source, person_of_file
 from rounds.surfaces.formats.tables import (
+    PARQUET,
     Numbered,
     Table,
     as_utf8,
     columns_of,
     json_rows,
+    parquet_rows,
     table_rows,
 )
 from stages.answers.prodigy import NotAnAnswer
@@ -34,7 +36,7 @@ READERS = {
     "label-studio": label_studio.read,
     "argilla": argilla.read,
     "doccano": doccano.read,
-    "csv": plain.read,  # any flat table: delimited, a spreadsheet, JSON lines
+    "csv": plain.read,  # any flat table: delimited, a spreadsheet, JSON lines, Parquet
 }
 # In this order: what only one tool writes is looked for first.
 _SIGNS: dict[str, Callable[[Mapping[str, object]], bool]] = {
@@ -65,21 +67,29 @@ def read(
     """
     data, note = as_utf8(data)
     is_table = _is_table(data, forced)
-    table = table_rows(source, data) if is_table else Table([], json_rows(data), "")
-    rows, note = table.rows, note or table.note
-    mappings = [raw for _, raw, fault in rows if not fault and isinstance(raw, dict)]
+    table = _table_of(source, data, is_table=is_table)
+    mappings = [raw for _, raw, fault in table.rows if not fault and isinstance(raw, dict)]
     if table.header:
         mappings.append(dict.fromkeys(table.header, ""))
-    name = forced or _recognised(mappings, is_table=is_table)
-    if name is None:
-        columns = columns_of(rows, mappings)
+    tool = forced or _recognised(mappings, is_table=is_table)
+    if tool is None:
+        columns = columns_of(table.rows, mappings)
         what = f"found the columns {', '.join(columns)}" if columns else "found no rows"
         choices = "|".join(READERS)
         raise PipelineError(source, what, f"{_READ} read; or name the tool: --format {choices}")
-    questions = _QUESTIONS.get(name)
+    questions = _QUESTIONS.get(tool)
     answered = [question for row in mappings for question in questions(row)] if questions else []
     file = Source(source, annotator, frozenset(answered))
-    return name, [item for row in rows for item in _items(row, READERS[name], file, note)]
+    return tool, [
+        item for row in table.rows for item in _items(row, READERS[tool], file, note or table.note)
+    ]
+
+
+def _table_of(source: Path, data: bytes, *, is_table: bool) -> Table:
+    """The rows of a file of whatever kind."""
+    if data.startswith(PARQUET):
+        return Table([], parquet_rows(source, data), "")
+    return table_rows(source, data) if is_table else Table([], json_rows(data), "")
 
 
 def _is_table(data: bytes, forced: str | None) -> bool:
@@ -93,11 +103,11 @@ def _recognised(rows: Sequence[Mapping[str, object]], *, is_table: bool) -> str 
 
     Prodigy writes no tables: in one, `answer` is its own column, unless Prodigy's keys stand there.
     """
-    for name, is_it in _SIGNS.items():
-        if name == "prodigy" and is_table and not any(map(prodigy.is_its_own, rows)):
+    for tool, has_signs in _SIGNS.items():
+        if tool == "prodigy" and is_table and not any(map(prodigy.is_its_own, rows)):
             continue
-        if any(is_it(row) for row in rows):
-            return name
+        if any(has_signs(row) for row in rows):
+            return tool
     return None
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from rounds.surfaces.formats.items import (
+    Annotation,
     Reply,
     Source,
     content_of,
     each,
     identity_in,
-    reply,
     single,
 )
 from stages.answers.prodigy import NotAnAnswer, Verdict
@@ -64,8 +64,8 @@ def questions(raw: Mapping[str, object]) -> list[str]:
     if isinstance(responses, Mapping):
         return flat + list(responses)
     if isinstance(responses, list):
-        values = [one.get("values") for one in responses if isinstance(one, Mapping)]
-        return flat + [name for part in values if isinstance(part, Mapping) for name in part]
+        answers = [answer.get("values") for answer in responses if isinstance(answer, Mapping)]
+        return flat + [name for part in answers if isinstance(part, Mapping) for name in part]
     return flat + [key for key, cell in raw.items() if _is_hub(cell)]
 
 
@@ -80,15 +80,15 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | 
     named = {key.removeprefix("metadata."): raw[key] for key in raw if key.startswith("metadata.")}
     notes = identity_in(named) if named else identity_in(raw.get("metadata"))
     content = content_of(raw, notes, raw.get("fields"), raw.get("inputs"))
-    own = raw.get("external_id") or raw.get("id")
-    return each(partial(_reply, content, own, file), _responses(raw, file))
+    bare_id = raw.get("external_id") or raw.get("id")
+    return each(partial(_reply, content, bare_id, file), _responses(raw, file))
 
 
 def _responses(raw: Mapping[str, object], file: Source) -> list[object]:
     """Every person's answer in a record, whichever way it is written."""
     responses = raw.get("responses")
     if isinstance(responses, list):
-        return [_feedback(one, file.question()) for one in responses]
+        return [_feedback(response, file.question()) for response in responses]
     if isinstance(responses, Mapping):
         return _stated(responses.get(file.question()))
     if responses is not None:
@@ -162,7 +162,7 @@ def _feedback(response: object, question: str) -> object:
 
 def _reply(
     content: Mapping[str, object], bare_id: object, file: Source, response: object
-) -> Reply | None:  # fmt: skip
+) -> Reply | None:
     """The answer of a response; None of one that is not sent yet."""
     if not isinstance(response, _Response):
         raise NotAnAnswer(f"a response is {response!r}, not an object")
@@ -172,16 +172,16 @@ def _reply(
     verdict = _VERDICTS[status]
     if verdict is None:
         return None
-    return reply(
+    annotation = Annotation(
+        "argilla",
         content,
-        file,
-        tool="argilla",
-        label=_label(response.label) if verdict == "accept" else None,
-        answer=verdict,
+        _label(response.label) if verdict == "accept" else None,
+        verdict,
         person=response.person,
         bare_id=bare_id,
         notes=[NO_STATUS] if response.status is None else [],
     )
+    return annotation.reply(file)
 
 
 def _label(value: object) -> object:

@@ -1,4 +1,8 @@
-"""doccano's JSON lines, one file per annotator; the `id` there is doccano's own number."""
+"""doccano's JSON lines, one file per annotator; the `id` there is doccano's own number.
+
+A file of everybody's answers is called `all.jsonl`, one of rows that nobody answered
+`unknown.jsonl`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from rounds.surfaces.formats.items import (
+    Annotation,
     Reply,
     Source,
     content_of,
     each,
     identity_in,
-    reply,
     single,
 )
 from stages.answers.prodigy import NotAnAnswer
@@ -33,22 +37,19 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | 
     shown = {"text": _text(raw), "path": raw.get("filename")}
     content = content_of(raw, notes, shown)
     bare_id = raw.get("id")
-    if "label" not in raw and "labels" not in raw and isinstance(raw.get("annotations"), list):
-        return each(partial(_annotation, content, bare_id, file), _listed(raw["annotations"]))
+    annotations = raw.get("annotations")
+    if "label" not in raw and "labels" not in raw and isinstance(annotations, list):
+        return each(partial(_annotation, content, bare_id, file), annotations)
     labels = raw.get("labels") if raw.get("label") is None else raw["label"]
     label = labels or None if isinstance(labels, str) else single(labels)
     if label is None:
         return [None]
-    return [reply(content, file, tool="doccano", label=label, bare_id=bare_id)]
-
-
-def _listed(annotations: object) -> list[object]:
-    return annotations if isinstance(annotations, list) else []
+    return [Annotation("doccano", content, label, bare_id=bare_id).reply(file)]
 
 
 def _annotation(
     content: Mapping[str, object], bare_id: object, file: Source, annotation: object
-) -> Reply:  # fmt: skip
+) -> Reply:
     """One person's label. Older releases export the number of the label, and its name nowhere."""
     if not isinstance(annotation, Mapping) or "label" not in annotation:
         raise NotAnAnswer("an annotation has no `label`")
@@ -56,4 +57,4 @@ def _annotation(
     if not isinstance(label, str):
         raise NotAnAnswer("its labels are numbers without names: export as JSONL with labels")
     person = annotation.get("user")
-    return reply(content, file, tool="doccano", label=label, person=person, bare_id=bare_id)
+    return Annotation("doccano", content, label, person=person, bare_id=bare_id).reply(file)

@@ -1,4 +1,4 @@
-"""What the readers of all tools share: items, replies, and the db-out row of another tool's answer."""
+"""What the readers of all tools share: annotations, and the db-out rows that are made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stages.answers import prodigy
-from stages.answers.prodigy import NotAnAnswer, Verdict
+from stages.answers.prodigy import ANONYMOUS, NotAnAnswer, Verdict
 from stages.contract.canonical import Row
 
 TIME_LOST = "time cannot be read"
@@ -20,14 +20,16 @@ DATES = (19_000_101, 21_001_232)  # as numbers
 QUESTION = "label"  # the name that we give the question about the label
 # " (1)", " - Copy (2)", " copy 2", " - Kopie", " - copie", " - copia": a second download or copy
 _COPY = re.compile(r"(\s*\(\d+\)|[\s_-]+(copy|kopie|copie|copia)(\s*\d+)?)+$", re.IGNORECASE)
+_EVERYBODYS = ("all", "unknown")  # files of doccano's that are named after nobody
 _IDENTITY = ("al_id", "al_batch")
 _CONTENT = (*_IDENTITY, "text", "image", "path")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One answer of a file: its line (or element number), raw row, and the db-out row if there is one.
+    """One answer of a file: its line (or element number), and its raw row.
 
+    row                  the db-out row, None where there is none
     why                  the reason why there is none; "" with no row: nobody has answered it
     bare_id              the row's own `id`: the tool's number, or perhaps ours
     annotator_from_file  nothing but the file's name says who answered
@@ -54,6 +56,10 @@ class Source:
     annotator: str | None = None
     questions: frozenset[str] = frozenset()
 
+    def person(self) -> str:
+        """Who answered, where a row does not say it."""
+        return self.annotator or person_of_file(self.path)
+
     def question(self) -> str:
         """The question about the label: the one of our name, or the only one of the file.
 
@@ -69,6 +75,67 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Annotation:
+    """What one person said of one item, in the words of the tool that they used.
+
+    tool      its name, which the db-out row keeps
+    content   the identity and content of the item
+    label     the label chosen, None without one
+    verdict   accept, reject or ignore
+    person    who it was, None where the row does not say it
+    time      when it was, in any notation that `seconds_of` reads
+    bare_id   the row's own `id`
+    notes     what was left aside without harm to the label
+    """
+
+    tool: str
+    content: Mapping[str, object]
+    label: object = None
+    verdict: Verdict = "accept"
+    person: object = None
+    time: object = None
+    bare_id: object = None
+    notes: Sequence[str] = ()
+
+    def reply(self, file: Source) -> Reply:
+        """The annotation as a db-out row.
+
+        Raises NotAnAnswer for a label, an identity or a person that is no text. A time that cannot
+        be read is lost, with a note; the label is not.
+        """
+        if self.label is not None and not isinstance(self.label, str):
+            raise NotAnAnswer(f"label {self.label!r} is not a text")
+        name = _name_of(self.person)
+        seconds = seconds_of(self.time)
+        time_is_lost = seconds is None and self.time not in (None, "")
+        row = prodigy.answer_row(
+            self._texts(),
+            label=self.label,
+            answer=self.verdict,
+            annotator=name or file.person(),
+            dataset=self.tool,
+            at=seconds,
+        )
+        return Reply(
+            row,
+            bare_id=own_id(self.bare_id),
+            annotator_from_file=not name and not file.annotator,
+            notes=(*self.notes, TIME_LOST) if time_is_lost else tuple(self.notes),
+        )
+
+    def _texts(self) -> dict[str, str]:
+        """The identity and content that the item has."""
+        texts: dict[str, str] = {}
+        for key, value in self.content.items():
+            if value is not None and not isinstance(value, str):
+                raise NotAnAnswer(f"{key} is {value!r}, not a text")
+            # An empty text is a content; an empty identity is none.
+            if value or (value == "" and key == "text"):
+                texts[key] = value
+        return texts
+
+
+@dataclass(frozen=True)
 class Reply:
     """One person's answer as a db-out row; see Item for the rest."""
 
@@ -78,19 +145,41 @@ class Reply:
     notes: tuple[str, ...]
 
 
+def own_id(value: object) -> str | None:
+    """A row's own `id` as a text, None where it has none."""
+    text = number_as_text(value)
+    return text if isinstance(text, str) and text else None
+
+
+def _name_of(person: object) -> str:
+    """A person's name or number as a text, "" where there is none. Raises NotAnAnswer for lists."""
+    if person is None:
+        return ""
+    if isinstance(person, float) and person.is_integer():
+        person = int(person)  # pandas makes 3.0 of a number 3 in a column with gaps
+    name = number_as_text(person)
+    if not isinstance(name, str):
+        raise NotAnAnswer(f"the annotator is {person!r}, not a text")
+    return name.strip()
+
+
 def person_of_file(path: Path) -> str:
-    """The person a file is named after: its stem, without the marks of a second download or copy."""
-    return _COPY.sub("", path.stem).strip() or path.stem
+    """The person a file is named after: its stem, without the marks of a second download or copy.
+
+    "anonymous" for the names that doccano gives to files of everybody and of nobody.
+    """
+    name = _COPY.sub("", path.stem).strip() or path.stem
+    return ANONYMOUS if name.casefold() in _EVERYBODYS else name
 
 
-def content_of(*places: object) -> Row:
-    """The identity and content of an item, each key from the first place that has it."""
+def content_of(*mappings: object) -> Row:
+    """The identity and content of an item, each key from the first mapping that has it."""
     content: Row = {}
-    for place in places:
-        if isinstance(place, Mapping):
+    for mapping in mappings:
+        if isinstance(mapping, Mapping):
             for key in _CONTENT:
-                if content.get(key) in (None, "") and place.get(key) is not None:
-                    content[key] = _number_as_text(place[key])
+                if content.get(key) in (None, "") and mapping.get(key) is not None:
+                    content[key] = number_as_text(mapping[key])
     return content
 
 
@@ -104,52 +193,10 @@ def identity_in(notes: object) -> Row:
     return {key: notes.get(key) for key in _IDENTITY} if isinstance(notes, Mapping) else {}
 
 
-def _number_as_text(value: object) -> object:
-    """An identity like 007 stays a text, but many tools make a number of 17."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
+def number_as_text(value: object) -> object:
+    """A number as its digits, since many tools make 17 of "17"; anything else as it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else value
-
-
-def reply(
-    content: Mapping[str, object],
-    file: Source,
-    *,
-    tool: str,
-    label: object,
-    answer: Verdict = "accept",
-    person: object = None,
-    at: object = None,
-    bare_id: object = None,
-    notes: Sequence[str] = (),
-) -> Reply:
-    """The answer of another tool. Raises NotAnAnswer for a label that is no text.
-
-    A time that cannot be read is lost, with a note; the label is not.
-    """
-    if label is not None and not isinstance(label, str):
-        raise NotAnAnswer(f"label {label!r} is not a text")
-    kept = {key: value for key, value in content.items() if value is not None}
-    for key, value in kept.items():
-        if not isinstance(value, str):
-            raise NotAnAnswer(f"{key} is {value!r}, not a text")
-    seconds = seconds_of(at)
-    lost = seconds is None and at not in (None, "")
-    name = "" if person is None else str(person)
-    row = prodigy.answer_row(
-        {key: value for key, value in kept.items() if value != "" or key == "text"},
-        label=label,
-        answer=answer,
-        annotator=name or file.annotator or person_of_file(file.path),
-        dataset=tool,
-        at=seconds,
-    )
-    own_id = None if bare_id is None or isinstance(bare_id, bool) else str(bare_id)
-    return Reply(
-        row,
-        bare_id=own_id or None,
-        annotator_from_file=not name and not file.annotator,
-        notes=(*notes, TIME_LOST) if lost else tuple(notes),
-    )
 
 
 def seconds_of(value: object) -> float | None:
@@ -190,13 +237,13 @@ def single(labels: object) -> str | None:
 
 
 def each(
-    read_one: Callable[[object], Reply | None], parts: Sequence[object]
+    read_part: Callable[[object], Reply | None], parts: Sequence[object]
 ) -> list[Reply | NotAnAnswer | None]:
     """What several people said in one row, each read on its own: one's fault is not another's."""
     replies: list[Reply | NotAnAnswer | None] = []
     for part in parts:
         try:
-            replies.append(read_one(part))
+            replies.append(read_part(part))
         except NotAnAnswer as reason:
             replies.append(reason)
     return replies or [None]

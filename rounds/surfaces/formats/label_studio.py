@@ -8,16 +8,17 @@ from functools import partial
 
 from rounds.surfaces.formats.items import (
     QUESTION,
+    Annotation,
     Reply,
     Source,
     content_of,
     each,
     identity_in,
-    reply,
     single,
 )
 from stages.answers.prodigy import NotAnAnswer
 
+_TOOL = "labelstudio"
 ASIDE = "other controls than the label kept aside"
 _FLAT = {"annotation_id", "lead_time"}  # columns that only Label Studio's flat exports have
 # What stands in a flat row beside the answers: Label Studio's own columns and our task's.
@@ -32,7 +33,7 @@ def recognised(raw: Mapping[str, object]) -> bool:
     annotations = raw.get("annotations")
     if isinstance(annotations, list):
         is_task = isinstance(raw.get("data"), dict)
-        return is_task or any(isinstance(one, dict) and "result" in one for one in annotations)
+        return is_task or any(isinstance(part, dict) and "result" in part for part in annotations)
     return raw.keys() >= _FLAT
 
 
@@ -65,43 +66,44 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | 
 
 def _annotation(
     content: Mapping[str, object], bare_id: object, file: Source, annotation: object
-) -> Reply:  # fmt: skip
+) -> Reply:
     """What one person said about a task."""
     results = annotation.get("result") if isinstance(annotation, dict) else None
     if not isinstance(annotation, dict) or not isinstance(results, list):
         raise NotAnAnswer("an annotation has no list `result`")
-    skipped = annotation.get("was_cancelled") is True
-    chosen, aside = ([], False) if skipped else _chosen(results, file.question())
+    is_skipped = annotation.get("was_cancelled") is True
+    chosen, has_others = ([], False) if is_skipped else _chosen(results, file.question())
     person = annotation.get("completed_by")
-    name = person.get("email") or person.get("id") if isinstance(person, dict) else person
-    return reply(
+    if isinstance(person, dict):
+        person = person.get("email") or person.get("id")
+    said = Annotation(
+        _TOOL,
         content,
-        file,
-        tool="labelstudio",
-        label=single(chosen),
-        answer="ignore" if skipped else "accept",
-        person=name,
-        at=annotation.get("updated_at") or annotation.get("created_at"),
+        single(chosen),
+        "ignore" if is_skipped else "accept",
+        person=person,
+        time=annotation.get("updated_at") or annotation.get("created_at"),
         bare_id=bare_id,
-        notes=[ASIDE] if aside else [],
+        notes=[ASIDE] if has_others else [],
     )
+    return said.reply(file)
 
 
 def _chosen(results: list[object], question: str) -> tuple[list[object], bool]:
     """The choices of one control, and whether others (notes, ratings, relations) have results."""
     chosen: list[object] = []
-    aside = False
+    has_others = False
     for result in results:
         if not isinstance(result, dict):
             raise NotAnAnswer(f"a result is {result!r}, not an object")
         if _control(result) != question:
-            aside = True
+            has_others = True
             continue
         choices = _choices(result)
         if choices is None:
             raise NotAnAnswer(f"a result of `{question}` has no `choices`")
         chosen.extend(choices)
-    return chosen, aside
+    return chosen, has_others
 
 
 def _choices(result: object) -> list[object] | None:
@@ -124,18 +126,18 @@ def _flat(raw: Mapping[str, object], file: Source) -> Reply:
     if not file.questions:
         names = ", ".join(map(str, raw))
         raise NotAnAnswer(f"no column `{QUESTION}` in Label Studio's row (it has {names})")
-    skipped = str(raw.get("was_cancelled")).casefold() in ("true", "1")
-    label = None if skipped else _flat_label(raw.get(file.question()))
-    return reply(
+    is_skipped = str(raw.get("was_cancelled")).casefold() in ("true", "1")
+    label = None if is_skipped else _flat_label(raw.get(file.question()))
+    said = Annotation(
+        _TOOL,
         content_of(raw, identity_in(raw.get("meta"))),
-        file,
-        tool="labelstudio",
-        label=label or None,
-        answer="ignore" if skipped else "accept",
+        label or None,
+        "ignore" if is_skipped else "accept",
         person=raw.get("annotator"),
-        at=raw.get("updated_at") or raw.get("created_at"),
+        time=raw.get("updated_at") or raw.get("created_at"),
         bare_id=raw.get("id"),
     )
+    return said.reply(file)
 
 
 def _flat_label(chosen: object) -> object:

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rounds.surfaces.formats.items import Reply, Source, content_of, identity_in, reply
+from rounds.surfaces.formats.items import (
+    Annotation,
+    Reply,
+    Source,
+    content_of,
+    identity_in,
+    number_as_text,
+)
 from stages.answers.prodigy import NotAnAnswer, Verdict
 
 _WHICH = ("al_id", "id", "text", "data", "image", "path")
@@ -28,24 +35,22 @@ def read(raw: Mapping[str, object], file: Source) -> list[Reply]:
     if "label" not in raw or not any(key in raw for key in _WHICH):
         raise NotAnAnswer("it has no columns `label` and `al_id`, `id` or `text`")
     label = raw["label"]
-    if isinstance(label, int) and not isinstance(label, bool):
-        label = str(label)
-    verdict = raw.get("answer") or ("accept" if label not in (None, "") else "ignore")
+    if isinstance(label, int):  # of a float, such as 3.0, nobody can know the class's name
+        label = number_as_text(label)
+    has_label = label not in (None, "")
+    verdict = raw.get("answer") or ("accept" if has_label else "ignore")
     if not isinstance(verdict, str) or verdict not in _VERDICTS:
         raise NotAnAnswer(f"answer is {verdict!r}, not accept, reject or ignore")
-    accepted = verdict == "accept" and label not in (None, "")
     batch = {"al_batch": raw.get("al_batch") or raw.get("batch") or None}
-    notes = identity_in(raw.get("meta")) or identity_in(raw.get("metadata"))
     text = {"text": raw["data"]} if isinstance(raw.get("data"), str) else {}
-    return [
-        reply(
-            content_of(raw, batch, text, notes),
-            file,
-            tool="csv",
-            label=label if accepted else None,
-            answer=_VERDICTS[verdict],
-            person=raw.get("annotator"),
-            at=raw.get("timestamp"),
-            bare_id=raw.get("id"),
-        )
-    ]
+    notes = identity_in(raw.get("meta")) or identity_in(raw.get("metadata"))
+    annotation = Annotation(
+        "csv",
+        content_of(raw, batch, text, notes),
+        label if verdict == "accept" and has_label else None,
+        _VERDICTS[verdict],
+        person=raw.get("annotator"),
+        time=raw.get("timestamp"),
+        bare_id=raw.get("id"),
+    )
+    return [annotation.reply(file)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rounds.surfaces.formats.items import Reply, Source
+from rounds.surfaces.formats.items import Reply, Source, number_as_text, own_id
+from stages.answers.prodigy import is_anonymous, session_id
 
 _VERDICTS = ("accept", "reject", "ignore")
 _SIGNS = ("accept", "options", "_view_id", "_input_hash", "_task_hash", "_session_id", "al_id")
@@ -29,11 +30,13 @@ def is_its_own(raw: Mapping[str, object]) -> bool:
 
 
 def read(raw: Mapping[str, object], file: Source) -> list[Reply]:
-    """A db-out row is what it is; without a session, `--annotator` says whose it is."""
+    """A db-out row is what it is; `--annotator` says whose, where its session names nobody."""
     row = dict(raw)
-    own = row.get("id")
-    nameless = not row.get("_annotator_id") and not row.get("_session_id")
-    if nameless and file.annotator:
-        row |= {"_annotator_id": f"collected-{file.annotator}", "al_dataset": "collected"}
-    bare_id = str(own) if isinstance(own, str | int) and not isinstance(own, bool) else None
-    return [Reply(row, bare_id, annotator_from_file=False, notes=())]
+    if "al_id" in row:
+        row["al_id"] = number_as_text(row["al_id"])
+    session = row.get("_annotator_id") or row.get("_session_id") or ""
+    is_nameless = isinstance(session, str) and is_anonymous(session)
+    if is_nameless and file.annotator:
+        row["_annotator_id"] = session_id("collected", file.annotator)
+        row["al_dataset"] = "collected"
+    return [Reply(row, own_id(row.get("id")), annotator_from_file=False, notes=())]

@@ -1,4 +1,4 @@
-"""The rows of a file, numbered: JSON lines or arrays, delimited text, and spreadsheets."""
+"""The rows of a file, numbered: JSON lines or arrays, delimited text, spreadsheets, Parquet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.contract.canonical import Row, dumps
 from stages.contract.errors import PipelineError
@@ -21,6 +22,7 @@ Numbered = tuple[int, object, str]  # line, raw row, fault
 CP1252 = "read as Windows-1252, since it is not UTF-8"
 _SHOWN = 12
 _SPREADSHEET = b"PK\x03\x04"
+PARQUET = b"PAR1"
 _ONCE = ("al_id", "id", "label", "annotator", "timestamp", "answer", "batch", "al_batch", "text")
 
 
@@ -38,7 +40,8 @@ def columns_of(rows: Sequence[Numbered], mappings: Sequence[Mapping[str, object]
     names = list(dict.fromkeys(str(key) for row in mappings[:50] for key in row))
     if not names and rows:
         names = [repr(str(rows[0][1])[:40])]
-    return names[:_SHOWN] + (["…"] if len(names) > _SHOWN else [])
+    shown = [name if name.isprintable() else ascii(name[:40]) for name in names[:_SHOWN]]
+    return [*shown, "…"] if len(names) > _SHOWN else shown
 
 
 def as_utf8(data: bytes) -> tuple[bytes, str]:
@@ -52,7 +55,7 @@ def json_rows(data: bytes) -> list[Numbered]:
     """JSON lines, the elements of one JSON array, one JSON object, or the columns of a table."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        whole = json.loads(data)
+        whole = _parsed(data)
     except (ValueError, RecursionError):
         whole = None  # lines, then
     if isinstance(whole, dict):
@@ -66,12 +69,30 @@ def json_rows(data: bytes) -> list[Numbered]:
         if not line.strip():
             continue
         try:
-            raw = json.loads(line)
+            raw = _parsed(line)
             rows.append((number, raw, _too_deep(raw)))
         except (ValueError, RecursionError) as error:
             text = line.decode("utf-8", "backslashreplace")
             rows.append((number, text, f"not JSON ({_first_line(error)})"))
     return rows
+
+
+def _parsed(data: bytes) -> Any:
+    """The JSON value; NaN, which Python writes for a missing cell, is null."""
+    return json.loads(data, parse_constant=lambda _: None)
+
+
+def parquet_rows(source: Path, data: bytes) -> list[Numbered]:
+    """The rows of a Parquet file, as JSON has them. Raises PipelineError for a damaged one."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(pa.BufferReader(data)).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        what = f"not a Parquet file ({_first_line(error)})"
+        raise PipelineError(source, what, "export it anew") from error
+    return json_rows(json.dumps(rows, default=str).encode())
 
 
 def _turned(columns: Row) -> list[Row] | None:
