@@ -263,9 +263,8 @@ def best_of(function: Callable[[], object], count: int = 3) -> float:
 PEERS = {
     "modAL margin": "from modAL.uncertainty import multi_argmax\n"
     "ranked = np.sort(p, axis=1)\nmulti_argmax(1 - (ranked[:, -1] - ranked[:, -2]), 40)",
-    "modAL ranked batch": "from stages.strategies.registry import resolve\nresolve('ranked_batch', 'modal')(c, 40)",
-    "scikit-activeml BADGE": "from stages.strategies.registry import resolve\n"
-    "resolve('badge', 'skactiveml')(c, 40, sample=len(p))",
+    "modAL ranked batch": "from benchmarks.peers import ranked_batch\nranked_batch(c, 40)",
+    "scikit-activeml BADGE": "from benchmarks.peers import badge\nbadge(c, 40)",
     "scikit-activeml TypiClust": "from stages.strategies.registry import resolve\n"
     "resolve('typiclust', 'skactiveml')(c, 40, sample=len(p))",
     "small-text breaking ties": "from benchmarks.small_text import breaking_ties\nbreaking_ties(c, 40)",

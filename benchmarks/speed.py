@@ -50,10 +50,11 @@ class Case(NamedTuple):
 GROWTH = [Case("auto", "own", n, 500, 64, 10, 50) for n in (10_000, 100_000, 1_000_000)]
 CASES: dict[str, list[Case]] = {
     "ranked_batch": [
-        Case("ranked_batch", engine, 100_000, 100, 64, 10, 100) for engine in ("modal", "own")
+        Case(name, engine, 100_000, 100, 64, 10, 100)
+        for name, engine in (("benchmarks.peers.ranked_batch", "modal"), ("ranked_batch", "own"))
     ],
     "badge": [
-        Case("badge", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
+        Case("benchmarks.peers.badge", "skactiveml", 100_000, 100, 64, 10, 50),
         Case("badge", "own", 100_000, 100, 64, 10, 50),
     ],
     "typiclust": [
@@ -61,7 +62,7 @@ CASES: dict[str, list[Case]] = {
         Case("typiclust", "own", 10_000, 100, 64, 10, 50),
     ],
     "core_set": [
-        Case("core_set", "skactiveml", 100_000, 100, 64, 10, 50, {"sample": 100_000}),
+        Case("benchmarks.peers.core_set", "skactiveml", 100_000, 100, 64, 10, 50),
         Case("core_set", "own", 100_000, 100, 64, 10, 50),
     ],
     "auto": [

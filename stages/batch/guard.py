@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from stages.contract.arrays import Ints, Mask
 from stages.store.near import COPY, SAMPLE, reach
 from stages.strategies import Candidates, Rank, Ranking
 from stages.strategies._geometry import Points, nearest, squared_distances, squared_norms
@@ -20,17 +20,16 @@ from stages.strategies._geometry import Points, nearest, squared_distances, squa
 MOST = 4_096  # picks that a strategy is asked for at a time: several take memory with their square
 
 
-# Positions of candidates, and another one's (or their number + that of a labelled row) -> whether
-# each is alike to it.
-Agree = Callable[[NDArray[np.intp], int], NDArray[np.bool_]]
+# Whether the features of each of some candidates are alike to those of one other row: a candidate,
+# or (numbered after all candidates) a labelled row.
+Agree = Callable[[Ints, int], Mask]
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A candidate that will not be asked.
+    """A candidate that is not asked because it nearly repeats another row.
 
-    Its position, what it is too like (the id of a row of the batch, or empty for a labelled row),
-    their similarity.
+    like: the id of that row of the batch, empty for a labelled row.
     """
 
     position: int
@@ -39,11 +38,14 @@ class PassedOver:
 
 
 def rounding(norms: Points, dims: int) -> Points:
-    """(n,) the squared distance that single precision may find between two equal rows; norms: (n,) squared lengths."""
+    """(n,) the squared distance that single precision may find between two equal rows.
+
+    norms: (n,) squared lengths of the rows.
+    """
     return np.asarray((2 + np.sqrt(dims)) * np.finfo(np.float32).eps * norms)
 
 
-def _always(rows: NDArray[np.intp], _twin: int) -> NDArray[np.bool_]:
+def _always(rows: Ints, _twin: int) -> Mask:
     return np.ones(len(rows), np.bool_)
 
 
@@ -55,110 +57,125 @@ def guarded(
     agree: Agree = _always,
     sample: Points | None = None,
 ) -> tuple[Ranking, list[PassedOver]]:
-    """The ranking of `rank` without near duplicates of each other or of labelled rows, and what was passed over.
+    """The ranking of `rank` without near duplicates of each other or of labelled rows.
 
-    A pick that is too like a labelled row or an earlier pick is passed over, with all candidates
-    that are as near to that row, and the strategy is asked again for what is missing, what was kept
-    counting as labelled (of no known class: -1). So it works for any strategy, and costs O(n d) for
-    every row that turned out to have duplicates. The batch is shorter than `count` only where
-    nothing else is left. A threshold above 1 turns it off. agree: whether what is close in the
-    geometry is alike in the features too; sample: geometry of a uniform sample of the pool, by
-    default of the candidates.
+    The second result is what was passed over. A pick that is too like a labelled row or an earlier
+    pick is passed over, with all candidates that are as near to that row, and the strategy is asked
+    again for what is missing, what was kept counting as labelled (of no known class: -1). So it
+    works for any strategy, and costs O(n d) for every row that turned out to have duplicates. The
+    batch is shorter than `count` only where nothing else is left. A threshold above 1 turns the
+    guard off. agree: whether rows that are close in the geometry are alike in the features too;
+    sample: geometry of a uniform sample of the pool, by default of the candidates.
     """
-    norms = squared_norms(candidates.geometry)
-    limits = np.full(len(norms), -1.0)
-    if threshold <= 1:
-        if sample is None:
-            sample = candidates.geometry[np.argsort(candidates.keys, kind="stable")[:SAMPLE]]
-        limits = max(reach(sample, threshold), COPY) + rounding(norms, candidates.geometry.shape[1])
-    free = np.ones(len(candidates), bool)
-    kept: list[int] = []
-    scores: list[float] = []
-    reasons: list[str] = []
-    passed: list[PassedOver] = []
+    guard = _Guard(candidates, _limits(candidates, threshold, sample), agree)
     first = Ranking(np.empty(0, np.intp), np.empty(0), [], "nothing to ask")
-    while len(kept) < count and free.any():
-        rows = np.flatnonzero(free)
-        ranking = rank(_remaining(candidates, rows, kept), min(MOST, count - len(kept)))
-        first = first if kept else ranking
+    while len(guard.kept) < count and guard.free.any():
+        rows = np.flatnonzero(guard.free)
+        remaining = _remaining(candidates, rows, guard.kept)
+        ranking = rank(remaining, min(MOST, count - len(guard.kept)))
+        if not guard.kept:
+            first = ranking
+        guard.take(ranking, rows)
+    positions = np.array(guard.kept, np.intp)
+    scores = np.array(guard.scores)
+    return replace(first, positions=positions, scores=scores, reasons=guard.reasons), guard.passed
+
+
+def _limits(candidates: Candidates, threshold: float, sample: Points | None) -> Points:
+    """(n,) the squared distance within which another row nearly repeats each one; -1 for none."""
+    norms = squared_norms(candidates.geometry)
+    if threshold > 1:
+        return np.full(len(norms), -1.0, np.float32)
+    if sample is None:
+        sample = candidates.geometry[np.argsort(candidates.keys, kind="stable")[:SAMPLE]]
+    limit = max(reach(sample, threshold), COPY)
+    return np.asarray(limit + rounding(norms, candidates.geometry.shape[1]))
+
+
+class _Guard:
+    """What was kept of a strategy's picks so far, and what was passed over."""
+
+    def __init__(self, candidates: Candidates, limits: Points, agree: Agree) -> None:
+        self.candidates = candidates
+        self.limits = limits
+        self.agree = agree
+        self.norms = squared_norms(candidates.geometry)
+        self.free: Mask = np.ones(len(candidates), np.bool_)
+        self.kept: list[int] = []
+        self.scores: list[float] = []
+        self.reasons: list[str] = []
+        self.passed: list[PassedOver] = []
+
+    def take(self, ranking: Ranking, rows: Ints) -> None:
+        """Keep the picks of a ranking, positions into `rows`, that nearly repeat nothing."""
+        geometry = self.candidates.geometry
         picks = rows[ranking.positions]
-        _, gaps = nearest(candidates.geometry[picks], candidates.labelled)
-        for place, row in enumerate(picks):
-            if not free[row]:
-                continue  # gone with a duplicate of an earlier pick
-            gap = nearest(candidates.geometry[[row]], candidates.geometry[kept])[1][0]
-            if min(gaps[place], gap) <= limits[row]:
-                twin = _twin_of(row, candidates, kept, limits[row], agree)
+        _, to_labelled = nearest(geometry[picks], self.candidates.labelled)
+        for number, row in enumerate(picks):
+            if not self.free[row]:
+                continue  # passed over with a duplicate of an earlier pick
+            _, to_kept = nearest(geometry[[row]], geometry[self.kept])
+            if min(to_labelled[number], to_kept[0]) <= self.limits[row]:
+                twin = self._twin_of(row)
                 if twin is not None:
-                    gone = _gone_with(row, twin, candidates, norms, limits[row], free, agree)
-                    passed += gone
-                    free[[one.position for one in gone]] = False
-            if free[row]:
-                kept.append(int(row))
-                scores.append(float(ranking.scores[place]))
-                reasons.append(ranking.reasons[place])
-                free[row] = False
-    return replace(
-        first, positions=np.array(kept, np.intp), scores=np.array(scores), reasons=reasons
-    ), passed
+                    self._pass_over(row, twin)
+            if self.free[row]:
+                self.kept.append(int(row))
+                self.scores.append(float(ranking.scores[number]))
+                self.reasons.append(ranking.reasons[number])
+                self.free[row] = False
+
+    def _twin_of(self, row: int) -> int | None:
+        """The nearest of the kept and the labelled rows that a candidate nearly repeats, or None.
+
+        All within the limit are asked, not the nearest alone: its features may differ where
+        another's agree. A labelled row is numbered after all candidates.
+        """
+        geometry = self.candidates.geometry
+        labelled = self.candidates.labelled
+        n = len(self.candidates)
+        others = np.concatenate([geometry[self.kept], labelled])
+        numbers = [*self.kept, *range(n, n + len(labelled))]
+        distance = squared_distances(geometry[[row]], others)[0]
+        close = np.flatnonzero(distance <= self.limits[row])
+        for index in close[np.argsort(distance[close], kind="stable")]:
+            if self.agree(np.array([row], np.intp), numbers[index])[0]:
+                return int(numbers[index])
+        return None
+
+    def _pass_over(self, row: int, twin: int) -> None:
+        """Pass over a candidate that repeats its twin, with all free ones as near to the twin."""
+        candidates = self.candidates
+        in_batch = twin < len(candidates)
+        if in_batch:
+            point = candidates.geometry[twin]
+        else:
+            point = candidates.labelled[twin - len(candidates)]
+        distance = self.norms + point @ point - 2 * (candidates.geometry @ point)
+        distance = np.maximum(distance, 0)
+        close = self.free & (distance <= self.limits[row])
+        close[row] = True
+        repeats = np.flatnonzero(close)
+        repeats = repeats[self.agree(repeats, twin)]
+        like = candidates.ids[twin] if in_batch else ""
+        for repeat in repeats:
+            similarity = float(1 - distance[repeat] / 2)
+            self.passed.append(PassedOver(int(repeat), like, similarity))
+        self.free[repeats] = False
 
 
-def _twin_of(
-    row: int, candidates: Candidates, kept: list[int], limit: float, agree: Agree
-) -> int | None:
-    """The nearest row, of the kept and the labelled ones, that a candidate is a near duplicate of, as `Agree` has it.
-
-    All within the limit are asked, not the nearest alone: its features may differ where another's
-    agree.
-    """
-    point = candidates.geometry[[row]]
-    others = np.concatenate([candidates.geometry[kept], candidates.labelled])
-    names = [*kept, *range(len(candidates), len(candidates) + len(candidates.labelled))]
-    distance = squared_distances(point, others)[0]
-    close = np.flatnonzero(distance <= limit)
-    for at in close[np.argsort(distance[close], kind="stable")]:
-        if agree(np.array([row], np.intp), names[at])[0]:
-            return int(names[at])
-    return None
-
-
-def _gone_with(
-    row: int, twin: int, candidates: Candidates, norms: Points, limit: float,
-    free: NDArray[np.bool_], agree: Agree,
-) -> list[PassedOver]:  # fmt: skip
-    """A candidate that is too like its twin, with all free ones that are as near to that."""
-    in_batch = twin < len(candidates)
-    point = candidates.geometry[twin] if in_batch else candidates.labelled[twin - len(candidates)]
-    like = candidates.ids[twin] if in_batch else ""
-    distance = np.maximum(norms + point @ point - 2 * (candidates.geometry @ point), 0)
-    close = free & (distance <= limit)
-    close[row] = True
-    gone = np.flatnonzero(close)
-    gone = gone[agree(gone, twin)]
-    return [PassedOver(int(one), like, float(1 - distance[one] / 2)) for one in gone]
-
-
-def _remaining(candidates: Candidates, rows: NDArray[np.intp], kept: list[int]) -> Candidates:
-    """The candidates at `rows`, the kept ones counting as labelled."""
+def _remaining(candidates: Candidates, rows: Ints, kept: list[int]) -> Candidates:
+    """The candidates at `rows`, the kept ones counting as labelled, of no known class."""
     if len(rows) == len(candidates):
         return candidates
-    probabilities, committee, held_out = (
-        candidates.probabilities,
-        candidates.committee,
-        candidates.held_out,
-    )
     k = len(candidates.class_weights)
+    unknown_class = np.full(len(kept), -1, np.intp)
+    held_out = candidates.held_out
+    if held_out is not None:
+        held_out = np.concatenate([held_out, np.full((len(kept), k), 1 / max(k, 1))])
     return replace(
-        candidates,
-        ids=[candidates.ids[row] for row in rows],
-        keys=candidates.keys[rows],
-        geometry=candidates.geometry[rows],
+        candidates.at(rows),
         labelled=np.concatenate([candidates.labelled, candidates.geometry[kept]]),
-        labelled_class=np.concatenate([candidates.labelled_class, np.full(len(kept), -1, np.intp)]),
-        held_out=None
-        if held_out is None
-        else np.concatenate([held_out, np.full((len(kept), k), 1 / max(k, 1))]),
-        probabilities=None if probabilities is None else probabilities[rows],
-        committee=None if committee is None else committee[:, rows],
-        stands_for=None if candidates.stands_for is None else candidates.stands_for[rows],
+        labelled_class=np.concatenate([candidates.labelled_class, unknown_class]),
+        held_out=held_out,
     )

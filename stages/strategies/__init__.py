@@ -1,7 +1,7 @@
-"""Query strategies: each answers one question, which rows are most worth a human label.
+"""Query strategies: each says which rows are most worth a human label.
 
 The contract is `rank(candidates, count, **params) -> Ranking`. A strategy is a pure function of
-arrays: it never sees a model, never trains, never mutates what it was given. `registry.resolve`
+arrays: it never sees a model, never trains, and never changes what it is given. `registry.resolve`
 finds one by name and hands it the candidates in the order of their keys (sha256 of seed and id) on
 one thread, so that a batch depends neither on the order of rows nor on the machine. Add your own by
 import path: `query.strategy: mypackage.mymodule.rank`.
@@ -10,19 +10,19 @@ import path: `query.strategy: mypackage.mymodule.rank`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.contract.arrays import Floats
+from stages.contract.arrays import Floats, Ints
 from stages.contract.errors import PipelineError
 
 PARAM = "params.yaml query.strategy"
 
 
 class NoModelError(PipelineError):
-    """A strategy asked for probabilities that nobody has."""
+    """A strategy needs probabilities, and there is no model that could give them."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,15 @@ class Candidates:
 
     ids            n ids that may be asked: not labelled, not pending, not in the test set
     keys           (n,) uint64, unique order keys of the ids: smaller wins a tie
-    geometry       (n, d) float32; squared distance / 2 = 1 - similarity (rows of mean squared norm 1)
+    geometry       (n, d) float32; squared distance / 2 = 1 - similarity (mean squared norm 1)
     labelled       (m, d) float32 geometry of the labelled rows
     labelled_class (m,) class index of each labelled row, -1 where not known yet
-    probabilities  (n, k) float64, calibrated, rows sum to 1; None while there is no model, and to every strategy
-                   where doubt must not be used (one class seen, confidence that calibrate found to lie)
+    probabilities  (n, k) float64, calibrated, rows sum to 1; None while there is no model, and to
+                   every strategy where uncertainty must not be used (labels of one class only, or
+                   confidence that calibrate found to lie)
     committee      (members, n, k) float64, or None as probabilities are
-    held_out       (m, k) calibrated probabilities of the labelled rows by models that have not seen them, or None
+    held_out       (m, k) calibrated probabilities of the labelled rows by models that have not
+                   seen them, or None
     class_weights  (k,) >= 0, mean 1: how much each class matters
     trusted        False when calibrate found that the confidence lies
     seed           for seeded randomness
@@ -60,6 +62,21 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def at(self, rows: Ints) -> Candidates:
+        """The candidates at some rows, in that order; what is labelled stays as it is."""
+        probabilities = self.probabilities
+        committee = self.committee
+        stands_for = self.stands_for
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows.tolist()],
+            keys=self.keys[rows],
+            geometry=self.geometry[rows],
+            probabilities=None if probabilities is None else probabilities[rows],
+            committee=None if committee is None else committee[:, rows],
+            stands_for=None if stands_for is None else stands_for[rows],
+        )
+
     def require_probabilities(self, strategy: str) -> Floats:
         """The probabilities, for a strategy that cannot do without. Raises NoModelError without."""
         if self.probabilities is None:
@@ -68,12 +85,11 @@ class Candidates:
         return self.probabilities
 
     def require_committee(self, strategy: str) -> Floats:
-        """The committee's probabilities. Raises NoModelError where `train` was not asked for a committee."""
+        """The committee's probabilities. Raises NoModelError where no committee was trained."""
         if self.committee is None:
             what = f"strategy {strategy!r} needs a committee, and none was trained"
-            raise NoModelError(
-                PARAM, what, "use `auto`, or label more rows so that a committee can be trained"
-            )
+            remedy = "use `auto`, or label more rows so that a committee can be trained"
+            raise NoModelError(PARAM, what, remedy)
         return self.committee
 
     def mass(self) -> Floats:
@@ -81,13 +97,13 @@ class Candidates:
         return np.ones(len(self)) if self.stands_for is None else self.stands_for
 
     def importance(self) -> Floats:
-        """(n,) how much each row's likely class matters: its expected class weight, 1 where all weigh the same."""
+        """(n,) each row's expected class weight; 1 where all classes weigh the same."""
         if self.probabilities is None or np.ptp(self.class_weights) == 0:
             return np.ones(len(self))
         return np.asarray(self.probabilities @ self.class_weights)
 
-    def weighing(self, position: int) -> str:
-        """What a reason has to say of a row's importance: nothing where all rows weigh the same."""
+    def weight_note(self, position: int) -> str:
+        """What a reason adds about a row's class weight; empty where all classes weigh the same."""
         if self.probabilities is None or np.ptp(self.class_weights) == 0:
             return ""
         return f", class weight {self.probabilities[position] @ self.class_weights:.2f}"
@@ -95,9 +111,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The picks, best first: positions into the candidates, a score each, a reason each, and the regime in a word.
+    """The picks, best first: positions into the candidates, with a score and a reason each.
 
-    evidence: why this regime, for strategies that choose between regimes.
+    regime: what the picks were chosen by, in a word; evidence: why, for strategies that choose
+    between regimes.
     """
 
     positions: NDArray[np.intp]

@@ -1,7 +1,8 @@
-"""Distances, neighbours and clusters of the geometry: seeded, exact where cheap, bounded in memory."""
+"""Distances, neighbours and clusters of the geometry: seeded, and bounded in memory."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ from stages.contract.arrays import Floats
 
 Points = NDArray[np.float32]
 CELLS = 1 << 24  # distances held at a time (64 MB as float32)
+ITERATIONS = 10  # of k-means: clusters only have to be rough regions
 
 
 def squared_norms(points: Points) -> Points:
@@ -26,95 +28,68 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def squared_distances(points: Points, others: Points) -> Points:
-    """(n, m) squared Euclidean distances, never below 0."""
-    gaps = points @ others.T
-    gaps *= -2
-    gaps += squared_norms(points)[:, None]
-    gaps += squared_norms(others)[None, :]
-    np.maximum(gaps, 0, out=gaps)
-    return np.asarray(gaps)
+    """(n, m) squared Euclidean distances in single precision, never below 0.
+
+    scikit-learn's `euclidean_distances` would compute them in double precision, at twice the cost.
+    """
+    distances = points @ others.T
+    distances *= -2
+    distances += squared_norms(points)[:, None]
+    distances += squared_norms(others)[None, :]
+    np.maximum(distances, 0, out=distances)
+    return np.asarray(distances)
 
 
 def nearest(points: Points, others: Points) -> tuple[NDArray[np.intp], Points]:
-    """For each point the index of its nearest other (the first of equals) and the squared distance to it."""
+    """For each point the index of its nearest other, and the squared distance to it.
+
+    Of equally near ones the first; distance inf where there are no others.
+    """
     index = np.zeros(len(points), np.intp)
     distance = np.full(len(points), np.inf, np.float32)
     if len(others):
         for block in blocks(len(points), len(others)):
-            gaps = squared_distances(points[block], others)
-            index[block] = gaps.argmin(axis=1)
-            distance[block] = gaps[np.arange(len(gaps)), index[block]]
+            distances = squared_distances(points[block], others)
+            index[block] = distances.argmin(axis=1)
+            distance[block] = distances[np.arange(len(distances)), index[block]]
     return index, distance
 
 
-def spread(
-    points: Points, count: int, weights: Floats, rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """`count` rows drawn one by one with probability proportional to weight x squared distance to those drawn.
-
-    Fewer only where fewer points differ. Source: Arthur, Vassilvitskii, "k-means++" (2007).
-    """
-    norms = squared_norms(points)
-    distance = np.full(len(points), np.inf)
-    chosen: list[int] = []
-    mass = weights
-    while len(chosen) < count:
-        total = np.cumsum(mass)
-        if total[-1] <= 0:
-            break
-        row = int(
-            np.searchsorted(total, rng.random() * total[-1], side="right").clip(0, len(points) - 1)
-        )
-        chosen.append(row)
-        gaps = norms + norms[row] - 2 * (points @ points[row])
-        distance = np.minimum(distance, np.maximum(gaps, 0))
-        distance[row] = 0
-        mass = weights * distance
-    return np.array(chosen, np.intp)
-
-
-def kmeans(
-    points: Points, count: int, weights: Floats, seed: int, iterations: int = 10
+def clustered(
+    points: Points, count: int, weights: Floats, seed: int
 ) -> tuple[Points, NDArray[np.intp]]:
-    """Centres (c, d) and the centre of each point (n,), c <= count, by weighted Lloyd iterations.
+    """Centres (c, d) of a weighted k-means and the centre of each point (n,), c <= count.
 
-    Starts from a weighted k-means++ draw; a centre that loses all its points stays where it was.
-    Sums are float64, so the order of rows matters only through the draw.
+    With fewer distinct points than centres some centres are equal, and only one of them has points.
     """
-    rng = np.random.default_rng(seed)
-    centres = points[spread(points, count, weights, rng)]
-    owner = nearest(points, centres)[0]
-    for _ in range(iterations):
-        mass = np.bincount(owner, weights, len(centres))
-        sums = np.empty(centres.shape)
-        for dim in range(points.shape[1]):
-            sums[:, dim] = np.bincount(owner, weights * points[:, dim], len(centres))
-        moved = np.where(
-            mass[:, None] > 0, sums / np.maximum(mass, 1e-300)[:, None], centres
-        ).astype(np.float32)
-        before, centres = owner, moved
-        owner = nearest(points, centres)[0]
-        if (owner == before).all():
-            break
-    return centres, owner
+    from sklearn.cluster import KMeans, kmeans_plusplus
+    from sklearn.exceptions import ConvergenceWarning
+
+    count = min(count, len(points))
+    random = np.random.RandomState(seed % 2**32)
+    # one trial a centre: the default of 2 + ln(count) trials is as many times the cost
+    start, _ = kmeans_plusplus(
+        points, count, sample_weight=weights, random_state=random, n_local_trials=1
+    )
+    kmeans = KMeans(count, init=start, n_init=1, max_iter=ITERATIONS, random_state=random)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        kmeans.fit(points, sample_weight=weights)
+    return kmeans.cluster_centers_, kmeans.labels_.astype(np.intp)
 
 
 def typicality(points: Points, neighbours: int = 20) -> Floats:
     """(n,) one over the mean distance to the nearest `neighbours` rows among the points themselves.
 
-    Alone, a point has typicality 0. Source: Hacohen, Dekel, Weinshall, "Active learning on a
+    A point alone has typicality 0. Source: Hacohen, Dekel, Weinshall, "Active learning on a
     budget" (2022).
     """
+    from sklearn.neighbors import NearestNeighbors
+
     near = min(neighbours, len(points) - 1)
     if near < 1:
         return np.zeros(len(points))
-    mean = np.empty(len(points))
-    for block in blocks(len(points), len(points)):
-        gaps = squared_distances(points[block], points)
-        gaps[np.arange(len(gaps)), np.arange(block.start, block.stop)] = (
-            np.inf
-        )  # not its own neighbour
-        mean[block] = np.sqrt(np.partition(gaps, near - 1, axis=1)[:, :near]).mean(
-            axis=1, dtype=np.float64
-        )
-    return np.asarray(1 / (mean + 1e-5))
+    # without an argument, kneighbors leaves each row out of its own neighbours
+    search = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(points)
+    distances = search.kneighbors()[0].mean(axis=1, dtype=np.float64)
+    return np.asarray(1 / (distances + 1e-5))

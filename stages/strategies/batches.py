@@ -1,4 +1,4 @@
-"""Strategies that choose the rows of a batch one after the other, each pick changing what the next is worth."""
+"""Strategies that pick the rows of a batch one by one, each pick changing what others are worth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.contract.arrays import Floats
+from stages.contract.arrays import Floats, Ints, Mask
 from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.progress import watched
 from stages.learning.scoring import margin_of
@@ -15,7 +15,7 @@ from stages.strategies import Candidates, Ranking
 from stages.strategies._geometry import (
     Points,
     blocks,
-    kmeans,
+    clustered,
     nearest,
     squared_distances,
     squared_norms,
@@ -23,60 +23,89 @@ from stages.strategies._geometry import (
 from stages.strategies.uncertainty import least_confidence_of
 
 LEADERS = 256  # rows brought up to date first, to learn what the next pick is worth at least
-TIED = 2 * 10.0**-TIE_DIGITS  # rows closer than this may be equal to nine digits
-CELLS_OF_LINKAGE = 4_000  # rows whose distances to each other are held for average linkage
+TIED = 2 * 10.0**-TIE_DIGITS  # scores closer than this may be equal to nine digits
+MEGABYTES = 128  # of distances held at a time
 
 
 def ranked_batch(candidates: Candidates, count: int) -> Ranking:
-    """The picks of modAL's `ranked_batch`: distances are brought up to date only where a row could win the next pick.
+    """One by one the row with the best mix of novelty and uncertainty: the picks of modAL.
 
-    Score of a row = a (1 - 1 / (1 + distance)) + (1 - a) least confidence, a = unlabelled /
-    (unlabelled + labelled). A pick only ever shortens the distance to the nearest label, so an old
-    distance bounds what a row is worth from above. Rows whose bound is below the worth of the best
-    of the leaders wait.
-    Source: Cardoso et al., "Ranked batch-mode active learning" (2017); Minoux, "Accelerated greedy
-    algorithms" (1978).
+    Worth of a row = a (1 - 1 / (1 + distance)) + (1 - a) uncertainty, where distance is to the
+    nearest labelled or picked row, uncertainty = least confidence x class importance, and a =
+    unlabelled / (unlabelled + labelled). Score = uncertainty.
+    Source: Cardoso et al., "Ranked batch-mode active learning" (2017).
     """
     confidence = least_confidence_of(candidates.require_probabilities("ranked_batch"))
-    doubt = confidence * candidates.importance()
-    points, m = candidates.geometry, len(candidates.labelled)
-    gap = _nearest_squared(points, candidates.labelled)
-    novelty = 1 - 1 / (1 + np.sqrt(gap))
-    counted = np.zeros(len(points), np.intp)  # how many of the picks a row's distance knows of
-    chosen: list[int] = []
+    uncertainty = confidence * candidates.importance()
+    search = _NoveltySearch(candidates, uncertainty)
     for _ in watched("picks", range(count), "row"):
-        left = (
-            len(points) - len(chosen) + (m == 0)
-        )  # modAL counts a first pick without labels as unlabelled still
-        share = left / (left + m + len(chosen))
-        worth = share * novelty + (1 - share) * doubt if m or chosen else -_mean_distance(points)
-        worth[chosen] = -np.inf
-        leaders = np.argpartition(worth, -min(LEADERS, len(worth)))[-LEADERS:]
-        for _again in range(2 if chosen else 0):
-            old = leaders[counted[leaders] < len(chosen)]
-            _shorten(gap, old, points, chosen[int(counted[old].min(initial=len(chosen))) :])
-            counted[old] = len(chosen)
-            novelty[old] = 1 - 1 / (1 + np.sqrt(gap[old]))
-            worth[old] = share * novelty[old] + (1 - share) * doubt[old]
-            worth[chosen] = -np.inf
-            leaders = np.flatnonzero(worth >= worth[leaders].max() - TIED)
-        chosen.append(_best(worth))
+        search.pick()
+    picks = search.picks
     reasons = [
-        f"novelty and doubt, least confidence {confidence[row]:.3f}{candidates.weighing(row)}"
-        for row in chosen
+        f"novelty and doubt, least confidence {confidence[row]:.3f}{candidates.weight_note(row)}"
+        for row in picks
     ]
-    return Ranking(np.array(chosen, np.intp), doubt[chosen], reasons, "novel")
+    return Ranking(np.array(picks, np.intp), uncertainty[picks], reasons, "novel")
 
 
-def _shorten(gap: Floats, rows: NDArray[np.intp], points: Points, picks: list[int]) -> None:
+class _NoveltySearch:
+    """The greedy search of `ranked_batch`, lazily: few distances are computed for each pick.
+
+    A pick can only shorten a row's distance to the nearest label, so that an old distance bounds
+    what the row is worth from above. Only rows whose bound reaches the best up-to-date row have
+    their distances brought up to date.
+    Source: Minoux, "Accelerated greedy algorithms for maximizing submodular set functions" (1978).
+    """
+
+    def __init__(self, candidates: Candidates, uncertainty: Floats) -> None:
+        self.points = candidates.geometry
+        self.uncertainty = uncertainty
+        self.labels = len(candidates.labelled)
+        self.picks: list[int] = []
+        self.distance = _nearest_squared(self.points, candidates.labelled)
+        self.novelty = 1 - 1 / (1 + np.sqrt(self.distance))
+        # how many of the picks each row's distance takes into account
+        self.counted = np.zeros(len(self.points), np.intp)
+
+    def pick(self) -> None:
+        """Add the row that is worth most to `picks`."""
+        if not self.picks and not self.labels:
+            self.picks.append(_best(-_mean_distance(self.points)))  # as modAL's cold start
+            return
+        unlabelled = len(self.points) - len(self.picks)
+        if not self.labels:
+            unlabelled += 1  # modAL counts a first pick without labels as unlabelled still
+        share = unlabelled / (unlabelled + self.labels + len(self.picks))
+        worth = share * self.novelty + (1 - share) * self.uncertainty
+        worth[self.picks] = -np.inf
+        leaders = np.argpartition(worth, -min(LEADERS, len(worth)))[-LEADERS:]
+        if self.picks:
+            self._update(leaders, worth, share)
+            # the leaders' true worth is known now: only rows with a bound that reaches it can win
+            contenders = np.flatnonzero(worth >= worth[leaders].max() - TIED)
+            self._update(contenders, worth, share)
+        self.picks.append(_best(worth))
+
+    def _update(self, rows: Ints, worth: Floats, share: float) -> None:
+        """Bring the distance, novelty and worth of some rows up to date, in place."""
+        outdated = rows[self.counted[rows] < len(self.picks)]
+        first_unseen = int(self.counted[outdated].min(initial=len(self.picks)))
+        _shorten(self.distance, outdated, self.points, self.picks[first_unseen:])
+        self.counted[outdated] = len(self.picks)
+        novelty = 1 - 1 / (1 + np.sqrt(self.distance[outdated]))
+        self.novelty[outdated] = novelty
+        worth[outdated] = share * novelty + (1 - share) * self.uncertainty[outdated]
+        worth[self.picks] = -np.inf
+
+
+def _shorten(distance: Floats, rows: Ints, points: Points, picks: list[int]) -> None:
     """Lower the rows' squared distances to those to the picks, in double precision, in place."""
     from scipy.spatial.distance import cdist
 
     for block in blocks(len(rows), len(picks) + points.shape[1]):
         part = rows[block]
-        gap[part] = np.minimum(
-            gap[part], cdist(points[part], points[picks], "sqeuclidean").min(axis=1)
-        )
+        to_picks = cdist(points[part], points[picks], "sqeuclidean").min(axis=1)
+        distance[part] = np.minimum(distance[part], to_picks)
 
 
 def _best(worth: Floats) -> int:
@@ -87,169 +116,141 @@ def _best(worth: Floats) -> int:
 
 def _nearest_squared(points: Points, others: Points) -> Floats:
     """(n,) squared distance to the nearest other, in double precision; infinite without others."""
-    gap = np.full(len(points), np.inf)
-    rows = others.astype(np.float64)
-    for block in (
-        blocks(len(points), 16 * sum(rows.shape)) if len(others) else ()
-    ):  # small: fresh memory is slow
-        part = points[block].astype(np.float64)
-        cross = np.einsum("ij,ij->i", rows, rows) - 2 * (part @ rows.T)
-        gap[block] = np.maximum(cross.min(axis=1) + np.einsum("ij,ij->i", part, part), 0)
-    return gap
+    from sklearn.metrics import pairwise_distances_argmin_min
+
+    if not len(others):
+        return np.full(len(points), np.inf)
+    # for single-precision rows it computes in double precision, block by block
+    distance = pairwise_distances_argmin_min(points, others, metric="sqeuclidean")[1]
+    return np.asarray(distance, np.float64)
 
 
 def _mean_distance(points: Points) -> Floats:
     """(n,) mean distance to all rows, in double precision."""
-    mean = np.empty(len(points))
-    rows = points.astype(np.float64)
-    norms = np.einsum("ij,ij->i", rows, rows)
-    for block in watched("distances", list(blocks(len(points), len(points))), "block"):
-        gaps = norms[block, None] + norms - 2 * (rows[block] @ rows.T)
-        mean[block] = np.sqrt(np.maximum(gaps, 0)).mean(axis=1)
-    return mean
+    from sklearn.metrics import pairwise_distances_chunked
+
+    chunks = pairwise_distances_chunked(
+        points.astype(np.float64),
+        reduce_func=lambda distances, _: distances.mean(axis=1),
+        working_memory=MEGABYTES,
+    )
+    return np.concatenate(list(chunks))
 
 
 def core_set(candidates: Candidates, count: int) -> Ranking:
-    """Farthest first: again and again the row farthest from all labelled and picked rows. Score = distance.
+    """Farthest first: again and again the row farthest from all labelled and picked rows.
 
-    Without labels it starts at the row nearest to the mean. Source: Sener, Savarese, "Active
-    learning for convolutional neural networks: a core-set approach" (2018), the greedy k-centre.
+    Score = distance; ties by smaller key. Without labels it starts at the row nearest to the mean.
+    Source: Sener, Savarese, "Active learning for convolutional neural networks: a core-set
+    approach" (2018), the greedy k-centre.
     """
     points = candidates.geometry
     norms = squared_norms(points)
-    gap = nearest(points, candidates.labelled)[1].astype(np.float64)
-    if not len(candidates.labelled):
+    no_labels = not len(candidates.labelled)
+    distance = nearest(points, candidates.labelled)[1].astype(np.float64)
+    if no_labels:
         centre = points.mean(axis=0, dtype=np.float64).astype(np.float32)
-        gap = -squared_distances(points, centre[None, :])[:, 0].astype(np.float64)
+        distance = -squared_distances(points, centre[None, :])[:, 0].astype(np.float64)
     free = np.ones(len(points), bool)
-    chosen: list[int] = []
+    picks: list[int] = []
     scores: list[float] = []
     for _ in watched("picks", range(count), "row"):
-        row = int(np.where(free, np.round(gap, TIE_DIGITS), -np.inf).argmax())
-        scores.append(float(np.sqrt(max(gap[row], 0))))
-        chosen.append(row)
+        row = int(np.where(free, np.round(distance, TIE_DIGITS), -np.inf).argmax())
+        scores.append(float(np.sqrt(max(distance[row], 0))))
+        picks.append(row)
         free[row] = False
-        new = np.maximum(norms + norms[row] - 2 * (points @ points[row]), 0)
-        gap = (
-            np.minimum(gap, new)
-            if len(chosen) > 1 or len(candidates.labelled)
-            else new.astype(np.float64)
-        )
+        to_pick = np.maximum(norms + norms[row] - 2 * (points @ points[row]), 0)
+        if no_labels and len(picks) == 1:
+            distance = to_pick.astype(np.float64)  # until now it was that to the mean
+        else:
+            distance = np.minimum(distance, to_pick)
     reasons = [f"far from every label and earlier pick, distance {score:.3f}" for score in scores]
-    if not len(candidates.labelled):
+    if no_labels:
         reasons[0] = "nearest to the mean of the pool"
-    return Ranking(np.array(chosen, np.intp), np.array(scores), reasons, "far")
+    return Ranking(np.array(picks, np.intp), np.array(scores), reasons, "far")
 
 
 def badge(candidates: Candidates, count: int) -> Ranking:
-    """k-means++ on the gradient embeddings (p - onehot) x geometry, which are never formed. Score = gradient norm.
+    """k-means++ on the gradient embeddings (p - onehot) x geometry. Score = gradient norm.
 
+    The embeddings of k x d numbers a row are never formed.
     Source: Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds"
     (2020).
     """
-    rows = candidates.require_probabilities("badge")
-    errors = rows.copy()
-    errors[np.arange(len(rows)), rows.argmax(axis=1)] -= 1
+    probabilities = candidates.require_probabilities("badge")
+    errors = probabilities.copy()
+    errors[np.arange(len(errors)), probabilities.argmax(axis=1)] -= 1
     errors *= candidates.importance()[:, None]
     rng = np.random.default_rng(candidates.seed)
-    chosen = product_spread(errors, candidates.geometry, count, rng.random)
-    scores = np.linalg.norm(errors[chosen], axis=1) * np.linalg.norm(
-        candidates.geometry[chosen], axis=1
-    )
+    picks = product_spread(errors, candidates.geometry, count, rng.random)
+    error_norms = np.linalg.norm(errors[picks], axis=1)
+    scores = error_norms * np.linalg.norm(candidates.geometry[picks], axis=1)
     reasons = [f"a gradient unlike the rest of the batch, norm {score:.3f}" for score in scores]
-    return Ranking(chosen, scores, reasons, "gradients")
+    return Ranking(picks, scores, reasons, "gradients")
 
 
 def product_spread(
     left: Floats, right: Points, count: int, random: Callable[[], float]
 ) -> NDArray[np.intp]:
-    """k-means++ draws, no row twice, from the products left_i x right_i of an (n, k) and an (n, d) array.
+    """k-means++ draws, no row twice, of the outer products of left (n, k) and right (n, d) rows.
 
     The longest product first, then with probability proportional to the squared distance to the
-    nearest of those drawn and the origin (which, a gradient that teaches nothing, counts as drawn
-    in scikit-activeml, not in the paper).
+    nearest of those drawn and the origin (a product of length 0 is a gradient that teaches nothing;
+    it counts as drawn in scikit-activeml, not in the paper). Where nothing left differs from what
+    is drawn, the rest is equally likely. `random` gives numbers in [0, 1).
 
     Exact in O(n (k + d)) a draw: |g_i - g_j|^2 = |l_i|^2 |r_i|^2 + |l_j|^2 |r_j|^2 - 2 (l_i .
-    l_j)(r_i . r_j). `random` gives numbers in [0, 1). Where nothing left differs from what is
-    drawn, the rest is equally likely.
+    l_j)(r_i . r_j).
     """
     norms = np.einsum("ij,ij->i", left, left) * squared_norms(right).astype(np.float64)
-    gap = norms.copy()
-    chosen: list[int] = []
+    distance = norms.copy()
+    picks: list[int] = []
     for _ in watched("picks", range(count), "row"):
-        total = np.cumsum(gap)
+        total = np.cumsum(distance)
         if total[-1] <= 0:
-            free = np.setdiff1d(np.arange(len(left)), chosen)
+            free = np.setdiff1d(np.arange(len(left)), picks)
             row = int(free[min(int(random() * len(free)), len(free) - 1)])
-        elif chosen:
+        elif picks:
             mark = min(random() * total[-1], np.nextafter(total[-1], 0))
             row = int(np.searchsorted(total, mark, side="right"))
         else:
-            row = int(gap.argmax())
-        new = norms + norms[row] - 2 * (left @ left[row]) * (right @ right[row])
-        np.minimum(gap, np.maximum(new, 0, out=new), out=gap)
-        chosen.append(row)
-        gap[row] = 0
-    return np.array(chosen, np.intp)
+            row = int(distance.argmax())
+        to_pick = norms + norms[row] - 2 * (left @ left[row]) * (right @ right[row])
+        np.minimum(distance, np.maximum(to_pick, 0, out=to_pick), out=distance)
+        picks.append(row)
+        distance[row] = 0
+    return np.array(picks, np.intp)
 
 
 def dbal(candidates: Candidates, count: int, prefilter: int = 10) -> Ranking:
-    """The row nearest to each centre of a k-means, weighted by doubt, of the count x prefilter most doubtful rows.
+    """The rows nearest to the centres of a k-means of the most uncertain rows, weighted by that.
 
-    Best first by doubt = (1 - margin) x class importance.
+    The k-means sees the count x prefilter most uncertain rows; uncertainty = (1 - margin) x class
+    importance. Most uncertain first.
     Source: Zhdanov, "Diverse mini-batch active learning" (2019).
     """
     margin = margin_of(candidates.require_probabilities("dbal"))
-    doubt = margin * candidates.importance()
-    rows = best_first(doubt, candidates.keys, max(count, count * prefilter))
+    uncertainty = margin * candidates.importance()
+    rows = best_first(uncertainty, candidates.keys, max(count, count * prefilter))
     points = candidates.geometry[rows]
-    centres, _ = kmeans(points, count, np.maximum(doubt[rows], 1e-9), candidates.seed)
-    free = np.ones(len(rows), bool)
-    chosen: list[int] = []
-    for gaps in squared_distances(centres, points):
-        chosen.append(int(np.where(free, gaps, np.inf).argmin()))
-        free[chosen[-1]] = False
-    chosen += np.flatnonzero(free)[
-        : count - len(chosen)
-    ].tolist()  # fewer distinct points than picks
-    picks = rows[chosen]
-    picks = picks[best_first(doubt[picks], candidates.keys[picks], count)]
+    weights = np.maximum(uncertainty[rows], 1e-9)
+    centres, _ = clustered(points, count, weights, candidates.seed)
+    picks = rows[_one_row_each(centres, points, count)]
+    picks = picks[best_first(uncertainty[picks], candidates.keys[picks], count)]
     reasons = [
-        f"centre of a doubtful region, 1 - margin {margin[row]:.3f}{candidates.weighing(row)}"
+        f"centre of a doubtful region, 1 - margin {margin[row]:.3f}{candidates.weight_note(row)}"
         for row in picks
     ]
-    return Ranking(picks, doubt[picks], reasons, "doubt")
+    return Ranking(picks, uncertainty[picks], reasons, "doubt")
 
 
-def cluster_margin(candidates: Candidates, count: int, prefilter: int = 10) -> Ranking:
-    """The count x prefilter most doubtful rows in average-linkage clusters, visited in turn, the smallest first.
-
-    Within a cluster the most doubtful goes first; clusters are cut where they are `count`. The
-    original clusters the whole pool; here only the prefiltered rows (at most 4,000 or count) are,
-    so the cost does not grow with n.
-    Source: Citovsky et al., "Batch active learning at scale" (2021).
-    """
-    from scipy.cluster.hierarchy import fcluster, linkage
-
-    margin = margin_of(candidates.require_probabilities("cluster_margin"))
-    doubt = margin * candidates.importance()
-    rows = best_first(doubt, candidates.keys, max(count, min(count * prefilter, CELLS_OF_LINKAGE)))
-    owner = np.zeros(len(rows), np.intp)
-    if len(rows) > max(count, 1) and len(rows) <= CELLS_OF_LINKAGE:
-        tree = linkage(candidates.geometry[rows].astype(np.float64), "average")
-        owner = np.asarray(fcluster(tree, count, "maxclust"), np.intp)
-    size = np.bincount(owner)
-    turn = np.empty(
-        len(rows), np.intp
-    )  # how many rows of its cluster go before a row; rows are best first
-    for cluster in np.unique(owner):
-        members = np.flatnonzero(owner == cluster)
-        turn[members] = np.arange(len(members))
-    first = np.lexsort((np.arange(len(rows)), size[owner], turn))[:count]
-    picks = rows[first]
-    reasons = [
-        f"number {turn[place] + 1} by doubt of {size[owner[place]]} alike, 1 - margin {margin[rows[place]]:.3f}"
-        + candidates.weighing(rows[place])
-        for place in first
-    ]
-    return Ranking(picks, doubt[picks], reasons, "doubt")
+def _one_row_each(centres: Points, points: Points, count: int) -> list[int]:
+    """For each centre in turn the nearest free point; then the first free ones, `count` in all."""
+    free: Mask = np.ones(len(points), np.bool_)
+    chosen: list[int] = []
+    for distances in squared_distances(centres, points):
+        row = int(np.where(free, distances, np.inf).argmin())
+        chosen.append(row)
+        free[row] = False
+    rest = np.flatnonzero(free)[: count - len(chosen)]
+    return [*chosen, *rest.tolist()]

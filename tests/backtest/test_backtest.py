@@ -75,14 +75,14 @@ def refused(result: Result) -> str:
 
 
 def test_it_writes_curves_a_summary_and_pages_and_always_runs_random(data: Path) -> None:
-    done = backtest(data, "--strategy", "margin,own:power_margin?beta=2")
+    done = backtest(data, "--strategy", "margin,own:dbal?prefilter=5")
     assert done.exit_code == 0, done.output
     out = data.parent / "out"
     rows = curves(out)
     assert list(rows[0]) == [
         "strategy", "repeat", "n_labels", "accuracy", "macro_f1", "recall_blue", "recall_green", "recall_red",
     ]  # fmt: skip
-    assert {row["strategy"] for row in rows} == {"random", "margin", "own:power_margin?beta=2"}
+    assert {row["strategy"] for row in rows} == {"random", "margin", "own:dbal?prefilter=5"}
     assert [row["n_labels"] for row in rows[:3]] == ["6", "12", "18"]
     found = read_json(out / "summary.json")
     assert {arm["strategy"] for arm in found["strategies"]} == {row["strategy"] for row in rows}

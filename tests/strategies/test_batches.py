@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from conftest import Make
 
-from stages.learning.scoring import margin_of
 from stages.strategies import diversity
 from stages.strategies.batches import dbal
-from stages.strategies.diversity import weighted_coverage
 
 
 def test_doubt_pulls_the_centre_that_dbal_asks_near(make: Make) -> None:
@@ -26,14 +24,13 @@ def test_doubt_pulls_the_centre_that_dbal_asks_near(make: Make) -> None:
     ]
 
 
-def test_weighted_coverage_scores_doubt_times_the_root_of_typicality(make: Make) -> None:
+def test_typiclust_scores_typicality_and_takes_every_region_once(make: Make) -> None:
     points = np.array(
         [[0], [0], [5], [5]], np.float32
     )  # neighbours at no distance: typicality 1 / 1e-5
     candidates = replace(make(n=4, m=0, d=1), geometry=points)
-    ranking = weighted_coverage(candidates, 2)
-    doubt = margin_of(candidates.probabilities)
-    assert np.allclose(ranking.scores, doubt[ranking.positions] * np.sqrt(1e5))
+    ranking = diversity.typiclust(candidates, 2)
+    assert np.allclose(ranking.scores, 1e5)
     assert sorted(ranking.positions // 2) == [0, 1]
 
 
@@ -42,12 +39,12 @@ def test_regions_are_as_many_as_labels_and_picks_bounded_and_more_than_picks(
     clusters: int, wanted: int, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    true = diversity.kmeans
+    true = diversity.clustered
 
-    def kmeans(points: np.ndarray, count: int, *rest: object) -> tuple[np.ndarray, np.ndarray]:
+    def clustered(points: np.ndarray, count: int, *rest: object) -> tuple[np.ndarray, np.ndarray]:
         asked.append(count)
         return true(points, count, *rest)
 
-    monkeypatch.setattr(diversity, "kmeans", kmeans)
+    monkeypatch.setattr(diversity, "clustered", clustered)
     diversity.typiclust(make(m=6), 3, clusters=clusters)
     assert asked == [wanted]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.strategies._geometry import kmeans, nearest, spread, squared_distances, typicality
+from stages.strategies._geometry import clustered, nearest, squared_distances, typicality
 
 CORNERS = np.array([[0, 0], [0, 4], [4, 0], [4, 4]], np.float32)
 
@@ -23,31 +23,30 @@ def test_without_others_nothing_is_near() -> None:
     assert np.isinf(nearest(CORNERS, CORNERS[:0])[1]).all()
 
 
-def test_spread_takes_a_point_once_and_stops_when_nothing_differs() -> None:
+def test_fewer_distinct_points_than_clusters_give_one_cluster_each() -> None:
     points = np.repeat(CORNERS, 3, axis=0)
-    chosen = spread(points, 10, np.ones(12), np.random.default_rng(0))
-    assert sorted((chosen // 3).tolist()) == [0, 1, 2, 3]
+    _, cluster = clustered(points, 10, np.ones(12), seed=0)
+    assert len(set(cluster.tolist())) == 4
+    assert (cluster.reshape(4, 3) == cluster[::3, None]).all()
 
 
-def test_spread_never_draws_what_weighs_nothing() -> None:
+def test_what_weighs_nothing_is_no_centre() -> None:
     points = np.array([[0], [1], [100]], np.float32)
-    draws = [
-        spread(points, 2, np.array([1.0, 1.0, 0.0]), np.random.default_rng(seed)).tolist()
-        for seed in range(20)
-    ]
-    assert {tuple(sorted(draw)) for draw in draws} == {(0, 1)}
+    for seed in range(20):
+        centres, _ = clustered(points, 2, np.array([1.0, 1.0, 0.0]), seed)
+        assert sorted(centres.ravel().tolist()) == [0, 1]
 
 
-def test_kmeans_finds_four_tight_groups_and_their_means() -> None:
+def test_clusters_are_four_tight_groups_and_their_centres_the_means() -> None:
     points = np.concatenate([CORNERS, CORNERS + np.float32(0.5)])
-    centres, owner = kmeans(points, 4, np.ones(8), seed=0)
+    centres, cluster = clustered(points, 4, np.ones(8), seed=0)
     assert sorted(centres.tolist()) == sorted((CORNERS + 0.25).tolist())
-    assert owner[:4].tolist() == owner[4:].tolist()
+    assert cluster[:4].tolist() == cluster[4:].tolist()
 
 
 def test_a_weight_pulls_its_centre() -> None:
     points = np.array([[0.0], [1.0]], np.float32)
-    centres, _ = kmeans(points, 1, np.array([3.0, 1.0]), seed=0)
+    centres, _ = clustered(points, 1, np.array([3.0, 1.0]), seed=0)
     assert centres.tolist() == [[0.25]]
 
 

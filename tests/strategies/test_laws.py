@@ -19,13 +19,9 @@ from hypothesis import strategies as st
 from stages.contract.canonical import Row
 from stages.contract.errors import PipelineError
 from stages.strategies import Candidates, Ranking
-from stages.strategies.registry import TABLE, Strategy, find, resolve
+from stages.strategies.registry import REMOVED, TABLE, Strategy, find, lawful, resolve
 
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.engine}-{row.name}")
-
-
-def classes(row: Strategy) -> int:
-    return 2 if row.name == "epistemic" else 3
 
 
 def asked(candidates: Candidates, ranking: Ranking) -> list[str]:
@@ -53,7 +49,7 @@ def permuted(candidates: Candidates, order: np.ndarray) -> Candidates:
 def test_row_order_changes_neither_the_picks_nor_their_scores(
     row: Strategy, tied: bool, make: Make
 ) -> None:
-    candidates = make(tied=tied, k=classes(row))
+    candidates = make(tied=tied)
     shares = np.random.default_rng(2).lognormal(size=120)
     candidates = replace(candidates, held_out=candidates.probabilities[:12], stands_for=shares)
     rank = resolve(row.name, row.engine)
@@ -69,7 +65,7 @@ def test_row_order_changes_neither_the_picks_nor_their_scores(
 def test_a_batch_has_no_repeats_and_is_the_pool_when_the_pool_is_smaller(
     row: Strategy, count: int, make: Make
 ) -> None:
-    candidates = make(k=classes(row))
+    candidates = make()
     ranking = resolve(row.name, row.engine)(candidates, count)
     assert len(set(asked(candidates, ranking))) == min(count, 120)
 
@@ -78,7 +74,7 @@ def test_a_batch_has_no_repeats_and_is_the_pool_when_the_pool_is_smaller(
 def test_the_input_is_left_as_it_was_and_numpys_global_generator_is_not_used(
     row: Strategy, make: Make
 ) -> None:
-    candidates, same = make(k=classes(row)), make(k=classes(row))
+    candidates, same = make(), make()
     before = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what must not move
     resolve(row.name, row.engine)(candidates, 15)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
@@ -112,9 +108,9 @@ def test_our_strategies_take_pools_of_any_shape(
             assert len(resolve(row.name, row.engine)(candidates, count).positions) == min(n, count)
 
 
-def odd_pools(row: Strategy, make: Make) -> dict[str, Candidates]:
-    k = classes(row)
-    plain = make(n=12, m=5, d=3, k=k)
+def odd_pools(make: Make) -> dict[str, Candidates]:
+    k = 3
+    plain = make(n=12, m=5, d=3)
     certain = np.eye(k)[np.zeros(12, np.intp)]
     missed = plain.committee * (np.arange(k) > 0)  # no member has seen class 0
     missed /= missed.sum(axis=2, keepdims=True)
@@ -148,7 +144,7 @@ def odd_pools(row: Strategy, make: Make) -> dict[str, Candidates]:
 @ROWS
 def test_every_strategy_fills_its_batch_from_an_odd_pool(row: Strategy, make: Make) -> None:
     rank = resolve(row.name, row.engine)
-    for name, candidates in odd_pools(row, make).items():
+    for name, candidates in odd_pools(make).items():
         for count in (1, 4, 30):
             ranking = rank(candidates, count)
             assert len(set(asked(candidates, ranking))) == min(count, len(candidates)), name
@@ -174,7 +170,7 @@ def test_a_strategy_that_needs_no_probabilities_is_not_swayed_by_them(
         if "sample" in inspect.signature(resolve(row.name, row.engine)).parameters
         else {}
     )
-    candidates = make(n=200, k=classes(row))
+    candidates = make(n=200)
     other = replace(candidates, probabilities=candidates.probabilities[::-1])
     here, there = (
         resolve(row.name, row.engine)(case, 10, **bound).positions.tolist()
@@ -191,7 +187,7 @@ def test_libraries_are_loaded_before_their_threads_are_held_to_one() -> None:
         "before = {pool['filepath'] for pool in threadpool_info()}; rank(candidates, 5)\n"
         "print(sorted({pool['filepath'] for pool in threadpool_info()} - before))\n"
     )
-    for name, engine in (("clue", "skactiveml"), ("ranked_batch", "modal")):
+    for name, engine in (("prob_cover", "skactiveml"), ("entropy", "modal")):
         assert run(program, "1", name, engine) == "[]\n"
 
 
@@ -225,6 +221,15 @@ def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
         resolve("entropi")
 
 
+def test_a_strategy_that_left_is_refused_with_the_nearest_that_is_there() -> None:
+    said = "strategy 'falcun' is no longer there; use `dbal`, the nearest to it, or `auto`"
+    with pytest.raises(PipelineError, match=re.escape(said)):
+        find("falcun", "skactiveml")
+    names = {row.name for row in TABLE}
+    assert set(REMOVED.values()) <= names
+    assert not names & set(REMOVED)
+
+
 def test_uncertainty_is_another_name_for_least_confidence() -> None:
     assert find("uncertainty", "modal").path == "stages.strategies.modal.least_confidence"
 
@@ -249,7 +254,6 @@ def test_an_unknown_param_is_refused_by_name(make: Make) -> None:
         ("auto", {"min_labels": -1}, "a whole number of 0 or more for min_labels, not -1"),
         ("dbal", {"prefilter": 2.5}, "a whole number of 0 or more for prefilter, not 2.5"),
         ("typiclust", {"sample": True}, "a whole number of 0 or more for sample, not True"),
-        ("power_margin", {"beta": float("nan")}, "a number of 0 or more for beta, not nan"),
         ("auto", {"count": 3}, "multiple values for argument 'count'; remove or correct the key"),
     ],
 )
@@ -260,11 +264,20 @@ def test_a_param_of_the_wrong_kind_is_refused_by_name(
         resolve(name)(make(), 5, **params)
 
 
-@pytest.mark.parametrize("name", ["dbal", "cluster_margin"])
-def test_a_prefilter_of_nothing_leaves_the_most_doubtful(name: str, make: Make) -> None:
+def test_a_param_that_is_a_number_may_be_whole_but_not_nan(make: Make) -> None:
+    def drawn(candidates: Candidates, count: int, beta: float = 1.0) -> Ranking:
+        return Ranking(np.arange(count), np.full(count, beta), [""] * count, "")
+
+    rank = lawful(drawn, find("random", "own"))
+    assert rank(make(), 5, beta=2).scores.tolist() == [2] * 5
+    with pytest.raises(PipelineError, match="takes a number of 0 or more for beta, not nan"):
+        rank(make(), 5, beta=float("nan"))
+
+
+def test_a_prefilter_of_nothing_leaves_the_most_doubtful(make: Make) -> None:
     picks = [
         resolve(word)(make(), 9, **params).positions
-        for word, params in ((name, {"prefilter": 0}), ("margin", {}))
+        for word, params in (("dbal", {"prefilter": 0}), ("margin", {}))
     ]
     assert set(picks[0].tolist()) == set(picks[1].tolist())
 
@@ -298,9 +311,9 @@ def test_without_a_usable_model_typical_rows_are_asked_and_the_reason_says_why(
 @ROWS
 def test_probabilities_that_are_not_trusted_change_no_pick(row: Strategy, make: Make) -> None:
     candidates = replace(
-        make(n=60, k=classes(row)),
+        make(n=60),
         trusted=False,
-        held_out=np.full((12, classes(row)), 1 / classes(row)),
+        held_out=np.full((12, 3), 1 / 3),
     )
     other = replace(
         candidates,
@@ -343,11 +356,16 @@ def test_the_baseline_stays_random_under_class_weights(make: Make) -> None:
     assert ranks[0](weighed, 20).positions.tolist() == ranks[1](make(), 20).positions.tolist()
 
 
-def test_a_library_that_runs_out_of_numbers_still_fills_the_batch(make: Make) -> None:
-    candidates = make(
-        n=60, m=1000, k=10
-    )  # the beta function of so much evidence is 0, and one over it infinite
-    ranking = resolve("probabilistic", "skactiveml")(candidates, 20)
+def test_a_library_that_picks_too_few_or_runs_out_of_numbers_still_fills_the_batch(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skactiveml.pool
+
+    def query(*_: object, **__: object) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([7, 3]), np.full((2, 72), np.inf)
+
+    monkeypatch.setattr(skactiveml.pool.ProbCover, "query", query)
+    ranking = resolve("prob_cover", "skactiveml")(make(n=60), 20)
     assert len(set(ranking.positions.tolist())) == 20
     assert np.isfinite(ranking.scores).all()
 
