@@ -61,6 +61,10 @@ class Classifier:
         return aligned
 
     def _logits(self, rows: Matrix) -> Floats:
+        # A product in single precision depends on how many rows are multiplied at a time. In double
+        # precision what is kept of it (float32) does not: a row alone is scored as in its table.
+        if isinstance(rows, np.ndarray) and hasattr(self.estimator, "coef_"):
+            rows = rows.astype(np.float64)
         if hasattr(self.estimator, "predict_proba"):
             return np.asarray(np.log(np.maximum(self.estimator.predict_proba(rows), TINY)))
         decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
