@@ -1,7 +1,8 @@
-"""featurize: turn pool, seed and test into model features, a geometry for distances, and an index. Sees no label.
+"""featurize: make features, a geometry for distances and an index of all tables. Sees no label.
 
 reads   the tables and media that params.data and params.features name
-writes  build/features (see stages/store/index.py); next: clean_seed, gate, train, query, export_prodigy, validate
+writes  build/features (see stages/store/index.py, for a pool in parts stages/store/parts.py);
+        next: clean_seed, gate, train, query, export_prodigy, validate
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ def main(out: Path) -> str:
         pool, index, width = featurize_parts(out, params)
         counts = f"{pool.rows} pool rows in {len(pool.parts)} parts"
     else:
-        tables = read_tables(params)
-        index, featurizer, model, geometry = featurize(tables, params)
+        features, featurizer = featurize(read_tables(params), params)
         shutil.rmtree(out, ignore_errors=True)
-        write_features(out, index, model, geometry)
+        write_features(out, features)
         featurizer.write(out)
-        counts, width = f"{index.split.count('pool')} pool", model.shape[1]
-    counts += "".join(f", {index.split.count(split)} {split}" for split in ("seed", "test"))
-    return f"featurize: {counts} rows; {width} features"
+        index = features.index
+        width = features.matrix.shape[1]
+        counts = f"{index.split.count('pool')} pool"
+    seed = index.split.count("seed")
+    test = index.split.count("test")
+    return f"featurize: {counts}, {seed} seed, {test} test rows; {width} features"
 
 
 if __name__ == "__main__":

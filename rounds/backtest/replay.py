@@ -148,8 +148,7 @@ class Setting:
 
 def setting(tables: dict[Split, Table], params: Params) -> Setting:
     """Features and labels of the tables, and what clean_seed doubts."""
-    index, _, matrix, geometry = featurize(tables, params)
-    features = Features(index, matrix, geometry)
+    features, _ = featurize(tables, params)
     index, names = features.index, params.labels
     cells: dict[str, list[str]] = {
         split: [as_text(cell) for cell in table.columns[params.data.label]]

@@ -1,4 +1,4 @@
-"""Names for the arrays that rooms hand each other."""
+"""Names for the arrays that rooms pass to each other."""
 
 from __future__ import annotations
 
@@ -11,4 +11,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 Geometry = NDArray[np.float32]
+Rows = NDArray[np.intp]  # row numbers
+Keys = NDArray[np.uint64]  # order keys (stages/contract/identity.py), or prefixes of content hashes
 Matrix = Any  # a scipy CSR matrix or a dense float32 array: scikit-learn takes both

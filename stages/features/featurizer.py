@@ -3,7 +3,7 @@
 It is learnt from pool and seed, applied to every row, and kept beside the features, so that rows
 which come later are seen in the same way:
 
-    fitted.npz       scales, weights of hashed n-grams, directions (stages/store/parts.py)
+    fitted.npz       scales, weights of hashed n-grams, directions (stages/store/fitted.py)
     ngrams.parquet   analyzer, ngram, idf: the vocabulary, where n-grams are not hashed
     custom.skops     the user's own transformer, fitted, where features.kind is custom
 """
@@ -24,14 +24,11 @@ from stages.contract.params import Features as FeatureParams
 from stages.contract.params import TextFeatures
 from stages.contract.progress import progress
 from stages.features.embedding import embedded
-from stages.store.ngrams import hashed, rarity
-from stages.store.parts import Fitted, read_fitted
-from stages.store.space import Space, fit_space
+from stages.features.kinds import fit_geometry, in_single_precision
+from stages.store.fitted import UNFITTED, Fitted, read_fitted
+from stages.store.ngrams import ANALYZERS, WORDS, hashed, ngrams_of, rarity
 
 Inputs = list[str] | NDArray[Any]
-NOTHING = Fitted(
-    np.empty(0), np.empty(0), np.empty(0, np.float32), Space(np.empty(0), np.empty(0), 1.0)
-)
 CUSTOM = "custom.skops"
 NGRAMS = "ngrams.parquet"
 
@@ -57,7 +54,7 @@ class Featurizer:
             texts: list[str] = inputs  # type: ignore[assignment]  # texts by kind
             return ngrams(texts, self.learnt) if self.learnt else hashed(texts, self.options.text)
         if kind == "custom":
-            return as_features(self.learnt[0].transform(inputs))
+            return in_single_precision(self.learnt[0].transform(inputs))
         return np.asarray(inputs)
 
     def features(self, inputs: Inputs) -> Matrix:
@@ -85,12 +82,12 @@ def fit_featurizer(
 ) -> Featurizer:
     """The featurizer that some of the rows teach; its space is still empty."""
     known = inputs[fitted_on]
-    maker = Featurizer(options, [], NOTHING)
+    maker = Featurizer(options, [], UNFITTED)
     if options.kind == "text" and options.text.hashing is None:
         return replace(maker, learnt=fit_ngrams(known, options.text))  # type: ignore[arg-type]
     if options.kind == "text":
         weights = rarity(hashed(known, options.text))  # type: ignore[arg-type]  # texts by kind
-        return replace(maker, fitted=replace(NOTHING, rarity=weights))
+        return replace(maker, fitted=replace(UNFITTED, rarity=weights))
     if options.kind == "custom":
         assert options.custom is not None  # check_kind
         transformer = build(options.custom, seed, "features.custom")
@@ -99,20 +96,13 @@ def fit_featurizer(
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(known)
-        return replace(maker, fitted=replace(NOTHING, shift=scaler.mean_, scale=scaler.scale_))
+        return replace(maker, fitted=replace(UNFITTED, shift=scaler.mean_, scale=scaler.scale_))
     return maker
 
 
 def with_space(featurizer: Featurizer, known: Matrix, seed: int) -> Featurizer:
     """The featurizer with the space that the features of some rows span."""
-    options = featurizer.options
-    space = fit_space(
-        known,
-        options.geometry_dims,
-        seed,
-        unit_rows=options.kind in {"text", "embedding"},
-        beside=options.text.directions,
-    )
+    space = fit_geometry(known, featurizer.options, seed)
     return replace(featurizer, fitted=replace(featurizer.fitted, space=space))
 
 
@@ -128,19 +118,11 @@ def read_featurizer(folder: Path, options: FeatureParams, trusted: list[str]) ->
     return Featurizer(options, learnt, read_fitted(folder / "fitted.npz"))
 
 
-def as_features(matrix: Any) -> Matrix:
-    """What a transformer returned as float32, CSR or dense."""
-    import scipy.sparse as sp
-
-    if sp.issparse(matrix):
-        return sp.csr_matrix(matrix, dtype=np.float32)
-    return np.asarray(matrix, np.float32)
-
-
 def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
     """TF-IDF of words and of characters, each fitted on the texts. Raises PipelineError for none."""
     fitted = []
-    for analyzer, span in (("word", options.word_ngrams), ("char_wb", options.char_ngrams)):
+    for analyzer in ANALYZERS:
+        span = ngrams_of(options, analyzer)
         if span == (0, 0):
             continue
         min_df = min(options.min_df, max(1, len(known) // 10))
@@ -175,13 +157,12 @@ def ngrams(texts: list[str], vectorizers: list[Any]) -> Matrix:
 def _vectorizer(analyzer: str, options: TextFeatures, **more: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    words = analyzer == "word"
     return TfidfVectorizer(
         analyzer=analyzer,
-        ngram_range=options.word_ngrams if words else options.char_ngrams,
+        ngram_range=ngrams_of(options, analyzer),
         sublinear_tf=True,
         dtype=np.float32,
-        token_pattern=r"(?u)\b\w+\b" if words else None,
+        token_pattern=WORDS if analyzer == "word" else None,
         **more,
     )
 

@@ -18,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.answers.gated import Gate, settled
-from stages.contract.arrays import Floats, Matrix
+from stages.contract.arrays import Floats, Keys, Matrix, Rows
 from stages.contract.canonical import Row, sha256
 from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.params import Params
 from stages.examples.places import on_this_machine, shared
 from stages.learning.classifier import Classifier
 from stages.learning.scoring import margin_of, softmax
+from stages.store.fitted import read_fitted
 from stages.store.model_file import read_own_model
-from stages.store.parts import Keys, Part, Pool, Rows, read_fitted
+from stages.store.parts import Part, Pool
 from stages.store.workers import mapped
 
 KEPT = 20_000  # rows of each list
@@ -109,7 +110,7 @@ def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
     stamp = "".join(sha256(path.read_bytes()) for path in (model, fitted) if path)
     learnt = shared(model, pool.store) if model else "", shared(fitted, pool.store)
     tasks = [
-        Task(part.elsewhere(), *learnt, stamp, part.within(out), drawn, number, weights)
+        Task(part.with_full_path(), *learnt, stamp, part.within(out), drawn, number, weights)
         for part in pool.parts
     ]
     return merged(

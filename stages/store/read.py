@@ -1,73 +1,85 @@
-"""Reading features back: of all examples, or of those that a stage asked for."""
+"""Reading features back: of all examples, or of those that a stage asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from stages.contract.arrays import Rows
 from stages.contract.params import Compute
-from stages.examples.places import list_parts, rows_of
+from stages.examples.places import list_parts, name_of, rows_of
 from stages.examples.tables import Table
 from stages.store.index import Features, read_geometry, read_index, read_model_matrix
-from stages.store.parts import Pool, Rows, T, indexed, open_pool, open_raw, stacked
+from stages.store.parts import Pool, indexed, open_pool
+from stages.store.raw import open_raw, stacked
+
+T = TypeVar("T")
 
 
 def gathered(pool: Pool, rows: Rows, compute: Compute) -> Features:
-    """Index, model features and geometry of some pool rows, with their copies, and of all seed and test rows."""
+    """The features of some pool rows with their copies, and of all seed and test rows."""
     rows = pool.with_copies(rows)
     index, by_id = indexed(pool, rows)
     raw = open_raw(pool.folder)
-    own = pool.fitted.features(stacked([pool.raw(rows, compute)[by_id], raw]) if len(rows) else raw)
-    return Features(index, *pool.fitted.space.both(own))
+    if len(rows):
+        raw = stacked([pool.raw(rows, compute)[by_id], raw])
+    matrix, geometry = pool.fitted.space.both(pool.fitted.features(raw))
+    return Features(index, matrix, geometry)
+
+
+def read_features(folder: Path, wanted: Iterable[str], compute: Compute, last: int = 0) -> Features:
+    """The features of all examples; of a pool in parts only of the wanted ids, with seed and test.
+
+    compute: who reads them, if they are in a store. last: how many rows from the end of the random
+    permutation are wanted as well.
+    """
+    pool = open_pool(folder)
+    if pool is None:
+        return Features(read_index(folder), read_model_matrix(folder), read_geometry(folder))
+    rows = pool.locate(wanted)
+    if last:
+        rows = np.union1d(rows, pool.last(last)).astype(np.intp)
+    return gathered(pool, rows, compute)
 
 
 def read_rows(
     ids: Iterable[str], tables: dict[str, str], features: Path, take: Callable[[Table, int], T]
 ) -> dict[str, T]:
-    """What `take` makes of each id's row in the user's tables, which are opened one after the other.
+    """What `take` makes of each id's row in the user's tables, which are opened one by one.
 
     tables: the path of pool, seed and test; a pool in parts is its folder or URL.
     """
     ids = list(dict.fromkeys(ids))
-    pool = open_pool(features)
-    index = read_index(features) if pool is None else indexed(pool, pool.locate(ids))[0]
-    places = (
-        {}
-        if pool is None
-        else {place.rpartition("/")[2]: place for place in list_parts(tables["pool"])}
-    )
-    wanted: dict[str, list[tuple[str, int]]] = {}
-    for item in ids:
-        number = index.row_of[item]
-        split, row = index.split[number], index.row[number]
-        path = tables[split]
-        if pool is not None and split == "pool":
-            part, row = pool.part_of(row)
-            path = places.get(part.name, part.name)
-        wanted.setdefault(path, []).append((item, row))
     taken: dict[str, T] = {}
-    for path, rows in wanted.items():
-        with rows_of(path, [row for _, row in rows]) as (table, where):
-            taken |= {item: take(table, row) for (item, _), row in zip(rows, where, strict=True)}
+    for path, row_of in _rows_by_table(ids, tables, features).items():
+        with rows_of(path, list(row_of.values())) as (table, positions):
+            for item, position in zip(row_of, positions, strict=True):
+                taken[item] = take(table, position)
     return taken
 
 
-def read_features(folder: Path, wanted: Iterable[str], compute: Compute, last: int = 0) -> Features:
-    """The features of all examples; of a pool in parts only the wanted ids, their copies, and seed and test.
-
-    compute: who reads them, if they are in a store; last: how many rows from the end of the random
-    permutation are wanted besides.
-    """
-    if not (folder / "parts.json").is_file():
-        return Features(read_index(folder), read_model_matrix(folder), read_geometry(folder))
-    from stages.store.parts import open_pool
-    from stages.store.read import gathered
-
-    pool = open_pool(folder)
-    assert pool is not None
-    rows = pool.locate(wanted)
-    return gathered(
-        pool, np.union1d(rows, pool.last(last)).astype(np.intp) if last else rows, compute
-    )
+def _rows_by_table(
+    ids: list[str], tables: dict[str, str], features: Path
+) -> dict[str, dict[str, int]]:
+    """Path or URL of a table -> id -> row in it, for the tables that hold any of the ids."""
+    pool = open_pool(features)
+    if pool is None:
+        index = read_index(features)
+        part_at = {}
+    else:
+        index, _ = indexed(pool, pool.locate(ids))
+        part_at = {name_of(path): path for path in list_parts(tables["pool"])}
+    by_table: dict[str, dict[str, int]] = {}
+    for item in ids:
+        number = index.row_of[item]
+        split = index.split[number]
+        row = index.row[number]
+        path = tables[split]
+        if pool is not None and split == "pool":
+            part, row = pool.part_of(row)
+            path = part_at.get(part.name, part.name)
+        by_table.setdefault(path, {})[item] = row
+    return by_table

@@ -254,11 +254,10 @@ def test_a_part_that_changes_while_it_is_featurized_is_refused(
 def test_a_worker_of_another_version_is_refused(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from stages.features import in_parts as features_in_parts
+    from stages.features import one_part
 
     in_parts(small, *split(pool_rows(small), 2, draw=1))
-    versions = iter(["client", "worker"])
-    monkeypatch.setattr(features_in_parts, "code_hash", lambda: next(versions))
+    monkeypatch.setattr(one_part, "code_hash", lambda: "another version")
     with pytest.raises(SystemExit):
         small.run("featurize")
     assert (
@@ -367,7 +366,7 @@ from pathlib import Path
 
 import fsspec
 
-from stages.features import in_parts
+from stages.features import one_part
 
 
 def cut(files, place, facts):
@@ -379,7 +378,7 @@ def cut(files, place, facts):
 
 
 if not Path({flag!r}).exists():
-    in_parts.put = cut
+    one_part.put = cut
 """
 
 
