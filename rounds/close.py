@@ -11,7 +11,6 @@ fault.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
@@ -27,9 +26,10 @@ from rounds.issue import issue
 from rounds.lock import exclusive, turn
 from rounds.past import only_appended
 from rounds.project import Project, Round
-from rounds.renamed_labels import notes, outdated, require_answered_labels, untouched, withdraw
+from rounds.remote import default_remote
+from rounds.renamed_labels import notes, outdated, require_answered_labels, untouched, withdrawn
 from stages.answers.rounds import FROZEN, read_frozen
-from stages.contract.canonical import Row, read_json, sha256, write_bytes, write_json
+from stages.contract.canonical import read_json, sha256, write_bytes, write_json
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
@@ -99,6 +99,24 @@ class Decision:
     why: str
 
 
+@dataclass(frozen=True)
+class Start:
+    """The rounds that a close starts from.
+
+    committed: those that stay, oldest first; unfinished: the batch that was frozen and never
+    committed; outdated: the open batch with other labels than params.yaml, to be issued anew.
+    """
+
+    committed: list[Round]
+    unfinished: Round | None
+    outdated: Round | None
+
+    @property
+    def last(self) -> Round | None:
+        """The round to close, None before the first."""
+        return self.committed[-1] if self.committed else None
+
+
 def close(
     project: Project,
     *,
@@ -112,80 +130,103 @@ def close(
     """Close the last round, or start the first. The commit's subject line.
 
     keep_data: the data stays in this machine's cache (--no-push); the next close pushes it. Else
-    the default store must be within reach, which is looked at before anything runs. decision: to
-    stop (no further batch is issued) or to go on after a stop; while nothing of the open round is
-    answered, only the decision is committed. Raises PipelineError when the round is not answered
-    (unless `partial`), when the tree holds changes that are not this round's, when an old answer
-    was changed or removed, when the work was stopped, or when the gate holds the round.
+    the default remote must be within reach where this close pushes to it, which is looked at before
+    anything runs. decision: to stop (no further batch is issued) or to go on after a stop; while
+    nothing of the open round is answered, only the decision is committed. Raises PipelineError when
+    the round is not answered (unless `partial`), when the tree holds changes that are not this
+    round's, when an old answer was changed or removed, when the work was stopped, or when the gate
+    holds the round.
     """
     with exclusive(project.root, wait=False):
-        project.params()
-        remote = _require_repository(project, push=push)
+        project.params()  # a fault in params.yaml comes before all others
+        push_words = _require_repository(project, push=push)
         only_appended(project)
         if decision is None:
             require_open(project)
-        unfinished = begun(project)
-        rounds = [
-            one for one in project.rounds() if unfinished is None or one.number != unfinished.number
-        ]
-        last = rounds[-1] if rounds else None
-        _require_own_changes(project)
-        require_same_contents(project)
-        require_answered_labels(project)
-        stale = (
-            last
-            if decision is None and outdated(project, last) and last and untouched(last)
-            else None
-        )
-        if stale:
-            rounds = rounds[:-1]
-            last = rounds[-1] if rounds else None
-        if last and not unfinished and (decision is None or last.answer_files()):
+        start = _start(project, decision)
+        last = start.last
+        has_answers = last is not None and bool(last.answer_files())
+        if last and not start.unfinished and (decision is None or has_answers):
             _require_answers(project, last, partial=partial, dry_run=dry_run)
-        data = not keep_data and (push or _remote_is_local(project))
-        if data:
-            _require_store(project)
+        push_data = _pushes_data(project, push=push, keep_data=keep_data)
         if dry_run:
-            return _plan(last, unfinished, push=push)
-        if stale:
-            withdraw(stale)
-        decided = (
-            decide(project, rounds, stop=decision.stop, why=decision.why) if decision else None
-        )
-        with Dvc(project.root, say) as dvc:
-            if decided:
-                subject, body = decided, ""
-                dvc("repro", "--single-item", "import_labels")
-                git(project.root, "add", "--all", "--", *_mine(project))
-            else:
-                ask = decision is None or not decision.stop
-                subject, body = _advance(
-                    project, last.number if last else 0, dvc, data=data, ask=ask
-                )
-        committed = commit(project, subject, body)
+            return _plan(last, start.unfinished, push=push)
+        with withdrawn(project, start.outdated):
+            subject, body = _run(project, start, say, push_data=push_data, decision=decision)
+            committed = commit(project, subject, body)
         if push:
-            try:
-                git(project.root, "push", *remote)
-            except PipelineError as error:
-                remedy = (
-                    f"the round is committed here: repair it, and {' '.join(['git push', *remote])}"
-                )
-                raise PipelineError(error.where, error.what, remedy) from error
+            _push_commits(project, push_words)
         return subject if committed else f"Nothing to commit. {subject}"
 
 
+def _start(project: Project, decision: Decision | None) -> Start:
+    """The rounds to start from. Raises PipelineError where the tables, labels or files do not allow it."""
+    unfinished = begun(project)
+    rounds = project.rounds()
+    if unfinished is not None:
+        rounds = [past for past in rounds if past.number != unfinished.number]
+    _require_own_changes(project)
+    require_same_contents(project)
+    require_answered_labels(project)
+    last = rounds[-1] if rounds else None
+    if last and decision is None and outdated(project, last) and untouched(last):
+        return Start(rounds[:-1], unfinished, last)
+    return Start(rounds, unfinished, None)
+
+
+def _run(
+    project: Project, start: Start, say: Say, *, push_data: bool, decision: Decision | None
+) -> tuple[str, str]:
+    """Run the pipeline and put the round into git's index. Subject and body of the commit to make."""
+    subject = None
+    if decision is not None:
+        subject = decide(project, start.committed, stop=decision.stop, why=decision.why)
+    with Dvc(project.root, say) as dvc:
+        if subject:
+            dvc("repro", "--single-item", "import_labels")
+            git(project.root, "add", "--all", "--", *_mine(project))
+            return subject, ""
+        number = start.last.number if start.last else 0
+        ask = decision is None or not decision.stop
+        return _advance(project, number, dvc, push_data=push_data, ask=ask)
+
+
+def _pushes_data(project: Project, *, push: bool, keep_data: bool) -> bool:
+    """Whether the data is to be pushed. Raises PipelineError where the remote cannot be reached then."""
+    remote = default_remote(project.root)
+    if keep_data or not (push or remote.folder):
+        return False
+    fault = remote.fault()
+    if fault:
+        raise fault
+    return True
+
+
+def _push_commits(project: Project, words: list[str]) -> None:
+    """Push the branch. Raises PipelineError with what to type once it works again."""
+    try:
+        git(project.root, "push", *words)
+    except PipelineError as error:
+        again = " ".join(["git push", *words])
+        remedy = f"the round is committed here: repair it, and {again}"
+        raise PipelineError(error.where, error.what, remedy) from error
+
+
 def _require_own_changes(project: Project) -> None:
+    """Raises PipelineError where the tree holds changes that are not this round's, or git ignores some that are."""
     foreign = strangers(project)
     if foreign:
-        shown = ", ".join(foreign[:3]) + (
-            f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        )
+        shown = ", ".join(foreign[:3])
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        what = f"changes that are not this round's: {shown}{more}"
         remedy = "commit them first (git add -A && git commit), or undo them"
-        raise PipelineError(project.root, f"changes that are not this round's: {shown}", remedy)
+        raise PipelineError(project.root, what, remedy)
     _mine(project)
 
 
-def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) -> tuple[str, str]:
+def _advance(
+    project: Project, number: int, dvc: Dvc, *, push_data: bool, ask: bool
+) -> tuple[str, str]:
     """Bring everything up to round `number`, and the question after it, into git's index. The commit's message.
 
     Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the
@@ -201,37 +242,32 @@ def _advance(project: Project, number: int, dvc: Dvc, *, data: bool, ask: bool) 
         new = _question(project, ask=ask)
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")
-        if (
-            _hashes(project.root / "build" / "labels") == labels
-        ):  # else a batch that nobody answered would count
-            _push_data(project, dvc, now=data)
+        # Where the new batch changed the labels, answers to it came in, and it would count as closed.
+        if _hashes(project.root / "build" / "labels") == labels:
+            _push_data(project, dvc, now=push_data)
             git(project.root, "add", "--all", "--", *_mine(project))
-            frozen = (
-                {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")}
-                if new
-                else set()
-            )
-            after = snapshot(project)
-            if {path: after[path] for path in after.keys() - frozen} == {
-                path: before[path] for path in before.keys() - frozen
-            }:
+            if _without_question(snapshot(project), new) == _without_question(before, new):
                 return message(project, number)
         if new and begun(project):
-            git(
-                project.root,
-                "rm",
-                "-r",
-                "--quiet",
-                "--cached",
-                "--ignore-unmatch",
-                "--",
-                str(new.folder),
-            )
-            shutil.rmtree(new.folder)
+            _take_back(project, new)
     what = "answers keep coming in while the round is being closed"
-    raise PipelineError(
-        project.rounds_folder, what, "let the annotators pause, then `rounds close` again"
-    )
+    remedy = "let the annotators pause, then `rounds close` again"
+    raise PipelineError(project.rounds_folder, what, remedy)
+
+
+def _without_question(files: dict[str, str], new: Round | None) -> dict[str, str]:
+    """The files of a snapshot but for those that issuing the new batch wrote."""
+    if new is None:
+        return files
+    issued = {f"data/rounds/{new.folder.name}/{name}" for name in (*FROZEN, "manifest.json")}
+    return {path: content for path, content in files.items() if path not in issued}
+
+
+def _take_back(project: Project, new: Round) -> None:
+    """Remove a batch that was issued and not committed, from the tree and from git's index."""
+    words = ("rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--")
+    git(project.root, *words, str(new.folder))
+    shutil.rmtree(new.folder)
 
 
 def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
@@ -337,66 +373,31 @@ def _require_accepted(project: Project, number: int) -> None:
         raise PipelineError(project.root / "metrics" / "gate.json", what, WHEN_HELD)
 
 
-def _default_remote(project: Project) -> tuple[str, str]:
-    """Name and URL of the default DVC remote, empty where there is none; .dvc/config.local comes last, as in DVC."""
-    from configparser import ConfigParser
-
-    config = ConfigParser(interpolation=None)  # a path may hold a %
-    config.read(
-        [project.root / ".dvc" / "config", project.root / ".dvc" / "config.local"], encoding="utf-8"
-    )
-    name = config.get("core", "remote", fallback="").strip("\"'")
-    url = config.get(f"'remote \"{name}\"'", "url", fallback="").strip("\"'")
-    return name, url
-
-
-def _remote_is_local(project: Project) -> bool:
-    """Whether the default DVC remote is a folder on this machine, where a push costs next to nothing."""
-    _, url = _default_remote(project)
-    return bool(url) and "://" not in url
-
-
-def _require_store(project: Project) -> None:
-    """Raises PipelineError where the default store is a folder that cannot be reached, before the run is paid for."""
-    name, url = _default_remote(project)
-    if not _remote_is_local(project):
-        return
-    store = (
-        project.root / ".dvc" / url
-    )  # DVC takes a path from the folder of its config; an absolute one stays
-    above = store if store.exists() else store.parent
-    if above.is_dir() and os.access(above, os.W_OK):
-        return
-    remedy = f"name another: `dvc remote modify {shlex.quote(name)} url URL`, or `rounds close --no-push`"
-    raise PipelineError(store, f"the DVC remote {name!r} cannot be reached", remedy)
-
-
 def message(project: Project, number: int) -> tuple[str, str]:
     """Subject and body of the round's commit: what it found, and what it asks next."""
-    facts: dict[str, Row] = {
-        name: read_json(project.root / "metrics" / f"{name}.json")
-        for name in ("validate", "gate", "query")
-    }
+    metrics = project.root / "metrics"
+    proof, gate, query = (
+        read_json(metrics / f"{name}.json") for name in ("validate", "gate", "query")
+    )
     accuracy = [
-        f"{arm} {facts['validate'][arm]['accuracy']:.3f} at {facts['validate'][arm]['labels']}"
+        f"{arm} {proof[arm]['accuracy']:.3f} at {proof[arm]['labels']}"
         for arm in ("active", "random")
-        if facts["validate"][arm]
+        if proof[arm]
     ]
-    labels, flagged = facts["gate"]["accepted"], facts["gate"]["review"]
-    subject = f"Round {number}: {labels} labels; {', '.join(accuracy) or 'not judged yet'}; {flagged} doubted"
-    rows = facts["query"]["batch"]["rows"]
+    judged = ", ".join(accuracy) or "not judged yet"
+    subject = f"Round {number}: {gate['accepted']} labels; {judged}; {gate['review']} doubted"
     decision = stopped(project)
     if decision:
         asks = f"Asks nothing more: stopped, {decision['why']}"
-    elif rows:
-        asks = f"Asks round {number + 1}: {rows} rows, batch {facts['query']['batch_id']}"
+    elif query["batch"]["rows"]:
+        rows = query["batch"]["rows"]
+        asks = f"Asks round {number + 1}: {rows} rows, batch {query['batch_id']}"
     else:
-        asks = f"Asks nothing more: {facts['query']['state']}"
-    raised = facts["gate"]["alarms"] + facts["validate"]["alarms"]
+        asks = f"Asks nothing more: {query['state']}"
+    strategy = f"Strategy: {query['strategy']} ({query['regime']})"
+    raised = [*gate["alarms"], *proof["alarms"]]
     alarms = [f"{alarm['code']} {alarm['title']}: {alarm['seen']}" for alarm in raised]
-    return subject, "\n".join(
-        [asks, f"Strategy: {facts['query']['strategy']} ({facts['query']['regime']})", *alarms]
-    )
+    return subject, "\n".join([asks, strategy, *alarms])
 
 
 def commit(project: Project, subject: str, body: str) -> bool:
@@ -405,34 +406,15 @@ def commit(project: Project, subject: str, body: str) -> bool:
     Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites
     the round.
     """
-    staged = git(project.root, "diff", "--cached", "--name-only", "--no-relative", "-z").split("\0")
-    here = git(project.root, "rev-parse", "--show-prefix").strip("\n")
-    foreign = [
-        name for name in staged if name and not name.startswith(tuple(here + made for made in MADE))
-    ]
-    if foreign:
-        what = "staged, and not this round's"
-        unstage = shlex.quote(f":/{foreign[0]}")
-        raise PipelineError(foreign[0], what, f"commit it first, or git restore --staged {unstage}")
-    mine = [name.removeprefix(here) for name in staged if name]
+    mine = _staged(project)
     if not mine:
         return False
-    before = {
-        path: path.read_bytes() for path in (project.root / name for name in mine) if path.is_file()
-    }
+    paths = [project.root / name for name in mine]
+    before = {path: path.read_bytes() for path in paths if path.is_file()}
+    # git's housekeeping in the background would hold a lock that the next command meets.
+    quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
     try:
-        git(
-            project.root,
-            "-c",
-            "gc.auto=0",
-            "-c",
-            "maintenance.auto=false",
-            "commit",
-            "-m",
-            subject,
-            "-m",
-            body,
-        )
+        git(project.root, *quiet, "commit", "-m", subject, "-m", body)
     finally:
         rewritten = [
             path for path, data in before.items() if not path.is_file() or path.read_bytes() != data
@@ -440,10 +422,25 @@ def commit(project: Project, subject: str, body: str) -> bool:
         for path in rewritten:
             write_bytes(path, before[path])
     if rewritten:
-        what = f"a commit hook rewrote it, so the commit does not hold what was trained on ({len(rewritten)} files)"
-        remedy = "exempt data/rounds, metrics, plots and dvc.lock from that hook, git reset --soft HEAD~1, and close"
-        raise PipelineError(rewritten[0], what, remedy)
+        why = "so the commit does not hold what was trained on"
+        what = f"a commit hook rewrote it, {why} ({len(rewritten)} files)"
+        exempt = "exempt data/rounds, metrics, plots and dvc.lock from that hook"
+        raise PipelineError(rewritten[0], what, f"{exempt}, git reset --soft HEAD~1, and close")
     return True
+
+
+def _staged(project: Project) -> list[str]:
+    """The paths in git's index that differ from HEAD. Raises PipelineError for one that is not this round's."""
+    listed = git(project.root, "diff", "--cached", "--name-only", "--no-relative", "-z")
+    names = [name for name in listed.split("\0") if name]
+    here = git(project.root, "rev-parse", "--show-prefix").strip("\n")
+    made = tuple(here + path for path in MADE)
+    foreign = [name for name in names if not name.startswith(made)]
+    if foreign:
+        unstage = shlex.quote(f":/{foreign[0]}")
+        remedy = f"commit it first, or git restore --staged {unstage}"
+        raise PipelineError(foreign[0], "staged, and not this round's", remedy)
+    return [name.removeprefix(here) for name in names]
 
 
 @click.command()
@@ -486,26 +483,38 @@ def command(
         raise click.UsageError("--stop and --continue exclude each other")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project.find(Path())
-
-    def say(name: str) -> None:
-        click.echo(f"  {name} …", err=True)
-
-    decision = Decision(stop, why) if stop or go_on else None
     for note in notes(project):
         click.echo(f"labels: {note}", err=True)
+    if not push and not keep_data:
+        _note_remote(project)
     subject = close(
         project,
         partial=partial,
         push=push,
         keep_data=keep_data,
-        say=say,
+        say=lambda stage: click.echo(f"  {stage} …", err=True),
         dry_run=dry_run,
-        decision=decision,
+        decision=Decision(stop, why) if stop or go_on else None,
     )
-    if dry_run:
-        return subject
-    if not stop:
-        asks = read_json(project.root / "metrics" / "query.json")
-        subject += "" if asks["batch"]["rows"] else f"\nAsks nothing more: {asks['state']}"
-    waiting = not stop and project.rounds() and not project.rounds()[-1].answer_files()
+    return subject if dry_run else _with_next(project, subject, stop=stop)
+
+
+def _note_remote(project: Project) -> None:
+    """Say that a remote elsewhere cannot be reached, though this close would not push to it."""
+    remote = default_remote(project.root)
+    fault = None if remote.folder else remote.fault()
+    if fault:
+        kept = "the data stays in the cache here until a close with --push"
+        click.echo(f"data: {fault.where}: {fault.what}, and {kept}; {fault.remedy}", err=True)
+
+
+def _with_next(project: Project, subject: str, *, stop: bool) -> str:
+    """The commit's subject, why nothing more is asked if so, and the next command."""
+    if stop:
+        return f"{subject}\nnext: rounds status"
+    query = read_json(project.root / "metrics" / "query.json")
+    if not query["batch"]["rows"]:
+        subject += f"\nAsks nothing more: {query['state']}"
+    rounds = project.rounds()
+    waiting = bool(rounds) and not rounds[-1].answer_files()
     return f"{subject}\nnext: " + ("rounds annotate" if waiting else "rounds status")

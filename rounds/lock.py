@@ -93,7 +93,8 @@ def tidy_up(root: Path, writer: str) -> None:
     """Put a project in order whose last writer, a process id, did not finish its work.
 
     Ends the processes that it left behind; removes the locks of git and DVC that died with them,
-    whatever their date (a clock may have been set back), and half-written temporary files.
+    whatever their date (a clock may have been set back), and half-written temporary files; brings
+    back a round that was withdrawn.
     Everything else is repeatable by itself.
     """
     end_orphans(f"{root}:{writer}")
@@ -104,6 +105,7 @@ def tidy_up(root: Path, writer: str) -> None:
         for name in names:
             lock = root / git(root, "rev-parse", "--git-path", name).strip()
             lock.unlink(missing_ok=True)
+    restore_rounds(root)
     (root / RUNNING).unlink(missing_ok=True)
     for folder in ("data", "metrics", "plots"):
         for left in list((root / folder).rglob(".*.tmp")):
@@ -111,6 +113,28 @@ def tidy_up(root: Path, writer: str) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink(missing_ok=True)
+
+
+def restore_rounds(root: Path) -> None:
+    """Bring back from git the committed rounds whose folders are gone: a close withdrew one and went no further."""
+    words = (
+        "diff",
+        "HEAD",
+        "--name-only",
+        "--diff-filter=D",
+        "--relative",
+        "-z",
+        "--",
+        "data/rounds",
+    )
+    with contextlib.suppress(
+        PipelineError
+    ):  # before the first commit there is nothing to bring back
+        gone = git(root, *words).split("\0")
+        folders = {"/".join(path.split("/")[:3]) for path in gone if path.count("/") > 2}
+        for folder in sorted(folders):
+            if not (root / folder).exists():
+                git(root, "checkout", "--quiet", "HEAD", "--", folder)
 
 
 def half_written(root: Path) -> list[Path]:

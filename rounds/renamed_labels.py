@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+from rounds.lock import restore_rounds
 from rounds.project import Project, Round
 from rounds.surfaces.desk import sole_writer
 from stages.answers.prodigy import offered
@@ -79,7 +81,19 @@ def notes(project: Project) -> Iterator[str]:
         yield f"round {last.number} goes on with {shown}, as it was issued; the next asks for {now}"
 
 
-def withdraw(past: Round) -> None:
-    """Remove a batch that nobody has answered. Raises PipelineError while a page is served on it."""
+@contextmanager
+def withdrawn(project: Project, past: Round | None) -> Iterator[None]:
+    """Without a batch that nobody has answered, so that another can be issued; it is back where that fails.
+
+    Raises PipelineError while a page is served on it.
+    """
+    if past is None:
+        yield
+        return
     with sole_writer(past):
         shutil.rmtree(past.folder)
+    try:
+        yield
+    except BaseException:
+        restore_rounds(project.root)
+        raise
