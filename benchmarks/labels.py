@@ -27,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rounds.backtest.command import applied, filled
+from rounds.backtest.loops import filled
 from rounds.backtest.replay import Setting, replay
+from rounds.backtest.variants import Variant
+from rounds.backtest.variants import params_of as variant_params
 from rounds.backtest.verdict import accuracies, area, labels_to
 from stages.contract.canonical import sha256
 from stages.contract.errors import PipelineError
@@ -170,8 +172,7 @@ def params_of(data: Data, strategy: str, seed: int) -> Params:
         ("query", "engine"): "own", ("query", "batch_size"): data.batch, ("query", "control_fraction"): 0.0,
         ("query", "review_fraction"): 0.0,
     }  # fmt: skip
-    choice = {"strategy": strategy, "model": "", "calibration": "", "control": ""}
-    return applied(choice, filled(Path("params.yaml"), changes)[1])
+    return variant_params(Variant(strategy), filled(Path("params.yaml"), changes)[1])
 
 
 def setting_of(data: Data, seed: int) -> Setting:

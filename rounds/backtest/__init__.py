@@ -1,1 +1,1 @@
-"""`rounds backtest`: whole labelling projects replayed in memory, on data that is labelled already."""
+"""`rounds backtest`: labelling projects replayed in memory, on data labelled already."""

@@ -1,4 +1,4 @@
-"""A whole labelling project replayed in memory: the stages' own functions in their order, and a simulated annotator.
+"""A labelling project replayed in memory: the stages' own functions, and a simulated annotator.
 
 With the same tables, params and answers a replay asks the very ids that the DVC loop asks, round by
 round: what the stages write and read again (scores in single precision, rows rounded to nine
@@ -49,26 +49,32 @@ from stages.quality.seed import clean, seed_labels
 from stages.store.index import Features, Split
 from stages.strategies.registry import find
 
-HELD_OUT = 4  # without a test table one row in so many is held out, anew in every repeat
+HELD_OUT = 4  # without a test table one row in four of each class is held out, anew in every repeat
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows to replay on, each with its name (its id, else a hash of its content) and class; the test table."""
+    """Labelled rows to replay on, and the held-out test table where there is one.
+
+    names: of each row, its id, else a hash of its content. classes: of each row, as a whole number.
+    """
 
     table: Table
     names: list[str]
     classes: Ints
     test: Table | None
 
-    def taken(self, rows: NDArray[np.intp]) -> Table:
-        """Some rows of the table."""
+    def part(self, rows: NDArray[np.intp]) -> Table:
+        """Some rows of the table, in the order given."""
         columns = {name: [cells[row] for row in rows] for name, cells in self.table.columns.items()}
         return Table(self.table.path, columns, [self.table.lines[row] for row in rows])
 
 
-def examples(table: Table, test: Table | None, params: Params) -> Examples:
-    """The tables, checked. Raises PipelineError at file:line for an unknown label, and where all labels are one."""
+def checked_examples(table: Table, test: Table | None, params: Params) -> Examples:
+    """The tables as examples.
+
+    Raises PipelineError at file:line for an unknown label, and where all labels are one.
+    """
     for part in [table] if test is None else [table, test]:
         for row, cell in enumerate(part.columns[params.data.label]):
             check_label(as_text(cell), params.labels, part.where(row))
@@ -77,47 +83,53 @@ def examples(table: Table, test: Table | None, params: Params) -> Examples:
         raise PipelineError(
             table.path, "every row has the same label", "two classes or more are needed"
         )
-    named = (
-        table.columns[params.data.id] if params.data.id else map(sha256, exact_bytes(table, params))
-    )
-    return Examples(
-        table, [as_text(cell) for cell in named], np.unique(labels, return_inverse=True)[1], test
-    )
+    if params.data.id:
+        names = [as_text(cell) for cell in table.columns[params.data.id]]
+    else:
+        names = [sha256(content) for content in exact_bytes(table, params)]
+    classes = np.unique(labels, return_inverse=True)[1]
+    return Examples(table, names, classes, test)
 
 
-def split(given: Examples, params: Params, seed_size: int) -> dict[Split, Table]:
-    """Pool, seed and test of one repeat, drawn by params.seed and the names alone.
+def split(examples: Examples, params: Params, seed_size: int) -> dict[Split, Table]:
+    """Pool, seed and test of one repeat, drawn by params.seed and the rows' names alone.
 
     Test: the table given, else one row in four of each class. Seed: the first rows of a random
     order; where they all have one label, the last of them gives way to the next row of another.
+    Raises PipelineError when nothing would be left for the pool.
     """
-    names, classes, test = given.names, given.classes, given.test
+    names = examples.names
+    classes = examples.classes
+    test = examples.test
     rows = np.arange(len(names))
     if test is None:
-        held = (
-            stratified_folds(classes, [f"test:{name}" for name in names], HELD_OUT, params.seed)
-            == 0
-        )
-        test, rows = given.taken(rows[held]), rows[~held]
-    order = rows[
-        np.argsort(order_keys(params.seed, (f"seed:{names[row]}" for row in rows)), kind="stable")
-    ]
+        keys = [f"test:{name}" for name in names]
+        held_out = stratified_folds(classes, keys, HELD_OUT, params.seed) == 0
+        test = examples.part(rows[held_out])
+        rows = rows[~held_out]
+    keys_of_order = order_keys(params.seed, (f"seed:{names[row]}" for row in rows))
+    order = rows[np.argsort(keys_of_order, kind="stable")]
     if len(order) <= seed_size:
         what = f"{len(order)} rows are left for pool and seed, the seed alone takes {seed_size}"
-        raise PipelineError(given.table.path, what, "give more rows or a smaller --seed-size")
-    other = np.flatnonzero(classes[order] != classes[order[0]])
-    if seed_size > 1 and len(other) and other[0] >= seed_size:
-        order[[seed_size - 1, other[0]]] = order[[other[0], seed_size - 1]]
+        raise PipelineError(examples.table.path, what, "give more rows or a smaller --seed-size")
+    other_class = np.flatnonzero(classes[order] != classes[order[0]])
+    if seed_size > 1 and len(other_class) and other_class[0] >= seed_size:
+        last, next_other = seed_size - 1, other_class[0]
+        order[[last, next_other]] = order[[next_other, last]]
     return {
-        "pool": given.taken(order[seed_size:]),
-        "seed": given.taken(order[:seed_size]),
+        "pool": examples.part(order[seed_size:]),
+        "seed": examples.part(order[:seed_size]),
         "test": test,
     }
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a learning curve. n_labels: seed labels and answers paid for. recall: by class, None without rows."""
+    """A point of a learning curve, measured on the test rows.
+
+    n_labels: seed labels and answers paid for. recall: by class, None without test rows. seconds:
+    of the machine's half of the round.
+    """
 
     n_labels: int
     accuracy: float
@@ -128,7 +140,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Turn:
-    """A round of a replay: the curve's point, the batch that was asked then, and when which label was known."""
+    """A round of a replay: the curve's point, the batch asked, and when each label was known."""
 
     point: Point
     batch: list[Asked]
@@ -137,7 +149,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all strategies of a repeat share: features, the truth of every id, seed labels and the doubts about them."""
+    """What all variants of a repeat share.
+
+    truth: the right label of every id. seed, suspects: the seed's labels, and those that clean_seed
+    doubts. test: the class of each test row.
+    """
 
     features: Features
     truth: dict[str, str]
@@ -146,112 +162,129 @@ class Setting:
     test: Ints
 
 
-def setting(tables: dict[Split, Table], params: Params) -> Setting:
-    """Features and labels of the tables, and what clean_seed doubts."""
+def prepare(tables: dict[Split, Table], params: Params) -> Setting:
+    """Features and labels of the tables, and the seed labels that clean_seed doubts."""
     features, _ = featurize(tables, params)
-    index, names = features.index, params.labels
-    cells: dict[str, list[str]] = {
+    index = features.index
+    labels: dict[str, list[str]] = {
         split: [as_text(cell) for cell in table.columns[params.data.label]]
         for split, table in tables.items()
     }
-    places = zip(index.ids, index.split, index.row, strict=True)
-    truth = {item: cells[split][row] for item, split, row in places}
+    rows = zip(index.ids, index.split, index.row, strict=True)
+    truth = {item: labels[split][row] for item, split, row in rows}
     seed = seed_labels(tables["seed"], index, params)
-    suspects = (
-        clean(seed, index, features.matrix, features.geometry, params)[2]
-        if params.clean_seed.max_suspects
-        else []
-    )
-    test = np.array(
-        [names.index(truth[item]) for item in index.ids[index.rows("test")]], dtype=np.intp
-    )
+    suspects: list[Suspect] = []
+    if params.clean_seed.max_suspects:
+        suspects = clean(seed, index, features.matrix, features.geometry, params)[2]
+    test_ids = index.ids[index.rows("test")]
+    test = np.array([params.labels.index(truth[item]) for item in test_ids], dtype=np.intp)
     return Setting(features, truth, seed, plain(suspects), test)
 
 
-def replay(given: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[Turn]:
+def replay(setting: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[Turn]:
     """One loop, round by round: `rounds` turns with a batch, and a last one without.
 
     The simulated annotator is one person, so a row takes one answer of `query.budget`, whatever the
     project asks for. Ends early when the pool is exhausted. Raises PipelineError when the gate
     would hold a round.
     """
-    alone = params.surface.model_copy(update={"annotations_per_item": 1})
-    params = params.model_copy(update={"surface": alone})
-    ledger = Ledger(given.seed, given.suspects, [], [], [], [])
+    one_annotator = params.surface.model_copy(update={"annotations_per_item": 1})
+    params = params.model_copy(update={"surface": one_annotator})
+    ledger = Ledger(setting.seed, setting.suspects, [], [], [], [])
     for number in range(1, rounds + 2):
         start = time.perf_counter()
-        known, history = _gated(ledger, given.features, params)
-        predicted, model = _model(known, given.features, params)
+        gate_state, known = _gated(ledger, setting.features, params)
+        predicted, model = _model(gate_state, setting.features, params)
         batch: list[Asked] = []
         if number <= rounds:
-            batch = plain(compose(given.features, model, known, params).rows)
+            batch = plain(compose(setting.features, model, gate_state, params).rows)
         seconds = time.perf_counter() - start
-        paid = len(given.seed) + known.state["answers"]
-        rows = per_class(given.test, predicted, len(params.labels))
-        scores = (
-            float((predicted == given.test).mean()),
-            macro_f1(given.test, predicted, len(params.labels)),
-        )
-        yield Turn(Point(paid, *scores, [row["recall"] for row in rows], seconds), batch, history)
+        n_labels = len(setting.seed) + gate_state.state["answers"]
+        yield Turn(_point(n_labels, setting.test, predicted, params, seconds), batch, known)
         if not batch:
             return
-        _answer(ledger, batch, known.review, given.truth, params, noise)
+        _answer(ledger, batch, gate_state.review, setting.truth, params, noise)
 
 
-def told(given: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row]:
-    """What `validate` says when a loop has ended, judged on the test rows: the gap between the arms, and the saving."""
-    index = given.features.index
+def _point(n_labels: int, truth: Ints, predicted: Ints, params: Params, seconds: float) -> Point:
+    """The scores of the predictions for the test rows."""
+    classes = len(params.labels)
+    recalls = [row["recall"] for row in per_class(truth, predicted, classes)]
+    accuracy = float((predicted == truth).mean())
+    return Point(n_labels, accuracy, macro_f1(truth, predicted, classes), recalls, seconds)
+
+
+def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row]:
+    """The gap between the arms and the labels saved, as `validate` tells them where a loop ends.
+
+    Both are judged on the test rows.
+    """
+    index = setting.features.index
     asked = [row for turn in loop for row in turn.batch]
-    history = History(
-        asked, loop[-1].known, [], [], frozenset(index.ids[index.rows("seed")]), len(loop) - 1
-    )
-    return compare(
-        history, judge_on_test(Refits(index, given.features.matrix, params), given.test), params
-    )
+    seed_ids = frozenset(index.ids[index.rows("seed")])
+    history = History(asked, loop[-1].known, [], [], seed_ids, len(loop) - 1)
+    refits = Refits(index, setting.features.matrix, params)
+    return compare(history, judge_on_test(refits, setting.test), params)
 
 
 def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[KnownLabel]]:
-    """What the gate hands to train and query, and to validate. Where nothing can be doubted, no label is judged."""
+    """What the gate hands to train and query, and to validate.
+
+    Where nothing can be doubted, no label is judged. Raises PipelineError when the gate would hold
+    the newest round.
+    """
     if not params.gate.max_quarantine and not params.gate.hold:
         outcome = decide(ledger, features, params, judging=False)
     else:
         gated = gate(ledger, features, params)
         if gated.metrics["held"]:
             what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
-            raise PipelineError(
-                "params.yaml gate.hold",
-                what,
-                "backtest with --no-gate, or change what holds a round",
-            )
+            remedy = "backtest with --no-gate, or change what holds a round"
+            raise PipelineError("params.yaml gate.hold", what, remedy)
         outcome = gated.outcome
-    accepted = labels_of(outcome.accepted, params.labels, "replay")
-    review, repeats = plain(outcome.review), plain(outcome.repeats)
-    return Gate(
-        accepted, review, outcome.unlabelled, outcome.state, repeats, outcome.votes
-    ), outcome.known
+    gate_state = Gate(
+        labels_of(outcome.accepted, params.labels, "replay"),
+        plain(outcome.review),
+        outcome.unlabelled,
+        outcome.state,
+        plain(outcome.repeats),
+        outcome.votes,
+    )
+    return gate_state, outcome.known
 
 
-def _model(known: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:
-    """The classes that the model predicts for the test rows, and what calibrate hands to query."""
-    labels: Labels = known.accepted
-    if (
-        params.query.strategy == "random" and len(np.unique(labels.classes)) > 1
-    ):  # its picks need no probabilities
-        rows = features.matrix[features.index.locate(labels.ids, "replay")]
-        fitted = fit(params.model, rows, labels.classes, len(params.labels), params.seed)
-        scores = fitted.scores(features.matrix[features.index.rows("test")]).astype(np.float32)
-        return scores.argmax(axis=1), None
-    needed = "committee" in find(params.query.strategy, params.query.engine).needs
-    trained = train(labels, features.index, features.matrix, params, with_committee=needed)
+def _model(gate_state: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:
+    """The classes predicted for the test rows, and what calibrate hands to query."""
+    labels = gate_state.accepted
+    query = params.query
+    # Random sampling picks without probabilities: one plain fit gives its curve.
+    if query.strategy == "random" and len(np.unique(labels.classes)) > 1:
+        return _predicted_by_a_plain_fit(labels, features, params), None
+    with_committee = "committee" in find(query.strategy, query.engine).needs
+    trained = train(labels, features.index, features.matrix, params, with_committee=with_committee)
     if trained.classifier is None:
         majority = np.bincount(labels.classes, minlength=len(params.labels)).argmax()
         return np.full(len(trained.test), majority), None
     logits = Rows(trained.pool, trained.test, trained.labelled, trained.committee)
     calibration = calibration_of(logits, True, labels, params)
-    p = logits.mapped(calibration.apply)
-    return trained.test.argmax(axis=1), model_of(
-        p.pool, p.labelled, p.committee, calibration.facts["verdict"]
+    probabilities = logits.mapped(calibration.apply)
+    model = model_of(
+        probabilities.pool,
+        probabilities.labelled,
+        probabilities.committee,
+        calibration.facts["verdict"],
     )
+    return trained.test.argmax(axis=1), model
+
+
+def _predicted_by_a_plain_fit(labels: Labels, features: Features, params: Params) -> Ints:
+    """The classes that a classifier of the accepted labels predicts for the test rows."""
+    rows = features.matrix[features.index.locate(labels.ids, "replay")]
+    fitted = fit(params.model, rows, labels.classes, len(params.labels), params.seed)
+    # train writes scores in single precision: so the same class wins here
+    scores = fitted.scores(features.matrix[features.index.rows("test")]).astype(np.float32)
+    classes: Ints = scores.argmax(axis=1)
+    return classes
 
 
 def _answer(

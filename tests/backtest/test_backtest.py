@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rounds.backtest import command as module
+from rounds.backtest import loops
 from stages.contract.canonical import jsonl, read_json
 from stages.examples.tables import read_table
 from tests.backtest.test_replay import driven
@@ -95,6 +97,19 @@ def test_it_writes_curves_a_summary_and_pages_and_always_runs_random(data: Path)
     assert "| margin" in (out / "backtest.md").read_text()
 
 
+def test_the_help_shows_every_option_under_the_heading_of_what_it_is_about() -> None:
+    text = CliRunner().invoke(module.command, ["--help"]).stdout
+    headings = [*module.GROUPS, "Other options"]
+    sections = re.split(f"\n({'|'.join(headings)}):\n", text)
+    shown = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert list(shown) == headings
+    for heading, names in module.GROUPS.items():
+        options = [o for o in module.command.params if o.name in names]
+        assert len(options) == len(names)
+        assert all(f"\n  {option.opts[0]} " in f"\n{shown[heading]}" for option in options)
+    assert re.findall(r"^  (\S+)", shown["Other options"], re.MULTILINE) == ["--help"]
+
+
 def test_jobs_do_not_change_the_result(data: Path) -> None:
     one, two = data.parent / "one", data.parent / "two"
     assert backtest(data, "--noise", "0.2", out=one).exit_code == 0
@@ -108,7 +123,7 @@ def test_after_a_stop_the_same_command_runs_only_what_is_left(
 ) -> None:
     whole, out, ran = data.parent / "whole", data.parent / "out", []
     assert backtest(data, out=whole).exit_code == 0
-    replay = module.replay
+    replay = loops.replay
 
     def stop_at_third(*args, **kwargs):
         ran.append(args)
@@ -116,7 +131,7 @@ def test_after_a_stop_the_same_command_runs_only_what_is_left(
             raise KeyboardInterrupt
         return replay(*args, **kwargs)
 
-    monkeypatch.setattr(module, "replay", stop_at_third)
+    monkeypatch.setattr(loops, "replay", stop_at_third)
     assert "stopped; the same command goes on" in refused(backtest(data))
     assert len(list((out / "loops").iterdir())) == 2
     assert backtest(data).exit_code == 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rounds.annotate import simulate
-from rounds.backtest.replay import Setting, replay, setting, told
+from rounds.backtest.replay import Setting, compare_arms, prepare, replay
 from rounds.issue import issue
 from rounds.project import Project
 from stages.contract.canonical import Row, plain, read_json, read_jsonl
@@ -52,7 +52,7 @@ def given(small: Small) -> Setting:
     tables = {split: read_table(small.root / getattr(params.data, split)) for split in SPLITS}
     pool = tables["pool"]
     pool.columns["label"] = [truth[as_text(item)] for item in pool.columns["id"]]
-    return setting(tables, params)
+    return prepare(tables, params)
 
 
 def replayed(small: Small, noise: float) -> list[list[Row]]:
@@ -120,7 +120,7 @@ def test_the_end_of_a_replay_tells_what_validate_tells(
     small.run("validate")
     proof = read_json(small.root / "metrics" / "validate.json")
     params, here = Project(small.root).params(), given(small)
-    found = plain(told(here, list(replay(here, params, ROUNDS, 0.1)), params))
+    found = plain(compare_arms(here, list(replay(here, params, ROUNDS, 0.1)), params))
     assert found == [proof["difference"], proof["saving"]]
     assert found[0]["low"] < found[0]["high"]
 
@@ -139,6 +139,6 @@ def test_without_an_id_column_and_with_copies_in_the_texts_it_is_the_same(small:
     for split in SPLITS:
         tables[split] = read_table(small.root / getattr(params.data, split))
     asked = driven(small, 0.1)
-    found = [turn.batch for turn in replay(setting(tables, params), params, ROUNDS, 0.1)][:-1]
+    found = [turn.batch for turn in replay(prepare(tables, params), params, ROUNDS, 0.1)][:-1]
     assert len({row[0] for row in texts[60:]}) < len(texts[60:])
     assert found == asked

@@ -8,21 +8,19 @@ import re
 import numpy as np
 import pytest
 
+from rounds.backtest.chart import svg, ticks
+from rounds.backtest.control import ControlFacts, control_rows, smallest_control
+from rounds.backtest.tables import control_cells
+from rounds.backtest.variants import Variant
 from rounds.backtest.verdict import (
     accuracies,
     area,
-    control,
-    control_cells,
     labels_to,
     more_repeats,
     paired,
     saving,
-    smallest_control,
     summary,
-    svg,
-    ticks,
 )
-from stages.contract.canonical import Row
 
 
 def curve(*heights: float, step: int = 10) -> list[dict[str, float]]:
@@ -174,7 +172,7 @@ def test_strategies_that_cannot_be_told_apart_are_said_to_be_so() -> None:
 
 def proof(
     fraction: float, low: float | None, high: float | None, saved: float | None, least: float | None
-) -> Row:
+) -> ControlFacts:
     gap = {"labels": 100, "active_minus_random": 0.0, "low": low, "high": high}
     return {
         "fraction": fraction,
@@ -184,10 +182,7 @@ def proof(
 
 
 def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_surely_shown() -> None:
-    arms = {
-        f"c {part}": {"strategy": "mine", "model": "", "calibration": "", "control": part}
-        for part in (".3", ".1")
-    }
+    arms = {f"c {part}": Variant("mine", control=part) for part in (".3", ".1")}
     proofs = {
         "c .3": [
             proof(0.3, 0.01, 0.05, 40, 10),
@@ -200,7 +195,7 @@ def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_sure
             proof(0.1, 0.1, 0.4, 9, -1),
         ],
     }
-    few, many = control(
+    few, many = control_rows(
         smallest_control(arms), proofs, {"c .1": [0.8, 0.8, 0.8], "c .3": [0.7, 0.8, 0.75]}
     )
     assert (few["strategy"], few["costs"], few["saved"], few["detects"]) == (
@@ -218,7 +213,7 @@ def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_sure
         30,
     )  # savings 40, 30, 20 reach 30, 35, 18 below themselves
     assert (many["gap_shown"], many["saving_shown"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
-    cells = control_cells({"control": [few, many]})
+    cells = control_cells([few, many])
     assert cells[0] == ("c .1", "0.1", "-", "100", "± 0.150", "33%", "not known", "not known", "0%")
     assert cells[1] == (
         "c .3",

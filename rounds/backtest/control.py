@@ -1,0 +1,102 @@
+"""What each fraction of the control arm costs, and what a project would know by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from rounds.backtest.loops import ControlFacts
+from rounds.backtest.variants import Variant
+from rounds.backtest.verdict import Paired, paired
+from stages.contract.canonical import Row
+
+
+class ControlRow(TypedDict):
+    """A variant with a control arm; values are medians over repeats, None where not known.
+
+    costs: mean accuracy along the curve against the smallest fraction tried, None for that one.
+    labels: of the control arm. gap_known_to: half of the 95 % interval of active - random.
+    gap_shown, saving_shown: the share of repeats whose interval lies above 0. detects: the saving
+    (labels) that reaches as far above 0 as the interval reaches below its middle.
+    """
+
+    strategy: str
+    fraction: float
+    costs: Paired | None
+    labels: float | None
+    gap_known_to: float | None
+    gap_shown: float
+    saved: float | None
+    detects: float | None
+    saving_shown: float
+
+
+def smallest_control(chosen: Mapping[str, Variant]) -> dict[str, str]:
+    """By name, the variant with the smallest control arm that is the same otherwise."""
+    smallest: dict[tuple[str, str, str], str] = {}
+    kinds = {
+        name: (variant.strategy, variant.model, variant.calibration)
+        for name, variant in chosen.items()
+    }
+    for name in sorted(chosen, key=lambda name: float(chosen[name].control or 0)):
+        smallest.setdefault(kinds[name], name)
+    return {name: smallest[kind] for name, kind in kinds.items()}
+
+
+def control_rows(
+    smallest: Mapping[str, str],
+    proofs: Mapping[str, Sequence[ControlFacts]],
+    areas: Mapping[str, Sequence[float]],
+) -> list[ControlRow]:
+    """A row for each variant with a control arm, the smallest fraction first.
+
+    smallest: as `smallest_control` says. proofs, areas: by name, one per repeat.
+    """
+    rows: list[ControlRow] = []
+    for name in sorted(proofs, key=lambda name: proofs[name][0]["fraction"]):
+        costs = None
+        if smallest[name] != name:
+            costs = paired(np.array(areas[smallest[name]]) - np.array(areas[name]))
+        gaps = [proof["gap"] for proof in proofs[name]]
+        savings = [proof["saving"] for proof in proofs[name]]
+        rows.append(
+            ControlRow(
+                strategy=name,
+                fraction=proofs[name][0]["fraction"],
+                costs=costs,
+                labels=_median([gap["labels"] for gap in gaps]),
+                gap_known_to=_median([_half_width(gap) for gap in gaps]),
+                gap_shown=_share_shown(gaps),
+                saved=_median([saving["saved"] for saving in savings]),
+                detects=_median([_reach_below(saving) for saving in savings]),
+                saving_shown=_share_shown(savings),
+            )
+        )
+    return rows
+
+
+def _half_width(gap: Row) -> float | None:
+    """Half of an interval, None where there is none."""
+    return None if gap["low"] is None else (gap["high"] - gap["low"]) / 2
+
+
+def _reach_below(saving: Row) -> float | None:
+    """How far the interval of a saving reaches below it, None where that is not known."""
+    if saving["low"] is None or saving["saved"] is None:
+        return None
+    reach: float = saving["saved"] - saving["low"]
+    return reach
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """The median; what is not known counts as infinite, and an infinite median is None."""
+    middle = float(np.median([math.inf if value is None else value for value in values]))
+    return middle if math.isfinite(middle) else None
+
+
+def _share_shown(intervals: Sequence[Row]) -> float:
+    """The share of intervals that lie above 0."""
+    return float(np.mean([row["low"] is not None and row["low"] > 0 for row in intervals]))

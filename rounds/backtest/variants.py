@@ -1,0 +1,109 @@
+"""What a backtest compares: every combination of strategy, model, calibration and control arm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from stages.contract.errors import PipelineError
+from stages.contract.imports import build
+from stages.contract.params import Options, Params
+from stages.strategies.registry import resolve
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination, in the words of the options; "" leaves params.yaml's value.
+
+    strategy: `[engine:]name[?key=value]`. model: `import.path[?key=value]`. calibration: a method.
+    control: a fraction of the batch.
+    """
+
+    strategy: str
+    model: str = ""
+    calibration: str = ""
+    control: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and files: what was chosen, the model by its class alone."""
+        path, mark, options = self.model.partition("?")
+        model = path.rpartition(".")[2] + mark + options
+        control = f"control {self.control}" if self.control else ""
+        return " ".join(filter(None, [self.strategy, model, self.calibration, control]))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether this is a baseline: random sampling."""
+        return self.strategy == RANDOM
+
+
+def variants(strategies: str, models: str, calibrations: str, controls: str) -> dict[str, Variant]:
+    """Every combination of the comma-separated words, by name; random with each model comes first.
+
+    Random sampling needs neither probabilities nor a control arm: it is not varied by them.
+    """
+    lists = [
+        [word.strip() for word in words.split(",")]
+        for words in (strategies, models, calibrations, controls)
+    ]
+    baselines = [Variant(RANDOM, model) for model in lists[1]]
+    combinations = [Variant(*words) for words in product(*lists)]
+    others = [
+        variant
+        for variant in combinations
+        if not (variant.is_random and (variant.calibration or variant.control))
+    ]
+    return {variant.name: variant for variant in [*baselines, *others]}
+
+
+def baselines(chosen: Collection[Variant]) -> dict[str, str]:
+    """For each variant's name, that of random sampling with the same model."""
+    random = {variant.model: variant.name for variant in chosen if variant.is_random}
+    return {variant.name: random[variant.model] for variant in chosen}
+
+
+def parsed(word: str) -> tuple[str, Options]:
+    """`name?key=value&key=value` as the name and its keyword arguments, values read as YAML."""
+    name, _, tail = word.partition("?")
+    pairs = [pair.partition("=") for pair in tail.split("&") if pair]
+    return name, {key: YAML(typ="safe").load(text) for key, _, text in pairs}
+
+
+def params_of(variant: Variant, params: Params) -> Params:
+    """The params of a variant. Raises PipelineError for a value that is none."""
+    values: dict[str, Any] = params.model_dump(by_alias=True)
+    name, options = parsed(variant.strategy)
+    engine, _, strategy = name.rpartition(":")
+    values["query"] |= {"strategy": strategy, "params": options}
+    if engine:
+        values["query"]["engine"] = engine
+    if variant.model:
+        path, model_params = parsed(variant.model)
+        values["model"] = {"path": path, "params": model_params}
+    if variant.calibration:
+        values["calibrate"]["method"] = variant.calibration
+    if variant.control:
+        values["query"]["control_fraction"] = YAML(typ="safe").load(variant.control)
+    try:
+        checked = Params.model_validate(values)
+    except ValidationError as error:
+        raise PipelineError("rounds backtest", _fault(error), "correct the option") from error
+    resolve(strategy, checked.query.engine, weighted=bool(checked.query.class_weights))
+    build(checked.model, checked.seed, "model")
+    return checked
+
+
+def _fault(error: ValidationError) -> str:
+    """The first thing that is wrong with the params, in a sentence."""
+    fault = error.errors()[0]
+    if fault["type"] == "value_error":  # of several values together: the message names them
+        return str(fault["ctx"]["error"]).partition("; ")[0]
+    return f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"
