@@ -40,9 +40,9 @@ from stages.features.whole import spaces_of, text_features
 from stages.learning.classifier import fit, out_of_fold
 from stages.learning.scoring import softmax
 from stages.quality.decision import Ledger, decide
-from stages.quality.error_model import doubts
-from stages.quality.judgement import judge, with_annotators
-from stages.quality.policy import doubt
+from stages.quality.error_model import estimate_errors
+from stages.quality.judgement import LabelledRows, judge, with_annotators
+from stages.quality.policy import choose_doubts
 from stages.quality.witnesses import disagreement, forest_view, neighbour_view, neighbours, pooled
 from stages.store.index import Features, Index
 
@@ -242,8 +242,10 @@ def flags(
 
     n, threshold, chances = len(labels), params.gate.threshold, softmax(views[0])
     scores = {
-        "ours": doubts(pooled(views, labels), labels, 5, disagreement(views, labels)).error,
-        "ours, model alone": doubts(pooled(views[:1], labels), labels, 5).error,
+        "ours": estimate_errors(
+            pooled(views, labels), labels, 5, disagreement(views, labels)
+        ).probability,
+        "ours, model alone": estimate_errors(pooled(views[:1], labels), labels, 5).probability,
         "cleanlab self-confidence": 1 - chances[np.arange(n), labels],
     }
     found = {name: scores[name] >= threshold for name in ("ours", "ours, model alone")}
@@ -525,7 +527,7 @@ def people(seeds: int) -> None:
                 name: find_label_issues(labels, chances, filter_by=name, n_jobs=1)
                 for name in FILTERS
             }
-            error = doubts(pooled([scores], labels), labels, 5).error
+            error = estimate_errors(pooled([scores], labels), labels, 5).probability
             flagged["ours"] = error >= 0.4
             for method, flag in flagged.items():
                 hit = float((flag & bad).sum())
@@ -579,8 +581,8 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     given = [
         {str(who): int(vote) for who, vote in enumerate(row) if not np.isnan(vote)} for row in votes
     ]
-    found = judge(known[0], known[1], labels, ids, ids, params)
-    heeded = with_annotators(found, given, labels)[0].doubts
+    found = judge(LabelledRows(known[0], known[1], labels, ids, ids), params)
+    heeded = with_annotators(found, given, labels)[0].errors
     chances = softmax(out_of_fold(params.model, known[0], labels, ids, k, 5, 0))
     told = get_label_quality_multiannotator(votes, chances, verbose=False)["label_quality"]
     consensus, quality = (
@@ -592,8 +594,8 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     for method, error, taken in (
         ("majority", np.zeros(n), labels),
         ("CROWDLAB", crowded, consensus),
-        ("ours, votes not heeded", found.doubts.error, None),
-        ("ours", heeded.error, np.where(heeded.error > 0.5, heeded.suggested, labels)),
+        ("ours, votes not heeded", found.errors.probability, None),
+        ("ours", heeded.probability, np.where(heeded.probability > 0.5, heeded.suggested, labels)),
     ):
         flagged = error >= params.gate.threshold
         hit = float((flagged & bad).sum())
@@ -633,14 +635,15 @@ def seed_command(sets: str, seeds: int) -> None:
             continue
         params, ids = project(int(load(name)[2].max()) + 1, name), [f"r{row}" for row in rows]
         labels = planted("uniform", level, known, None, np.random.default_rng(seed))
-        told, able = (
-            judge(matrix, geometry, labels, ids, ids, params),
-            np.ones(size, dtype=np.bool_),
-        )
-        flagged = doubt(
-            told, told.doubts.error, labels, ids, able, params.clean_seed.max_suspects, params,
+        labelled = LabelledRows(matrix, geometry, labels, ids, ids)
+        judgement = judge(labelled, params)
+        flagged = choose_doubts(
+            judgement,
+            labelled,
+            params,
+            share=params.clean_seed.max_suspects,
             reviews=params.reviews_a_batch,
-        )  # fmt: skip
+        )
         bad = labels != truth
         hits, cost = int((flagged & bad).sum()), flagged.sum() + 2.5 * (bad & ~flagged).sum()
         row: dict[str, object] = {
@@ -648,7 +651,7 @@ def seed_command(sets: str, seeds: int) -> None:
             "level": level,
             "doubted": float(flagged.mean()),
         }
-        row |= {"estimated": told.doubts.noise, "cost": 100 * float(cost) / size}
+        row |= {"estimated": judgement.errors.share, "cost": 100 * float(cost) / size}
         row |= {"precision": hits / flagged.sum()} if flagged.any() else {}
         found.append(row | ({"recall": hits / bad.sum()} if bad.any() else {}))
     for value in ("doubted", "estimated", "precision", "recall", "cost"):
@@ -690,16 +693,9 @@ def cost(rows: int, what: str) -> None:
     started = time.process_time()
     if what != "datalab":
         ids = [f"r{row}" for row in range(rows)]
-        judged = judge(
-            points,
-            points,
-            labels,
-            ids,
-            ids,
-            project(10, "made"),
-            scores if what == "ours" else None,
-        )
-        told = f"{int((judged.doubts.error >= 0.4).sum())} label issues, {int((judged.outlier > 3).sum())} outliers"
+        rows_made = LabelledRows(points, points, labels, ids, ids)
+        judged = judge(rows_made, project(10, "made"), scores if what == "ours" else None)
+        told = f"{int((judged.errors.probability >= 0.4).sum())} label issues, {int((judged.outlier > 3).sum())} outliers"
     else:
         from cleanlab import Datalab
 

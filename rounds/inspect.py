@@ -17,7 +17,7 @@ import numpy as np
 
 from rounds.init import MODEL
 from rounds.shipped import shipped_params
-from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
+from stages.contract.arrays import Floats, Mask
 from stages.contract.canonical import Row, plain, sha256, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
@@ -30,19 +30,26 @@ from stages.quality.agreement import krippendorff_alpha
 from stages.quality.judgement import (
     OUTLIER,
     Judgement,
+    LabelledRows,
     class_balance,
     judge,
     order_p_value,
     with_annotators,
 )
-from stages.quality.policy import doubt
+from stages.quality.policy import choose_doubts
 
-SHOWN = 10
+SHOWN = 10  # suspects in the summary
+DIMS = 128  # of the geometry
+ORDER_MATTERS = 0.01  # p-value
 
 
 @dataclass(frozen=True)
 class Source:
-    """What of a table is looked at: columns of the label, the text, the numbers ("all" or names), the annotators."""
+    """What of a table is looked at.
+
+    label, text: columns; features: columns of numbers, comma-separated, or "all"; annotators:
+    columns of each annotator's labels; proba: a file of out-of-sample probabilities.
+    """
 
     label: str
     text: str = ""
@@ -65,60 +72,80 @@ def inspect(table: Table, source: Source) -> Inspection:
     labels = _labels(table, source, votes)
     seen = sorted(set(labels))
     if len(seen) < 2:
-        raise PipelineError(
-            table.path, f"every row has the label {seen[0]!r}", "labels of two classes are needed"
-        )
+        what = f"every row has the label {seen[0]!r}"
+        raise PipelineError(table.path, what, "labels of two classes are needed")
     logits = _logits(source.proba, len(table), seen) if source.proba else None
-    names = _column_names(seen, logits.shape[1]) if logits is not None else seen
-    place = {name: number for number, name in enumerate(names)}
-    classes = np.array([place[label] for label in labels], dtype=np.intp)
-    matrix, geometry, sha = _features(table, source)
-    params, ids = (
-        _params(names, "text" if source.text else "numeric"),
-        [str(line) for line in table.lines],
-    )
-    found = judge(matrix, geometry, classes, ids, sha, params, logits)
-    given = [{name: place[label] for name, label in row.items()} for row in votes]
-    found, quality = with_annotators(found, given, classes)
-    error = found.doubts.error
-    flagged = doubt(
-        found, error, classes, ids, np.ones(len(ids), dtype=np.bool_), 1.0, params, reviews=None
-    )
-    judged, counts, placed = int(found.doubts.judged.sum()), Counter(labels), geometry.shape[1] > 0
-    summary = {
-        "rows": len(ids), "classes": len(seen), "judged": judged, "flagged": int(flagged.sum()),
-        "flagged_share": int(flagged.sum()) / len(ids),
-        "estimated_error_rate": float(error[found.doubts.judged].mean()) if judged else None,
-        "conflicting_copies": int(found.conflict.sum()),
-        "near_duplicates": int((found.duplicates >= 0).sum()) if placed else None,
-        "outliers": int((found.outlier > OUTLIER).sum()) if placed else None,
-        "order_p_value": order_p_value(found.near, params.seed) if placed else None,
-        "rarest_count": min(counts.values()),
-        "alpha": krippendorff_alpha([list(row.values()) for row in votes]) if source.annotators else None,
-        "annotator_quality": quality,
-    }  # fmt: skip
-    return Inspection(_ranked(table, classes, names, found, error, flagged), summary)
+    names = seen if logits is None else _column_names(seen, logits.shape[1])
+    params = _params(names, "text" if source.text else "numeric")
+    class_of = {name: number for number, name in enumerate(names)}
+    rows = _labelled_rows(table, source, [class_of[label] for label in labels])
+    judgement = judge(rows, params, logits)
+    classes_by_row = [{who: class_of[label] for who, label in row.items()} for row in votes]
+    judgement, quality = with_annotators(judgement, classes_by_row, rows.labels)
+    flagged = choose_doubts(judgement, rows, params, share=1.0, reviews=None)
+    summary = _summary(rows, judgement, flagged, params.seed)
+    if source.annotators:
+        summary["alpha"] = krippendorff_alpha([list(row.values()) for row in votes])
+        summary["annotator_quality"] = quality
+    return Inspection(_ranked(table, rows, names, judgement, flagged), summary)
+
+
+def _summary(rows: LabelledRows, judgement: Judgement, flagged: Mask, seed: int) -> Row:
+    """The summary of a table without annotators."""
+    errors = judgement.errors
+    counts = np.unique(rows.labels, return_counts=True)[1]
+    has_geometry = rows.geometry.shape[1] > 0
+    rate = float(errors.probability[errors.judged].mean()) if errors.judged.any() else None
+    return {
+        "rows": len(rows.ids),
+        "classes": len(counts),
+        "judged": int(errors.judged.sum()),
+        "flagged": int(flagged.sum()),
+        "flagged_share": int(flagged.sum()) / len(rows.ids),
+        "estimated_error_rate": rate,
+        "conflicting_copies": int(judgement.conflict.sum()),
+        "near_duplicates": int((judgement.duplicates >= 0).sum()) if has_geometry else None,
+        "outliers": int((judgement.outlier > OUTLIER).sum()) if has_geometry else None,
+        "order_p_value": order_p_value(judgement.near, seed) if has_geometry else None,
+        "rarest_count": int(counts.min()),
+        "alpha": None,
+        "annotator_quality": {},
+    }
 
 
 def _ranked(
-    table: Table, classes: Ints, names: list[str], found: Judgement, error: Floats, flagged: Mask
+    table: Table, rows: LabelledRows, names: list[str], judgement: Judgement, flagged: Mask
 ) -> list[Row]:
-    order = np.lexsort((np.arange(len(classes)), -np.round(error, 9)))
-    rows, balance = [], class_balance(classes, len(names))
-    for row in order:
-        reasons = [
-            *(["label_error"] if flagged[row] and not found.conflict[row] else []),
-            *(["conflicting_copy"] if found.conflict[row] else []),
-            *(["outlier"] if found.outlier[row] > OUTLIER else []),
-            *(["near_duplicate"] if found.duplicates[row] >= 0 else []),
-        ]
-        rows.append({
-            "line": table.lines[row], "label": names[classes[row]], "suggested": names[found.doubts.suggested[row]],
-            "flagged": "yes" if flagged[row] else "", "error": error[row] if found.doubts.judged[row] else "",
-            "reasons": " ".join(reasons), "outlier": found.outlier[row],
-            "duplicates": found.duplicates[row] if found.duplicates[row] >= 0 else "", "class_balance": balance[row],
-        })  # fmt: skip
-    return rows
+    """One row per label, the likeliest mistakes first, ties by line."""
+    errors = judgement.errors
+    balance = class_balance(rows.labels, len(names))
+    order = np.lexsort((np.arange(len(rows.labels)), -np.round(errors.probability, 9)))
+    return [
+        {
+            "line": table.lines[row],
+            "label": names[rows.labels[row]],
+            "suggested": names[errors.suggested[row]],
+            "flagged": "yes" if flagged[row] else "",
+            "error": errors.probability[row] if errors.judged[row] else "",
+            "reasons": " ".join(_reasons(judgement, row, bool(flagged[row]))),
+            "outlier": judgement.outlier[row],
+            "duplicates": group if (group := judgement.duplicates[row]) >= 0 else "",
+            "class_balance": balance[row],
+        }
+        for row in order
+    ]
+
+
+def _reasons(judgement: Judgement, row: int, flagged: bool) -> list[str]:
+    """What is odd about a row, by name."""
+    conflict = bool(judgement.conflict[row])
+    odd = {
+        "label_error": flagged and not conflict,
+        "conflicting_copy": conflict,
+        "outlier": judgement.outlier[row] > OUTLIER,
+        "near_duplicate": judgement.duplicates[row] >= 0,
+    }
+    return [name for name, holds in odd.items() if holds]
 
 
 def _row_votes(table: Table, row: int, source: Source) -> dict[str, str]:
@@ -179,34 +206,36 @@ def _column_names(seen: list[str], columns: int) -> list[str]:
     return seen
 
 
-def _features(table: Table, source: Source) -> tuple[Matrix, Geometry, list[str]]:
-    """Model features, geometry and content hashes; without text or numbers, neither features nor copies."""
-    rows = slice(0, len(table))
+def _labelled_rows(table: Table, source: Source, classes: list[int]) -> LabelledRows:
+    """The table as labelled rows; without text or numbers there are neither features nor copies."""
+    labels = np.array(classes, dtype=np.intp)
+    ids = [str(line) for line in table.lines]
+    everything = slice(0, len(table))
     if source.text:
         content = texts(table, source.text)
         options = shipped_params().features.text
-        matrix = text_features(content, rows, options)
-        beside = options.directions
-        return *spaces_of(matrix, rows, 128, 0, unit_rows=True, beside=beside), [
-            sha256(text) for text in content
-        ]
-    if not source.features:
-        return (
-            None,
-            np.zeros((len(table), 0), dtype=np.float32),
-            [str(line) for line in table.lines],
+        features = text_features(content, everything, options)
+        matrix, geometry = spaces_of(
+            features, everything, DIMS, 0, unit_rows=True, beside=options.directions
         )
+        return LabelledRows(matrix, geometry, labels, ids, [sha256(text) for text in content])
+    if not source.features:
+        nothing = np.zeros((len(table), 0), dtype=np.float32)
+        return LabelledRows(None, nothing, labels, ids, ids)
     from sklearn.preprocessing import StandardScaler
 
-    others = {source.label, *source.annotators}
-    columns = [name for name in table.columns if name not in others]
-    if source.features != "all":
-        columns = [name.strip() for name in source.features.split(",")]
-    values = numbers(table, columns)
+    values = numbers(table, _number_columns(table, source))
     scaled = StandardScaler().fit_transform(values).astype(np.float32)
-    return *spaces_of(scaled, rows, 128, 0, unit_rows=False), [
-        sha256(row.tobytes()) for row in values
-    ]
+    matrix, geometry = spaces_of(scaled, everything, DIMS, 0, unit_rows=False)
+    return LabelledRows(matrix, geometry, labels, ids, [sha256(row.tobytes()) for row in values])
+
+
+def _number_columns(table: Table, source: Source) -> list[str]:
+    """The columns of numbers that --features names; `all`: those that hold no labels."""
+    if source.features != "all":
+        return [name.strip() for name in source.features.split(",")]
+    others = {source.label, *source.annotators}
+    return [name for name in table.columns if name not in others]
 
 
 def _params(names: list[str], kind: str) -> Params:
@@ -218,39 +247,43 @@ def _params(names: list[str], kind: str) -> Params:
     return shipped_params({"labels": names, "model": model})
 
 
-def told(found: Inspection) -> list[str]:
+def summary_lines(inspection: Inspection) -> list[str]:
     """The summary in words, a line each; what could not be judged is said."""
-    facts = found.summary
+    facts = inspection.summary
     rate = facts["estimated_error_rate"]
+    share = "not applicable" if rate is None else f"{rate:.1%}"
+    rarest = facts["rarest_count"]
+    flagged = f"{facts['flagged']} probably wrong ({facts['flagged_share']:.1%})"
     lines = [
-        f"{facts['rows']} rows, {facts['classes']} classes; {facts['rarest_count']} rows of the rarest",
-        f"labels: {facts['flagged']} probably wrong ({facts['flagged_share']:.1%}), {facts['judged']} could be judged",
-        f"estimated share of wrong labels: {'not applicable' if rate is None else f'{rate:.1%}'}",
+        f"{facts['rows']} rows, {facts['classes']} classes; {rarest} rows of the rarest",
+        f"labels: {flagged}, {facts['judged']} could be judged",
+        f"estimated share of wrong labels: {share}",
     ]
-    if facts["near_duplicates"] is None:
-        lines.append("outliers, duplicates, order: not applicable (no --text or --features)")
-    else:
-        order = facts["order_p_value"]
-        lines.append(
-            f"{facts['near_duplicates']} near duplicates, {facts['conflicting_copies']} copies with different labels, "
-            f"{facts['outliers']} outliers"
-        )
-        if order is not None and order <= 0.01:
-            lines.append(
-                f"the order of the rows matters (p = {order:.2g}): shuffle them before you split"
-            )
+    lines += _oddity_lines(facts)
     if facts["alpha"] is not None:
-        people = ", ".join(
-            f"{name} {quality:.2f}" for name, quality in facts["annotator_quality"].items()
-        )
+        qualities = facts["annotator_quality"].items()
+        people = ", ".join(f"{name} {quality:.2f}" for name, quality in qualities)
         lines.append(
-            f"annotators: Krippendorff's alpha {facts['alpha']:.2f}; quality {people or 'not applicable'}"
+            f"annotators: Krippendorff's alpha {facts['alpha']:.2f}; "
+            f"quality {people or 'not applicable'}"
         )
-    worst = [row for row in found.rows if row["flagged"]][:SHOWN]
+    worst = [row for row in inspection.rows if row["flagged"]][:SHOWN]
     lines += [
         f"  line {r['line']}: {r['label']!r}, rather {r['suggested']!r} ({r['error']:.2f})"
         for r in worst
     ]
+    return lines
+
+
+def _oddity_lines(facts: Row) -> list[str]:
+    """What was found by distances and copies, a line each."""
+    if facts["near_duplicates"] is None:
+        return ["outliers, duplicates, order: not applicable (no --text or --features)"]
+    copies = f"{facts['conflicting_copies']} copies with different labels"
+    lines = [f"{facts['near_duplicates']} near duplicates, {copies}, {facts['outliers']} outliers"]
+    p = facts["order_p_value"]
+    if p is not None and p <= ORDER_MATTERS:
+        lines.append(f"the order of the rows matters (p = {p:.2g}): shuffle them before you split")
     return lines
 
 
@@ -290,21 +323,23 @@ def command(
         raise click.UsageError(
             "name what to judge by: --text COL, --features all, or --proba FILE.npy"
         )
-    found = inspect(read_table(data), Source(label, text, features, people, proba))
-    if out:  # first of all: whoever reads the summary may stop reading (`| head -1`)
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, list(found.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(plain(row) for row in found.rows)
-        write_bytes(out, buffer.getvalue().encode())
-    for line in told(found):
+    inspection = inspect(read_table(data), Source(label, text, features, people, proba))
+    if out:  # before anything is printed: whoever reads may stop reading (`| head -1`)
+        _write_csv(out, inspection.rows)
+    for line in summary_lines(inspection):
         click.echo(line)
-    share = found.summary["flagged_share"]
+    share = inspection.summary["flagged_share"]
     if fail_over is not None and share > fail_over:
-        remedy = "read the ranked list (--out) and correct the labels"
-        raise PipelineError(
-            data, f"{share:.1%} of the labels are probably wrong, limit {fail_over:.1%}", remedy
-        )
-    return f"inspect: {data}: " + (
-        f"ranked labels in {out}" if out else "add --out FILE.csv for the ranked list"
-    )
+        what = f"{share:.1%} of the labels are probably wrong, limit {fail_over:.1%}"
+        raise PipelineError(data, what, "read the ranked list (--out) and correct the labels")
+    where = f"ranked labels in {out}" if out else "add --out FILE.csv for the ranked list"
+    return f"inspect: {data}: {where}"
+
+
+def _write_csv(path: Path, rows: list[Row]) -> None:
+    """Write the ranked list."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(plain(row) for row in rows)
+    write_bytes(path, buffer.getvalue().encode())

@@ -31,19 +31,18 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     params = load()
     store = read_features(features, [], params.compute)
     seed = seed_labels(read_labelled(table, params.data.label), store.index, params)
-    classes, found, doubted = clean(seed, store.index, store.matrix, store.geometry, params)
+    classes, judgement, doubted = clean(seed, store.index, store.matrix, store.geometry, params)
     write_jsonl(out / "labels.jsonl", seed)
     write_jsonl(out / "suspects.jsonl", doubted)
-    write_jsonl(
-        out / "issues.jsonl", issue_rows([row["id"] for row in seed], classes, found, params.labels)
-    )
-    counts = {label: int((classes == place).sum()) for place, label in enumerate(params.labels)}
-    judged = int(found.doubts.judged.sum())
+    ids = [row["id"] for row in seed]
+    write_jsonl(out / "issues.jsonl", issue_rows(ids, classes, judgement, params.labels))
+    counts = {label: int((classes == number).sum()) for number, label in enumerate(params.labels)}
+    judged = int(judgement.errors.judged.sum())
     write_json(metrics, {
         "labels": len(seed), "judged": judged, "suspects": len(doubted), "by_class": counts,
-        "estimated_error_rate": found.doubts.noise if judged else None,
-        "outliers": int((found.outlier > OUTLIER).sum()), "near_duplicates": int((found.duplicates >= 0).sum()),
-        "conflicting_copies": int(found.conflict.sum()),
+        "estimated_error_rate": judgement.errors.share if judged else None,
+        "outliers": int((judgement.outlier > OUTLIER).sum()), "near_duplicates": int((judgement.duplicates >= 0).sum()),
+        "conflicting_copies": int(judgement.conflict.sum()),
     })  # fmt: skip
     return f"clean_seed: {len(seed)} labels, {judged} could be judged, {len(doubted)} suspects"
 

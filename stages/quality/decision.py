@@ -44,8 +44,15 @@ from stages.contract.identity import order_key
 from stages.contract.params import Gate, Params
 from stages.quality import report as measures
 from stages.quality.checks import held_round, holding, verdicts
-from stages.quality.judgement import OUTLIER, issue_rows, judge, with_annotators
-from stages.quality.policy import doubt, reviewed_shift, shifted
+from stages.quality.judgement import (
+    OUTLIER,
+    Issue,
+    LabelledRows,
+    issue_rows,
+    judge,
+    with_annotators,
+)
+from stages.quality.policy import choose_doubts, reviewed_shift, shifted
 from stages.store.index import Features, Index
 from stages.store.near import Near, leakage, near_in
 
@@ -88,7 +95,7 @@ class Outcome:
     review: list[Doubt]
     unlabelled: list[Unlabelled]
     known: list[KnownLabel]
-    issues: list[Row]
+    issues: list[Issue]
     repeats: list[Repeat]
     votes: list[CountedVote]
     state: GateState
@@ -162,7 +169,7 @@ class Doubted:
     """What a model doubts: review rows, all issues, error probability by id, its correction, annotators' quality."""
 
     review: list[Doubt]
-    issues: list[Row]
+    issues: list[Issue]
     error: dict[str, float]
     shift: float
     quality: dict[str, float]
@@ -182,7 +189,8 @@ def doubted(
     number = {name: place for place, name in enumerate(names)}
     classes = np.array([number[str(stands[item].label)] for item in ids], dtype=np.intp)
     sha = [index.sha[row] for row in rows]
-    found = judge(features.matrix[rows], features.geometry[rows], classes, ids, sha, params)
+    table = LabelledRows(features.matrix[rows], features.geometry[rows], classes, ids, sha)
+    found = judge(table, params)
     ended = [
         (float(doubt["score"]), not right)
         for case in labelled
@@ -201,37 +209,36 @@ def doubted(
         for case in labelled
     ]
     quality = dict[str, float]()
-    if found.doubts.judged.any():
+    if found.errors.judged.any():
         found, quality = with_annotators(found, given, classes)
-    raw = found.doubts.error
+    raw = found.errors.probability
     reasons = ["conflicting_copy" if conflict else "label_error" for conflict in found.conflict]
     pairs = zip(labelled, reasons, strict=True)
     able = np.array(
         [_doubtable(case, stands[case.id], why, upto, params.gate) for case, why in pairs], np.bool_
     )
     error = shifted(raw, shift)
-    chosen = doubt(
+    chosen = choose_doubts(
         found,
-        error,
-        classes,
-        ids,
-        able,
-        params.gate.max_quarantine,
+        table,
         params,
+        share=params.gate.max_quarantine,
         reviews=params.reviews_a_batch,
+        error=error,
+        able=able,
     )
     review: list[Doubt] = [
         {
             "id": ids[row],
             "label": names[classes[row]],
-            "suggested": names[found.doubts.suggested[row]],
+            "suggested": names[found.errors.suggested[row]],
             "score": float(raw[row]),
             "reasons": [reasons[row]],
             "asks": asks(labelled[row], upto),
         }
         for row in np.flatnonzero(chosen)
     ]
-    judged = {ids[row]: float(error[row]) for row in np.flatnonzero(found.doubts.judged)}
+    judged = {ids[row]: float(error[row]) for row in np.flatnonzero(found.errors.judged)}
     return Doubted(review, issue_rows(ids, classes, found, names), judged, shift, quality)
 
 

@@ -1,23 +1,23 @@
-"""Which labels are probably wrong, and what else is odd about them: shared by clean_seed, gate and `rounds inspect`.
+"""Which labels are probably wrong, and what else is odd about them: for clean_seed, gate and `rounds inspect`.
 
-Everything here is a function of arrays; decisions about rounds, people and queues are in gate.
-Distances are those of the geometry: similarity = 1 - squared distance / 2.
+Everything here is a function of arrays; what is done about a label is decided in policy.py and
+decision.py. Distances are those of the geometry: similarity = 1 - squared distance / 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
-from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.classifier import out_of_fold
 from stages.learning.scoring import softmax
 from stages.quality.agreement import annotator_quality, true_classes, vote_table, weighable
-from stages.quality.error_model import Doubts, doubts, not_known, unjudged
+from stages.quality.error_model import LabelErrors, estimate_errors, not_known, unjudged
 from stages.quality.witnesses import (
     MIN_LABELS,
     NEIGHBOURS,
@@ -35,18 +35,33 @@ OUTLIER = 3.0  # times the median distance to the neighbours
 
 
 @dataclass(frozen=True)
+class LabelledRows:
+    """n labelled rows: features (n, p), geometry (n, d), classes (n,), ids, content hashes.
+
+    The features may be None where out-of-sample logits are given; a geometry of no columns has no
+    neighbours.
+    """
+
+    matrix: Matrix
+    geometry: Geometry
+    labels: Ints
+    ids: list[str]
+    sha: list[str]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """All that is found about n labelled rows.
 
-    doubts     how likely each label is wrong
-    scores     (n, k) calibrated out-of-sample logits that the doubts rest on; all 0 below MIN_LABELS rows
+    errors     how likely each label is wrong
+    scores     (n, k) calibrated out-of-sample logits behind the errors; all 0 below MIN_LABELS rows
     conflict   (n,) True where an exact copy of the row has another label
-    outlier    (n,) mean distance to the neighbours over the median one; above OUTLIER is far from everything
+    outlier    (n,) mean distance to the neighbours over the median one; above OUTLIER: an outlier
     duplicates (n,) number of the group of near duplicates, -1 for none
-    near       the neighbours among the rows that are left when exact copies with the same label are taken out
+    near       the neighbours among the distinct rows: exact copies with the same label are one
     """
 
-    doubts: Doubts
+    errors: LabelErrors
     scores: Floats
     conflict: Mask
     outlier: Floats
@@ -54,107 +69,167 @@ class Judgement:
     near: Neighbours
 
 
-def judge(
-    matrix: Matrix, geometry: Geometry, labels: Ints, ids: list[str], sha: list[str], params: Params,
-    given: Floats | None = None,
-) -> Judgement:  # fmt: skip
-    """What can be found about n labelled rows by what has not seen them: the user's model, the neighbours, a forest.
+def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> Judgement:
+    """What can be found about n labels by witnesses that have not seen them.
 
-    With `given` out-of-sample logits (n, k) nothing is trained, and the matrix is not looked at:
-    the neighbours alone are a second witness. A geometry of no columns has no neighbours. A row and
-    its exact copy with the same label are judged as one: a copied mistake cannot vouch for itself.
-    Copies with different labels cannot all be right: each is wrong with at least the share of
-    copies that contradict it.
+    The witnesses are the user's model, the neighbours, and a forest. With `logits` (n, k), which
+    must be out of sample, nothing is trained: these and the neighbours are the witnesses. A row and
+    its exact copies with the same label are judged as one, so that a copied mistake does not vouch
+    for itself. Copies with different labels cannot all be right: each is wrong with at least the
+    share of copies that contradict it.
     """
-    n, k = len(labels), len(params.labels)
-    first: dict[tuple[str, int], int] = {}
-    place = np.array(
-        [first.setdefault((key, int(c)), len(first)) for key, c in zip(sha, labels, strict=True)],
-        np.intp,
-    )
-    keep = np.unique(place, return_index=True)[1]
-    kept, space = labels[keep], np.asarray(geometry[keep])
+    group, first = _distinct(rows)
+    labels = rows.labels[first]
+    space = np.asarray(rows.geometry[first])
     near = neighbours(space, NEIGHBOURS if space.shape[1] else 0)
-    scores, found = np.zeros((len(keep), k)), unjudged(kept)
-    if len(keep) >= MIN_LABELS:
-        if given is None:
-            names, folds = [ids[row] for row in keep], params.quality.folds
-            model = out_of_fold(params.model, matrix[keep], kept, names, k, folds, params.seed)
-            views = [model, neighbour_view(near, kept, k), forest_view(space, kept, k, params.seed)]
-        else:
-            views = [given[keep], *([neighbour_view(near, kept, k)] if space.shape[1] else [])]
-        scores = pooled(views, kept)
-        found = doubts(scores, kept, params.quality.min_class, witnessed_share(views, kept, near))
-        found = not_known(found, kept, supported(near))
-    same = np.bincount(place, minlength=len(keep))[place]
-    copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1] if n else place
-    against = 1 - same / np.bincount(copies)[copies] if n else np.zeros(0)
-    features, alike = matrix[keep] if given is None else space, params.quality.near_duplicate
-    group = duplicate_groups(
-        near, Near(features, space, beyond_chance(space[:: 1 + len(space) // SAMPLE], alike), alike)
-    )[place]
-    sizes = np.bincount(group, minlength=1)[group] if n else group
-    error, judged = np.maximum(found.error[place], against), found.judged[place] | (against > 0)
-    spread = replace(found, error=error, suggested=found.suggested[place], judged=judged)
-    group = np.where(sizes > 1, group, -1)
-    return Judgement(spread, scores[place], against > 0, outliers(near)[place], group, near)
+    scores = np.zeros((len(first), len(params.labels)))
+    errors = unjudged(labels)
+    if len(first) >= MIN_LABELS:
+        views = _views(rows, first, near, params, logits)
+        scores = pooled(views, labels)
+        witnessed = witnessed_share(views, labels, near)
+        errors = estimate_errors(scores, labels, params.quality.min_class, witnessed)
+        errors = not_known(errors, labels, supported(near))
+    against = _contradicted_by_copies(group, rows.sha)
+    matrix = space if logits is not None else rows.matrix[first]
+    return Judgement(
+        errors=_with_conflicts(errors, group, against),
+        scores=scores[group],
+        conflict=against > 0,
+        outlier=outliers(near)[group],
+        duplicates=_numbered_groups(near, matrix, space, params.quality.near_duplicate, group),
+        near=near,
+    )
+
+
+def _distinct(rows: LabelledRows) -> tuple[Ints, Ints]:
+    """The number of each row's group (n,), and each group's first row (m,): equal content and label."""
+    number: dict[tuple[str, int], int] = {}
+    keys = zip(rows.sha, rows.labels.tolist(), strict=True)
+    group = np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.intp)
+    return group, np.unique(group, return_index=True)[1]
+
+
+def _views(
+    rows: LabelledRows, first: Ints, near: Neighbours, params: Params, logits: Floats | None
+) -> list[Floats]:
+    """What each witness says of the distinct rows: logits (m, k) each."""
+    labels, k = rows.labels[first], len(params.labels)
+    space = rows.geometry[first]
+    if logits is not None:
+        own = [logits[first]]
+        return [*own, neighbour_view(near, labels, k)] if space.shape[1] else own
+    ids = [rows.ids[row] for row in first]
+    folds = params.quality.folds
+    model = out_of_fold(params.model, rows.matrix[first], labels, ids, k, folds, params.seed)
+    return [
+        model,
+        neighbour_view(near, labels, k),
+        forest_view(space, labels, k, params.seed),
+    ]
+
+
+def _contradicted_by_copies(group: Ints, sha: list[str]) -> Floats:
+    """The share of each row's exact copies, itself included, that have another label, (n,)."""
+    if not len(group):
+        return np.zeros(0)
+    copies = np.unique(np.array(sha, dtype=str), return_inverse=True)[1]
+    return np.asarray(1 - np.bincount(group)[group] / np.bincount(copies)[copies])
+
+
+def _with_conflicts(errors: LabelErrors, group: Ints, against: Floats) -> LabelErrors:
+    """The estimate of the distinct rows spread over all rows, at least as high as copies contradict them."""
+    return replace(
+        errors,
+        probability=np.maximum(errors.probability[group], against),
+        suggested=errors.suggested[group],
+        judged=errors.judged[group] | (against > 0),
+    )
+
+
+def _numbered_groups(
+    near: Neighbours, matrix: Matrix, space: Geometry, threshold: float, group: Ints
+) -> Ints:
+    """The number of each row's group of near duplicates, (n,), exact copies included; -1 for none."""
+    limit = beyond_chance(space[:: 1 + len(space) // SAMPLE], threshold)
+    numbers = duplicate_groups(near, Near(matrix, space, limit, threshold))[group]
+    sizes = np.bincount(numbers, minlength=1)
+    return np.where(sizes[numbers] > 1, numbers, -1)
 
 
 def with_annotators(
-    found: Judgement, given: Sequence[Mapping[str, int]], labels: Ints
+    judgement: Judgement, votes_by_row: Sequence[Mapping[str, int]], labels: Ints
 ) -> tuple[Judgement, dict[str, float]]:
-    """The judgement that heeds every vote on rows that several people labelled, and each annotator's quality.
+    """The judgement with every vote on rows that several people labelled, and each annotator's quality.
 
-    given: for each of the n rows, the class each annotator gave it; labels (n,): what is judged.
-    Rows with one vote keep their doubt, and so do all while annotators cannot be weighed. People
-    who agree on a row cannot clear it of the doubt that an exact copy with another label casts:
-    there the larger of both doubts holds.
+    votes_by_row: for each of the n rows, the class that each annotator gave it; labels (n,): what
+    is judged. Rows with one vote keep their estimate, and so do all while annotators cannot be
+    weighed. People who agree on a row do not clear it of the conflict with an exact copy that has
+    another label: there the larger of both probabilities holds.
     """
-    people, votes = vote_table(given)
+    people, votes = vote_table(votes_by_row)
     if not weighable(votes):
-        return found, {}
-    told = found.doubts
-    chances = true_classes(softmax(found.scores, told.sharpness), votes)[0]
+        return judgement, {}
+    errors = judgement.errors
+    chances = true_classes(softmax(judgement.scores, errors.temperature), votes)[0]
     at = np.arange(len(labels))
     several = (~np.isnan(votes)).sum(axis=1) > 1
-    error = np.where(several, 1 - chances[at, labels], told.error)
-    error = np.where(found.conflict, np.maximum(error, told.error), error)
+    probability = np.where(several, 1 - chances[at, labels], errors.probability)
+    probability = np.where(
+        judgement.conflict, np.maximum(probability, errors.probability), probability
+    )
     chances[at, labels] = -1
-    suggested = np.where(several, chances.argmax(axis=1), told.suggested)
-    noise = float(error[told.judged].mean()) if told.judged.any() else 0.0
-    quality = dict(zip(people, annotator_quality(votes, softmax(found.scores)), strict=True))
-    return replace(
-        found, doubts=replace(told, error=error, suggested=suggested, noise=noise)
-    ), quality
+    heeded = replace(
+        errors,
+        probability=probability,
+        suggested=np.where(several, chances.argmax(axis=1), errors.suggested),
+        share=float(probability[errors.judged].mean()) if errors.judged.any() else 0.0,
+    )
+    quality = annotator_quality(votes, softmax(judgement.scores))
+    return replace(judgement, errors=heeded), dict(zip(people, quality, strict=True))
 
 
 def class_balance(labels: Ints, n_classes: int) -> Floats:
-    """How many labels each label's class has beside the mean of all classes, (n,) in (0, 1]; 1: as many, or more."""
+    """Labels of each label's class over the mean of all classes, at most 1, (n,)."""
     counts = np.bincount(labels, minlength=n_classes)
     return np.asarray(np.minimum(1.0, counts[labels] * n_classes / max(len(labels), 1)))
 
 
-def issue_rows(ids: list[str], labels: Ints, found: Judgement, names: list[str]) -> list[Row]:
-    """One row per label, the likeliest mistakes first: the whole ranking, with every score that was computed."""
-    order = np.lexsort((np.array(ids, dtype=str), -np.round(found.doubts.error, 9)))
+class Issue(TypedDict):
+    """A row of issues.jsonl: one label with every score that was computed; None: not judged, no group."""
+
+    id: str
+    label: str
+    suggested: str
+    error: float | None
+    conflict: bool
+    outlier: float
+    duplicates: int | None
+    class_balance: float
+
+
+def issue_rows(ids: list[str], labels: Ints, judgement: Judgement, names: list[str]) -> list[Issue]:
+    """One row per label, the likeliest mistakes first, ties by id: the whole ranking."""
+    errors = judgement.errors
     balance = class_balance(labels, len(names))
+    order = np.lexsort((np.array(ids, dtype=str), -np.round(errors.probability, 9)))
     return [
         {
             "id": ids[row],
             "label": names[labels[row]],
-            "suggested": names[found.doubts.suggested[row]],
-            "error": found.doubts.error[row] if found.doubts.judged[row] else None,
-            "conflict": found.conflict[row],
-            "outlier": found.outlier[row],
-            "duplicates": int(found.duplicates[row]) if found.duplicates[row] >= 0 else None,
-            "class_balance": balance[row],
+            "suggested": names[errors.suggested[row]],
+            "error": float(errors.probability[row]) if errors.judged[row] else None,
+            "conflict": bool(judgement.conflict[row]),
+            "outlier": float(judgement.outlier[row]),
+            "duplicates": int(group) if (group := judgement.duplicates[row]) >= 0 else None,
+            "class_balance": float(balance[row]),
         }
         for row in order
     ]
 
 
 def outliers(near: Neighbours) -> Floats:
-    """How far each row lies from its neighbours, (n,): mean distance over the median one; above 3 is an outlier.
+    """How far each row lies from its neighbours, (n,): mean distance over the median one.
 
     Source: Kuan, Mueller, "Back to the basics: revisiting out-of-distribution detection baselines"
     (2022).
@@ -166,7 +241,7 @@ def outliers(near: Neighbours) -> Floats:
 
 
 def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
-    """A group number per row, (n,): rows linked by near duplicates among their neighbours share it."""
+    """A group number per row, (n,): neighbours that are near duplicates share it, and theirs too."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -182,18 +257,19 @@ def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
 
 
 def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
-    """How likely neighbours would stand this close together in the file if its order did not matter, in (0, 1].
+    """P-value, in (0, 1], that the order of the rows in the file does not matter to who is near whom.
 
-    A permutation test on the mean distance of places between neighbours; None with fewer than 20
-    rows.
+    A permutation test on the mean distance in the file between neighbours. None with fewer than
+    MIN_LABELS rows.
     """
     n = len(near.rows)
     if n < MIN_LABELS:
         return None
     draw = np.random.default_rng(seed)
-    found = np.abs(near.rows - np.arange(n)[:, None]).mean()
-    lower = 0
+    seen = np.abs(near.rows - np.arange(n)[:, None]).mean()
+    closer = 0
     for _ in range(draws):
         order = draw.permutation(n)
-        lower += bool(np.abs(order[near.rows] - order[:, None]).mean() <= found)
-    return (lower + 1) / (draws + 1)
+        by_chance = np.abs(order[near.rows] - order[:, None]).mean()
+        closer += bool(by_chance <= seen)
+    return (closer + 1) / (draws + 1)

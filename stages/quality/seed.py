@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.answers.ledger import SeedLabel, Suspect, check_label
-from stages.contract.arrays import Matrix
+from stages.contract.arrays import Geometry, Ints, Matrix
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
 from stages.examples.tables import Table, as_text
-from stages.quality.judgement import Judgement, judge
-from stages.quality.policy import doubt
+from stages.quality.judgement import Judgement, LabelledRows, judge
+from stages.quality.policy import choose_doubts
 from stages.store.index import Index
 
 
@@ -37,38 +36,35 @@ def seed_labels(table: Table, index: Index, params: Params) -> list[SeedLabel]:
     return [{"id": item, "label": cells[row], "line": table.lines[row]} for item, row in places]
 
 
-def suspects(
-    seed: list[SeedLabel], classes: NDArray[np.intp], found: Judgement, params: Params
-) -> list[Suspect]:
-    """The seed labels to be asked again, worst first: chosen by gate.policy, within clean_seed.max_suspects."""
-    ids = [row["id"] for row in seed]
-    error, able = found.doubts.error, np.ones(len(ids), dtype=np.bool_)
+def suspects(rows: LabelledRows, judgement: Judgement, params: Params) -> list[Suspect]:
+    """The seed labels to be asked again, worst first: by gate.policy, within clean_seed.max_suspects."""
+    errors = judgement.errors
     share = params.clean_seed.max_suspects
-    chosen = np.flatnonzero(
-        doubt(found, error, classes, ids, able, share, params, reviews=params.reviews_a_batch)
-    )
-    order = chosen[np.argsort(-np.round(error[chosen], 9), kind="stable")]
+    doubted = choose_doubts(judgement, rows, params, share=share, reviews=params.reviews_a_batch)
+    chosen = np.flatnonzero(doubted)
+    order = chosen[np.argsort(-np.round(errors.probability[chosen], 9), kind="stable")]
     return [
         {
-            "id": ids[row],
-            "label": seed[row]["label"],
-            "suggested": params.labels[found.doubts.suggested[row]],
-            "score": error[row],
-            "reasons": ["conflicting_copy" if found.conflict[row] else "label_error"],
+            "id": rows.ids[row],
+            "label": params.labels[rows.labels[row]],
+            "suggested": params.labels[errors.suggested[row]],
+            "score": errors.probability[row],
+            "reasons": ["conflicting_copy" if judgement.conflict[row] else "label_error"],
         }
         for row in order
     ]
 
 
 def clean(
-    seed: list[SeedLabel],
-    index: Index,
-    matrix: Matrix,
-    geometry: NDArray[np.float32],
-    params: Params,
-) -> tuple[NDArray[np.intp], Judgement, list[Suspect]]:
-    """The classes of the seed labels, what is found about them, and the suspects. Matrix, geometry: of all rows."""
+    seed: list[SeedLabel], index: Index, matrix: Matrix, geometry: Geometry, params: Params
+) -> tuple[Ints, Judgement, list[Suspect]]:
+    """The classes of the seed labels, what is found about them, and the suspects.
+
+    seed: its rows, sorted by id; matrix, geometry: of all rows of the index.
+    """
     classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
-    rows, ids = index.rows("seed"), [row["id"] for row in seed]
-    found = judge(matrix[rows], geometry[rows], classes, ids, index.sha[rows], params)
-    return classes, found, suspects(seed, classes, found, params)
+    at = index.rows("seed")
+    ids = [row["id"] for row in seed]
+    rows = LabelledRows(matrix[at], geometry[at], classes, ids, index.sha[at])
+    judgement = judge(rows, params)
+    return classes, judgement, suspects(rows, judgement, params)

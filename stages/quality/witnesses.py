@@ -1,4 +1,4 @@
-"""Witnesses: independent views on what the label of a row is, each by cross-validation."""
+"""Witnesses: independent views on what the label of each row should be, none of which saw that label."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ from stages.contract.progress import watched
 from stages.learning.scoring import softmax
 
 NEIGHBOURS = 15
-TREES, TREE_ROWS = (
-    100,
-    5000,
-)  # a forest for doubt, not for accuracy: small trees, bounded in time and memory
-PRIOR_EXCESS = (
-    0.06  # standard deviation of the share of wrong labels that witnesses tell, before any evidence
-)
+TREES = 100
+TREE_ROWS = 5000  # rows that a tree learns from at most, which bounds time and memory
+PRIOR_EXCESS = 0.06  # prior standard deviation of the share of wrong labels in `disagreement`
 MIN_LABELS = 20  # fewer labels than this are not judged
 FIT_ROWS = 10_000  # the few numbers of the error model are fitted on at most this many labels
-SUPPORTED = 0.5  # of the median similarity to the nearest other row: below it, a row is like nothing in training
+SUPPORTED = 0.5  # of the usual similarity to the nearest row; a row below it has nothing like it
 BLOCK = 2**24  # elements of a block of distances
 TINY = 1e-300
 
@@ -37,63 +33,88 @@ class Neighbours:
 
 
 def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
-    """The k nearest other rows (all, when there are fewer), exactly, in blocks of bounded memory. Ties by row.
+    """The k nearest other rows of each row (all others, if fewer), exactly; ties go to the lower row.
 
-    The k-th smallest of the minima of k groups or more bounds the k-th smallest distance: only what
-    lies within the bound is sorted.
+    Distances are computed in blocks, so that memory is bounded.
     """
     n = len(geometry)
     k = max(0, min(k, n - 1))
-    rows, squared = np.zeros((n, k), dtype=np.intp), np.zeros((n, k), dtype=np.float32)
+    rows = np.zeros((n, k), dtype=np.intp)
+    squared = np.zeros((n, k), dtype=np.float32)
+    if not k:
+        return Neighbours(rows, squared)
     space = np.ascontiguousarray(geometry, dtype=np.float32)
     norms = np.einsum("ij,ij->i", space, space)
-    step, width = max(16, BLOCK // max(n, 1)), max(1, min(32, n // max(2 * k, 1)))
-    for start in watched("neighbours", range(0, n if k else 0, step), "block"):
-        part = space[start : start + step]
-        distance = part @ space.T
-        distance *= -2
-        distance += norms
-        at = np.arange(len(part))
-        distance[at, start + at] = np.inf
-        least = np.minimum.reduceat(distance, np.arange(0, n, width), axis=1)
-        bound = np.partition(least, k - 1, axis=1)[:, k - 1]
-        row, column = np.nonzero(distance <= bound[:, None])
-        found = distance[row, column]
-        order = np.lexsort((column, found, row))
-        best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
-        rows[start : start + step] = column[best]
-        squared[start : start + step] = np.maximum(
-            found[best] + norms[start : start + step, None], 0
-        )
+    step = max(16, BLOCK // n)
+    for start in watched("neighbours", range(0, n, step), "block"):
+        block = slice(start, start + step)
+        rows[block], squared[block] = _nearest_in_block(space, norms, start, step, k)
     return Neighbours(rows, squared)
 
 
+def _nearest_in_block(
+    space: Geometry, norms: Geometry, start: int, step: int, k: int
+) -> tuple[Ints, Geometry]:
+    """The k nearest other rows of the rows from `start` on, (step, k), and their squared distances."""
+    block = space[start : start + step]
+    at = np.arange(len(block))
+    # |a - b|^2 without |a|^2, which is the same for all candidates of a row
+    distance = block @ space.T
+    distance *= -2
+    distance += norms
+    distance[at, start + at] = np.inf
+    row, column = np.nonzero(distance <= _upper_bounds(distance, k)[:, None])
+    candidates = distance[row, column]
+    order = np.lexsort((column, candidates, row))
+    best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
+    squared = candidates[best] + norms[start : start + step, None]
+    return column[best], np.maximum(squared, 0)
+
+
+def _upper_bounds(distance: Geometry, k: int) -> Geometry:
+    """An upper bound of the k-th smallest distance in each row: only what lies within it is sorted.
+
+    It is the k-th smallest of the minima of k groups of columns or more.
+    """
+    n = distance.shape[1]
+    width = max(1, min(32, n // (2 * k)))
+    minima = np.minimum.reduceat(distance, np.arange(0, n, width), axis=1)
+    return np.asarray(np.partition(minima, k - 1, axis=1)[:, k - 1])
+
+
 def neighbour_view(near: Neighbours, labels: Ints, n_classes: int) -> Floats:
-    """Logits (n, n_classes) from the labels of the nearest other rows, nearer ones counting more."""
+    """Logits (n, n_classes) from the labels of the nearest other rows; nearer ones count more."""
     n, k = near.rows.shape
     share = np.bincount(labels, minlength=n_classes) / max(n, 1)
     votes = np.zeros((n, n_classes))
     if k:
-        weight = np.exp(-near.squared / max(float(np.median(near.squared[:, -1])), 1e-9))
-        for place in range(k):
-            votes[np.arange(n), labels[near.rows[:, place]]] += weight[:, place]
-    return np.asarray(np.log((votes + share) / (votes.sum(axis=1, keepdims=True) + 1) + 1e-9))
+        usual = max(float(np.median(near.squared[:, -1])), 1e-9)
+        weight = np.exp(-near.squared / usual)
+        for column in range(k):
+            votes[np.arange(n), labels[near.rows[:, column]]] += weight[:, column]
+    # one more vote, split as the classes are, keeps a class without votes possible
+    chances = (votes + share) / (votes.sum(axis=1, keepdims=True) + 1)
+    return np.asarray(np.log(chances + 1e-9))
 
 
 def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> Floats:
-    """Out-of-bag logits (n, n_classes) of extremely randomised trees, each grown, read and dropped.
+    """Out-of-bag logits (n, n_classes) of extremely randomised trees; uninformed below MIN_LABELS rows.
 
+    Every tree is read and dropped before the next one grows: a forest of many classes held as a
+    whole would take gigabytes.
     Source: Geurts, Ernst, Wehenkel, "Extremely randomized trees" (2006).
     """
     from sklearn import config_context
     from sklearn.tree import ExtraTreeClassifier
 
-    n, space = len(labels), np.ascontiguousarray(geometry, dtype=np.float32)
+    n = len(labels)
+    space = np.ascontiguousarray(geometry, dtype=np.float32)
     share = np.bincount(labels, minlength=n_classes) / max(n, 1)
-    total, seen, draw = np.zeros((n, n_classes)), np.zeros(n), np.random.default_rng(seed)
-    with config_context(
-        skip_parameter_validation=True
-    ):  # with the checks of the rows, a third of a small tree
+    votes = np.zeros((n, n_classes))
+    voters = np.zeros(n)
+    draw = np.random.default_rng(seed)
+    # checking the same rows for every tree takes a third of the time of a small one
+    with config_context(skip_parameter_validation=True):
         for number in watched("trees", range(TREES if n >= MIN_LABELS else 0), "tree"):
             bag = draw.integers(0, n, min(n, TREE_ROWS))
             tree = ExtraTreeClassifier(
@@ -102,69 +123,80 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
             tree.fit(space[bag], labels[bag], check_input=False)
             out = np.flatnonzero(np.bincount(bag, minlength=n) == 0)
             if len(out):
-                total[np.ix_(out, tree.classes_)] += tree.predict_proba(
-                    space[out], check_input=False
-                )
-            seen[out] += 1
-    return np.asarray(np.log((total + share) / (seen[:, None] + 1) + 1e-9))
+                chances = tree.predict_proba(space[out], check_input=False)
+                votes[np.ix_(out, tree.classes_)] += chances
+            voters[out] += 1
+    return np.asarray(np.log((votes + share) / (voters[:, None] + 1) + 1e-9))
 
 
 def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
-    """One set of logits (n, k) from several out-of-sample ones: a weighted sum, calibrated to the labels as they are.
+    """One set of logits (n, k) from several out-of-sample ones: their weighted sum.
 
-    The weights (>= 0) have the highest likelihood under a weak prior of equal shares. One view
-    alone is rescaled.
+    The weights (>= 0) are the likeliest ones given the labels, under a weak prior of equal shares,
+    so the result is calibrated to the labels as they are. One view alone is rescaled.
     Source: Genest, Zidek, "Combining probability distributions" (1986): the logarithmic opinion
     pool.
     """
+    # a class that a view rules out keeps a chance: at most 30 below the view's likeliest one
+    shifted = [np.maximum(view - view.max(axis=1, keepdims=True), -30.0) for view in views]
+    rows = np.linspace(0, len(labels) - 1, min(len(labels), FIT_ROWS)).astype(np.intp)
+    weights = _pool_weights([view[rows] for view in shifted], labels[rows])
+    return _weighted_sum(weights, shifted)
+
+
+def _weighted_sum(weights: Floats, views: Sequence[Floats]) -> Floats:
+    """The sum of the views (n, k), each times its weight."""
+    total = np.zeros_like(views[0])
+    for weight, view in zip(weights, views, strict=True):
+        total = total + weight * view
+    return np.asarray(total)
+
+
+def _pool_weights(views: Sequence[Floats], labels: Ints) -> Floats:
+    """The weight of each view, (m,), by maximum a posteriori (see `pooled`)."""
     from scipy.optimize import minimize
 
-    shifted = [np.maximum(view - view.max(axis=1, keepdims=True), -30.0) for view in views]
-    some = np.linspace(0, len(labels) - 1, min(len(labels), FIT_ROWS)).astype(np.intp)
-    parts = [view[some] for view in shifted]
-    given = [part[np.arange(len(some)), labels[some]] for part in parts]
+    at = np.arange(len(labels))
+    own_logits = [view[at, labels] for view in views]
     start = np.full(len(views), -math.log(len(views)))
 
     def loss(log_weight: Floats) -> tuple[float, Floats]:
-        weight = np.exp(log_weight)
-        chances = softmax(
-            sum((w * part for w, part in zip(weight, parts, strict=True)), np.zeros_like(parts[0]))
-        )
-        own = chances[np.arange(len(some)), labels[some]]
-        slope = [
-            w * float(((chances * part).sum(axis=1) - told).sum())
-            for w, part, told in zip(weight, parts, given, strict=True)
-        ]
+        """Negative log posterior and its gradient."""
+        weights = np.exp(log_weight)
+        chances = softmax(_weighted_sum(weights, views))
         away = log_weight - start
-        return float(-np.log(own + TINY).sum() + away @ away / 2), np.asarray(slope) + away
+        value = -np.log(chances[at, labels] + TINY).sum() + away @ away / 2
+        slope = [
+            weight * float(((chances * view).sum(axis=1) - own).sum())
+            for weight, view, own in zip(weights, views, own_logits, strict=True)
+        ]
+        return float(value), np.asarray(slope) + away
 
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-5.0, 3.0)] * len(views)).x
-    return np.asarray(
-        sum(
-            (w * view for w, view in zip(np.exp(best), shifted, strict=True)),
-            np.zeros_like(shifted[0]),
-        )
-    )
+    bounds = [(-5.0, 3.0)] * len(views)
+    return np.asarray(np.exp(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x))
 
 
 def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
-    """Share of wrong labels by what several witnesses say of each other; None for one witness.
+    """Estimated share of wrong labels, from how far witnesses contradict each other and the labels.
 
-    views: logits (n, k) each. Witnesses that learned apart contradict each other as often as each
-    contradicts the truth. What they contradict the labels beyond that is the labels' fault, as far
-    as chance does not make it: the share is the posterior mean for a normal prior at 0, so few
-    labels that nobody can tell well apart say nearly nothing. Source: Jiang, Nagarajan, Baek,
-    Kolter, "Assessing generalization of SGD via disagreement" (2022); no such claim is made there
-    for witnesses of different kinds: benchmarks/gate.py has it.
+    views: logits (n, k) each; None for one witness or one class. Witnesses that learned apart
+    contradict each other about as often as each contradicts the truth. What they contradict the
+    labels beyond that is the labels' fault, as far as chance does not explain it: the share is the
+    posterior mean under a normal prior at 0, so a few hard labels say nearly nothing.
+    Source: Jiang, Nagarajan, Baek, Kolter, "Assessing generalization of SGD via disagreement"
+    (2022). That witnesses of different kinds behave so is not claimed there: benchmarks/gate.py
+    measures it.
     """
-    said, n, k = [view.argmax(axis=1) for view in views], len(labels), len(np.unique(labels))
-    if len(said) < 2 or k < 2:
+    n, k = len(labels), len(np.unique(labels))
+    if len(views) < 2 or k < 2:
         return None
-    against = float(np.mean([(one != labels).mean() for one in said]))
-    apart = float(np.mean([(one != other).mean() for one, other in combinations(said, 2)]))
+    said = [view.argmax(axis=1) for view in views]
+    against = float(np.mean([(classes != labels).mean() for classes in said]))
+    apart = float(np.mean([(left != right).mean() for left, right in combinations(said, 2)]))
     room = max(1 - apart * k / (k - 1), 0.1)
     chance = apart * (1 - apart) / n / room**2
-    return min(max((against - apart) / room / (1 + chance / PRIOR_EXCESS**2), 0.0), 1.0)
+    share = (against - apart) / room / (1 + chance / PRIOR_EXCESS**2)
+    return min(max(share, 0.0), 1.0)
 
 
 def witnessed_share(views: Sequence[Floats], labels: Ints, near: Neighbours) -> float | None:

@@ -18,7 +18,7 @@ from stages.quality.agreement import (
     vote_table,
     weighable,
 )
-from stages.quality.error_model import Doubts
+from stages.quality.error_model import LabelErrors
 from stages.quality.judgement import Judgement, with_annotators
 from stages.quality.witnesses import Neighbours
 
@@ -134,16 +134,16 @@ def test_several_annotators_outweigh_one() -> None:
     truth, given_, prior = crowd({"ann": 0.02, "bob": 0.1, "careless": 0.4}, 4)
     labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
     none = np.zeros(len(truth))
-    doubts = Doubts(none, labels.copy(), np.ones(len(truth), dtype=np.bool_), 0.0)
+    doubts = LabelErrors(none, labels.copy(), np.ones(len(truth), dtype=np.bool_), 0.0)
     found = Judgement(doubts, np.log(prior), none > 0, none, labels, Neighbours(labels, none))
     heeded, quality = with_annotators(found, given_, labels)
-    flagged = heeded.doubts.error >= 0.4
+    flagged = heeded.errors.probability >= 0.4
     assert min(quality, key=quality.__getitem__) == "careless"
     assert flagged[labels != truth].mean() > 0.95
     assert flagged[labels == truth].mean() < 0.05
-    assert heeded.doubts.noise == pytest.approx((labels != truth).mean(), abs=0.02)
-    assert (heeded.doubts.suggested == truth)[labels != truth].mean() > 0.95
-    assert not found.doubts.error.any()
+    assert heeded.errors.share == pytest.approx((labels != truth).mean(), abs=0.02)
+    assert (heeded.errors.suggested == truth)[labels != truth].mean() > 0.95
+    assert not found.errors.probability.any()
     assert with_annotators(found, [{"ann": 0}] * len(truth), labels) == (found, {})
 
 
@@ -151,11 +151,13 @@ def test_people_who_agree_cannot_clear_a_row_that_an_exact_copy_contradicts() ->
     given_ = [{"ann": 0, "bob": 0, "cy": 0}] * 20 + [{"ann": 1, "bob": 1, "cy": 1}] * 20
     labels = np.array([0] * 20 + [1] * 20, dtype=np.intp)
     conflict = np.isin(np.arange(40), [0, 20])  # one content under two ids, with two labels
-    doubts = Doubts(np.where(conflict, 0.5, 0.3), labels.copy(), np.ones(40, dtype=np.bool_), 0.0)
+    doubts = LabelErrors(
+        np.where(conflict, 0.5, 0.3), labels.copy(), np.ones(40, dtype=np.bool_), 0.0
+    )
     sure = np.log(np.where(np.eye(2)[labels] > 0, 0.99, 0.01))
     near = Neighbours(labels, np.zeros(40))
     found = Judgement(doubts, sure, conflict, np.zeros(40), labels, near)
-    error = with_annotators(found, given_, labels)[0].doubts.error
+    error = with_annotators(found, given_, labels)[0].errors.probability
     assert error[conflict] == pytest.approx([0.5, 0.5])
     assert (error[~conflict] < 1e-4).all()
 

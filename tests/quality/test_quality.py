@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from rounds.shipped import shipped_params
 from stages.contract.params import Params
-from stages.quality.error_model import Doubts, doubts, not_known
-from stages.quality.judgement import class_balance, duplicate_groups, judge, order_p_value, outliers
-from stages.quality.policy import cleanlab_issues, doubt, reviewed_shift, shifted
+from stages.quality.error_model import LabelErrors, estimate_errors, not_known
+from stages.quality.judgement import (
+    LabelledRows,
+    class_balance,
+    duplicate_groups,
+    judge,
+    order_p_value,
+    outliers,
+)
+from stages.quality.policy import choose_doubts, cleanlab_issues, reviewed_shift, shifted
 from stages.quality.witnesses import (
     disagreement,
     forest_view,
@@ -52,7 +59,7 @@ def blobs(
 
 def judged(points: np.ndarray, labels: np.ndarray, classes: int, **gate: object):
     ids = [f"r{row}" for row in range(len(labels))]
-    return judge(points, points, labels, ids, ids, params(classes, **gate))
+    return judge(LabelledRows(points, points, labels, ids, ids), params(classes, **gate))
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2, 0.4])
@@ -61,12 +68,12 @@ def test_planted_mistakes_between_well_parted_classes_are_found_and_their_share_
     noise: float, classes: int
 ) -> None:
     points, truth, labels = blobs(400, classes, noise)
-    found = judged(points, labels, classes).doubts
+    found = judged(points, labels, classes).errors
     bad = labels != truth
-    flagged = found.error >= 0.4
+    flagged = found.probability >= 0.4
     assert (flagged & bad).sum() >= 0.93 * bad.sum()
     assert (flagged & ~bad).sum() <= max(0.05, noise / 4) * bad.sum()
-    assert found.noise == pytest.approx(noise, abs=0.05)
+    assert found.share == pytest.approx(noise, abs=0.05)
     assert (found.suggested == truth)[bad].mean() > 0.95
 
 
@@ -102,9 +109,9 @@ def test_a_small_clean_seed_of_a_hard_problem_is_not_taken_for_a_dirty_one(seed:
     points, labels = make_classification(
         80, 20, n_informative=8, n_classes=3, n_clusters_per_class=3, flip_y=0, random_state=seed
     )
-    found = judged(points / np.sqrt((points**2).sum(axis=1).mean()), labels, 3).doubts
-    assert found.noise < 0.1
-    assert (found.error >= 0.4).mean() < 0.1
+    found = judged(points / np.sqrt((points**2).sum(axis=1).mean()), labels, 3).errors
+    assert found.share < 0.1
+    assert (found.probability >= 0.4).mean() < 0.1
 
 
 def test_ignorance_that_the_witnesses_share_with_nobody_is_not_taken_for_mistakes() -> None:
@@ -116,8 +123,8 @@ def test_ignorance_that_the_witnesses_share_with_nobody_is_not_taken_for_mistake
         views.append(3.0 * np.eye(10)[said] + draw.normal(0, 0.5, (2000, 10)))
     for noise in (0.0, 0.1):
         labels = np.where(draw.random(2000) < noise, (truth + 1) % 10, truth)
-        found = doubts(pooled(views, labels), labels, 5, disagreement(views, labels))
-        flagged = found.error >= 0.4
+        found = estimate_errors(pooled(views, labels), labels, 5, disagreement(views, labels))
+        flagged = found.probability >= 0.4
         assert flagged.mean() == pytest.approx(noise, abs=0.02)
         assert noise == 0 or flagged[labels != truth].mean() > 0.9
 
@@ -133,9 +140,9 @@ def test_a_lone_witness_that_learned_from_many_mistakes_is_believed_where_it_is_
     truth = np.arange(3000) % 2
     side = draw.normal(2.0, 1.0, 3000) * np.where(truth, 1, -1)
     labels = np.where(draw.random(3000) < noise, 1 - truth, truth)
-    found = doubts(pooled([np.column_stack([-side, side])], labels), labels, 5)
-    flagged = found.error >= 0.4
-    assert found.noise == pytest.approx(noise, abs=0.05)
+    found = estimate_errors(pooled([np.column_stack([-side, side])], labels), labels, 5)
+    flagged = found.probability >= 0.4
+    assert found.share == pytest.approx(noise, abs=0.05)
     assert flagged[labels == truth].mean() < 0.04
     assert noise == 0 or flagged[labels != truth].mean() > 0.85
 
@@ -148,11 +155,11 @@ def test_sparse_features_get_outliers_and_near_duplicates_from_the_dense_geometr
     points[7] = 30
     ids = [f"r{row}" for row in range(200)]
     dense, sparse = (
-        judge(matrix, points, labels, ids, ids, params(3))
+        judge(LabelledRows(matrix, points, labels, ids, ids), params(3))
         for matrix in (points, sp.csr_array(points))
     )
-    assert (sparse.doubts.error >= 0.4)[labels != truth].mean() > 0.9
-    assert np.allclose(sparse.doubts.error, dense.doubts.error, atol=0.05)
+    assert (sparse.errors.probability >= 0.4)[labels != truth].mean() > 0.9
+    assert np.allclose(sparse.errors.probability, dense.errors.probability, atol=0.05)
     assert sparse.outlier[7] > 3
     assert sparse.duplicates[0] == sparse.duplicates[1] >= 0
 
@@ -163,13 +170,15 @@ def test_with_given_probabilities_nothing_is_trained(monkeypatch: pytest.MonkeyP
         monkeypatch.delattr(f"stages.quality.judgement.{name}")
     ids = [f"r{row}" for row in range(200)]
     for space in (points, points[:, :0]):
-        found = judge(None, space, labels, ids, ids, params(2), logits(truth.tolist()))
-        assert np.array_equal(found.doubts.error >= 0.4, labels != truth)
+        found = judge(
+            LabelledRows(None, space, labels, ids, ids), params(2), logits(truth.tolist())
+        )
+        assert np.array_equal(found.errors.probability >= 0.4, labels != truth)
 
 
 def test_clean_labels_are_left_alone() -> None:
     points, _, labels = blobs(400, 4, 0.0)
-    assert (judged(points, labels, 4).doubts.error >= 0.4).sum() == 0
+    assert (judged(points, labels, 4).errors.probability >= 0.4).sum() == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -179,29 +188,29 @@ def test_labels_that_no_model_can_explain_are_not_judged(seed: int) -> None:
         draw.normal(size=(300, 2)).astype(np.float32),
         draw.integers(0, 2, 300).astype(np.intp),
     )
-    assert not judged(points, labels, 2).doubts.judged.any()
+    assert not judged(points, labels, 2).errors.judged.any()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 19])
 def test_too_few_labels_are_not_judged(n: int) -> None:
     points, _, labels = blobs(n, 2, 0.0)
-    found = judged(points, labels, 2).doubts
+    found = judged(points, labels, 2).errors
     assert not found.judged.any()
-    assert not found.error.any()
+    assert not found.probability.any()
     assert np.array_equal(found.suggested, labels)
 
 
 def test_a_class_with_one_example_is_not_judged_and_does_not_disturb_the_others() -> None:
     points, _, labels = blobs(100, 2, 0.0)
     labels[3] = 2
-    found = judged(points, labels, 3).doubts
+    found = judged(points, labels, 3).errors
     assert not found.judged[3]
     assert found.judged.sum() == 99
 
 
 def test_one_class_alone_is_not_judged() -> None:
     points, _, _ = blobs(50, 2, 0.0)
-    assert not judged(points, np.zeros(50, dtype=np.intp), 2).doubts.judged.any()
+    assert not judged(points, np.zeros(50, dtype=np.intp), 2).errors.judged.any()
 
 
 def test_a_hundred_and_fifty_classes_are_judged() -> None:
@@ -219,9 +228,9 @@ def test_a_hundred_and_fifty_classes_are_judged() -> None:
     ).sum(2)
     labels = truth.copy()
     labels[:75] = (labels[:75] + 1) % 150
-    found = doubts(pooled([scores.astype(np.float64)], labels), labels, 5)
-    assert (found.error[:75] >= 0.4).mean() > 0.9
-    assert (found.error[75:] >= 0.4).mean() < 0.02
+    found = estimate_errors(pooled([scores.astype(np.float64)], labels), labels, 5)
+    assert (found.probability[:75] >= 0.4).mean() > 0.9
+    assert (found.probability[75:] >= 0.4).mean() < 0.02
 
 
 def test_copies_with_different_labels_are_doubted_by_the_share_that_contradicts_them() -> None:
@@ -230,9 +239,9 @@ def test_copies_with_different_labels_are_doubted_by_the_share_that_contradicts_
     labels[:4] = [0, 0, 1, 1]  # rows 0, 1 and 3 are one example; row 3 says otherwise
     ids = [f"r{row}" for row in range(60)]
     sha = ["x", "x", "r2", "x", *ids[4:]]
-    found = judge(points, points, labels, ids, sha, params(2))
+    found = judge(LabelledRows(points, points, labels, ids, sha), params(2))
     assert found.conflict.tolist()[:4] == [True, True, False, True]
-    assert found.doubts.error[3] >= 2 / 3
+    assert found.errors.probability[3] >= 2 / 3
     assert len({int(found.duplicates[row]) for row in (0, 1, 3)}) == 1
     assert found.duplicates[0] >= 0
 
@@ -242,8 +251,8 @@ def test_a_copied_mistake_does_not_vouch_for_itself() -> None:
     points[:10] = points[0]
     labels[:10] = 1  # ten copies of one example of class 0
     ids = [f"r{row}" for row in range(100)]
-    found = judge(points, points, labels, ids, ["x"] * 10 + ids[10:], params(2))
-    assert (found.doubts.error[:10] >= 0.4).all()
+    found = judge(LabelledRows(points, points, labels, ids, ["x"] * 10 + ids[10:]), params(2))
+    assert (found.errors.probability[:10] >= 0.4).all()
 
 
 def test_neighbours_are_exact_and_do_not_depend_on_the_block(
@@ -326,10 +335,8 @@ def test_each_policy_sets_aside_the_most_doubtful_labels(policy: str, count: int
     points, truth, labels = blobs(200, 2, 0.1)
     rules = params(2, policy=policy)
     ids = [f"r{row}" for row in range(200)]
-    found = judge(points, points, labels, ids, ids, rules)
-    chosen = doubt(
-        found, found.doubts.error, labels, ids, np.ones(200, dtype=bool), 0.3, rules, reviews=4
-    )
+    rows = LabelledRows(points, points, labels, ids, ids)
+    chosen = choose_doubts(judge(rows, rules), rows, rules, share=0.3, reviews=4)
     assert chosen.sum() == pytest.approx(count, abs=2)
     assert (labels != truth)[chosen].mean() > 0.9
 
@@ -338,11 +345,11 @@ def test_never_more_than_the_allowed_share_nor_half_of_a_class_is_set_aside() ->
     points, _, labels = blobs(200, 2, 0.0)
     error = np.where(labels == 0, 0.99, 0.0)
     found = judged(points, labels, 2)
-    found = replace(found, doubts=replace(found.doubts, error=error))
+    found = replace(found, errors=replace(found.errors, probability=error))
     ids = [f"r{row}" for row in range(200)]
-    able = np.ones(200, dtype=bool)
-    assert doubt(found, error, labels, ids, able, 1.0, params(2), reviews=4).sum() == 50
-    assert doubt(found, error, labels, ids, able, 0.1, params(2), reviews=4).sum() == 20
+    rows = LabelledRows(points, points, labels, ids, ids)
+    assert choose_doubts(found, rows, params(2), share=1.0, reviews=4).sum() == 50
+    assert choose_doubts(found, rows, params(2), share=0.1, reviews=4).sum() == 20
 
 
 def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_wrong() -> None:
@@ -350,9 +357,10 @@ def test_no_more_is_set_aside_than_two_batches_can_review_unless_it_is_probably_
     error = np.where(np.arange(200) < 60, 0.45, 0.0)
     error[100:103] = 0.7
     found = judged(points, labels, 2)
-    found = replace(found, doubts=replace(found.doubts, error=error))
+    found = replace(found, errors=replace(found.errors, probability=error))
     ids = [f"r{row}" for row in range(200)]
-    chosen = doubt(found, error, labels, ids, np.ones(200, dtype=bool), 1.0, params(2), reviews=4)
+    rows = LabelledRows(points, points, labels, ids, ids)
+    chosen = choose_doubts(found, rows, params(2), share=1.0, reviews=4)
     assert chosen[100:103].all()
     assert chosen.sum() == 8
 
@@ -406,25 +414,21 @@ def test_what_the_witnesses_have_never_seen_is_not_known() -> None:
     points, _, labels = blobs(80, 2, 0.0)
     alone = np.vstack([points, [[60.0, -60.0, *[0.0] * (points.shape[1] - 2)]]]).astype(np.float32)
     given = np.append(labels, 1 - labels[-1]).astype(np.intp)
-    found = judge(
-        alone,
-        alone,
-        given,
-        [f"r{row}" for row in range(81)],
-        [f"s{row}" for row in range(81)],
-        params(2),
+    rows = LabelledRows(
+        alone, alone, given, [f"r{row}" for row in range(81)], [f"s{row}" for row in range(81)]
     )
-    assert not found.doubts.judged[80]
-    assert found.doubts.error[80] == 0
-    assert found.doubts.judged[:80].mean() > 0.9
+    found = judge(rows, params(2))
+    assert not found.errors.judged[80]
+    assert found.errors.probability[80] == 0
+    assert found.errors.judged[:80].mean() > 0.9
 
 
 def test_no_doubt_is_surer_than_the_number_of_labels_allows() -> None:
     error = np.array([1.0, 0.5, 1.0, 0.2])
     seen = np.array([True, True, False, True])
-    plain = Doubts(error, np.array([1, 1, 1, 1]), np.ones(4, dtype=bool), 0.5)
+    plain = LabelErrors(error, np.array([1, 1, 1, 1]), np.ones(4, dtype=bool), 0.5)
     bounded = not_known(plain, np.zeros(4, dtype=np.intp), seen)
-    assert bounded.error == pytest.approx([0.8, 0.4, 0.0, 0.16])  # three labels: 4 / 5
+    assert bounded.probability == pytest.approx([0.8, 0.4, 0.0, 0.16])  # three labels: 4 / 5
     assert bounded.judged.tolist() == seen.tolist()
     assert bounded.suggested.tolist() == [1, 1, 0, 1]
-    assert bounded.noise == pytest.approx((0.8 + 0.4 + 0.16) / 3)
+    assert bounded.share == pytest.approx((0.8 + 0.4 + 0.16) / 3)
