@@ -136,10 +136,10 @@ class Dvc:
                     code = int(line[1:])
                     break
                 if line.startswith(MARK) or BAR.match(line):
-                    told.said = line.removeprefix(MARK).strip()
+                    told.message = line.removeprefix(MARK).strip()
                     continue
                 if line.strip():
-                    told.said = ""
+                    told.message = ""
                 lines.append(line.rstrip())
                 if line.startswith("Running stage "):
                     work.close()

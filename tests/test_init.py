@@ -17,7 +17,7 @@ from rounds import init as initial
 from rounds.init import init
 from rounds.project_tables import in_order
 from stages.contract.errors import PipelineError
-from stages.contract.progress import Told
+from stages.contract.progress import Progress
 from stages.examples.tables import read_table
 from tests.conftest import shell, write_csv
 
@@ -298,11 +298,11 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
         Image.new("L", (4, 4), color=row * 40).save(tmp_path / "png" / f"{row}.png")
     pool = write_csv(tmp_path / "pool.csv", ["file"], [[f"{row}.png"] for row in range(6)])
     names = {"id": "", "label": "kind", "text": "", "image": "file"}
-    root, told = tmp_path / "project", dict[str, Told]()
+    root, told = tmp_path / "project", dict[str, Progress]()
 
     @contextmanager
-    def kept(doing: str, total: int, unit: str) -> Iterator[Told]:
-        yield told.setdefault(doing, Told(doing, total, unit))
+    def kept(doing: str, total: int, unit: str) -> Iterator[Progress]:
+        yield told.setdefault(doing, Progress(doing, total, unit))
 
     monkeypatch.setattr(initial, "progress", kept)
     init(

@@ -36,7 +36,7 @@ from rounds.init import fill_in, refuse_unless_empty
 from stages.contract.canonical import Row, plain, read_json, sha256, write_bytes, write_json
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params, load
-from stages.contract.progress import WIPE, counted
+from stages.contract.progress import WIPE, watched
 from stages.examples.tables import read_table
 
 Variants = dict[str, Variant]
@@ -113,7 +113,7 @@ def run_repeat(plan: Plan, number: int, missing: Variants, schedule: Schedule) -
         for name, variant in missing.items():
             own_params = params_of(variant, params)
             turns = replay(setting, own_params, plan.rounds, plan.noise)
-            loop = list(counted("loop, at most", turns, plan.rounds + 1, "round"))
+            loop = list(watched("loop, at most", turns, "round", plan.rounds + 1))
             write_json(loop_file(plan.out, number, name), loop_facts(setting, loop, own_params))
             say_progress(plan.out, schedule)
 
@@ -195,7 +195,7 @@ def run_all(tasks: list[Task], jobs: int) -> None:
                 signal.signal(signal.SIGINT, our_handler)
             for task in waiting:
                 run_repeat(*task)
-            for future in counted("the other processes", futures, len(futures), "repeat"):
+            for future in watched("the other processes", futures, "repeat"):
                 future.result()
         except BaseException:
             list(waiting)  # takes the tasks that wait, so that no process begins one

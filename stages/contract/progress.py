@@ -1,7 +1,7 @@
-"""Signs of life on stderr from whatever takes longer than two seconds: a bar, or the time that has passed.
+"""Progress on stderr of what takes longer than two seconds: tqdm's bar, or the time that has passed.
 
-What cannot tell how far it is (another library's strategy, a model of the user's own) is told the
-time left as of the last time, which is kept where DVC keeps what is of this machine only.
+Work that cannot count its steps (a strategy of another library, a model of the user's own) shows
+the time left as of the last time, which is kept in DVC's folder of temporary files.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import current_process
@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-DELAY = 2.0  # seconds before the first sign
+DELAY = 2.0  # seconds before the first line
 BLOCK = 16_384  # rows taken at a time
-MEMORY = Path(".dvc/tmp")  # of a project; where there is none, nothing is kept
-WRITER = "LABELROUNDS_WRITER"  # set by a `rounds` command for all that it starts, whose signs of life it passes on
-MARK = "\1"  # how it knows them
-WIPE = "\r\033[K"  # takes back what stands in a terminal's line
+MEMORY = Path(".dvc/tmp")  # of a project, where the time that work takes is kept
+WRITER = "LABELROUNDS_WRITER"  # set by a `rounds` command for the stages that it starts
+MARK = "\1"  # with it a stage begins a line of progress for the `rounds` command to show
+WIPE = "\r\033[K"  # empties a terminal's line
 
 
 @dataclass(eq=False)
-class Told:
-    """How far a piece of work is, as far as it tells: `done` of `total` steps, or of fewer (`at_most`).
+class Progress:
+    """How far some work is: `done` of `total` steps, or of fewer (`at_most`).
 
-    since: when it began; said: what somebody else says of it, which is passed on.
+    total: 0 while it is not known. message: a line of another program, to be shown instead.
     """
 
     doing: str = ""
@@ -39,11 +39,11 @@ class Told:
     unit: str = "step"
     done: int = 0
     at_most: bool = False
-    since: float = 0.0
-    said: str = ""
+    message: str = ""
+    start: float = 0.0
 
     def update(self, steps: int = 1) -> None:
-        """So many more steps are done."""
+        """Count some more steps as done."""
         self.done += steps
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
@@ -52,8 +52,24 @@ class Told:
             yield item
             self.update()
 
+    def line(self, previous: float) -> str:
+        """What is shown. previous: the seconds that the work took the last time, 0 if not known."""
+        from tqdm import tqdm
 
-_open: list[Told] = []  # the work under way, the outermost first
+        if self.message:
+            return self.message
+        seconds = time.monotonic() - self.start
+        if self.total and self.done:
+            name = f"{self.doing}, at most" if self.at_most else self.doing
+            bar = tqdm.format_meter(self.done, self.total, seconds, prefix=name, unit=self.unit)
+            return str(bar)
+        line = f"{self.doing}: {seconds:.0f} s"
+        if previous > seconds:
+            line += f", {tqdm.format_interval(previous - seconds)} left as of the last time"
+        return line
+
+
+_under_way: list[Progress] = []  # the outermost first
 
 
 @contextmanager
@@ -63,106 +79,79 @@ def progress(
     unit: str = "step",
     project: Path = Path(),
     delay: float | None = None,
-) -> Iterator[Told]:
-    """Says how far work is: a bar with rate and time left once a step of known many is done, till then the time passed.
+) -> Iterator[Progress]:
+    """Shows how far work is: a bar with rate and time left once a step is done, until then the time.
 
-    Of work within other work the outermost speaks of which a step is done. Nothing in a worker
-    process. project: where the time that it takes is kept; delay: seconds before the first sign,
-    DELAY if not given.
+    Of work within other work the outermost is shown of which a step is done. A worker process shows
+    nothing. project: where the time that it takes is kept; delay: seconds before the first line,
+    by default DELAY.
     """
-    told = Told(doing, total, unit, since=time.monotonic())
-    outermost = not _open
-    _open.append(told)
+    work = Progress(doing, total, unit, start=time.monotonic())
+    is_outermost = not _under_way
+    _under_way.append(work)
     try:
-        if outermost and current_process().name == "MainProcess":
-            with _voice(told, project / MEMORY, DELAY if delay is None else delay):
-                yield told
+        if is_outermost and current_process().name == "MainProcess":
+            with _shown(work, project / MEMORY, DELAY if delay is None else delay):
+                yield work
         else:
-            yield told
+            yield work
     finally:
-        _open.remove(told)
+        _under_way.remove(work)
 
 
 @contextmanager
-def _voice(told: Told, memory: Path, delay: float) -> Iterator[None]:
-    """A thread that says once a while what is to be said."""
+def _shown(outermost: Progress, memory: Path, delay: float) -> Iterator[None]:
+    """Shows, from a thread, how far the work is; keeps the time of work that could not count."""
     over = threading.Event()
-    kept = memory / f"took-{re.sub(r'[^a-z]+', '-', told.doing)}"
-    before = _last(kept)
+    path = memory / f"took-{re.sub(r'[^a-z]+', '-', outermost.doing)}"
+    previous = 0.0
+    with suppress(OSError, ValueError):
+        previous = float(path.read_text("ascii"))
 
-    def speak() -> None:
+    def show() -> None:
         if over.wait(delay):
             return
         while True:
-            _say(
-                _line(
-                    next((work for work in tuple(_open) if work.total and work.done), told), before
-                )
-            )
+            counting = (work for work in tuple(_under_way) if work.total and work.done)
+            _say(next(counting, outermost).line(previous))
             if over.wait(_interval()):
                 break
         _say("")
 
-    thread = threading.Thread(target=speak, daemon=True)
+    thread = threading.Thread(target=show, daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
-    passed = time.monotonic() - told.since
-    if not told.total and passed > DELAY:
+    seconds = time.monotonic() - outermost.start
+    if not outermost.total and seconds > DELAY:
         with suppress(OSError):
-            kept.write_text(f"{passed:.1f}\n", "ascii")
+            path.write_text(f"{seconds:.1f}\n", "ascii")
 
 
-def _line(work: Told, before: float) -> str:
-    """What is said of some work; before: the seconds that it took the last time, 0 if not known."""
-    from tqdm import tqdm
-
-    passed = time.monotonic() - work.since
-    name = f"{work.doing}, at most" if work.at_most else work.doing
-    if work.said:
-        return work.said
-    if work.total and work.done:
-        return str(tqdm.format_meter(work.done, work.total, passed, prefix=name, unit=work.unit))
-    left = tqdm.format_interval(before - passed) if before > passed else ""
-    return f"{work.doing}: {passed:.0f} s{left and f', {left} left as of the last time'}"
-
-
-def _last(kept: Path) -> float:
-    """The seconds that something took here the last time; 0 if that is not known."""
-    with suppress(OSError, ValueError):
-        return float(kept.read_text("ascii"))
-    return 0.0
-
-
-def watched(doing: str, items: Sequence[T], unit: str) -> Iterator[T]:
-    """The items, with a bar of how many were taken."""
-    return counted(doing, items, len(items), unit)
-
-
-def counted(doing: str, items: Iterable[T], total: int, unit: str) -> Iterator[T]:
-    """The items, of which there are `total`, with a bar of how many were taken."""
-    with progress(doing, total, unit) as told:
-        yield from told.each(items)
+def watched(doing: str, items: Iterable[T], unit: str, total: int = 0) -> Iterator[T]:
+    """The items, with a bar of how many were taken. total: how many an iterator will give."""
+    with progress(doing, len(items) if isinstance(items, Sized) else total, unit) as bar:
+        yield from bar.each(items)
 
 
 def blocks(doing: str, rows: int) -> Iterator[slice]:
-    """Slices of BLOCK rows, one of none where there are none, with a bar of how many rows are done."""
-    with progress(doing, rows, "row") as told:
+    """Slices of BLOCK rows, with a bar of how many rows are done; one empty slice for no rows."""
+    with progress(doing, rows, "row") as bar:
         for start in range(0, max(rows, 1), BLOCK):
             yield slice(start, min(start + BLOCK, rows))
-            told.update(min(BLOCK, rows - start))
+            bar.update(min(BLOCK, rows - start))
 
 
 def _interval() -> float:
-    """Seconds between two signs of life; a log gets fewer."""
+    """Seconds between two lines; a log gets fewer."""
     return 1 if WRITER in os.environ or sys.stderr.isatty() else 10
 
 
 def _say(line: str) -> None:
-    """Write a line to a `rounds` command, in place on a terminal, or to a log; an empty one means no more."""
+    """Write a line to a `rounds` command, in place on a terminal, or to a log; empty: no more."""
     if WRITER in os.environ:
         written = f"{MARK}{line}\n"
     elif sys.stderr.isatty():

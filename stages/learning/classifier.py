@@ -19,7 +19,7 @@ from stages.contract.errors import PipelineError
 from stages.contract.identity import stratified_folds
 from stages.contract.imports import build
 from stages.contract.params import Import
-from stages.contract.progress import BLOCK, Told, blocks, progress, watched
+from stages.contract.progress import BLOCK, Progress, blocks, progress, watched
 from stages.store.workers import side_by_side
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> lis
 class Steps:
     """A callback as scikit-learn wants it (sklearn.callback.FitCallback): counts the steps of the estimator itself."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Progress) -> None:
         self.told = told
 
     def setup(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 - called by these names

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Matrix
-from stages.contract.progress import Told, blocks, progress
+from stages.contract.progress import Progress, blocks, progress
 
 
 @dataclass(frozen=True)
@@ -145,25 +145,26 @@ def _principal(known: NDArray[np.floating], dims: int) -> NDArray[np.float64]:
     return np.ascontiguousarray(basis)
 
 
-def counting(matrix: Matrix, told: Told) -> Any:
-    """The same sparse matrix, sharing its numbers; each product with it, or with its transpose, is told as done."""
+def counting(matrix: Matrix, bar: Progress) -> Matrix:
+    """The same sparse matrix, sharing its numbers, whose products count as steps of the bar.
+
+    So do those of its transpose: scikit-learn's SVD is a known number of such products, and has no
+    other sign of how far it is.
+    """
     kind: Any = type(matrix)
 
-    def times(self: Any, other: Any) -> Any:
-        told.update()
-        return kind.__matmul__(self, other)
+    class Counting(kind):  # type: ignore[misc]  # the class is only known at run time
+        def __matmul__(self, other: Any) -> Any:
+            bar.update()
+            return super().__matmul__(other)
 
-    def times_from_left(self: Any, other: Any) -> Any:
-        told.update()
-        return kind.__rmatmul__(self, other)
+        def __rmatmul__(self, other: Any) -> Any:
+            bar.update()
+            return super().__rmatmul__(other)
 
-    def transpose(self: Any, *args: Any, **options: Any) -> Any:
-        return counting(kind.transpose(self, *args, **options), told)
+        def transpose(self, *args: Any, **options: Any) -> Any:
+            return counting(super().transpose(*args, **options), bar)
 
-    own = {
-        "__matmul__": times,
-        "__rmatmul__": times_from_left,
-        "transpose": transpose,
-        "T": property(transpose),
-    }
-    return type(kind.__name__, (kind,), own)(matrix)
+        T = property(transpose)
+
+    return Counting(matrix)

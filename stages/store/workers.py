@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from stages.contract.errors import PipelineError
 from stages.contract.params import Compute
-from stages.contract.progress import counted
+from stages.contract.progress import watched
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +50,7 @@ def mapped(
         here = not items or (compute.backend == "loky" and alone)
         try:
             results = map(function, items) if here else _remote(function, items, compute, stack)
-            for result in counted(doing, results, len(items), "part"):
+            for result in watched(doing, results, "part", len(items)):
                 if isinstance(result, PipelineError):
                     raise result
                 yield result

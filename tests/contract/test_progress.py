@@ -27,7 +27,7 @@ from rounds.commands import Dvc
 from rounds.shipped import shipped_params
 from stages.contract import progress as contract_progress
 from stages.contract.params import Import
-from stages.contract.progress import WRITER, Told, progress, watched
+from stages.contract.progress import WRITER, Progress, progress, watched
 from stages.features.whole import text_features
 from stages.learning import classifier
 from stages.store.space import counting
@@ -180,7 +180,7 @@ def test_every_product_of_the_directions_is_told_and_none_changes_them(
     kind: Any, shape: tuple[int, int]
 ) -> None:
     known = kind(sp.random(*shape, density=0.1, random_state=0, dtype=np.float32))
-    told = Told()
+    told = Progress()
     svd = TruncatedSVD(10, random_state=0).fit(counting(known, told))
     assert np.array_equal(svd.components_, TruncatedSVD(10, random_state=0).fit(known).components_)
     assert told.done == 2 * svd.n_iter + 3
@@ -199,11 +199,11 @@ def test_a_large_fit_tells_its_steps_and_is_the_same_fit(
     labels = rng.integers(0, 3, 40)
     rows = sp.csr_matrix(rows) if sparse else rows
     spec = Import(path="sklearn.linear_model.LogisticRegression", params={"max_iter": 1000})
-    told: list[Told] = []
+    told: list[Progress] = []
 
     @contextmanager
-    def kept(doing: str) -> Iterator[Told]:
-        told.append(Told(doing))
+    def kept(doing: str) -> Iterator[Progress]:
+        told.append(Progress(doing))
         yield told[-1]
 
     monkeypatch.setattr(classifier, "progress", kept)
@@ -225,9 +225,9 @@ def test_a_model_of_the_users_own_tells_the_time_however_small(
     told: list[str] = []
 
     @contextmanager
-    def kept(doing: str) -> Iterator[Told]:
+    def kept(doing: str) -> Iterator[Progress]:
         told.append(doing)
-        yield Told(doing)
+        yield Progress(doing)
 
     monkeypatch.setattr(classifier, "progress", kept)
     spec = Import(path="tests.contract.test_progress.Own", params={})
