@@ -41,7 +41,7 @@ from stages.proof.refits import Refits, judge_on_test
 from stages.proof.stopping import (
     PRIMARY,
     SIGNS,
-    Means,
+    Circumstances,
     agreement,
     readings,
     stop_set,
@@ -152,7 +152,7 @@ def run(data: Data, seed: int, batch: int, most: int | None) -> Row:
     signs: list[list[Row]] = []
     for place in range(len(points)):
         so_far = [row for row in curve if row["round"] <= points[place]["round"]]
-        means = Means(None, batch, True, next_batch(so_far, batch), float(batch))
+        means = Circumstances(None, batch, True, next_batch(so_far, batch), float(batch))
         signs.append(readings(points[: place + 1], means))
     return {
         "set": data.name, "seed": seed, "labels": [row["labels"] for row in points],

@@ -19,13 +19,14 @@ from pathlib import Path
 import click
 import numpy as np
 
+from stages.answers.ledger import GateState
 from stages.contract.canonical import read_json, read_jsonl, write_json
 from stages.contract.params import load
 from stages.contract.progress import progress
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.tables import read_table
 from stages.proof.history import read_history
-from stages.proof.proof import _sentence, most_fits, prove
+from stages.proof.proof import Shipped, most_fits, prove, sentence
 from stages.proof.refits import truth_of_test
 from stages.proof.stopping import STOP_SET
 from stages.store.read import read_features
@@ -54,30 +55,26 @@ def main(
 ) -> str:  # fmt: skip
     """Read history and truth, write curves, metrics, alarms and the stopping panel."""
     params = load()
-    state = read_json(gate / "state.json")
+    state: GateState = read_json(gate / "state.json")
     tables = (labels / "asked.jsonl", gate / "known.jsonl", gate / "accepted.jsonl")
-    store = read_features(
-        features,
-        {row["id"] for table in tables for row in read_jsonl(table)},
-        params.compute,
-        STOP_SET,
-    )
-    index = store.index
+    named = {row["id"] for table in tables for row in read_jsonl(table)}
+    store = read_features(features, named, params.compute, STOP_SET)
+    history = read_history(gate, labels, store.index, state["rounds"])
     table = read_table(test, may_be_empty=True)
-    truth = truth_of_test(table, index, params) if len(table) else np.empty(0, dtype=np.intp)
-    with progress(
-        "models", most_fits(state["rounds"], params, tested=len(truth) > 0), "model"
-    ) as bar:
-        proof = prove(
-            read_history(gate, labels, index, state["rounds"]), index, store.matrix,
-            store.geometry, truth, np.load(probabilities / "test.npy").astype(np.float64),
-            read_json(probabilities / "calibration.json"), state["answers"], params, bar.update,
-        )  # fmt: skip
+    tested = len(table) > 0
+    shipped = Shipped(
+        truth_of_test(table, store.index, params) if tested else np.empty(0, dtype=np.intp),
+        np.load(probabilities / "test.npy").astype(np.float64),
+        read_json(probabilities / "calibration.json"),
+    )
+    models = most_fits(state["rounds"], params, tested=tested)
+    with progress("models", models, "model") as bar:
+        proof = prove(history, store, shipped, state["answers"], params, bar.update)
     write_json(metrics, proof.facts)
     plotted = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
     for path, rows in zip(plots, plotted, strict=True):
         write_json(path, rows)
-    return _sentence(proof.facts)
+    return sentence(proof.facts)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rounds.init import labels_in, settings
 from rounds.project import Project
 from rounds.shipped import params_file
 from stages.answers.ledger import Labels, read_labels
+from stages.answers.pace import is_work
 from stages.answers.prodigy import NotAnAnswer, read_answer
 from stages.contract.canonical import Row, jsonl, numbered_rows, write_bytes
 from stages.contract.errors import PipelineError
@@ -23,8 +24,7 @@ from stages.store.index import SPLITS, read_index
 from stages.store.parts import open_pool
 from stages.store.read import read_rows
 
-LONGEST_PAUSE = 300.0  # seconds between two answers; after more a person had been away
-FEWEST_TIMES = 10  # pauses needed to tell how long an answer takes
+FEWEST_TIMES = 10  # gaps between answers needed to tell how long an answer takes
 NO_TEST = "No test table: a quarter of the rows, stratified, was held out, anew in each repeat."
 GATE_OFF: Changes = {
     ("gate", "max_quarantine"): 0.0,
@@ -221,8 +221,8 @@ def seconds_per_answer(path: Path) -> float:
             raise PipelineError(where, str(reason), "repair or remove the row") from reason
         if answer.at is not None:
             times.setdefault(answer.annotator, []).append(answer.at)
-    pauses = [after - before for own in times.values() for before, after in pairwise(sorted(own))]
-    worked = [pause for pause in pauses if 0 < pause <= LONGEST_PAUSE]
+    gaps = [after - before for own in times.values() for before, after in pairwise(sorted(own))]
+    worked = [gap for gap in gaps if is_work(gap)]
     if len(worked) < FEWEST_TIMES:
         what = f"only {len(worked)} answers with a time"
         raise PipelineError(path, what, f"give {FEWEST_TIMES} or more, or leave it out")

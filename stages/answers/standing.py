@@ -1,20 +1,22 @@
-"""What the answers about one example say, at any round: a pure function of votes and of the doubts frozen with batches.
+"""What the answers about one example say after any round.
 
-Nothing here looks at a model, so what was known at an old round can be told again and never moves.
+Everything here is a function of the votes, and of the doubts that were frozen with batches. No
+model is looked at, so what was known after an old round can be computed again and never moves.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stages.answers.ledger import Asked, Event, KnownLabel, Labelled, Verdict
+from stages.answers.ledger import Asked, Event, EventKind, KnownLabel, Labelled, Verdict
 from stages.contract.params import Gate
 
 SEED = ""  # who gave a seed label: no person, and no person's name is empty
+Why = Literal["votes", "override", "disagreement", "skip", "reject", "empty", "retract"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,19 @@ class Vote:
 
     round: int
     annotator: str
-    kind: str
+    kind: EventKind
     label: str
     late: bool = False
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it gives a label."""
+        return self.kind in ("label", "override")
 
 
 @dataclass
 class Case:
-    """All about one id: its votes, oldest first, the rows that asked it, the doubts frozen then."""
+    """All about one id: its votes, oldest first; by round, the row that asked it and its doubt."""
 
     id: str
     votes: list[Vote] = field(default_factory=list)
@@ -47,7 +54,7 @@ class Standing:
     """The label that the votes settle on, or None with the reason why there is none."""
 
     label: str | None
-    why: Literal["votes", "override", "disagreement", "skip", "reject", "empty", "retract"]
+    why: Why
     votes: tuple[Vote, ...]
 
 
@@ -63,22 +70,25 @@ def collect(
     def case_of(item: str) -> Case:
         return cases.setdefault(item, Case(item))
 
-    for seed_label in seed:
-        case_of(seed_label["id"]).votes.append(Vote(0, SEED, "label", seed_label["label"]))
-    for ask in asked:
-        case_of(ask["id"]).asked[ask["round"]] = ask
+    for label in seed:
+        case_of(label["id"]).votes.append(Vote(0, SEED, "label", label["label"]))
+    for row in asked:
+        case_of(row["id"]).asked[row["round"]] = row
     for event in sorted(events, key=_moment):
-        vote = Vote(
-            event["round"],
-            event["annotator"],
-            event["kind"],
-            event["label"] or "",
-            event.get("late", False),
-        )
-        case_of(event["id"]).votes.append(vote)
+        case_of(event["id"]).votes.append(_vote(event))
     for verdict in verdicts:
         case_of(verdict["id"]).doubted[verdict["round"]] = verdict
     return [cases[item] for item in sorted(cases)]
+
+
+def _vote(event: Event) -> Vote:
+    return Vote(
+        round=event["round"],
+        annotator=event["annotator"],
+        kind=event["kind"],
+        label=event["label"] or "",
+        late=event.get("late", False),
+    )
 
 
 def _moment(event: Event) -> tuple[int, int, float, str, int]:
@@ -91,61 +101,114 @@ def _moment(event: Event) -> tuple[int, int, float, str, int]:
     return event["round"], event.get("order", 0), time, event.get("file", ""), event.get("line", 0)
 
 
-def standing(case: Case, at: int, policy: Gate) -> Standing:
-    """What the votes of rounds up to `at` settle on.
+@dataclass(frozen=True)
+class _Question:
+    """What the rules look at: a case after the round `at`.
 
-    A retraction voids all votes before it, those of its own round too; what is answered after it
-    counts, in its own round as well. The last override beats every vote, an adjudicator every other
-    person. As many rejections as labels make the item a bad one. Else the label with the most votes
-    (`majority`), or with two thirds of them (`consensus`) holds. A tie is a disagreement, to be
-    asked again; under `majority` a person who was asked again and gives what the model had
-    suggested breaks it.
+    votes: those that no retraction took away; labels: those of them that give a label; retracted:
+    whether a retraction is the last that was said.
+    """
+
+    case: Case
+    at: int
+    votes: list[Vote]
+    labels: tuple[Vote, ...]
+    retracted: bool
+
+
+def standing(case: Case, at: int, policy: Gate) -> Standing:
+    """What the votes of rounds up to `at` settle on: the first of RULES that decides.
+
+    A retraction voids all votes before it, those of its own round too. What is answered after it
+    counts, in its own round as well.
     """
     votes = [vote for vote in case.votes if vote.round <= at]
-    if len(votes) == 1 and votes[0].kind == "label":  # as most are, in a million of them
+    # Most of a million ids have one vote: it needs no rules.
+    if len(votes) == 1 and votes[0].kind == "label":
         return Standing(votes[0].label, "votes", (votes[0],))
-    voided = votes and votes[-1].kind == "retract"
+    retracted = bool(votes) and votes[-1].kind == "retract"
     votes = in_force(case, at)
-    labels = tuple(vote for vote in votes if vote.kind in ("label", "override"))
-    overrides = [vote for vote in labels if vote.kind == "override"]
-    if overrides:
-        return Standing(overrides[-1].label, "override", labels)
-    rejects = sum(vote.kind == "reject" for vote in votes)
-    if rejects and rejects >= len(labels):
+    labels = tuple(vote for vote in votes if vote.is_label)
+    question = _Question(case, at, votes, labels, retracted)
+    decisions = (rule(question, policy) for rule in RULES)
+    return next(decision for decision in decisions if decision is not None)
+
+
+def _override(question: _Question, _policy: Gate) -> Standing | None:
+    """The last override beats every vote."""
+    overrides = [vote.label for vote in question.labels if vote.kind == "override"]
+    return Standing(overrides[-1], "override", question.labels) if overrides else None
+
+
+def _rejection(question: _Question, _policy: Gate) -> Standing | None:
+    """As many rejections as labels make the example a bad one."""
+    rejects = sum(vote.kind == "reject" for vote in question.votes)
+    if rejects and rejects >= len(question.labels):
         return Standing(None, "reject", ())
-    if voided:
+    return None
+
+
+def _nothing(question: _Question, _policy: Gate) -> Standing | None:
+    """Without any label: it was retracted, or the last answer was empty, or a skip."""
+    if question.retracted:
         return Standing(None, "retract", ())
-    if not labels:
-        last = votes[-1].kind if votes else "skip"
-        return Standing(None, "empty" if last == "empty" else "skip", ())
-    named = [vote for vote in labels if policy.adjudicator and vote.annotator == policy.adjudicator]
-    if named:
-        return Standing(named[-1].label, "votes", labels)
-    (first, most), *rest = Counter(vote.label for vote in labels).most_common()
-    if policy.resolve == "consensus":
-        agreed = 3 * most >= 2 * len(labels)
-        return (
-            Standing(first, "votes", labels) if agreed else Standing(None, "disagreement", labels)
-        )
-    tied = {first} | {label for label, count in rest if count == most}
-    if len(tied) == 1:
-        return Standing(first, "votes", labels)
-    chosen = _suggested_and_given(case, at, labels, tied)
-    return Standing(chosen, "disagreement" if chosen is None else "votes", labels)
+    if question.labels:
+        return None
+    last = question.votes[-1].kind if question.votes else "skip"
+    return Standing(None, "empty" if last == "empty" else "skip", ())
 
 
-def _suggested_and_given(
-    case: Case, at: int, votes: tuple[Vote, ...], tied: set[str]
-) -> str | None:
+def _adjudicator(question: _Question, policy: Gate) -> Standing | None:
+    """The last word of gate.adjudicator beats every other person."""
+    if not policy.adjudicator:
+        return None
+    theirs = [vote.label for vote in question.labels if vote.annotator == policy.adjudicator]
+    return Standing(theirs[-1], "votes", question.labels) if theirs else None
+
+
+def _consensus(question: _Question, policy: Gate) -> Standing | None:
+    """Under `consensus` the label of two thirds of the votes holds, else people disagree."""
+    if policy.resolve != "consensus":
+        return None
+    [(label, count)] = Counter(vote.label for vote in question.labels).most_common(1)
+    if 3 * count >= 2 * len(question.labels):
+        return Standing(label, "votes", question.labels)
+    return Standing(None, "disagreement", question.labels)
+
+
+def _majority(question: _Question, _policy: Gate) -> Standing:
+    """The label with the most votes holds.
+
+    A tie is a disagreement, to be asked again, unless a person who was asked again gave what the
+    model had suggested.
+    """
+    counts = Counter(vote.label for vote in question.labels)
+    most = max(counts.values())
+    tied = {label for label, count in counts.items() if count == most}
+    label = tied.pop() if len(tied) == 1 else _suggested_and_given(question, tied)
+    return Standing(label, "disagreement" if label is None else "votes", question.labels)
+
+
+# In this order; the last one always decides.
+RULES: tuple[Callable[[_Question, Gate], Standing | None], ...] = (
+    _override,
+    _rejection,
+    _nothing,
+    _adjudicator,
+    _consensus,
+    _majority,
+)
+
+
+def _suggested_and_given(question: _Question, tied: set[str]) -> str | None:
     """Of the tied labels the one that the model suggested and somebody, asked again, gave."""
-    for when in sorted(case.doubted, reverse=True):
-        doubt = case.doubted[when]
-        # of a disagreement between people the model had suggested nothing
-        if when > at or "disagreement" in doubt["reasons"]:
+    for when, doubt in sorted(question.case.doubted.items(), reverse=True):
+        # Of a disagreement between people the model had suggested nothing.
+        if when > question.at or "disagreement" in doubt["reasons"]:
             continue
-        again = {vote.label for vote in votes if vote.round >= when and not vote.late}
+        again = {vote.label for vote in question.labels if vote.round >= when and not vote.late}
         if doubt["suggested"] in tied & again:
-            return str(doubt["suggested"])
+            return doubt["suggested"]
     return None
 
 
@@ -163,50 +226,67 @@ def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
 
 
 def reviewed(case: Case, upto: int) -> list[tuple[Verdict, bool | None]]:
-    """Every doubt that was put to people by round `upto`: True confirmed, False contradicted, None not answered."""
-    outcome: list[tuple[Verdict, bool | None]] = []
-    for when, doubt in sorted(case.doubted.items()):
-        if when <= upto and when in case.asked:
-            answers = _answers(case, when)
-            same = answers.count(doubt["label"])
-            outcome.append(
-                (doubt, 2 * same > len(answers) if answers and 2 * same != len(answers) else None)
-            )
-    return outcome
+    """Every doubt that was put to people by round `upto`, and what most of them said of the label.
+
+    True: confirmed; False: contradicted; None: nobody answered, or as many said one as the other.
+    """
+    return [
+        (doubt, _confirmed(_answers(case, when), doubt["label"]))
+        for when, doubt in sorted(case.doubted.items())
+        if when <= upto and when in case.asked
+    ]
+
+
+def _confirmed(answers: list[str], label: str) -> bool | None:
+    same = answers.count(label)
+    other = len(answers) - same
+    return None if same == other else same > other
 
 
 def _answers(case: Case, when: int) -> list[str]:
-    """What people said when a round asked them, without late answers to an earlier one."""
-    votes = (vote for vote in case.votes if vote.round == when and not vote.late)
-    return [vote.label for vote in votes if vote.kind in ("label", "override")]
+    """The labels that people gave when a round asked them, without late answers to an earlier one."""
+    return [
+        vote.label for vote in case.votes if vote.round == when and vote.is_label and not vote.late
+    ]
 
 
 def exempt(case: Case, label: str, upto: int) -> set[str]:
-    """The reasons for which people, asked again, gave this label: it is never doubted for them again."""
-    told = {when: _answers(case, when) for when in case.doubted if when <= upto}
-    given = [when for when, answers in told.items() if 2 * answers.count(label) > len(answers)]
-    return {reason for when in given for reason in case.doubted[when]["reasons"]}
+    """The reasons for which people, asked again, gave this label: they raise no doubt again."""
+    return {
+        reason
+        for when, doubt in case.doubted.items()
+        if when <= upto and _confirmed(_answers(case, when), label)
+        for reason in doubt["reasons"]
+    }
 
 
-def known(cases: Iterable[Case], upto: int, current: set[str], policy: Gate) -> list[KnownLabel]:
-    """When each label was the accepted one: rows (id, from_round, to_round or None, label), half-open, sorted.
+def known(cases: Iterable[Case], upto: int, doubted: set[str], policy: Gate) -> list[KnownLabel]:
+    """When each label was the accepted one, in the order of the cases and of time.
 
     A label that was doubted when the batch of round r + 1 was issued was not accepted at round r.
-    `current` are the ids not accepted now, at round `upto`.
+    doubted: the ids not accepted now, at round `upto`.
     """
     rows: list[KnownLabel] = []
     for case in cases:
-        said = dict(history(case, upto, policy))
-        marks = set(said) | set(case.doubted) | {when - 1 for when in case.doubted} | {upto}
-        spans: list[KnownLabel] = []
-        label: str | None = None
-        for at in sorted(mark for mark in marks if 0 <= mark <= upto):
-            label = said[at].label if at in said else label
-            held = at + 1 in case.doubted if at < upto else case.id in current
-            now = None if held else label
-            if spans and spans[-1]["to_round"] is None and spans[-1]["label"] != now:
-                spans[-1]["to_round"] = at
-            if now is not None and (not spans or spans[-1]["to_round"] is not None):
-                spans.append({"id": case.id, "from_round": at, "to_round": None, "label": now})
-        rows += spans
+        rows += _spans(case, upto, policy, doubted_now=case.id in doubted)
     return rows
+
+
+def _spans(case: Case, upto: int, policy: Gate, *, doubted_now: bool) -> list[KnownLabel]:
+    standings = dict(history(case, upto, policy))
+    issued = {when - 1 for when in case.doubted}  # rounds after which a doubt was put to people
+    moments = set(standings) | set(case.doubted) | issued | {upto}
+    spans: list[KnownLabel] = []
+    label: str | None = None
+    for at in sorted(moment for moment in moments if 0 <= moment <= upto):
+        if at in standings:
+            label = standings[at].label
+        held = at + 1 in case.doubted if at < upto else doubted_now
+        accepted = None if held else label
+        current = spans[-1] if spans and spans[-1]["to_round"] is None else None
+        if current is not None and current["label"] != accepted:
+            current["to_round"] = at
+            current = None
+        if current is None and accepted is not None:
+            spans.append({"id": case.id, "from_round": at, "to_round": None, "label": accepted})
+    return spans

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,22 @@ def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | None:
+    """Agreement of two raters on the same examples beyond chance, at most 1.
+
+    left, right: the label that each gave each example. None when chance explains all, and without
+    any example. Source: Cohen, "A coefficient of agreement for nominal scales" (1960).
+    """
+    n = len(left)
+    if not n:
+        return None
+    agreed = sum(a == b for a, b in zip(left, right, strict=True)) / n
+    first = Counter(left)
+    second = Counter(right)
+    chance = sum(first[label] * second[label] for label in first) / n**2
+    return None if math.isclose(chance, 1) else (agreed - chance) / (1 - chance)
 
 
 def per_class(truth: Ints, predicted: Ints, n_classes: int) -> list[Row]:

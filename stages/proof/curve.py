@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from stages.answers.pace import seconds_per_id
 from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.classifier import together
@@ -14,9 +17,22 @@ from stages.learning.scoring import (
     per_class,
     wilson,
 )
-from stages.proof.gap import next_labels, seconds_per_id
-from stages.proof.history import ARMS, History, points
+from stages.proof.history import ARMS, History, LabelSet, points
+from stages.proof.next_labels import next_labels
 from stages.proof.refits import Judge, Judged
+
+
+@dataclass(frozen=True)
+class _Point:
+    """An arm after a round, and the labels that it had then."""
+
+    arm: str
+    round: int
+    labelled: LabelSet
+
+    @property
+    def columns(self) -> Row:
+        return {"arm": self.arm, "round": self.round, "labels": len(self.labelled)}
 
 
 def learning_curve(
@@ -24,42 +40,46 @@ def learning_curve(
 ) -> tuple[list[Row], list[Row]]:
     """The rows of both arms' learning curve, and of their precision and recall per class.
 
-    minutes: of people's time that the arm's labels took until then, null without timestamps; the
-    seed's are not known.
+    A point that cannot be judged is left out.
     """
+    wanted = [
+        _Point(arm, upto, history.arm(arm, upto, params.labels, params.seed))
+        for upto in points(history.rounds, params.validate_.max_points)
+        for arm in ARMS
+    ]
+    judged = together(lambda point: judge(point.labelled, point.round), wanted, n_jobs)
     curve: list[Row] = []
     recall: list[Row] = []
-    shown = points(history.rounds, params.validate_.max_points)
-    until = {
-        upto: seconds_per_id([row for row in history.events if row["round"] <= upto])
-        for upto in shown
-    }
-    places = [(upto, arm) for upto in shown for arm in ARMS]
-    arms = [history.arm(arm, upto, params.labels, params.seed) for upto, arm in places]
-    wanted = [(labelled, upto) for labelled, (upto, _) in zip(arms, places, strict=True)]
-    found = together(lambda one: judge(*one), wanted, n_jobs)
-    for (upto, arm), labelled, judged in zip(places, arms, found, strict=True):
-        if judged is None:
-            continue
-        place = {"arm": arm, "round": upto, "labels": len(labelled)}
-        seconds = until[upto]
-        minutes = (
-            sum(seconds.get(item, 0.0) for item in labelled) / 60 if seconds or not upto else None
-        )
-        curve.append({**place, "minutes": minutes, **overall(judged, params)})
-        classes = per_class(judged.truth, judged.predicted, len(params.labels))
-        for label, row in zip(params.labels, classes, strict=True):
-            if row["support"]:
-                named = {"low": row["recall_low"], "high": row["recall_high"]}
-                recall.append(
-                    {
-                        **place,
-                        "class": label,
-                        **named,
-                        **without(row, ("recall_low", "recall_high")),
-                    }
-                )
+    for point, verdict in zip(wanted, judged, strict=True):
+        if verdict is not None:
+            minutes = _minutes(history, point)
+            curve.append({**point.columns, "minutes": minutes, **overall(verdict, params)})
+            recall += [{**point.columns, **row} for row in _recall(verdict, params.labels)]
     return curve, recall
+
+
+def _minutes(history: History, point: _Point) -> float | None:
+    """Minutes of people's time that the labels took until then; None without timestamps.
+
+    The seed's are not known, and count as none.
+    """
+    if not point.round:
+        return 0.0
+    seconds = seconds_per_id(row for row in history.events if row["round"] <= point.round)
+    if not seconds:
+        return None
+    return sum(seconds.get(item, 0.0) for item in point.labelled) / 60
+
+
+def _recall(judged: Judged, labels: list[str]) -> list[Row]:
+    """Precision and recall of each class that occurs in the truth; low and high are of the recall."""
+    rows = []
+    classes = per_class(judged.truth, judged.predicted, len(labels))
+    for label, row in zip(labels, classes, strict=True):
+        if row["support"]:
+            interval = {"low": row["recall_low"], "high": row["recall_high"]}
+            rows.append({"class": label, **interval, **without(row, ("recall_low", "recall_high"))})
+    return rows
 
 
 def without(row: Row, keys: tuple[str, ...]) -> Row:
@@ -84,18 +104,16 @@ def overall(judged: Judged, params: Params) -> Row:
 def next_batch(curve: list[Row], ahead: int) -> Row | None:
     """What so many more labels bring the active arm, by its curve so far."""
     rows = [row for row in curve if row["arm"] == "active"]
-    labels, accuracy = (
-        np.array([row[key] for row in rows], dtype=np.float64) for key in ("labels", "accuracy")
-    )
+    labels = np.array([row["labels"] for row in rows], dtype=np.float64)
+    accuracy = np.array([row["accuracy"] for row in rows], dtype=np.float64)
     return next_labels(labels, accuracy, ahead)
 
 
 def confusion(judged: Judged, labels: list[str]) -> list[Row]:
     """How often each class was taken for which: one row per pair that occurs."""
-    pairs, counts = np.unique(
-        np.stack([judged.truth, judged.predicted]), axis=1, return_counts=True
-    )
+    pairs = np.stack([judged.truth, judged.predicted])
+    distinct, counts = np.unique(pairs, axis=1, return_counts=True)
     return [
         {"actual": labels[actual], "predicted": labels[predicted], "count": int(count)}
-        for (actual, predicted), count in zip(pairs.T, counts, strict=True)
+        for (actual, predicted), count in zip(distinct.T, counts, strict=True)
     ]

@@ -22,13 +22,15 @@ from stages.store.index import Index
 
 ARMS = ("active", "random")
 LAST_ROUNDS = 5  # that the stopping panel looks at: they are always points of the curve
-Labelled = dict[str, int]
+LabelSet = dict[str, int]  # the class of each id, in the order in which an arm got them
 
 
 @dataclass(frozen=True)
 class History:
-    """What was asked, when labels were known, what was answered, the doubts after each round, seed ids, rounds.
+    """The history of a project's labels, up to its last accepted round.
 
+    asked: every ask; known: when which label was the accepted one; events: the answers; doubts: how
+    many labels were doubted after each round, round 0 first; seed_ids: ids with a seed label;
     redundancy: per round, how many of its new rows nearly repeat another (gate).
     """
 
@@ -41,26 +43,29 @@ class History:
     redundancy: list[Redundancy] = field(default_factory=list)
 
     def control(self, upto: int, seed: int) -> list[str]:
-        """The ids that the control arm's walk had passed after round `upto`, whoever asked them; in its order."""
+        """The ids that the control arm's walk had passed after round `upto`, in its order.
+
+        It does not matter who asked them.
+        """
         return control_ids(self._asked(upto), seed)
 
-    def arm(self, name: str, upto: int, classes: list[str], seed: int) -> Labelled:
-        """The labels an arm had after round `upto`: the seed's, then its own in the order in which they were asked.
+    def arm(self, name: str, upto: int, classes: list[str], seed: int) -> LabelSet:
+        """The labels of an arm after round `upto`: the seed's, then its own as they were asked.
 
         active: every id that the strategy picked. random: `control`, in the order of the
-        permutation: any number of the first of them are a uniform draw. An id both arms wanted, in
-        one round or in two, counts for both (stages/answers/arms.py). all: both.
+        permutation: any number of the first of them are a uniform draw. all: both. An id that both
+        arms wanted, in one round or in two, counts for both (stages/answers/arms.py).
         """
-        place = {label: number for number, label in enumerate(classes)}
-        known = labels_known_at(self.known, upto)
         if name == "random":
             members = self.control(upto, seed)
+        elif name == "active":
+            members = active_ids(self._asked(upto))
         else:
-            rows = self._asked(upto)
-            members = active_ids(rows) if name == "active" else [row["id"] for row in rows]
-        return {
-            item: place[known[item]] for item in [*sorted(self.seed_ids), *members] if item in known
-        }
+            members = [row["id"] for row in self._asked(upto)]
+        class_of = {label: index for index, label in enumerate(classes)}
+        known = labels_known_at(self.known, upto)
+        ids = [*sorted(self.seed_ids), *members]
+        return {item: class_of[known[item]] for item in ids if item in known}
 
     def _asked(self, upto: int) -> list[Asked]:
         """The asks of rows without a seed label up to a round, in asking order."""
@@ -68,7 +73,10 @@ class History:
 
 
 def points(rounds: int, most: int) -> list[int]:
-    """The rounds of the curve's points: all of 0 … rounds, or `most`: the last ones, and evenly spaced ones before."""
+    """The rounds that are points of the curve: all of 0 … rounds, or `most` of them.
+
+    Then the last ones stay, and those before them are evenly spaced.
+    """
     if rounds + 1 <= most:
         return list(range(rounds + 1))
     last = min(LAST_ROUNDS, most - 1)

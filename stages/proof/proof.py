@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stages.contract.arrays import Floats, Ints, Matrix
+from stages.contract.arrays import Floats, Ints
 from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.proof.alarms import Evidence, alarms
 from stages.proof.curve import confusion, learning_curve, next_batch, overall, without
-from stages.proof.gap import HALVES, STEPS, compare
-from stages.proof.history import ARMS, History, points
-from stages.proof.refits import Judged, Refits, judge_on_control, judge_on_test
+from stages.proof.gap import BEYOND, HALVES, STEPS, compare
+from stages.proof.history import ARMS, History, LabelSet, points
+from stages.proof.refits import Judge, Judged, Refits, judge_on_control, judge_on_test
 from stages.proof.stopping import (
     circumstances,
     circumstances_before,
@@ -24,8 +22,28 @@ from stages.proof.stopping import (
     stop_set,
     stopping_points,
 )
-from stages.store.index import Features, Index
+from stages.store.index import Features
 from stages.store.near import leakage, near_in
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The model of all accepted labels, as train and calibrate hand it over.
+
+    truth: (n_test,) classes of the test rows, empty without a test set; probabilities: (n_test, k)
+    what it says of them, calibrated; calibration: calibrate's facts.
+    """
+
+    truth: Ints
+    probabilities: Floats
+    calibration: Row
+
+    @property
+    def judged(self) -> Judged | None:
+        """What it says of the test rows; None without a test set, or without a model."""
+        if not len(self.truth) or not self.calibration["fitted"]:
+            return None
+        return Judged(self.truth, self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -40,85 +58,144 @@ class Proof:
     confusion: list[Row]
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What both arms' refitted models show."""
+
+    curve: list[Row]
+    recall: list[Row]
+    gap: Row
+    saving: Row
+    stopping: list[Row]
+
+
 def prove(
-    history: History, index: Index, matrix: Matrix, geometry: NDArray[np.float32], truth: Ints, shipped: Floats,
-    calibration: Row, answers: int, params: Params, tick: Callable[[], object] = int,
-) -> Proof:  # fmt: skip
+    history: History,
+    features: Features,
+    shipped: Shipped,
+    answers: int,
+    params: Params,
+    tick: Callable[[], object] = int,
+) -> Proof:
     """Both arms' curves, their gap, the saving, the stopping panel and the alarms.
 
-    truth: (n_test,) classes of the test rows, empty without a test set; shipped: (n_test, k) what
-    the model of all accepted labels says of them, calibrated; calibration: calibrate's facts;
-    answers: how many were spent; tick: see Refits.
+    answers: how many were spent; tick: called before every fit.
     """
-    sample = stop_set(index, params.seed)
-    near = near_in(Features(index, matrix, geometry), params.seed, params.quality.near_duplicate)
-    refits = Refits(index, matrix, params, tick)
-    judge = judge_on_test(refits, truth) if len(truth) else judge_on_control(refits, history)
+    refits = Refits(features.index, features.matrix, params, tick)
+    if len(shipped.truth):
+        judge = judge_on_test(refits, shipped.truth)
+    else:
+        judge = judge_on_control(refits, history)
+    measured = _measured(history, refits, judge, params)
+    labelled = history.arm("all", history.rounds, params.labels, params.seed)
+    raised, not_judged = alarms(_evidence(history, features, shipped, labelled, measured, params))
+    judged = shipped.judged
+    now = circumstances(
+        measured.curve,
+        answers,
+        params,
+        trusted=own_confidence_holds(shipped.calibration, params),
+    )
+    before = circumstances_before(
+        history, measured.stopping, measured.curve, judge, answers, params
+    )
+    facts: Row = {
+        "round": history.rounds,
+        "judged_on": "test set" if len(shipped.truth) else "control arm, cross-validated",
+        **{arm: _last_point(arm, measured) for arm in ARMS},
+        "difference": measured.gap,
+        "saving": measured.saving,
+        "next_100": next_batch(measured.curve, 100),
+        "stopping": panel(measured.stopping, now, before),
+        "alarms": raised,
+        "not_judged": not_judged,
+        "shipped": {"labels": len(labelled), **overall(judged, params)} if judged else None,
+    }
+    # The chart draws the limit that the alarm reads.
+    limit = params.gate.limits.redundancy
+    return Proof(
+        facts=facts,
+        curve=measured.curve,
+        recall=measured.recall,
+        redundancy=[{**row, "limit": limit} for row in history.redundancy],
+        stopping=measured.stopping,
+        confusion=confusion(judged, params.labels) if judged else [],
+    )
+
+
+def _measured(history: History, refits: Refits, judge: Judge, params: Params) -> _Measured:
     n_jobs = params.compute.n_jobs
     curve, recall = learning_curve(history, judge, params, n_jobs)
     gap, saving = compare(history, judge, params, n_jobs)
+    sample = stop_set(refits.index, params.seed)
     stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
-    labelled = history.arm("all", history.rounds, params.labels, params.seed)
-    passed = set(history.control(history.rounds, params.seed))
-    counts = np.bincount(
-        np.array(list(labelled.values()), dtype=np.intp), minlength=len(params.labels)
-    ).tolist()
-    facts: Row = {
-        "round": history.rounds,
-        "judged_on": "test set" if len(truth) else "control arm, cross-validated",
+    return _Measured(curve, recall, gap, saving, stopping)
+
+
+def _last_point(arm: str, measured: _Measured) -> Row | None:
+    """An arm's newest point of the curve, with precision and recall by class; None without one."""
+    rows = [row for row in measured.curve if row["arm"] == arm]
+    if not rows:
+        return None
+    last = rows[-1]
+    classes = [
+        row for row in measured.recall if row["arm"] == arm and row["round"] == last["round"]
+    ]
+    return {
+        **without(last, ("arm", "round")),
+        "recall": {row["class"]: row["recall"] for row in classes},
+        "precision": {row["class"]: row["precision"] for row in classes},
     }
-    for arm in ARMS:
-        rows = [row for row in curve if row["arm"] == arm]
-        facts[arm] = without(rows[-1], ("arm", "round")) if rows else None
-        if rows:
-            last = [
-                row for row in recall if row["arm"] == arm and row["round"] == rows[-1]["round"]
-            ]
-            facts[arm] |= {
-                name: {row["class"]: row[name] for row in last} for name in ("recall", "precision")
-            }
-    facts |= {"difference": gap, "saving": saving, "next_100": next_batch(curve, 100)}
-    now = circumstances(curve, answers, params, trusted=own_confidence_holds(calibration, params))
-    earlier = circumstances_before(history, stopping, curve, judge, answers, params)
-    facts["stopping"] = panel(stopping, now, earlier)
-    evidence = Evidence(
+
+
+def _evidence(
+    history: History,
+    features: Features,
+    shipped: Shipped,
+    labelled: LabelSet,
+    measured: _Measured,
+    params: Params,
+) -> Evidence:
+    near = near_in(features, params.seed, params.quality.near_duplicate)
+    passed = set(history.control(history.rounds, params.seed))
+    counts = Counter(labelled.values())
+    return Evidence(
         rounds=history.rounds,
-        gap=gap,
-        saving=saving,
+        gap=measured.gap,
+        saving=measured.saving,
         control=sum(item in passed for item in labelled),
-        curve=curve,
-        recall=recall,
+        curve=measured.curve,
+        recall=measured.recall,
         redundancy=history.redundancy,
         doubts=history.doubts,
-        calibration=calibration,
-        labels_of=dict(zip(params.labels, counts, strict=True)),
-        leaked=leakage(list(labelled), index, near),
+        calibration=shipped.calibration,
+        labels_of={label: counts[number] for number, label in enumerate(params.labels)},
+        leaked=leakage(list(labelled), features.index, near),
         recall_floor=params.validate_.recall_floor,
         most_redundant=params.gate.limits.redundancy,
         most_leaked=params.gate.limits.leakage,
     )
-    facts["alarms"], facts["not_judged"] = alarms(evidence)
-    told = Judged(truth, shipped) if len(truth) and calibration["fitted"] else None
-    facts["shipped"] = {"labels": len(labelled), **overall(told, params)} if told else None
-    errors = confusion(told, params.labels) if told else []
-    # the chart draws the limit that the alarm reads
-    redundancy = [{**row, "limit": params.gate.limits.redundancy} for row in history.redundancy]
-    return Proof(facts, curve, recall, redundancy, stopping, errors)
 
 
 def most_fits(rounds: int, params: Params, *, tested: bool) -> int:
-    """How many models `prove` fits at most: both arms at all points, in steps and halves; one a point for the panel."""
-    at = len(points(rounds, params.validate_.max_points))
-    judged = len(ARMS) * (at + HALVES) + STEPS + 5
-    return judged * (1 if tested else params.quality.folds) + at
+    """How many models `prove` fits at most.
+
+    Both arms at all points, in halves and, the active one, in steps; and one a point for the panel.
+    Without a test set each is fitted once a fold.
+    """
+    on_curve = len(points(rounds, params.validate_.max_points))
+    judged = len(ARMS) * (on_curve + HALVES) + STEPS + BEYOND
+    return judged * (1 if tested else params.quality.folds) + on_curve
 
 
-def _sentence(facts: Row) -> str:
-    told = [
+def sentence(facts: Row) -> str:
+    """The outcome in a line."""
+    accuracies = [
         f"{arm} {facts[arm]['accuracy']:.3f} at {facts[arm]['labels']} labels"
         for arm in ARMS
         if facts[arm]
     ]
+    judged = "; ".join(accuracies) or "nothing to judge yet"
     raised = ", ".join(alarm["code"] for alarm in facts["alarms"]) or "none"
     advice = facts["stopping"]["advice"]
-    return f"validate: round {facts['round']}: {'; '.join(told) or 'nothing to judge yet'}; {advice}; alarms: {raised}"
+    return f"validate: round {facts['round']}: {judged}; {advice}; alarms: {raised}"

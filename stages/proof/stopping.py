@@ -14,17 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.answers.budget import answers_left
-from stages.contract.arrays import Ints
+from stages.contract.arrays import Floats, Ints
 from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.classifier import together
-from stages.learning.scoring import calibrated_ece, expected_calibration_error
+from stages.learning.scoring import (
+    calibrated_ece,
+    cohen_kappa,
+    expected_calibration_error,
+    macro_f1,
+)
 from stages.proof.curve import next_batch
-from stages.proof.history import ARMS, History, Labelled, points
+from stages.proof.history import ARMS, History, LabelSet, points
 from stages.proof.refits import Judge, Refits
 from stages.store.index import Index
 
-WINDOW = 3
+STOP_SET = 2000  # pool rows that successive models are compared on
+WINDOW = 3  # points that a sign looks back on
 PLATEAU = 0.005
 KAPPA = 0.99
 CHANGE_OF_F = 0.005
@@ -34,41 +40,31 @@ SELECTED = 0.9
 PRIMARY = "stabilizing predictions"
 
 
-def kappa(before: Ints, after: Ints, n_classes: int) -> float:
-    """Cohen's kappa of two models' classes of the same rows, at most 1; 1 where both give one and the same class.
+def stability(before: Ints, after: Ints) -> float:
+    """Cohen's kappa of two models' classes of the same rows, at most 1.
 
-    Source: Cohen, "A coefficient of agreement for nominal scales" (1960).
+    1 where both give one and the same class, which kappa leaves undefined.
     """
-    agreed = float((before == after).mean())
-    share = [
-        np.bincount(classes, minlength=n_classes) / len(classes) for classes in (before, after)
-    ]
-    chance = float(share[0] @ share[1])
-    return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
+    kappa = cohen_kappa(before.tolist(), after.tolist())
+    return 1.0 if kappa is None else kappa
 
 
 def predicted_change_of_f(before: Ints, after: Ints, n_classes: int) -> float:
-    """How much F would change if the newer model were right wherever the two differ, in [0, 1]; mean over classes.
+    """How much F would change if the newer model were right wherever the two differ, in [0, 1].
 
-    Per class 1 - 2a / (2a + b + c): a rows of both, b of the older and c of the newer model alone.
+    That is one minus the F of the older model against the newer one, mean over classes that occur.
     Source: Altschuler, Bloodgood, "Stopping active learning based on predicted change of F measure"
     (2019).
     """
-    changes = []
-    for place in range(n_classes):
-        old, new = before == place, after == place
-        total = int(old.sum() + new.sum())
-        if total:
-            changes.append(1 - 2 * int((old & new).sum()) / total)
-    return float(np.mean(changes))
+    return 1 - macro_f1(before, after, n_classes)
 
 
 @dataclass(frozen=True)
-class Means:
-    """What the panel weighs beside the points: the loop's circumstances at the last point.
+class Circumstances:
+    """What the panel weighs beside the points, as it was at the last of them.
 
     budget_left: answers, None for no limit; batch: rows of the next batch; trusted: may the model's
-    own confidence be believed; gain: what the next batch brings (see _curves.next_labels);
+    own confidence be believed; gain: what the next batch brings (stages/proof/next_labels.py);
     point_worth: labels that one point of accuracy is worth, None where nobody has said.
     """
 
@@ -79,108 +75,115 @@ class Means:
     point_worth: float | None
 
 
+# The value of a sign at the last of some points, or why it cannot be judged.
+Value = Callable[[list[Row], Circumstances], float | str]
+
+
 @dataclass(frozen=True)
 class Sign:
-    """One criterion: its value at the last of some points (None: not to be judged, with the reason), and the limit."""
+    """One criterion: it says stop at or below its limit, or at or above it."""
 
     name: str
-    value: Callable[[list[Row], Means], float | str]
+    value: Value
     limit: float
     at_least: bool = False
 
 
-def _mean_of(key: str) -> Callable[[list[Row], Means], float | str]:
+def _mean_of(column: str) -> Value:
     """The mean of a column over the last WINDOW points."""
 
-    def value(points: list[Row], _means: Means) -> float | str:
-        recent = [row[key] for row in points[-WINDOW:] if row[key] is not None]
-        return float(np.mean(recent)) if len(recent) == WINDOW else f"needs {WINDOW} rounds"
+    def value(points: list[Row], _now: Circumstances) -> float | str:
+        recent = [row[column] for row in points[-WINDOW:] if row[column] is not None]
+        if len(recent) < WINDOW:
+            return f"needs {WINDOW} rounds"
+        return float(np.mean(recent))
 
     return value
 
 
-def _gain_of(key: str) -> Callable[[list[Row], Means], float | str]:
+def _gain_of(column: str) -> Value:
     """How far the best of the last WINDOW points is above the best before them."""
 
-    def value(points: list[Row], _means: Means) -> float | str:
-        found = [row[key] for row in points if row[key] is not None]
-        if len(found) <= WINDOW:
+    def value(points: list[Row], _now: Circumstances) -> float | str:
+        judged = [row[column] for row in points if row[column] is not None]
+        if len(judged) <= WINDOW:
             return f"needs {WINDOW + 1} judged rounds"
-        return float(max(found[-WINDOW:]) - max(found[:-WINDOW]))
+        return float(max(judged[-WINDOW:]) - max(judged[:-WINDOW]))
 
     return value
 
 
-def _budget(_points: list[Row], means: Means) -> float | str:
-    return "no budget is set" if means.budget_left is None else float(means.budget_left)
+def _budget(_points: list[Row], now: Circumstances) -> float | str:
+    """Answers left."""
+    return "no budget is set" if now.budget_left is None else float(now.budget_left)
 
 
-def _expected_error(points: list[Row], means: Means) -> float | str:
-    if not means.trusted:
+def _expected_error(points: list[Row], now: Circumstances) -> float | str:
+    """The error that the model itself expects on the stop set."""
+    if not now.trusted:
         return "the model's own confidence is not trusted"
     return float(1 - points[-1]["expected_accuracy"])
 
 
-def _convergence(points: list[Row], _means: Means) -> float | str:
-    """The mean change of expected accuracy per label over the last WINDOW rounds, without its sign."""
+def _convergence(points: list[Row], _now: Circumstances) -> float | str:
+    """The size of the mean change of expected accuracy per label over the last WINDOW rounds."""
     if len(points) <= WINDOW:
         return f"needs {WINDOW + 1} rounds"
-    first, last = points[-WINDOW - 1], points[-1]
+    first = points[-WINDOW - 1]
+    last = points[-1]
     more = last["labels"] - first["labels"]
-    return (
-        abs(last["expected_accuracy"] - first["expected_accuracy"]) / more
-        if more > 0
-        else "no new labels"
-    )
+    if more <= 0:
+        return "no new labels"
+    return float(abs(last["expected_accuracy"] - first["expected_accuracy"]) / more)
 
 
-def _selected(points: list[Row], _means: Means) -> float | str:
-    found = points[-1]["selected_accuracy"]
-    return "nothing new was answered" if found is None else float(found)
+def _selected(points: list[Row], _now: Circumstances) -> float | str:
+    """The share of the last active picks that the model before them got right."""
+    share = points[-1]["selected_accuracy"]
+    return "nothing new was answered" if share is None else float(share)
 
 
-def _marginal(_points: list[Row], means: Means) -> float | str:
+def _marginal(_points: list[Row], now: Circumstances) -> float | str:
     """What the next batch is worth at best, in labels, less what it costs."""
-    if means.point_worth is None:
+    if now.point_worth is None:
         return "validate.point_worth is not set"
-    if means.gain is None:
+    if now.gain is None:
         return "too few rounds to extrapolate"
-    return float(100 * means.gain["high"] * means.point_worth - means.batch)
+    points_gained = 100 * now.gain["high"]
+    return float(points_gained * now.point_worth - now.batch)
 
 
 SIGNS = (
     Sign("budget exhausted", _budget, 0.0),
-    Sign(PRIMARY, _mean_of("kappa"), KAPPA, at_least=True),  # Bloodgood, Vijay-Shanker (2009)
-    Sign(
-        "predicted change of F", _mean_of("change_of_f"), CHANGE_OF_F
-    ),  # Altschuler, Bloodgood (2019)
-    Sign(
-        "classification change", _mean_of("changed"), 0.0
-    ),  # Zhu, Wang, Hovy, "Multi-criteria-based" (2008)
-    Sign("performance convergence", _convergence, CONVERGED),  # Laws, Schuetze (2008)
-    Sign(
-        "uncertainty floor", _expected_error, EXPECTED_ERROR
-    ),  # Zhu, Wang, Hovy (2008), overall uncertainty
-    Sign("selected accuracy", _selected, SELECTED, at_least=True),  # Zhu, Wang, Hovy (2008)
+    # Source: Bloodgood, Vijay-Shanker (2009)
+    Sign(PRIMARY, _mean_of("kappa"), KAPPA, at_least=True),
+    # Source: Altschuler, Bloodgood (2019)
+    Sign("predicted change of F", _mean_of("change_of_f"), CHANGE_OF_F),
+    # Source: Zhu, Wang, Hovy, "Multi-criteria-based strategy to stop active learning" (2008)
+    Sign("classification change", _mean_of("changed"), 0.0),
+    # Source: Laws, Schuetze, "Stopping criteria for active learning of named entity recognition" (2008)
+    Sign("performance convergence", _convergence, CONVERGED),
+    # Source: Zhu, Wang, Hovy (2008), overall uncertainty
+    Sign("uncertainty floor", _expected_error, EXPECTED_ERROR),
+    # Source: Zhu, Wang, Hovy (2008)
+    Sign("selected accuracy", _selected, SELECTED, at_least=True),
     Sign("accuracy plateau", _gain_of("active_accuracy"), PLATEAU),
     Sign("random-arm plateau", _gain_of("random_accuracy"), PLATEAU),
     Sign("marginal value", _marginal, 0.0),
 )
 
 
-def readings(points: list[Row], means: Means) -> list[Row]:
-    """What every sign says at the last point: name, value, limit, says (stop, go on, not judged), why."""
+def readings(points: list[Row], now: Circumstances) -> list[Row]:
+    """What every sign says at the last point.
+
+    Columns: name, value (None: not judged), limit, at_least, says (stop, go on, not judged), why.
+    """
     rows = []
     for sign in SIGNS:
-        value = sign.value(points, means) if points else "no model yet"
-        row: Row = {
-            "name": sign.name,
-            "value": None,
-            "limit": sign.limit,
-            "at_least": sign.at_least,
-        }
+        value = sign.value(points, now) if points else "no model yet"
+        row: Row = {"name": sign.name, "limit": sign.limit, "at_least": sign.at_least}
         if isinstance(value, str):
-            rows.append({**row, "says": "not judged", "why": value})
+            rows.append({**row, "value": None, "says": "not judged", "why": value})
             continue
         above = round(value - sign.limit, 9)
         reached = above >= 0 if sign.at_least else above <= 0
@@ -188,49 +191,54 @@ def readings(points: list[Row], means: Means) -> list[Row]:
     return rows
 
 
-def agreement(rows: list[Row]) -> bool:
+def agreement(signs: list[Row]) -> bool:
     """Whether stabilizing predictions and one other sign say stop."""
-    said = {row["name"] for row in rows if row["says"] == "stop"}
-    return PRIMARY in said and len(said) > 1
+    stops = {row["name"] for row in signs if row["says"] == "stop"}
+    return PRIMARY in stops and len(stops) > 1
 
 
-def panel(points: list[Row], means: Means, before: Means) -> Row:
+def panel(points: list[Row], now: Circumstances, before: Circumstances) -> Row:
     """The advice (stop, go on, not yet known), why, and the signs.
 
-    means, before: the circumstances now, and at the point before the last: its budget, its gain,
-    its trust.
-
-    points: one row per round, oldest first, with round, labels, kappa, change_of_f, changed (null
-    at the first), expected_accuracy, selected_accuracy, active_accuracy, random_accuracy (null
-    where not judged).
+    points: of stopping_points; now, before: the circumstances at the last point and at the one
+    before it.
     """
-    signs = readings(points, means)
-    primary = next(row for row in signs if row["name"] == PRIMARY)
-    earlier = readings(points[:-1], before)
-    said = ", ".join(row["name"] for row in signs if row["says"] == "stop")
-    if means.budget_left is not None and means.budget_left <= 0:
-        advice, why = "stop", "the budget is spent"
-    elif agreement(signs) and agreement(earlier):
-        advice, why = "stop", f"for two rounds: {said}"
-    elif primary["says"] == "not judged":
-        advice, why = "not yet known", primary["why"]
-    elif agreement(signs):
-        advice, why = "go on", f"for one round only: {said}"
-    else:
-        advice, why = "go on", f"only: {said}" if said else "no sign says stop"
+    signs = readings(points, now)
+    agreed_before = agreement(readings(points[:-1], before))
+    advice, why = _advice(signs, now, agreed_before=agreed_before)
     return {"advice": advice, "why": why, "signs": signs}
 
 
-STOP_SET = 2000
+def _advice(signs: list[Row], now: Circumstances, *, agreed_before: bool) -> tuple[str, str]:
+    stops = ", ".join(row["name"] for row in signs if row["says"] == "stop")
+    primary = next(row for row in signs if row["name"] == PRIMARY)
+    if now.budget_left is not None and now.budget_left <= 0:
+        return "stop", "the budget is spent"
+    if agreement(signs) and agreed_before:
+        return "stop", f"for two rounds: {stops}"
+    if primary["says"] == "not judged":
+        return "not yet known", primary["why"]
+    if agreement(signs):
+        return "go on", f"for one round only: {stops}"
+    return "go on", f"only: {stops}" if stops else "no sign says stop"
 
 
 def stop_set(index: Index, seed: int) -> Ints:
-    """Rows of a fixed random sample of the pool: the last of the permutation, which the control arm reaches last.
+    """Rows of a fixed random sample of the pool: those that the control arm would reach last.
 
     Source: Bloodgood, Vijay-Shanker, "A method for stopping active learning based on stabilizing
     predictions" (2009).
     """
     return index.last(seed, STOP_SET)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A point of the panel: its round, the labels known then, those the strategy asked for next."""
+
+    round: int
+    labelled: LabelSet
+    next: LabelSet
 
 
 def stopping_points(
@@ -241,68 +249,81 @@ def stopping_points(
     params: Params,
     n_jobs: int = 1,
 ) -> list[Row]:
-    """One row per point for the panel (see stages/proof/stopping.py): each round's model beside the one before it.
+    """One row per round that taught something: its model beside that of the round before.
 
-    A round that taught nothing (all was skipped) is no point: that its model says the same is no
-    sign of anything.
+    Columns: round, labels; kappa, change_of_f, changed (None at the first), expected_accuracy and
+    selected_accuracy; active_accuracy, random_accuracy (None where not judged). A round that taught
+    nothing (all was skipped) is no point: that its model says the same is no sign of anything.
+    sample: the stop set; empty, there are no points.
     """
-    accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
-    known: list[tuple[int, Labelled]] = []
-    for upto in points(history.rounds, params.validate_.max_points) if len(sample) else ():
-        labelled = history.arm("all", upto, params.labels, params.seed)
-        if labelled and not (known and known[-1][1] == labelled):
-            known.append((upto, labelled))
-    steps: list[
-        tuple[int, Labelled, Labelled]
-    ] = []  # the point, its labels, and those that the strategy asked next
-    for place, (upto, labelled) in enumerate(known):
-        later = known[place + 1 :]
-        active = history.arm("active", later[0][0], params.labels, params.seed) if later else {}
-        steps.append(
-            (
-                upto,
-                labelled,
-                {item: label for item, label in active.items() if item not in labelled},
-            )
-        )
-    asked = [refits.index.locate(list(new), "build/labels/asked.jsonl") for _, _, new in steps]
+    steps = _steps(history, params) if len(sample) else []
+    # One question to each model: the stop set, then what the strategy asked next.
+    asked = [refits.index.locate(list(step.next), "build/labels/asked.jsonl") for step in steps]
     wanted = [
-        (step[1], np.concatenate([sample, rows])) for step, rows in zip(steps, asked, strict=True)
+        (step.labelled, np.concatenate([sample, rows]))
+        for step, rows in zip(steps, asked, strict=True)
     ]
-    found = together(lambda one: refits(*one), wanted, n_jobs)
+    probabilities = together(lambda question: refits(*question), wanted, n_jobs)
+    accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
     rows: list[Row] = []
     before: Ints | None = None
-    right: float | None = None
-    n_classes = len(params.labels)
-    for (upto, labelled, new), probabilities in zip(steps, found, strict=True):
+    selected_accuracy: float | None = None
+    for step, known in zip(steps, probabilities, strict=True):
+        now = known[: len(sample)]
+        classes = np.asarray(now.argmax(axis=1), dtype=np.intp)
         row: Row = {
-            "round": upto,
-            "labels": len(labelled),
-            "kappa": None,
-            "change_of_f": None,
-            "changed": None,
+            "round": step.round,
+            "labels": len(step.labelled),
+            "expected_accuracy": float(now.max(axis=1).mean()),
+            "selected_accuracy": selected_accuracy,
+            **_change(before, classes, len(params.labels)),
         }
-        row |= {
-            "selected_accuracy": right,
-            **{f"{arm}_accuracy": accuracy.get((arm, upto)) for arm in ARMS},
-        }
-        guessed = np.asarray(probabilities.argmax(axis=1), dtype=np.intp)
-        now, right = guessed[: len(sample)], None
-        if new:
-            right = float((guessed[len(sample) :] == np.array(list(new.values()))).mean())
-        row["expected_accuracy"] = float(probabilities[: len(sample)].max(axis=1).mean())
-        if before is not None:
-            row["kappa"] = kappa(before, now, n_classes)
-            row["change_of_f"] = predicted_change_of_f(before, now, n_classes)
-            row["changed"] = float((before != now).mean())
-        rows.append(row)
-        before = now
+        rows.append(row | {f"{arm}_accuracy": accuracy.get((arm, step.round)) for arm in ARMS})
+        before = classes
+        selected_accuracy = _share_right(known[len(sample) :], step.next)
     return rows
 
 
-def circumstances(curve: list[Row], answers: int, params: Params, *, trusted: bool) -> Means:
+def _steps(history: History, params: Params) -> list[_Step]:
+    taught: list[tuple[int, LabelSet]] = []
+    for upto in points(history.rounds, params.validate_.max_points):
+        labelled = history.arm("all", upto, params.labels, params.seed)
+        if labelled and not (taught and taught[-1][1] == labelled):
+            taught.append((upto, labelled))
+    steps: list[_Step] = []
+    for number, (upto, labelled) in enumerate(taught):
+        active: LabelSet = {}
+        if number + 1 < len(taught):
+            later = taught[number + 1][0]
+            active = history.arm("active", later, params.labels, params.seed)
+        asked_next = {item: label for item, label in active.items() if item not in labelled}
+        steps.append(_Step(upto, labelled, asked_next))
+    return steps
+
+
+def _change(before: Ints | None, after: Ints, n_classes: int) -> Row:
+    """How the classes of the stop set changed since the point before; None at the first."""
+    if before is None:
+        return {"kappa": None, "change_of_f": None, "changed": None}
+    return {
+        "kappa": stability(before, after),
+        "change_of_f": predicted_change_of_f(before, after, n_classes),
+        "changed": float((before != after).mean()),
+    }
+
+
+def _share_right(probabilities: Floats, labelled: LabelSet) -> float | None:
+    if not labelled:
+        return None
+    classes = np.array(list(labelled.values()))
+    return float((probabilities.argmax(axis=1) == classes).mean())
+
+
+def circumstances(
+    curve: list[Row], answers: int, params: Params, *, trusted: bool
+) -> Circumstances:
     """What the stopping panel must know besides its points, after so many answers."""
-    return Means(
+    return Circumstances(
         budget_left=answers_left(params, answers),
         batch=params.query.batch_size,
         trusted=trusted,
@@ -318,19 +339,22 @@ def circumstances_before(
     judge: Judge,
     answers: int,
     params: Params,
-) -> Means:
-    """The circumstances of the panel's point before the last, as they were then."""
+) -> Circumstances:
+    """The circumstances of the panel's point before the last, as they were then.
+
+    answers: how many there are now.
+    """
     at = stopping[-2]["round"] if len(stopping) > 1 else 0
     later = sum(
         row["round"] > at and row["kind"] not in ("override", "retract") for row in history.events
     )
-    then = [row for row in curve if row["round"] <= at]
-    held = own_confidence_held(history, at, judge, params)
-    return circumstances(then, answers - later, params, trusted=held)
+    curve_then = [row for row in curve if row["round"] <= at]
+    trusted = own_confidence_held(history, at, judge, params)
+    return circumstances(curve_then, answers - later, params, trusted=trusted)
 
 
 def own_confidence_holds(calibration: Row, params: Params) -> bool:
-    """Whether the model's probabilities were right before calibration: earlier models have no other."""
+    """Whether the probabilities were right before calibration: earlier models have no other."""
     if calibration["verdict"] != "trusted":
         return False
     before = calibration["before"]
@@ -344,14 +368,15 @@ def own_confidence_held(history: History, upto: int, judge: Judge, params: Param
     curve: too few labels drawn at random are no reason to trust, and what chance explains of the
     ECE is no reason not to.
     """
-    drawn, labelled = (
-        history.arm(arm, upto, params.labels, params.seed) for arm in ("random", "active")
-    )
-    if len(drawn) < params.calibrate.min_random_labels:
+    random = history.arm("random", upto, params.labels, params.seed)
+    if len(random) < params.calibrate.min_random_labels:
         return False
-    judged = judge(labelled, upto)  # the curve has asked it already: no model is fitted anew
+    active = history.arm("active", upto, params.labels, params.seed)
+    judged = judge(active, upto)  # the curve has asked it already: no model is fitted anew
     if judged is None:
         return False
-    confidence, options = judged.probabilities.max(axis=1), params.calibrate
+    options = params.calibrate
+    confidence = judged.probabilities.max(axis=1)
     ece = expected_calibration_error(confidence, judged.correct, options.bins)
-    return bool(ece - calibrated_ece(confidence, options.bins, params.seed) <= options.max_ece)
+    by_chance = calibrated_ece(confidence, options.bins, params.seed)
+    return bool(ece - by_chance <= options.max_ece)

@@ -25,20 +25,6 @@ RIGHT, SETTLED = (
 )  # right answers to one wrong one that an annotator is believed before any; when EM ends
 
 
-def cohen_kappa(left: Sequence[str], right: Sequence[str]) -> float | None:
-    """Agreement of two annotators on the same examples beyond chance, at most 1; None when chance explains all.
-
-    Source: Cohen, "A coefficient of agreement for nominal scales" (1960).
-    """
-    n = len(left)
-    if not n:
-        return None
-    seen = sum(a == b for a, b in zip(left, right, strict=True)) / n
-    first, second = Counter(left), Counter(right)
-    chance = sum(first[label] * second[label] for label in first) / n**2
-    return None if math.isclose(chance, 1) else (seen - chance) / (1 - chance)
-
-
 def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
     """Agreement beyond chance of the same number of labels (two or more) per example; None when it has no meaning.
 

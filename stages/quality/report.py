@@ -18,7 +18,8 @@ from stages.answers.standing import SEED, Case, reviewed
 from stages.contract.canonical import Row
 from stages.contract.identity import order_key
 from stages.contract.params import Params
-from stages.quality.agreement import cohen_kappa, excess, fleiss_kappa, krippendorff_alpha
+from stages.learning.scoring import cohen_kappa
+from stages.quality.agreement import excess, fleiss_kappa, krippendorff_alpha
 from stages.store.index import Index
 from stages.store.near import Near
 

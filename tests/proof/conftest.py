@@ -13,8 +13,8 @@ from rounds.shipped import shipped_params
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
 from stages.proof.history import History
-from stages.proof.proof import Proof, prove
-from stages.store.index import Index
+from stages.proof.proof import Proof, Shipped, prove
+from stages.store.index import Features, Index
 
 CLASSES = 3
 UNKNOWN = {"verdict": "unknown", "trusted": False, "fitted": True, "why": "too few"}
@@ -44,17 +44,9 @@ class World:
         geometry = self.matrix / np.sqrt((self.matrix**2).sum(axis=1).mean())
         shipped = np.eye(CLASSES)[np.zeros(len(truth), dtype=np.intp)]
         space = geometry.astype(np.float32)
+        features = Features(self.index, self.matrix, space)
         return prove(
-            history,
-            self.index,
-            self.matrix,
-            space,
-            truth,
-            shipped,
-            UNKNOWN,
-            answers,
-            self.params,
-            tick,
+            history, features, Shipped(truth, shipped, UNKNOWN), answers, self.params, tick
         )
 
 

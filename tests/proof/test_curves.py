@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.answers.pace import seconds_per_id
 from stages.proof.gap import (
     Arms,
     gap_and_saving,
     labels_to_reach,
-    next_labels,
-    seconds_per_id,
     spread_of_draws,
 )
+from stages.proof.next_labels import next_labels
 
 LABELS = np.array([50.0, 100.0, 200.0])
 

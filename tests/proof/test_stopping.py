@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.proof.stopping import Means, kappa, panel, predicted_change_of_f, readings
+from stages.proof.stopping import Circumstances, panel, predicted_change_of_f, readings, stability
 
 ROW = {
     "kappa": 0.9,
@@ -19,7 +19,7 @@ ROW = {
     "active_accuracy": 0.7,
     "random_accuracy": 0.7,
 }
-MEANS = Means(budget_left=None, batch=40, trusted=True, gain=None, point_worth=None)
+MEANS = Circumstances(budget_left=None, batch=40, trusted=True, gain=None, point_worth=None)
 
 
 def rounds(count: int, **columns: list[Any]) -> list[dict[str, Any]]:
@@ -36,7 +36,9 @@ def rounds(count: int, **columns: list[Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def sign(name: str, points: list[dict[str, Any]], means: Means = MEANS) -> tuple[float | None, str]:
+def sign(
+    name: str, points: list[dict[str, Any]], means: Circumstances = MEANS
+) -> tuple[float | None, str]:
     row = next(row for row in readings(points, means) if row["name"] == name)
     return row["value"], row["says"]
 
@@ -48,12 +50,12 @@ def array(*values: int) -> Any:
 def test_kappa_is_agreement_beyond_chance() -> None:
     before, after = array(0, 0, 1, 1), array(0, 0, 1, 0)
     # 3 of 4 agree; by chance (2/4)(3/4) + (2/4)(1/4) = 1/2 do; (.75 - .5) / .5 = .5
-    assert kappa(before, after, 2) == pytest.approx(0.5)
+    assert stability(before, after) == pytest.approx(0.5)
 
 
 def test_kappa_of_two_constant_models_is_one_when_they_agree_and_zero_when_they_do_not() -> None:
-    assert kappa(array(1, 1), array(1, 1), 2) == 1.0
-    assert kappa(array(1, 1), array(0, 0), 2) == 0.0
+    assert stability(array(1, 1), array(1, 1)) == 1.0
+    assert stability(array(1, 1), array(0, 0)) == 0.0
 
 
 def test_predicted_change_of_f_counts_each_class_and_passes_over_those_nobody_predicts() -> None:
@@ -112,7 +114,7 @@ def test_the_uncertainty_floor_is_two_expected_errors_in_a_hundred(
 
 
 def test_the_uncertainty_floor_is_not_judged_by_confidence_that_lies() -> None:
-    means = Means(budget_left=None, batch=40, trusted=False, gain=None, point_worth=None)
+    means = Circumstances(budget_left=None, batch=40, trusted=False, gain=None, point_worth=None)
     assert sign("uncertainty floor", rounds(2, expected_accuracy=[0.5, 1.0]), means) == (
         None,
         "not judged",
@@ -137,7 +139,7 @@ def test_a_plateau_is_three_rounds_without_half_a_point_above_the_best_before(
 
 
 def test_the_budget_is_exhausted_at_zero_and_not_judged_without_one() -> None:
-    spent = Means(budget_left=0, batch=40, trusted=True, gain=None, point_worth=None)
+    spent = Circumstances(budget_left=0, batch=40, trusted=True, gain=None, point_worth=None)
     assert sign("budget exhausted", rounds(2), spent) == (0, "stop")
     assert sign("budget exhausted", rounds(2)) == (None, "not judged")
     assert panel(rounds(2), spent, spent)["advice"] == "stop"
@@ -149,7 +151,7 @@ def test_marginal_value_weighs_the_best_case_of_the_next_batch_against_its_label
 ) -> None:
     # at best .6 points for 40 labels
     gain = {"labels": 40, "gain": 0.003, "low": 0.0, "high": 0.006}
-    means = Means(budget_left=None, batch=40, trusted=True, gain=gain, point_worth=worth)
+    means = Circumstances(budget_left=None, batch=40, trusted=True, gain=gain, point_worth=worth)
     assert sign("marginal value", rounds(2), means) == (pytest.approx(value), says)
 
 

@@ -14,8 +14,9 @@ from stages.contract.identity import order_key
 from stages.contract.params import Params
 from stages.learning.classifier import together
 from stages.learning.scoring import macro_f1, per_class
-from stages.proof.gap import compare, half, next_labels
+from stages.proof.gap import compare, half
 from stages.proof.history import History, points, read_history
+from stages.proof.next_labels import next_labels
 from stages.proof.proof import most_fits
 from stages.proof.refits import Judged, Refits, judge_on_control, judge_on_test
 from stages.proof.stopping import (

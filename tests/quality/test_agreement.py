@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.learning.scoring import cohen_kappa
 from stages.quality.agreement import (
     annotator_quality,
-    cohen_kappa,
     excess,
     fleiss_kappa,
     krippendorff_alpha,
