@@ -1,25 +1,43 @@
-"""A person's decision to stop, or to go on against the advice to stop: a file of the round, and part of its commit.
+"""A person's decision to stop, or to go on against the advice to stop.
 
-data/rounds/NNN/decision.json holds decision (stop, continue), why, and what the panel advised. NNN
-is the round that is being closed; when nothing of the open round is answered, the one before it.
-The last word counts.
+It is data/rounds/NNN/decision.json, a part of the round's commit. NNN is the round that is being
+closed; when nothing of the open round is answered, the one before it. The last decision counts.
 """
 
 from __future__ import annotations
 
+from typing import Literal, TypedDict
+
 from rounds.project import Project, Round
-from stages.contract.canonical import Row, read_json, write_json
+from stages.contract.canonical import read_json, write_json
 from stages.contract.errors import PipelineError
 
 FILE = "decision.json"
 
 
-def stopped(project: Project) -> Row | None:
-    """The decision to stop, if it is the last one taken; with the number of its round."""
-    for one in reversed(project.rounds()):
-        if (one.folder / FILE).is_file():
-            found = {"round": one.number, **read_json(one.folder / FILE)}
-            return found if found["decision"] == "stop" else None
+class Decision(TypedDict):
+    """What decision.json holds; advice: what the stopping panel said then."""
+
+    decision: Literal["stop", "continue"]
+    why: str
+    advice: str
+
+
+class Stop(Decision):
+    """A decision to stop with the number of its round."""
+
+    round: int
+
+
+def stopped(project: Project) -> Stop | None:
+    """The decision to stop, if it is the last one taken."""
+    for round_ in reversed(project.rounds()):
+        path = round_.folder / FILE
+        if path.is_file():
+            decision: Decision = read_json(path)
+            if decision["decision"] != "stop":
+                return None
+            return Stop(round=round_.number, **decision)
     return None
 
 
@@ -33,24 +51,25 @@ def require_open(project: Project) -> None:
 
 
 def decide(project: Project, rounds: list[Round], *, stop: bool, why: str) -> str | None:
-    """Write the decision down. The subject of the commit that is to hold it, or None when the round's own commit will.
+    """Write the decision down. The subject of the commit that is to hold it.
 
-    rounds: the committed ones. Raises PipelineError without a reason, or before anything was
-    answered.
+    None when the commit of the round that is being closed will hold it. rounds: the committed ones.
+    Raises PipelineError without a reason, or before anything was answered.
     """
-    if not why.strip():
+    why = why.strip()
+    if not why:
         raise PipelineError("--why", "a decision needs its reason", 'add --why "…"')
-    answered = [one for one in rounds if one.answer_files() or one.closed_early.is_file()]
+    answered = [
+        round_ for round_ in rounds if round_.answer_files() or round_.closed_early.is_file()
+    ]
     if not answered:
         what = "there is nothing to decide on: no round was answered yet"
         raise PipelineError(project.rounds_folder, what, "go on with `rounds annotate`")
-    about = answered[-1]
+    last = answered[-1]
     proof = project.root / "metrics" / "validate.json"
     advice = read_json(proof)["stopping"]["advice"] if proof.is_file() else "not yet known"
-    write_json(
-        about.folder / FILE,
-        {"decision": "stop" if stop else "continue", "why": why.strip(), "advice": advice},
-    )
-    if about.number == rounds[-1].number:
+    decision = Decision(decision="stop" if stop else "continue", why=why, advice=advice)
+    write_json(last.folder / FILE, decision)
+    if last.number == rounds[-1].number:
         return None
-    return f"{'Stop' if stop else 'Continue'} after round {about.number}: {why.strip()}"
+    return f"{'Stop' if stop else 'Continue'} after round {last.number}: {why}"

@@ -1,102 +1,168 @@
-"""`rounds log`: one line per round, what was reported when it was closed beside what the history says of it now."""
+"""`rounds log`: one line per round, with what was reported at its close and what is known now."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypedDict
 
 import click
 
-from rounds.decision import FILE
+from rounds.decision import FILE, Decision
 from rounds.history import MANIFESTS
-from rounds.past import changes, closing_commits, has_commits, read_blobs
+from rounds.past import Commit, changes, closing_commits, has_commits, manifests, read_blobs
 from rounds.project import Project
 from stages.contract.canonical import Row, dumps, read_json
 from stages.contract.shell import one_line_errors
 
-REPORTS = ("validate", "gate", "query")
+VALIDATE = "metrics/validate.json"
+GATE = "metrics/gate.json"
+QUERY = "metrics/query.json"
+REDUNDANCY = "plots/redundancy.json"
 HEAD = (
     "round  commit    date        labels  active  (now)   random  (now)   doubted  near dup  "
-    "strategy (regime)            state; advice; decision; alarms"
+    "asked by (regime)            next batch; advice; decision; alarms"
 )
 
 
-def rows(project: Project) -> list[Row]:
-    """One row per closed round, oldest first; `now` is the point of that round on the present curve."""
-    commits = closing_commits(project, changes(project, MANIFESTS)) if has_commits(project) else {}
-    names = {n: {m: f"{c.id}:./metrics/{m}.json" for m in REPORTS} for n, c in commits.items()}
-    plots = {number: f"{commit.id}:./plots/redundancy.json" for number, commit in commits.items()}
-    blobs = read_blobs(
-        project, [*plots.values(), *(name for row in names.values() for name in row.values())]
-    )
+class ArmAccuracy(TypedDict):
+    """Accuracy of an arm: as reported at the close, and as restated now; None where not judged."""
+
+    labels: int | None
+    then: float | None
+    now: float | None
+
+
+class LogRow(TypedDict):
+    """A closed round.
+
+    strategy, regime: what chose the batch of this round; None for round 0, the seed. next_batch:
+    the state of the batch that was chosen when the round was closed. redundancy: the share of the
+    round's new rows that nearly repeat another.
+    """
+
+    round: int
+    commit: str
+    date: str
+    author: str
+    labels: int | None
+    doubted: int | None
+    active: ArmAccuracy
+    random: ArmAccuracy
+    redundancy: float | None
+    strategy: str | None
+    regime: str | None
+    next_batch: str | None
+    advice: str | None
+    decision: Decision | None
+    alarms: list[str]
+
+
+Reports = dict[tuple[str, str], Any]  # what stood in a file: by commit id and path
+
+
+def rows(project: Project) -> list[LogRow]:
+    """One row per closed round, oldest first."""
+    if not has_commits(project):
+        return []
+    history = changes(project, MANIFESTS)
+    closings = closing_commits(project, history)
+    issues = {number: change.commit for number, change in manifests(history).items()}
+    reports = read_reports(project, [*closings.values(), *issues.values()])
     curve = project.root / "plots" / "learning_curve.json"
-    now = {
-        (point["round"], point["arm"]): point
-        for point in (json.loads(curve.read_bytes()) if curve.is_file() else [])
-    }
-    decisions = {
-        one.number: one.folder / FILE for one in project.rounds() if (one.folder / FILE).is_file()
-    }
-    told = []
-    for number, commit in commits.items():
-        said = {name: json.loads(blobs.get(full, b"{}")) for name, full in names[number].items()}
-        repeats = json.loads(blobs.get(plots[number], b"[]"))
-        asked = said["query"]
-        told.append({
-            "round": number, "commit": commit.id, "date": commit.date, "author": commit.author,
-            "labels": said["gate"].get("accepted"), "doubted": said["gate"].get("review"),
-            **{arm: _arm(said["validate"].get(arm), now.get((number, arm))) for arm in ("active", "random")},
-            "redundancy": next((row["share"] for row in repeats if row["round"] == number), None),
-            "strategy": asked.get("strategy"), "regime": asked.get("regime"), "state": asked.get("state"),
-            "advice": said["validate"].get("stopping", {}).get("advice"),
-            "decision": read_json(decisions[number]) if number in decisions else None,
-            "alarms": [alarm["code"] for name in ("gate", "validate") for alarm in said[name].get("alarms", [])],
-        })  # fmt: skip
-    return told
+    points = read_json(curve) if curve.is_file() else []
+    now = {(point["round"], point["arm"]): point["accuracy"] for point in points}
+    notes = {one.number: one.folder / FILE for one in project.rounds()}
+    log = []
+    for number, closing in closings.items():
+        row = row_of(number, closing, issues.get(number), reports)
+        row["active"]["now"] = now.get((number, "active"))
+        row["random"]["now"] = now.get((number, "random"))
+        if number in notes and notes[number].is_file():
+            row["decision"] = read_json(notes[number])
+        log.append(row)
+    return log
 
 
-def _arm(then: Row | None, now: Row | None) -> Row:
-    """Accuracy at a number of labels, as reported then and as restated now; None where nothing could be judged."""
-    return {
-        "labels": then["labels"] if then else None,
-        "then": then["accuracy"] if then else None,
-        "now": now["accuracy"] if now else None,
-    }
+def read_reports(project: Project, commits: Iterable[Commit]) -> Reports:
+    """The metrics and plots that commits hold; a file that a commit lacks is left out."""
+    paths = (VALIDATE, GATE, QUERY, REDUNDANCY)
+    names = {(commit.id, path): f"{commit.id}:./{path}" for commit in commits for path in paths}
+    blobs = read_blobs(project, names.values())
+    return {key: json.loads(blobs[name]) for key, name in names.items() if name in blobs}
 
 
-def line_of(row: Row) -> str:
+def row_of(number: int, closing: Commit, issue: Commit | None, reports: Reports) -> LogRow:
+    """What was reported of a round when it was closed; what is known now is not filled in yet.
+
+    issue: the commit that asked the round's batch, None for round 0.
+    """
+    gate = reports.get((closing.id, GATE), {})
+    proof = reports.get((closing.id, VALIDATE), {})
+    next_query = reports.get((closing.id, QUERY), {})
+    own_query = reports.get((issue.id, QUERY), {}) if issue else {}
+    shares = {row["round"]: row["share"] for row in reports.get((closing.id, REDUNDANCY), [])}
+    return LogRow(
+        round=number,
+        commit=closing.id,
+        date=closing.date,
+        author=closing.author,
+        labels=gate.get("accepted"),
+        doubted=gate.get("review"),
+        active=reported(proof.get("active")),
+        random=reported(proof.get("random")),
+        redundancy=shares.get(number),
+        strategy=own_query.get("strategy"),
+        regime=own_query.get("regime"),
+        next_batch=next_query.get("state"),
+        advice=proof.get("stopping", {}).get("advice"),
+        decision=None,
+        alarms=[alarm["code"] for report in (gate, proof) for alarm in report.get("alarms", [])],
+    )
+
+
+def reported(arm: Row | None) -> ArmAccuracy:
+    """An arm as metrics/validate.json tells it, None where nothing could be judged."""
+    if not arm:
+        return ArmAccuracy(labels=None, then=None, now=None)
+    return ArmAccuracy(labels=arm["labels"], then=arm["accuracy"], now=None)
+
+
+def line_of(row: LogRow) -> str:
     """The row as a line of the table; an accuracy is restated only where it moved."""
-
-    def share(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    cells = []
-    for arm in ("active", "random"):
-        then, now = share(row[arm]["then"]), share(row[arm]["now"])
-        cells.append(f"{then:<8}{'=' if then == now else now:<8}")
-    decision = row["decision"] and f"{row['decision']['decision']}: {row['decision']['why']}"
-    state = "; ".join(
-        filter(None, [row["state"], row["advice"], decision, " ".join(row["alarms"])])
-    )
-    strategy = f"{row['strategy'] or '-'} ({row['regime'] or '-'})"
+    accuracies = []
+    for arm in (row["active"], row["random"]):
+        then = share(arm["then"])
+        now = share(arm["now"])
+        accuracies.append(f"{then:<8}{'=' if then == now else now:<8}")
+    asked_by = "-"
+    if row["strategy"]:
+        asked_by = f"{row['strategy']} ({row['regime'] or '-'})"
+    decision = row["decision"]
+    decided = f"{decision['decision']}: {decision['why']}" if decision else None
+    alarms = " ".join(row["alarms"])
+    last = "; ".join(filter(None, [row["next_batch"], row["advice"], decided, alarms]))
     return (
-        f"{row['round']:>5}  {row['commit'][:8]}  {row['date'][:10]}  {row['labels'] or 0:>6}  {''.join(cells)}"
-        f"{row['doubted'] or 0:>7}  {share(row['redundancy']):>8}  {strategy:<27}  {state}"
+        f"{row['round']:>5}  {row['commit'][:8]}  {row['date'][:10]}  {row['labels'] or 0:>6}  "
+        f"{''.join(accuracies)}{row['doubted'] or 0:>7}  {share(row['redundancy']):>8}  "
+        f"{asked_by:<27}  {last}"
     )
+
+
+def share(value: float | None) -> str:
+    """A share with three digits, `-` for none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per round.")
 @one_line_errors
 def command(as_json: bool) -> str:
-    """One line per round: commit, labels, accuracy of both arms then and now, near duplicates, strategy, decision."""
-    told = rows(Project.find(Path()))
-    for line in (
-        [dumps(row) for row in told] if as_json else [HEAD, *map(line_of, told)] if told else []
-    ):
-        click.echo(line)
-    return (
-        f"log: {len(told)} closed rounds"
-        if told
-        else "log: no round was closed yet; next: rounds close"
-    )
+    """One line per round: commit, labels, accuracy of both arms then and now, strategy, decision."""
+    log = rows(Project.find(Path()))
+    if not log:
+        return "log: no round was closed yet; next: rounds close"
+    lines = [dumps(row) for row in log] if as_json else [HEAD, *map(line_of, log)]
+    click.echo("\n".join(lines))
+    return f"log: {len(log)} closed rounds"

@@ -20,6 +20,7 @@ from rounds.close import Decision, message
 from rounds.commands import git
 from rounds.correct import amend, whoever
 from rounds.history import cases_of, life, lines_of
+from rounds.init import fill_in
 from rounds.labels import COLUMNS, as_csv, as_parquet
 from rounds.log import line_of, rows
 from rounds.project import Project
@@ -292,20 +293,31 @@ def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh
         None,
         "stop",
     ]
-    facts = (
-        read_json(one.root / "metrics" / "query.json"),
-        read_json(one.root / "metrics" / "validate.json"),
-    )
-    shown = (
-        f"{facts[0]['strategy']} ({facts[0]['regime'] or '-'})",
-        facts[0]["state"],
-        facts[1]["stopping"]["advice"],
-    )
+    issued = json.loads(git(one.root, "show", f"{told[2]['commit']}:metrics/query.json"))
+    asked_by = f"{issued['strategy']} ({issued['regime'] or '-'})"
+    state = read_json(one.root / "metrics" / "query.json")["state"]
+    advice = read_json(one.root / "metrics" / "validate.json")["stopping"]["advice"]
     assert re.search(
-        rf"{re.escape(shown[0])} +{shown[1]}; {shown[2]}; stop: good enough", line_of(told[3])
+        rf"{re.escape(asked_by)} +{state}; {advice}; stop: good enough", line_of(told[3])
     )
     done = rounds_command(one, "log", "--json")
     assert [json.loads(line) for line in done.stdout.splitlines()] == told
+
+
+def test_a_row_of_the_log_names_the_strategy_that_asked_that_rounds_batch(project: Fresh) -> None:
+    one = project(1)  # batch 2 was asked by auto
+    fill_in(one.root / "params.yaml", {("query", "strategy"): "margin"})
+    committed(one, "From now on margin")
+    answer(one)
+    closed(one)  # batch 3 is asked by margin
+    answer(one)
+    closed(one)
+    told = rows(one)
+    assert [row["strategy"] for row in told] == [None, "auto", "auto", "margin"]
+    assert [row["next_batch"] for row in told] == ["ready"] * 4
+    heads = rounds_command(one, "log").stdout.splitlines()
+    assert heads[0].index("asked by") == heads[4].index("margin (")
+    assert heads[0].index("next batch") == heads[4].index("ready")
 
 
 def test_an_alarm_of_the_gate_stands_in_the_log_and_in_the_commit(project: Fresh) -> None:

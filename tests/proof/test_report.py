@@ -13,21 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from rounds.charts import charts, filled, vega_script
 from rounds.commands import git
 from rounds.decision import decide, require_open, stopped
+from rounds.pages import markdown_text
 from rounds.project import Project
-from rounds.report import (
-    bundle,
-    cell,
-    charts,
-    class_rows,
-    filled,
-    find,
-    html,
-    markdown,
-    saved,
-    verdict,
-)
+from rounds.report import class_rows, find, html, markdown, saved, verdict
 from rounds.report import command as report
 from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.errors import PipelineError
@@ -105,7 +96,7 @@ class Page(HTMLParser):
 
 
 def page(project: Project) -> tuple[str, Page]:
-    text = html(find(project), bundle(project))
+    text = html(find(project), vega_script(project))
     parsed = Page()
     parsed.feed(text)
     return text, parsed
@@ -225,7 +216,7 @@ def test_the_summary_lists_what_could_not_be_judged(project: Project) -> None:
 
 
 def test_markdown_cells_keep_their_row() -> None:
-    assert cell("a|b\n<c>") == r"a\|b \<c\>"
+    assert markdown_text("a|b\n<c>") == r"a\|b \<c\>"
 
 
 def test_the_command_writes_one_file_or_prints_the_summary(
@@ -237,7 +228,7 @@ def test_the_command_writes_one_file_or_prints_the_summary(
     assert (
         CliRunner()
         .invoke(report, ["--md"])
-        .output.startswith(f"### {cell(project.root.name)}: round 2")
+        .output.startswith(f"### {markdown_text(project.root.name)}: round 2")
     )
 
 
