@@ -6,10 +6,10 @@ import io
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import click
 from ruamel.yaml import YAML
@@ -21,13 +21,13 @@ from rounds.intake import write
 from rounds.project_tables import (
     TABLES,
     Source,
-    Spelling,
     class_lines,
     gather,
     in_order,
     refuse_rows,
     settle_classes,
 )
+from rounds.roles import Choices, Roles, Spelling, roles_of
 from rounds.table_readers import Intake
 from stages.contract.errors import PipelineError
 from stages.contract.params import read_yaml
@@ -71,15 +71,14 @@ def carry(target: Path, names: tuple[str, ...]) -> None:
 
 def _copy(origin: Path, target: Path) -> None:
     """Copy a folder file by file."""
-    with progress(
-        f"copy {target.name}", sum(path.is_file() for path in origin.rglob("*")), "file"
-    ) as told:
+    files = sum(path.is_file() for path in origin.rglob("*"))
+    with progress(f"copy {target.name}", files, "file") as bar:
 
-        def copied(file: str, place: str) -> None:
-            shutil.copy2(file, place)
-            told.update()
+        def copy_file(source: str, copy: str) -> None:
+            shutil.copy2(source, copy)
+            bar.update()
 
-        shutil.copytree(origin, target, copy_function=copied)
+        shutil.copytree(origin, target, copy_function=copy_file)
 
 
 def refuse_unless_empty(target: Path) -> None:
@@ -97,7 +96,10 @@ def whole(target: Path) -> Iterator[None]:
         yield
     except BaseException:
         for path in target.iterdir():
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
         raise
 
 
@@ -105,8 +107,9 @@ def start(target: Path, subject: str) -> None:
     """Make `target` a git and DVC repository with a data remote beside its cache, and commit what is there."""
     git(target, "init", "--quiet", "--initial-branch", "main")
     for key, value in (("user.name", "labelrounds"), ("user.email", "labelrounds@localhost")):
-        known = subprocess.run(["git", "config", key], cwd=target, capture_output=True, check=False)
-        if known.returncode:
+        ask = ["git", "config", key]
+        is_set = subprocess.run(ask, cwd=target, capture_output=True, check=False).returncode == 0
+        if not is_set:
             git(target, "config", key, value)
     for large in ("data/pool", "data/images"):  # DVC keeps them, git their hashes
         if (target / large).is_dir():
@@ -135,18 +138,15 @@ def labels_in(paths: list[Path], column: str) -> list[str]:
 
     Raises PipelineError at file:line for an empty one.
     """
-    found: set[str] = set()
+    labels: set[str] = set()
     for table in map(read_table, paths):
         cells = [as_text(cell) for cell in table.column(column, "--label")]
         for row, cell in enumerate(cells):
             if not cell.strip():
-                raise PipelineError(
-                    table.where(row),
-                    f"empty label in column {column!r}",
-                    "fill it or remove the row",
-                )
-        found.update(cells)
-    return in_order(found)
+                what = f"empty label in column {column!r}"
+                raise PipelineError(table.where(row), what, "fill it or remove the row")
+        labels.update(cells)
+    return in_order(labels)
 
 
 def settings(
@@ -163,29 +163,24 @@ def settings(
     }
 
 
-def refuse_unknown(
-    sources: Mapping[str, Source], columns: dict[str, str], kind: str, numbers: list[str]
-) -> list[str]:
+def refuse_unknown(sources: Mapping[str, Source], roles: Roles) -> list[str]:
     """The columns of numbers that are used, none but for `numeric`.
 
     Raises PipelineError for a table without a column that was named, for a cell where a number was
     expected, and for an empty text.
     """
-    used: list[str] = []
+    used = list(roles.numbers)
+    named = roles.columns
     for name, source in sources.items():
         in_parts = isinstance(source, Path)
         for table in _tables(name, source):
-            for option in ("id", "text", "image", *(["label"] if name != "pool" else [])):
-                if columns[option]:
-                    table.column(columns[option], f"--{option}")
-            if kind == "text" and columns["text"] and len(table):
-                as_texts(table, columns["text"])
-            if kind == "numeric":
-                used = (
-                    numbers
-                    or used
-                    or [column for column in table.columns if column not in columns.values()]
-                )
+            for option, column in named.items():
+                if column and not (option == "label" and name == "pool"):
+                    table.column(column, f"--{option}")
+            if roles.kind == "text" and roles.text and len(table):
+                as_texts(table, roles.text)
+            if roles.kind == "numeric":
+                used = used or [column for column in table.columns if column not in named.values()]
                 for column in used:
                     table.column(column, "--columns")
                 as_numbers(table, [] if in_parts else used)
@@ -201,42 +196,42 @@ def _tables(name: str, source: Source) -> Iterator[Table]:
         yield read_table(Path(part), may_be_empty=True)
 
 
-def init(
-    target: Path, tables: dict[str, Path | None], columns: dict[str, str], kind: str, numbers: list[str],
-    labels: list[str], images: Path | None = None, *, texts: Sequence[str] = (), spelling: Spelling = "refuse",
-) -> str:  # fmt: skip
+def _first_tables(sources: Mapping[str, Source]) -> list[Table]:
+    """A table of each source, of a pool in parts the first."""
+    return [next(_tables(name, source)) for name, source in sources.items()]
+
+
+def init(target: Path, tables: Mapping[str, Path | None], choices: Choices) -> str:
     """Make the project, with the tables copied in and the params filled in as far as they are known.
 
-    tables: of pool, seed and test, or `data`, which is pool and seed in one. texts: several columns
-    of text, which the project's tables join into one.
+    tables: of pool, seed and test, or `data`, which is pool and seed in one.
     """
     refuse_unless_empty(target)
+    images = choices.images
     if images is not None and not images.is_dir():
-        raise PipelineError(
-            "--images", f"{images} is no folder", "name the folder that the image files lie in"
-        )
-    if len(texts) > 1:
-        columns = {**columns, "text": " + ".join(texts)}
-    sources, notes = gather(tables, columns, texts)
-    used = refuse_unknown(sources, columns, kind, numbers)
+        remedy = "name the folder that the image files lie in"
+        raise PipelineError("--images", f"{images} is no folder", remedy)
+    sources, notes = gather(tables, choices)
+    roles = roles_of(_first_tables(sources), choices)
+    notes += roles.notes
+    used = refuse_unknown(sources, roles)
     read = {name: source for name, source in sources.items() if isinstance(source, Intake)}
-    refuse_rows(read, columns["id"])
-    read, known = settle_classes(read, columns["label"], labels, spelling)
+    refuse_rows(read, roles.id)
+    read, classes = settle_classes(read, roles.label, list(choices.classes), choices.spelling)
     with whole(target):
         carry(target, CARRIED)
-        changes = settings(kind, columns, numbers, known)
+        changes = settings(roles.kind, roles.columns, roles.numbers, classes)
         changes |= copy_in(target, {**sources, **read}, images)
-        if (target / "data" / "pool").is_dir() and kind == "text":
+        if (target / "data" / "pool").is_dir() and roles.kind == "text":
             changes["features", "text", "hashing"] = USUAL_HASHING
         fill_in(target / "params.yaml", changes)
         start(target, "A new labelling project")
     notes += [note for intake in read.values() for note in intake.notes]
-    notes += class_lines(read, columns["label"], known)
+    notes += class_lines(read, roles.label, classes)
     if {"{", "}"} & set(str(target.resolve())):
-        notes.append(
-            "the folder's path has braces, where `dvc` itself fails; the `rounds` commands work"
-        )
-    return sentence(target, used, known, notes, has_pool="pool" in sources)
+        braces = "the folder's path has braces, where `dvc` itself fails"
+        notes.append(f"{braces}; the `rounds` commands work")
+    return sentence(target, used, classes, notes, has_pool="pool" in sources)
 
 
 def sentence(
@@ -278,6 +273,23 @@ def copy_in(
     return changes
 
 
+class Said(TypedDict):
+    """The options of the command line, as click hands them over."""
+
+    pool: Path | None
+    seed: Path | None
+    test: Path | None
+    data: Path | None
+    id_column: str
+    label: str
+    texts: tuple[str, ...]
+    image: str
+    images: Path | None
+    columns: str
+    labels: str
+    spelling: Spelling | None
+
+
 @click.command()
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
@@ -297,7 +309,10 @@ def copy_in(
     help="Table labelled in part: labelled rows are the seed, others the pool.",
 )
 @click.option(
-    "--id", "id_column", default="", help="Column of unique ids; without it the content is the id."
+    "--id",
+    "id_column",
+    default="",
+    help="Column of unique ids; else one named id, if decided by the columns, else the content.",
 )
 @click.option(
     "--label", default="label", show_default=True, help="Column of labels in seed and test."
@@ -329,29 +344,31 @@ def copy_in(
     "--keep-spellings", "spelling", flag_value="keep", help="Such labels are different classes."
 )
 @one_line_errors
-def command(
-    target: Path, pool: Path | None, seed: Path | None, test: Path | None, data: Path | None, id_column: str,
-    label: str, texts: tuple[str, ...], image: str, images: Path | None, columns: str, labels: str,
-    spelling: Spelling | None,
-) -> str:  # fmt: skip
-    """Make a new, self-contained labelling project in DIR."""
-    texts = tuple(filter(None, texts))
-    no_pool = pool is None and data is None
-    kind = "text" if texts or no_pool else "numeric"
-    if image:
-        kind = "image"
-    names = {"id": id_column, "label": label, "text": texts[0] if texts else "", "image": image}
-    chosen = [name.strip() for name in columns.split(",") if name.strip()]
-    classes = [name.strip() for name in labels.split(",") if name.strip()]
-    tables = {"pool": pool, "seed": seed, "test": test, "data": data}
-    return init(
-        target,
-        tables,
-        names,
-        kind,
-        chosen,
-        classes,
-        images,
-        texts=texts,
-        spelling=spelling or "refuse",
+def command(target: Path, **said: Unpack[Said]) -> str:
+    """Make a new, self-contained labelling project in DIR.
+
+    Where neither --text, --image nor --columns is given, the columns decide: one named id, one of
+    text, one of images, or all numbers. What was taken for what is said.
+    """
+    choices = Choices(
+        id=said["id_column"],
+        label=said["label"],
+        texts=tuple(filter(None, said["texts"])),
+        image=said["image"],
+        images=said["images"],
+        numbers=_separated(said["columns"]),
+        classes=_separated(said["labels"]),
+        spelling=said["spelling"] or "refuse",
     )
+    tables = {
+        "pool": said["pool"],
+        "seed": said["seed"],
+        "test": said["test"],
+        "data": said["data"],
+    }
+    return init(target, tables, choices)
+
+
+def _separated(names: str) -> tuple[str, ...]:
+    """The names in a list with commas."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())

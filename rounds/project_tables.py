@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 from rounds.intake import join_texts, plain_labels, read
+from rounds.roles import Choices, Spelling
 from rounds.spellings import Labelled, merged, refuse_spellings
 from rounds.table_readers import Intake
 from rounds.tool_exports import labelled
@@ -20,48 +20,45 @@ from stages.contract.errors import PipelineError, closest
 from stages.examples.tables import Table, as_text
 
 Source = Intake | Path  # a table, or the folder of a pool in parts
-Spelling = Literal["refuse", "merge", "keep"]
 TABLES = ("pool", "seed", "test")
 WHOLE_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
 SHOWN = 20  # classes that are listed with their counts
 
 
 def gather(
-    tables: Mapping[str, Path | None], columns: Mapping[str, str], texts: Sequence[str]
+    tables: Mapping[str, Path | None], choices: Choices
 ) -> tuple[dict[str, Source], list[str]]:
-    """Pool, seed and test as read, and notes on what was assumed. columns: of id, label, text and image."""
+    """Pool, seed and test as read, in this order, and notes on what was assumed."""
     paths = {name: path for name, path in tables.items() if path is not None}
     _refuse_paths(paths)
     notes: list[str] = []
     if _same(paths.get("pool"), paths.get("seed")):
         notes.append(f"{paths['pool'].name} is pool and seed in one: read as --data")
-        paths = {
-            "data": paths["pool"],
-            **{name: path for name, path in paths.items() if name == "test"},
-        }
-    sources: dict[str, Source] = {}
-    for name, path in paths.items():
-        if path.is_dir():
-            if len(texts) > 1:
-                what, remedy = (
-                    "a pool in parts has one column of text",
-                    "join the columns in the parts",
-                )
-                raise PipelineError("--text", what, remedy)
-            sources[name] = path
-            continue
-        intake = read(path)
-        if name != "pool":
-            intake = labelled(intake, columns["label"], also_unlabelled=name == "data")
-            intake = plain_labels(intake, columns["label"])
-        sources[name] = join_texts(intake, texts, columns["text"]) if len(texts) > 1 else intake
+        test = {name: path for name, path in paths.items() if name == "test"}
+        paths = {"data": paths["pool"], **test}
+    sources = {name: _source(name, path, choices) for name, path in paths.items()}
     whole = sources.pop("data", None)
     if isinstance(whole, Intake):
-        sources |= split(whole, columns["label"])
+        sources |= split(whole, choices.label)
     pool = sources.get("pool")
     if isinstance(pool, Intake):
-        notes += _labels_of_pool(pool.table, columns["label"])
+        notes += _labels_of_pool(pool.table, choices.label)
     return {name: sources[name] for name in TABLES if name in sources}, notes
+
+
+def _source(name: str, path: Path, choices: Choices) -> Source:
+    """One of the tables as read, or the folder of a pool in parts."""
+    joined = len(choices.texts) > 1
+    if path.is_dir():
+        if joined:
+            what = "a pool in parts has one column of text"
+            raise PipelineError("--text", what, "join the columns in the parts")
+        return path
+    intake = read(path)
+    if name != "pool":
+        intake = labelled(intake, choices.label, also_unlabelled=name == "data")
+        intake = plain_labels(intake, choices.label)
+    return join_texts(intake, choices.texts, choices.text) if joined else intake
 
 
 def _refuse_paths(paths: Mapping[str, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from ruamel.yaml import YAML
 from rounds import init as initial
 from rounds.init import init
 from rounds.project_tables import in_order
+from rounds.roles import Choices
 from stages.contract.errors import PipelineError
 from stages.contract.progress import Progress
 from stages.examples.tables import read_table
 from tests.conftest import shell, write_csv
 
-NAMES = {"id": "nr", "label": "kind", "text": "", "image": ""}
+NAMES = Choices(id="nr", label="kind")
 
 
 def tables(folder: Path) -> dict[str, Path | None]:
@@ -37,41 +39,39 @@ def tables(folder: Path) -> dict[str, Path | None]:
 
 def refused(folder: Path, **changes: Any) -> str:
     """What init says, and that it made nothing."""
-    given: dict[str, Any] = {
-        "columns": NAMES,
-        "kind": "numeric",
-        "numbers": [],
-        "labels": [],
-        **changes,
-    }
     with pytest.raises(PipelineError) as told:
-        init(folder / "project", tables(folder), **given)
+        init(folder / "project", tables(folder), replace(NAMES, **changes))
     assert not (folder / "project").exists()
     return str(told.value).replace(f"{folder}/", "")
 
 
 def test_a_column_that_no_table_has_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    said = refused(tmp_path, columns={**NAMES, "id": "mr"})
+    said = refused(tmp_path, id="mr")
     assert said == (
         "pool.csv:1: no column 'mr', found 'nr', 'x', 'y'; correct --id or the file's header"
     )
-    assert "no column 'z'" in refused(tmp_path, numbers=["x", "z"])
-    assert "correct --label or" in refused(tmp_path, columns={**NAMES, "label": "sort"})
+    assert "no column 'z'" in refused(tmp_path, numbers=("x", "z"))
+    assert "correct --label or" in refused(tmp_path, label="sort")
 
 
 def test_an_id_that_was_not_named_is_no_number(tmp_path: Path) -> None:
-    said = refused(tmp_path, columns={**NAMES, "id": ""})
+    said = refused(tmp_path, id="")
+    assert said == (
+        "pool.csv:2: column 'nr' holds 'p0', and others numbers; say what it is: "
+        "--id nr if it is the id, --text nr if people judge it, or leave it out: --columns x,y"
+    )
+    said = refused(tmp_path, id="", numbers=("nr", "x"))
     assert said.startswith("pool.csv:2: column 'nr' holds 'p0' where a number was expected; ")
 
 
 def test_classes_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path, labels=["a", "a"]).startswith(
+    assert refused(tmp_path, classes=("a", "a")).startswith(
         "--labels: a, a are not two or more distinct classes; "
     )
-    assert refused(tmp_path, labels=["a"]).startswith(
+    assert refused(tmp_path, classes=("a",)).startswith(
         "--labels: a are not two or more distinct classes; "
     )
-    assert refused(tmp_path, labels=["a", "bb"]) == (
+    assert refused(tmp_path, classes=("a", "bb")) == (
         "seed.csv:3: label 'b' is not among --labels (did you mean 'bb'?); add it there, or correct the row"
     )
 
@@ -82,25 +82,18 @@ def test_a_folder_is_a_pool_only_and_images_need_one(tmp_path: Path) -> None:
         PipelineError,
         match=r"--seed: .*parts is a folder; name a file: only a pool may be in parts",
     ):
-        init(
-            tmp_path / "p",
-            {**tables(tmp_path), "seed": tmp_path / "parts"},
-            NAMES,
-            "numeric",
-            [],
-            [],
-        )
+        init(tmp_path / "p", {**tables(tmp_path), "seed": tmp_path / "parts"}, NAMES)
     assert refused(tmp_path, images=tmp_path / "none").startswith("--images: none is no folder; ")
 
 
 def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
-    said = init(tmp_path / "project", tables(tmp_path), NAMES, "numeric", [], [])
+    said = init(tmp_path / "project", tables(tmp_path), NAMES)
     to_start_with = tmp_path / "project" / "rounds" / "_project" / "params.yaml"
     assert (
         to_start_with.read_bytes() == (Path(__file__).parents[1] / "params.yaml").read_bytes()
     )  # whatever the project makes of its own
     assert said.splitlines()[0].endswith("is ready, 2 classes, 2 columns of numbers (x, y)")
-    blank = init(tmp_path / "blank", {**tables(tmp_path), "seed": None}, NAMES, "numeric", [], [])
+    blank = init(tmp_path / "blank", {**tables(tmp_path), "seed": None}, NAMES)
     assert blank.splitlines()[1].endswith(
         "; name your classes in `labels` of params.yaml; git add -A && git commit -m 'Our data'; rounds close"
     )
@@ -111,7 +104,7 @@ def test_a_project_lists_its_classes_with_their_counts(tmp_path: Path) -> None:
         tmp_path / "test.csv", ["nr", "x", "y", "kind"], [["t1", 1, 2, "a"], ["t2", 1, 2, "a"]]
     )
     root = tmp_path / "it's {1}"
-    told = init(root, {**tables(tmp_path), "test": test}, NAMES, "numeric", [], ["a", "b", "c d"])
+    told = init(root, {**tables(tmp_path), "test": test}, replace(NAMES, classes=("a", "b", "c d")))
     assert told.splitlines()[1:] == [
         "  seed: 2 rows, a 1, b 1, 'c d' 0",
         "  no seed row of 'c d': found only by chance until answers bring one",
@@ -131,7 +124,7 @@ def text_tables(folder: Path, **rows: str) -> dict[str, Path | None]:
     return paths
 
 
-TEXT = {"id": "id", "label": "label", "text": "text", "image": ""}
+TEXT = Choices(id="id", texts=("text",))
 POOL = "id,text\n" + "".join(f"p{row},words {row}\n" for row in range(5))
 SEED = "id,text,label\ns1,one,card\ns2,two,loan\n"
 
@@ -181,7 +174,7 @@ def test_what_the_first_close_would_refuse_is_refused_at_the_users_own_line(
     rows: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(PipelineError) as caught:
-        init(tmp_path / "p", text_tables(tmp_path, **rows), TEXT, "text", [], [])
+        init(tmp_path / "p", text_tables(tmp_path, **rows), TEXT)
     assert str(caught.value).replace(f"{tmp_path}/", "").startswith(said)
     assert not (tmp_path / "p").exists()
 
@@ -196,7 +189,7 @@ def test_a_table_labelled_in_part_is_pool_and_seed_in_one(
     monkeypatch.setattr(initial, "start", lambda *_: None)
     path = text_tables(tmp_path, part=PART)["part"]
     given = {"pool": path, "seed": path} if twice else {"data": path}
-    told = init(tmp_path / "p", given, TEXT, "text", [], [], texts=["title", "body"]).splitlines()
+    told = init(tmp_path / "p", given, replace(TEXT, texts=("title", "body"))).splitlines()
     assert ("  part.csv is pool and seed in one: read as --data" in told) == twice
     assert "  part.csv: 2 labelled rows are the seed, 2 others the pool" in told
     joined = "id,title,body,title + body"
@@ -215,12 +208,12 @@ def test_spellings_are_merged_in_the_projects_own_tables_or_kept(
     given = text_tables(
         tmp_path, pool=POOL, seed=SEED + "s3,three,Card \n", test="id,text,label\nt1,x,LOAN\n"
     )
-    told = init(tmp_path / "m", given, TEXT, "text", [], [], spelling="merge").splitlines()
+    told = init(tmp_path / "m", given, replace(TEXT, spelling="merge")).splitlines()
     assert "  seed.csv: 'Card ' is now 'card' (1 rows)" in told
     assert "  test.csv: 'LOAN' is now 'loan' (1 rows)" in told
     assert YAML(typ="safe").load(tmp_path / "m/params.yaml")["labels"] == ["card", "loan"]
     assert (tmp_path / "m/data/seed.csv").read_text() == SEED + "s3,three,card\n"
-    init(tmp_path / "k", given, TEXT, "text", [], [], spelling="keep")
+    init(tmp_path / "k", given, replace(TEXT, spelling="keep"))
     assert YAML(typ="safe").load(tmp_path / "k/params.yaml")["labels"] == [
         "Card ",
         "LOAN",
@@ -235,7 +228,7 @@ def test_labels_of_a_pool_are_not_used_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(initial, "start", lambda *_: None)
     given = text_tables(tmp_path, pool=PART.replace("title", "text"))
-    told = init(tmp_path / "p", given, TEXT, "text", [], ["-1", "0"])
+    told = init(tmp_path / "p", given, replace(TEXT, classes=("-1", "0")))
     assert "part" not in told
     assert (
         "  pool.csv: 2 of 4 pool rows have a label in 'label', which is not used; give it as --data instead"
@@ -297,7 +290,7 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
     for row in range(6):
         Image.new("L", (4, 4), color=row * 40).save(tmp_path / "png" / f"{row}.png")
     pool = write_csv(tmp_path / "pool.csv", ["file"], [[f"{row}.png"] for row in range(6)])
-    names = {"id": "", "label": "kind", "text": "", "image": "file"}
+    choices = Choices(label="kind", image="file", images=tmp_path / "png", classes=("a", "b"))
     root, told = tmp_path / "project", dict[str, Progress]()
 
     @contextmanager
@@ -305,15 +298,7 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
         yield told.setdefault(doing, Progress(doing, total, unit))
 
     monkeypatch.setattr(initial, "progress", kept)
-    init(
-        root,
-        {"pool": pool, "seed": None, "test": None},
-        names,
-        "image",
-        [],
-        ["a", "b"],
-        tmp_path / "png",
-    )
+    init(root, {"pool": pool, "seed": None, "test": None}, choices)
     assert {doing: (one.done, one.total, one.unit) for doing, one in told.items()} == {
         "copy images": (6, 6, "file")
     }
@@ -326,7 +311,7 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
 
 def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     root = tmp_path / "größer, als #1" / "ein projekt"
-    init(root, tables(tmp_path), NAMES, "numeric", [], [])
+    init(root, tables(tmp_path), NAMES)
     assert (root / ".gitattributes").is_file()
     told = shell(root, "dvc", "remote", "list")  # which wraps long lines
     assert "".join(str(root / ".dvc" / "store").split()) in "".join(told.split())
@@ -339,5 +324,5 @@ def test_dvc_keeps_what_lies_under_a_folder_whose_name_has_braces(tmp_path: Path
         [[f"p{row}", row, -row] for row in range(9)],
     )
     root = tmp_path / "{a} ${b} [c]"
-    init(root, {**tables(tmp_path), "pool": tmp_path / "parts"}, NAMES, "numeric", [], [])
+    init(root, {**tables(tmp_path), "pool": tmp_path / "parts"}, NAMES)
     assert "data/pool.dvc" in shell(root, "git", "ls-files", "data")

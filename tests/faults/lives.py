@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from rounds.init import init
+from rounds.roles import Choices
 
 ENVIRONMENT = {
     **os.environ, "OMP_NUM_THREADS": "1", "GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.org",
@@ -75,10 +76,9 @@ def make_project(folder: Path) -> Path:
     (tables / "seed.csv").write_text(table(12, 100, labelled=True))
     (tables / "test.csv").write_text(table(30, 112, labelled=True))
     (folder / "oracle.csv").write_text(table(100, 0, labelled=True))
-    names = {"id": "id", "label": "label", "text": "", "image": ""}
     project = folder / "project"
     given = {name: tables / f"{name}.csv" for name in ("pool", "seed", "test")}
-    init(project, given, names, "numeric", ["x", "y"], ["a", "b"])
+    init(project, given, Choices(id="id", numbers=("x", "y"), classes=("a", "b")))
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("batch_size: 40", "batch_size: 8"))
     config = project / ".dvc" / "config"
