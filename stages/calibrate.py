@@ -1,9 +1,9 @@
-"""calibrate: turn raw scores into probabilities that mean what they say, and say whether they can be trusted.
+"""calibrate: turn raw scores into probabilities that can be trusted, or say that they cannot.
 
 reads   scores (train), accepted labels (gate)
-writes  build/probabilities: pool.npy, test.npy, labelled.npy (out of fold), committee.npy where train made one,
-        calibration.json and map.npz (the map itself), kept.parquet of a pool in parts; metrics and the reliability
-        data; next: query, validate
+writes  build/probabilities: pool.npy, test.npy, labelled.npy (out of fold), committee.npy where
+        train made one, calibration.json and map.npz (the map itself), kept.parquet of a pool in
+        parts; metrics and the reliability data; next: query, validate
 
 The map from scores to probabilities is chosen and judged on labels drawn at random (seed and
 control arm) where there are enough of them: labels that active learning chose are a biased sample,
@@ -15,14 +15,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
 from stages.answers.ledger import read_labels
-from stages.contract.canonical import read_json, write_array, write_bytes, write_json
+from stages.contract.canonical import write_bytes, write_json
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
-from stages.learning.calibration import Rows, calibration_of
+from stages.learning.calibration import calibration_of, without_model
 from stages.learning.maps import write_map
+from stages.learning.predictions import read_predictions
+from stages.learning.training import read_model_facts
 
 
 @click.command(help=__doc__)
@@ -36,23 +37,18 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
     """Read scores and labels, write probabilities and how far to trust them."""
     params = load()
     labels = read_labels(gate / "accepted.jsonl", params.labels)
-    trained = read_json(model / "model.json")
-    fitted = bool(trained["fitted"])
-    committee = np.load(model / "committee.npy") if (model / "committee.npy").is_file() else None
-    pool, test, labelled = (np.load(model / f"{name}.npy") for name in ("pool", "test", "labelled"))
-    scores = Rows(pool, test, labelled, committee)
-    calibration = calibration_of(scores, fitted, labels, params)
-    rows = scores.mapped(calibration.apply)
-    for name in ("pool", "test", "labelled", "committee"):
-        if getattr(rows, name) is not None:
-            write_array(out / f"{name}.npy", getattr(rows, name))
+    model_facts = read_model_facts(model)
+    logits = read_predictions(model)
+    if model_facts["fitted"]:
+        calibration = calibration_of(logits, labels, params.calibrate, params.seed)
+    else:
+        calibration = without_model(labels)
+    logits.mapped(calibration.apply).write(out)
+    write_map(out / "map.npz", calibration.apply)
     if (model / "kept.parquet").is_file():  # a pool in parts: which rows these are
         write_bytes(out / "kept.parquet", (model / "kept.parquet").read_bytes())
-    write_map(out / "map.npz", calibration.apply)
-    write_json(
-        out / "calibration.json",
-        {**calibration.facts, "fitted": fitted, "scan": trained.get("scan")},
-    )
+    passed_on = {"fitted": model_facts["fitted"], "scan": model_facts.get("scan")}
+    write_json(out / "calibration.json", {**calibration.facts, **passed_on})
     write_json(metrics, calibration.facts)
     write_json(plot, calibration.reliability)
     return f"calibrate: {calibration.facts['method']}; {calibration.facts['why']}"

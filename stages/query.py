@@ -18,10 +18,11 @@ import click
 from stages.answers.gated import read_gate
 from stages.answers.rounds import batch_id
 from stages.batch.compose import compose, read_model
-from stages.contract.canonical import read_json, write_json, write_jsonl
+from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.params import load
 from stages.contract.progress import progress
 from stages.contract.shell import PATH, one_line_errors
+from stages.learning.calibration import read_calibration
 from stages.store.parts import read_kept
 from stages.store.read import read_features
 
@@ -45,7 +46,7 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
         batch = compose(store, read_model(probabilities), known, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_jsonl(out / "passed_over.jsonl", batch.passed_over)
-    scan = read_json(probabilities / "calibration.json").get("scan")
+    scan = read_calibration(probabilities)["scan"]
     write_json(
         metrics,
         {**batch.metrics, **({"scan": scan} if scan else {}), "batch_id": batch_id(batch.rows)},

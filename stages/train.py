@@ -1,10 +1,11 @@
-"""train: fit the classifier on the accepted labels and write its raw scores of everything that later stages judge.
+"""train: fit the classifier on the accepted labels and score all rows that later stages judge.
 
 reads   accepted labels (gate), features (featurize)
-writes  build/model: model.skops, pool.npy, test.npy and labelled.npy (logits; labelled rows out of fold, in the
-        order of accepted.jsonl), committee.npy where the strategy asks a committee, model.json (was a model
-        fitted, on what); of a pool in parts only the rows that a batch may come from, and kept.parquet (id,
-        stands_for: how many rows of the pool each stands for); next: calibrate
+writes  build/model: model.skops; pool.npy, test.npy and labelled.npy (logits; labelled rows out of
+        fold, in the order of accepted.jsonl), committee.npy where the strategy asks a committee;
+        model.json (was a model fitted, on what); of a pool in parts only the rows that a batch may
+        come from, and kept.parquet (id, stands_for: how many rows of the pool each stands for);
+        next: calibrate
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import click
 import numpy as np
 
 from stages.answers.gated import read_gate
-from stages.contract.canonical import write_array, write_json
+from stages.contract.canonical import write_json
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
-from stages.learning.training import described, learn, scored
+from stages.learning.training import described, learn, predicted
 from stages.store.model_file import write_model
 from stages.store.near import SAMPLE
 from stages.store.parts import open_pool, write_kept
@@ -34,35 +35,27 @@ from stages.strategies.registry import find
 def main(gate: Path, features: Path, out: Path) -> str:
     """Read accepted labels and features, write the model and its scores."""
     params = load()
-    known = read_gate(gate, params.labels)
-    labels = known.accepted
-    store = read_features(features, known.known(), params.compute)
-    classifier = learn(labels, store.index, store.matrix, params)
-    model = None
+    gated = read_gate(gate, params.labels)
+    labels = gated.accepted
+    store = read_features(features, gated.known(), params.compute)
+    classifier = learn(labels, store, params)
+    facts = described(classifier, labels, params)
+    model = out / "model.skops" if classifier is not None else None
     if classifier is not None:
-        model = out / "model.skops"
-        write_model(model, classifier.estimator)
-    kept = None
+        write_model(out / "model.skops", classifier.estimator)
     pool = open_pool(features)
     if pool is not None:
         from stages.learning.shortlist import scan
 
-        kept = scan(pool, model, known, params)
-        # the end of the permutation is there for query, which sees from it how close rows usually
-        # are
-        others = np.union1d(pool.locate(known.known()), pool.last(SAMPLE))
+        kept = scan(pool, model, gated, params)
+        # query sees from the end of the permutation how close rows usually are
+        others = np.union1d(pool.locate(gated.known()), pool.last(SAMPLE))
         rows = np.union1d(kept.rows, others).astype(np.intp)
         store = gathered(pool, rows, params.compute)
         write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)
-    needed = "committee" in find(params.query.strategy, params.query.engine).needs
-    trained = scored(classifier, labels, store.index, store.matrix, params, with_committee=needed)
-    for name in ("pool", "test", "labelled"):
-        write_array(out / f"{name}.npy", getattr(trained, name))
-    if trained.committee is not None:
-        write_array(out / "committee.npy", trained.committee)
-    facts = described(trained, labels, params)
-    if kept is not None:
         facts["scan"] = kept.facts()
+    needed = "committee" in find(params.query.strategy, params.query.engine).needs
+    predicted(classifier, labels, store, params, with_committee=needed).write(out)
     write_json(out / "model.json", facts)
     if not facts["fitted"]:
         return f"train: no model yet, {len(labels.ids)} labels of fewer than two classes"

@@ -37,10 +37,10 @@ from stages.contract.params import Params
 from stages.examples.content import exact_bytes
 from stages.examples.tables import Table, as_text
 from stages.features.whole import featurize
-from stages.learning.calibration import Rows, calibration_of
+from stages.learning.calibration import calibration_of
 from stages.learning.classifier import fit
 from stages.learning.scoring import macro_f1, per_class
-from stages.learning.training import train
+from stages.learning.training import learn, predicted
 from stages.proof.gap import compare
 from stages.proof.history import History
 from stages.proof.refits import Refits, judge_on_test
@@ -261,20 +261,14 @@ def _model(gate_state: Gate, features: Features, params: Params) -> tuple[Ints, 
     if query.strategy == "random" and len(np.unique(labels.classes)) > 1:
         return _predicted_by_a_plain_fit(labels, features, params), None
     with_committee = "committee" in find(query.strategy, query.engine).needs
-    trained = train(labels, features.index, features.matrix, params, with_committee=with_committee)
-    if trained.classifier is None:
+    classifier = learn(labels, features, params)
+    logits = predicted(classifier, labels, features, params, with_committee=with_committee)
+    if classifier is None:
         majority = np.bincount(labels.classes, minlength=len(params.labels)).argmax()
-        return np.full(len(trained.test), majority), None
-    logits = Rows(trained.pool, trained.test, trained.labelled, trained.committee)
-    calibration = calibration_of(logits, True, labels, params)
+        return np.full(len(logits.test), majority), None
+    calibration = calibration_of(logits, labels, params.calibrate, params.seed)
     probabilities = logits.mapped(calibration.apply)
-    model = model_of(
-        probabilities.pool,
-        probabilities.labelled,
-        probabilities.committee,
-        calibration.facts["verdict"],
-    )
-    return trained.test.argmax(axis=1), model
+    return logits.test.argmax(axis=1), model_of(probabilities, calibration.facts["verdict"])
 
 
 def _predicted_by_a_plain_fit(labels: Labels, features: Features, params: Params) -> Ints:

@@ -15,9 +15,11 @@ from stages.answers.gated import Gate, exhausted, settled
 from stages.answers.ledger import Doubt, check_label
 from stages.batch.guard import Agree, PassedOver, guarded
 from stages.contract.arrays import Floats, Ints, Matrix
-from stages.contract.canonical import Row, read_json
+from stages.contract.canonical import Row
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
+from stages.learning.calibration import Verdict, read_calibration
+from stages.learning.predictions import Predictions, read_predictions
 from stages.learning.scoring import margin_of
 from stages.quality.agreement import relabel_or_new, vote_table, weighable
 from stages.store.index import Features, Index
@@ -359,34 +361,27 @@ def _metrics(
 
 def read_model(folder: Path) -> Model | None:
     """What calibrate wrote; None when no model was fitted."""
-    calibration = read_json(folder / "calibration.json")
+    calibration = read_calibration(folder)
     if not calibration["fitted"]:
         return None
-    committee = np.load(folder / "committee.npy") if (folder / "committee.npy").is_file() else None
-    return model_of(
-        np.load(folder / "pool.npy"),
-        np.load(folder / "labelled.npy"),
-        committee,
-        calibration["verdict"],
-    )
+    return model_of(read_predictions(folder), calibration["verdict"])
 
 
-def model_of(
-    pool: NDArray[np.float32],
-    held_out: NDArray[np.float32],
-    committee: NDArray[np.float32] | None,
-    verdict: str,
-) -> Model:
-    """Probabilities in double precision, and whether doubt may use them. What rounding took from a sum is put back."""
+def model_of(probabilities: Predictions, verdict: Verdict) -> Model:
+    """Probabilities in double precision, and whether uncertainty may be used.
 
-    def rows(array: NDArray[np.float32]) -> Floats:
-        exact = array.astype(np.float64)
-        total = exact.sum(axis=-1, keepdims=True)
-        return np.asarray(exact / np.where(np.abs(total - 1) < ROUNDING, total, 1))
+    What rounding to single precision took from the sums of rows is put back.
+    """
 
+    def exact(rows: NDArray[np.float32]) -> Floats:
+        double = rows.astype(np.float64)
+        total = double.sum(axis=-1, keepdims=True)
+        return np.asarray(double / np.where(np.abs(total - 1) < ROUNDING, total, 1))
+
+    committee = probabilities.committee
     return Model(
-        rows(pool),
-        rows(held_out),
-        None if committee is None else rows(committee),
-        verdict != "lying",
+        pool=exact(probabilities.pool),
+        held_out=exact(probabilities.labelled),
+        committee=None if committee is None else exact(committee),
+        trusted=verdict != "lying",
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NotRequired, TypedDict, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from stages.answers.ledger import Labels
-from stages.contract.arrays import Floats, Ints
-from stages.contract.canonical import Row
+from stages.contract.arrays import Floats, Ints, Mask
+from stages.contract.canonical import Row, read_json
 from stages.contract.identity import stratified_folds
-from stages.contract.params import Params
-from stages.learning.maps import PLAIN, Curves, Map, Steps, Temperature, log_odds, logistic
+from stages.contract.params import Calibrate
+from stages.learning.maps import PLAIN, Curves, Map, Steps, Temperature, log_odds
+from stages.learning.predictions import Predictions, ScanFacts
 from stages.learning.scoring import (
     brier,
     calibrated_ece,
@@ -23,8 +26,51 @@ from stages.learning.scoring import (
     softmax,
 )
 
-CROSS_FIT = 5
+CROSS_FIT = 5  # folds
 SIMPLEST_FIRST = ("none", "temperature", "sigmoid", "isotonic")
+ENOUGH_FOR_STEPS = 1000  # labels, for an isotonic map
+Verdict = Literal["trusted", "lying", "unknown"]
+
+
+class Quality(TypedDict):
+    """ECE, the ECE that chance alone explains, Brier score, mean NLL, and accuracy."""
+
+    ece: float
+    ece_by_chance: float
+    brier: float
+    nll: float
+    accuracy: float
+
+
+class CalibrationFacts(TypedDict):
+    """How the map was chosen and judged: metrics/calibration.json.
+
+    labels: how many it was judged on; trusted: the verdict is `trusted`; excess_ece: the ECE after
+    calibration beyond what chance explains; before, after: without and with the map, cross-fitted.
+    Where nothing could be judged the last three are missing.
+    """
+
+    labels: int
+    drawn: NotRequired[str]
+    method: str
+    verdict: Verdict
+    trusted: bool
+    why: str
+    excess_ece: NotRequired[float]
+    before: NotRequired[Quality]
+    after: NotRequired[Quality]
+
+
+class CalibrationFile(CalibrationFacts):
+    """build/probabilities/calibration.json: those facts, and what later stages ask of train's."""
+
+    fitted: bool
+    scan: ScanFacts | None
+
+
+def read_calibration(folder: Path) -> CalibrationFile:
+    """The facts that calibrate left beside the probabilities."""
+    return cast(CalibrationFile, read_json(folder / "calibration.json"))
 
 
 def temperature(scores: Floats, truth: Ints) -> Map:
@@ -37,67 +83,52 @@ def temperature(scores: Floats, truth: Ints) -> Map:
     def loss(log_t: float) -> float:
         return float(negative_log_likelihood(softmax(scores, float(np.exp(log_t))), truth).mean())
 
-    best = float(
-        np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x)
-    )
-    return Temperature(best)
+    widest = np.log(20)
+    best = minimize_scalar(loss, bounds=(-widest, widest), method="bounded").x
+    return Temperature(float(np.exp(best)))
 
 
 def sigmoid(scores: Floats, truth: Ints) -> Map:
     """One logistic curve a class over its log odds against the rest, then rows scaled to sum to 1.
 
-    Targets are smoothed by the class counts; slopes are within [0, 20], shifts within [-30, 30].
+    Targets are smoothed by the class counts.
     Source: Platt, "Probabilistic outputs for support vector machines" (1999).
     """
+    n = len(truth)
     hit = truth[:, None] == np.arange(scores.shape[1])
     counts = hit.sum(axis=0)
-    slopes, shifts = _logistic_curves(
-        log_odds(scores), np.where(hit, (counts + 1) / (counts + 2), 1 / (len(truth) - counts + 2))
-    )
+    targets = np.where(hit, (counts + 1) / (counts + 2), 1 / (n - counts + 2))
+    with threadpool_limits(1):  # two numbers a class: threads would cost more than they save
+        curves = [
+            _logistic_curve(*pair) for pair in zip(log_odds(scores).T, targets.T, strict=True)
+        ]
+    slopes, shifts = np.array(curves).T
     return Curves(slopes, shifts)
 
 
-def _logistic_curves(x: Floats, target: Floats) -> tuple[Floats, Floats]:
-    """Slopes and shifts (k,) of the logistic curves that fit targets (n, k) in [0, 1] over x (n, k) best, all at once.
+def _logistic_curve(x: Floats, target: Floats) -> Floats:
+    """(2,) slope in [0, 20] and shift in [-30, 30] of the curve that fits (n,) targets best over x.
 
-    Newton steps within the bounds, halved where the loss would rise. A slope that pulls beyond its
-    bound stays.
-    Source: Lin, Lin, Weng, "A note on Platt's probabilistic outputs for support vector machines"
-    (2007).
+    A slope below 0 would turn the order of the scores around.
     """
-    curve = np.array([np.ones(x.shape[1]), np.zeros(x.shape[1])])
-    low, high = np.array([[0.0], [-30.0]]), np.array([[20.0], [30.0]])
+    from scipy.optimize import minimize
+    from scipy.special import expit
 
-    def loss(curve: Floats) -> Floats:
+    def loss_and_gradient(curve: Floats) -> tuple[float, Floats]:
         z = curve[0] * x + curve[1]
-        return np.asarray((np.logaddexp(0, z) - target * z).mean(axis=0))
+        error = expit(z) - target
+        loss = (np.logaddexp(0, z) - target * z).mean()
+        return float(loss), np.array([(error * x).mean(), error.mean()])
 
-    now = loss(curve)
-    for _ in range(100):
-        p = logistic(curve[0] * x + curve[1])
-        weight = p * (1 - p)
-        g0, g1 = ((p - target) * x).mean(axis=0), (p - target).mean(axis=0)
-        a, b, c = (
-            (weight * x * x).mean(axis=0) + 1e-9,
-            (weight * x).mean(axis=0),
-            weight.mean(axis=0) + 1e-9,
-        )
-        stuck = ((curve[0] <= 0) & (g0 > 0)) | ((curve[0] >= 20) & (g0 < 0))
-        step = np.where(
-            stuck, [0 * g0, g1 / c], np.array([c * g0 - b * g1, a * g1 - b * g0]) / (a * c - b * b)
-        )
-        size = np.ones(x.shape[1])
-        for _ in range(30):
-            new = np.clip(curve - size * step, low, high)
-            then = loss(new)
-            if not (worse := then > now + 1e-10).any():
-                break
-            size = np.where(worse, size / 2, size)
-        better = then < now
-        if (now - then).max() < 1e-10:
-            break
-        curve, now = np.where(better, new, curve), np.where(better, then, now)
-    return curve[0], curve[1]
+    fitted = minimize(
+        loss_and_gradient,
+        x0=(1.0, 0.0),  # the model's own probabilities
+        jac=True,
+        bounds=((0, 20), (-30, 30)),
+        method="L-BFGS-B",
+        options={"ftol": 1e-12, "gtol": 1e-9},
+    )
+    return np.asarray(fitted.x)
 
 
 def isotonic(scores: Floats, truth: Ints) -> Map:
@@ -140,28 +171,28 @@ def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats
 def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, Floats]:
     """The method to use and its cross-fitted probabilities.
 
-    `auto`: the simplest whose NLL is within one standard error (paired) of the best. An isotonic
-    map needs 1,000 labels to be considered.
+    `auto`: the simplest whose mean NLL is within one standard error (paired) of the best. An
+    isotonic map needs 1,000 labels to be considered.
     """
     if method != "auto":
         return method, cross_fitted(method, scores, truth, fold)
-    tried = {
-        name: cross_fitted(name, scores, truth, fold)
-        for name in SIMPLEST_FIRST
-        if name != "isotonic" or len(truth) >= 1000
-    }
-    losses = {name: negative_log_likelihood(p, truth) for name, p in tried.items()}
-    best = min(losses, key=lambda name: (losses[name].mean(), SIMPLEST_FIRST.index(name)))
-    for name, loss in losses.items():
-        gap = loss - losses[best]
-        if gap.mean() <= gap.std() / np.sqrt(len(gap)):
-            return name, tried[name]
-    return best, tried[best]
+    considered = [
+        name for name in SIMPLEST_FIRST if name != "isotonic" or len(truth) >= ENOUGH_FOR_STEPS
+    ]
+    probabilities = {name: cross_fitted(name, scores, truth, fold) for name in considered}
+    losses = {name: negative_log_likelihood(probabilities[name], truth) for name in considered}
+    best = min(considered, key=lambda name: losses[name].mean())  # of equals the simplest
+    for name in considered:
+        difference = losses[name] - losses[best]
+        if difference.mean() <= difference.std() / np.sqrt(len(difference)):
+            return name, probabilities[name]
+    return best, probabilities[best]
 
 
-def quality_of(probabilities: Floats, truth: Ints, bins: int, seed: int) -> Row:
-    """ECE, the ECE that chance alone explains, Brier score, NLL and accuracy of some probabilities."""
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+def quality_of(probabilities: Floats, truth: Ints, bins: int, seed: int) -> Quality:
+    """How good some probabilities (n, k) of rows of the classes `truth` are."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
     return {
         "ece": expected_calibration_error(confidence, correct, bins),
         "ece_by_chance": calibrated_ece(confidence, bins, seed),
@@ -176,99 +207,97 @@ class Calibration:
     """The chosen map, how it was judged, and the reliability rows before and after."""
 
     apply: Map
-    facts: Row
+    facts: CalibrationFacts
     reliability: list[Row]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Logits or probabilities, (n, k) float32: pool, test, labelled rows out of fold; committee (members, n, k)."""
-
-    pool: NDArray[np.float32]
-    test: NDArray[np.float32]
-    labelled: NDArray[np.float32]
-    committee: NDArray[np.float32] | None
-
-    def mapped(self, apply: Map) -> Rows:
-        """The rows that a map makes of these."""
-
-        def through(part: NDArray[np.float32]) -> NDArray[np.float32]:
-            return apply(part.astype(np.float64)).astype(np.float32)
-
-        members = (
-            None
-            if self.committee is None
-            else np.array([through(member) for member in self.committee])
-        )
-        return Rows(through(self.pool), through(self.test), through(self.labelled), members)
-
-
-def calibration_of(scores: Rows, fitted: bool, labels: Labels, params: Params) -> Calibration:
-    """`calibrate` on the labels' out-of-fold logits; without a model no map, and no trust."""
-    if not fitted:
-        facts = {"labels": len(labels.ids), "method": "none", "why": "there is no model yet"}
-        return Calibration(PLAIN, {**facts, "verdict": "unknown", "trusted": False}, [])
+def calibration_of(
+    predictions: Predictions, labels: Labels, options: Calibrate, seed: int
+) -> Calibration:
+    """`calibrate` on the out-of-fold logits of the labels that chance chose."""
     random = drawn_at_random(labels)
-    return calibrate(scores.labelled.astype(np.float64), labels.classes, labels.ids, random, params)
+    ids = [item for item, is_random in zip(labels.ids, random, strict=True) if is_random]
+    scores = predictions.labelled[random].astype(np.float64)
+    return calibrate(scores, labels.classes[random], ids, options, seed)
+
+
+def without_model(labels: Labels) -> Calibration:
+    """No map and no trust, as there is no model yet."""
+    return Calibration(PLAIN, _no_verdict("there is no model yet", labels=len(labels.ids)), [])
 
 
 def calibrate(
-    scores: Floats, truth: Ints, ids: list[str], random: NDArray[np.bool_], params: Params
+    scores: Floats, truth: Ints, ids: list[str], options: Calibrate, seed: int
 ) -> Calibration:
     """Choose, judge and fit the map from logits to probabilities.
 
-    scores: (n, k) out-of-fold logits of the labelled rows; truth, ids, random: their classes, ids,
-    and whether each was drawn at random: only those say anything about the pool, since a strategy
-    chooses hard rows. Trusted: with at least `min_random_labels` of them, the cross-fitted ECE
-    beyond what chance explains is at most `max_ece`; else lying. With fewer the verdict is unknown
-    and there is no map: a lucky draw of 50 labels fits one that is far off.
+    scores: (n, k) out-of-fold logits of the labelled rows that were drawn at random; truth, ids:
+    their classes and ids. Rows that a strategy chose say nothing about the pool: it chooses hard
+    ones. Trusted: with at least `min_random_labels` rows, the cross-fitted ECE beyond what chance
+    explains is at most `max_ece`; else lying. With fewer rows the verdict is unknown and there is
+    no map: a lucky draw of 50 labels fits one that is far off.
     """
-    options = params.calibrate
-    n = int(random.sum())
-    enough = n >= options.min_random_labels
-    facts: Row = {"labels": n, "drawn": "at random"}
+    n = len(ids)
     if n < 2 * CROSS_FIT:
-        why = f"{n} labels drawn at random are too few to judge"
-        return Calibration(
-            PLAIN,
-            {**facts, "method": "none", "verdict": "unknown", "trusted": False, "why": why},
-            [],
-        )
-    chosen, known = scores[random], truth[random]
-    fold = stratified_folds(
-        known, [item for item, use in zip(ids, random, strict=True) if use], CROSS_FIT, params.seed
-    )
-    method, after = choose(options.method if enough else "none", chosen, known, fold)
-    before = softmax(chosen)
-    judged = {
-        name: quality_of(p, known, options.bins, params.seed)
-        for name, p in (("before", before), ("after", after))
+        too_few = _no_verdict(f"{n} labels drawn at random are too few to judge", labels=n)
+        return Calibration(PLAIN, {**too_few, "drawn": "at random"}, [])
+    enough = n >= options.min_random_labels
+    fold = stratified_folds(truth, ids, CROSS_FIT, seed)
+    method, after = choose(options.method if enough else "none", scores, truth, fold)
+    before = softmax(scores)
+    quality_before = quality_of(before, truth, options.bins, seed)
+    quality_after = quality_of(after, truth, options.bins, seed)
+    excess = max(0.0, quality_after["ece"] - quality_after["ece_by_chance"])
+    verdict, why = _judged(n, excess, options)
+    facts: CalibrationFacts = {
+        "labels": n,
+        "drawn": "at random",
+        "method": method,
+        "verdict": verdict,
+        "trusted": verdict == "trusted",
+        "why": why,
+        "excess_ece": excess,
+        "before": quality_before,
+        "after": quality_after,
     }
-    excess = max(0.0, judged["after"]["ece"] - judged["after"]["ece_by_chance"])
-    if not enough:
-        verdict = "unknown"
-        why = f"{n} labels drawn at random, {options.min_random_labels} are needed to judge"
-    else:
-        verdict = "trusted" if excess <= options.max_ece else "lying"
-        relation = "at most" if verdict == "trusted" else "above"
-        why = f"the gap between confidence and accuracy is {excess:.3f} beyond chance, {relation} {options.max_ece}"
-    drawn = [
-        {"when": when, **row}
-        for when, p in (("before", before), ("after", after))
-        for row in reliability(p.max(axis=1), p.argmax(axis=1) == known, options.bins)
-    ]
-    facts |= {"method": method, "verdict": verdict, "trusted": verdict == "trusted", "why": why}
-    facts |= {"excess_ece": excess, **judged}
-    return Calibration(FITTERS[method](chosen, known), facts, drawn)
+    bars = _reliability("before", before, truth, options.bins)
+    bars += _reliability("after", after, truth, options.bins)
+    return Calibration(FITTERS[method](scores, truth), facts, bars)
 
 
-def drawn_at_random(labels: Labels) -> NDArray[np.bool_]:
-    """(n,) mask of the labels that chance chose: the seed, and every id that the control arm's walk has passed.
+def _no_verdict(why: str, labels: int) -> CalibrationFacts:
+    return {
+        "labels": labels,
+        "method": "none",
+        "verdict": "unknown",
+        "trusted": False,
+        "why": why,
+    }
 
-    The gate says which ids those are (stages/answers/arms.py).
 
-    A seed row counts whatever became of its label: without the corrected ones the easy ones would
-    be left.
+def _judged(n: int, excess: float, options: Calibrate) -> tuple[Verdict, str]:
+    """The verdict on n labels with a calibration error `excess` beyond chance, and why."""
+    if n < options.min_random_labels:
+        return "unknown", (
+            f"{n} labels drawn at random, {options.min_random_labels} are needed to judge"
+        )
+    gap = f"the gap between confidence and accuracy is {excess:.3f} beyond chance"
+    if excess <= options.max_ece:
+        return "trusted", f"{gap}, at most {options.max_ece}"
+    return "lying", f"{gap}, above {options.max_ece}"
+
+
+def _reliability(when: str, probabilities: Floats, truth: Ints, bins: int) -> list[Row]:
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
+    return [{"when": when, **row} for row in reliability(confidence, correct, bins)]
+
+
+def drawn_at_random(labels: Labels) -> Mask:
+    """(n,) mask of the labels that chance chose: the seed, and what the control arm walked past.
+
+    The gate says which ids the control arm's walk has passed (stages/answers/arms.py). A seed row
+    counts whatever became of its label: without the corrected ones the easy ones would be left.
     """
     return np.array(
         [row["in_seed"] or "control" in row["arms"] for row in labels.rows], dtype=np.bool_

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from stages.answers.gated import Gate, settled
 from stages.contract.arrays import Floats, Keys, Matrix, Rows
-from stages.contract.canonical import Row, sha256
+from stages.contract.canonical import sha256
 from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.params import Params
 from stages.examples.places import on_this_machine, shared
 from stages.learning.classifier import Classifier
+from stages.learning.predictions import ScanFacts
 from stages.learning.scoring import margin_of, softmax
 from stages.store.fitted import read_fitted
 from stages.store.model_file import read_own_model
@@ -84,7 +85,7 @@ class Kept:
     scored: int
     histogram: list[int]
 
-    def facts(self) -> Row:
+    def facts(self) -> ScanFacts:
         """The counts, for metrics; `doubt` counts the scored rows by their doubt, in equal bins over [0, 1].
 
         Doubt that class weights raise above 1 is in the last bin, so that the bins add up to

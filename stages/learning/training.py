@@ -1,108 +1,124 @@
-"""Fitting the shipped model and scoring what later stages judge."""
+"""Fitting the shipped model, and scoring what later stages judge."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.answers.ledger import Labels
-from stages.contract.arrays import Floats, Matrix
-from stages.contract.canonical import Row
+from stages.contract.arrays import Floats
+from stages.contract.canonical import read_json
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
 from stages.contract.progress import watched
 from stages.learning.classifier import Classifier, fit, out_of_fold
-from stages.store.index import Index
+from stages.learning.predictions import Predictions, ScanFacts
+from stages.store.index import Features
 
-Logits = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A fitted classifier (None before there are two classes), its logits, and its committee's where one is asked."""
-
-    classifier: Classifier | None
-    pool: Logits
-    test: Logits
-    labelled: Logits
-    committee: Logits | None
+ACCEPTED = "build/gate/accepted.jsonl"  # where an id that the features lack is said to stand
 
 
-def learn(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Classifier | None:
+class ModelFacts(TypedDict):
+    """build/model/model.json: what was fitted on what.
+
+    fitted: whether there is a model at all; labels: accepted ones; per_class: their counts; scan:
+    of a pool in parts, how its rows were scored.
+    """
+
+    fitted: bool
+    labels: int
+    per_class: dict[str, int]
+    scan: NotRequired[ScanFacts]
+
+
+def read_model_facts(folder: Path) -> ModelFacts:
+    """The facts that train left beside the model."""
+    return cast(ModelFacts, read_json(folder / "model.json"))
+
+
+def learn(labels: Labels, features: Features, params: Params) -> Classifier | None:
     """The classifier fitted on all accepted labels; None for labels of fewer than two classes."""
     if len(np.unique(labels.classes)) < 2:
         return None
-    rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
+    rows = features.matrix[features.index.locate(labels.ids, ACCEPTED)]
     return fit(params.model, rows, labels.classes, len(params.labels), params.seed)
 
 
-def train(
-    labels: Labels, index: Index, matrix: Matrix, params: Params, *, with_committee: bool
-) -> Trained:  # fmt: skip
-    """Fit on all accepted labels; score pool and test with that model, labelled rows by cross-validation.
-
-    With labels of fewer than two classes there is no model, and all scores are zero.
-    with_committee: whether a committee scores the pool too, as some strategies need.
-    """
-    model = learn(labels, index, matrix, params)
-    return scored(model, labels, index, matrix, params, with_committee=with_committee)
-
-
-def scored(
-    classifier: Classifier | None, labels: Labels, index: Index, matrix: Matrix, params: Params, *,
+def predicted(
+    classifier: Classifier | None,
+    labels: Labels,
+    features: Features,
+    params: Params,
+    *,
     with_committee: bool,
-) -> Trained:  # fmt: skip
-    """What `learn` gave, with the logits of pool, test and labelled rows."""
-    n_classes = len(params.labels)
-    pool, test = matrix[index.rows("pool")], matrix[index.rows("test")]
-    if classifier is None:
-        none = [
-            np.zeros((count, n_classes), np.float32)
-            for count in (pool.shape[0], test.shape[0], len(labels.ids))
-        ]
-        return Trained(None, none[0], none[1], none[2], None)
-    rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
-    held_out = out_of_fold(
-        params.model, rows, labels.classes, labels.ids, n_classes, params.quality.folds, params.seed
-    )
-    members = (
-        committee(labels, index, matrix, params).astype(np.float32) if with_committee else None
-    )
-    logits = [
-        part.astype(np.float32)
-        for part in (classifier.scores(pool), classifier.scores(test), held_out)
-    ]
-    return Trained(classifier, logits[0], logits[1], logits[2], members)
+) -> Predictions:
+    """Logits of pool and test by the model that `learn` gave, of labelled rows by cross-validation.
 
-
-def committee(labels: Labels, index: Index, matrix: Matrix, params: Params) -> Floats:
-    """Logits of the pool by models fitted on bootstrap samples of the labels, (members, n_pool, n_classes).
-
-    A class that a sample misses has score -inf in that member. Labels are drawn in the order of
-    their keys, so a member does not depend on the order of rows. Source: Breiman, "Bagging
-    predictors" (1996).
+    Without a model all logits are zero. with_committee: whether a committee scores the pool too, as
+    some strategies need.
     """
-    rows = matrix[index.locate(labels.ids, "build/gate/accepted.jsonl")]
-    pool = matrix[index.rows("pool")]
+    index = features.index
+    n_classes = len(params.labels)
+    pool = features.matrix[index.rows("pool")]
+    test = features.matrix[index.rows("test")]
+    if classifier is None:
+        return Predictions(
+            np.zeros((pool.shape[0], n_classes), np.float32),
+            np.zeros((test.shape[0], n_classes), np.float32),
+            np.zeros((len(labels.ids), n_classes), np.float32),
+            None,
+        )
+    labelled = features.matrix[index.locate(labels.ids, ACCEPTED)]
+    held_out = out_of_fold(
+        params.model,
+        labelled,
+        labels.classes,
+        labels.ids,
+        n_classes,
+        params.quality.folds,
+        params.seed,
+    )
+    members = None
+    if with_committee:
+        members = committee(labels, features, params).astype(np.float32)
+    return Predictions(
+        classifier.scores(pool).astype(np.float32),
+        classifier.scores(test).astype(np.float32),
+        held_out.astype(np.float32),
+        members,
+    )
+
+
+def committee(labels: Labels, features: Features, params: Params) -> Floats:
+    """Logits of the pool by models fitted on bootstrap samples of the labels, (members, n_pool, k).
+
+    A class that a sample misses has logit -inf in that member. Labels are drawn in the order of
+    their keys, so that a member does not depend on the order of rows.
+    Source: Breiman, "Bagging predictors" (1996).
+    """
+    rows = features.matrix[features.index.locate(labels.ids, ACCEPTED)]
+    pool = features.matrix[features.index.rows("pool")]
     order = np.argsort(order_keys(params.seed, labels.ids))
     rng = np.random.default_rng(params.seed)
-    draws = [order[rng.integers(0, len(order), len(order))] for _ in range(params.query.committee)]
+    samples = [
+        order[rng.integers(0, len(order), len(order))] for _ in range(params.query.committee)
+    ]
     members = [
-        fit(params.model, rows[draw], labels.classes[draw], len(params.labels), params.seed)
-        for draw in watched("committee", draws, "model")
+        fit(params.model, rows[sample], labels.classes[sample], len(params.labels), params.seed)
+        for sample in watched("committee", samples, "model")
     ]
     return np.array([member.scores(pool) for member in members])
 
 
-def described(trained: Trained, labels: Labels, params: Params) -> Row:
+def described(classifier: Classifier | None, labels: Labels, params: Params) -> ModelFacts:
     """What was fitted on what."""
     counts: NDArray[np.intp] = np.bincount(labels.classes, minlength=len(params.labels))
+    per_class = {label: int(count) for label, count in zip(params.labels, counts, strict=True)}
     return {
-        "fitted": trained.classifier is not None,
+        "fitted": classifier is not None,
         "labels": len(labels.ids),
-        "per_class": {
-            label: int(count) for label, count in zip(params.labels, counts, strict=True)
-        },
+        "per_class": per_class,
     }

@@ -18,6 +18,7 @@ from stages.batch.compose import Model, compose, interleave, model_of, sizes, un
 from stages.contract.errors import PipelineError
 from stages.contract.identity import order_key
 from stages.contract.params import Params
+from stages.learning.predictions import Predictions
 from stages.store.index import Features, Index
 
 N = 60
@@ -469,13 +470,21 @@ def test_rows_that_do_not_sum_to_one_are_refused_and_not_scaled(factor: float) -
     pool = probabilities().astype(np.float32)
     pool[3] *= np.float32(factor)
     with pytest.raises(PipelineError, match="probabilities hold NaN, a value outside"):
-        compose(features(pool_index()), model_of(pool, pool[:0], None, "trusted"), gate(), params())
+        compose(
+            features(pool_index()),
+            model_of(Predictions(pool, pool[:0], pool[:0], None), "trusted"),
+            gate(),
+            params(),
+        )
 
 
 def test_what_single_precision_took_from_a_sum_is_put_back() -> None:
     pool = np.random.default_rng(0).dirichlet(np.ones(10_000), 20).astype(np.float32)
     assert np.allclose(
-        model_of(pool, pool[:0], None, "trusted").pool.sum(axis=1), 1, rtol=0, atol=1e-12
+        model_of(Predictions(pool, pool[:0], pool[:0], None), "trusted").pool.sum(axis=1),
+        1,
+        rtol=0,
+        atol=1e-12,
     )
 
 
@@ -537,7 +546,7 @@ def test_a_doubted_label_is_no_evidence_but_its_row_is_not_asked_in_disguise() -
 )
 def test_only_confidence_that_was_shown_to_lie_is_not_used(verdict: str, trusted: bool) -> None:
     pool = probabilities().astype(np.float32)
-    assert model_of(pool, pool[:0], None, verdict).trusted is trusted
+    assert model_of(Predictions(pool, pool[:0], pool[:0], None), verdict).trusted is trusted
 
 
 def test_random_sampling_is_left_as_chance_has_it() -> None:

@@ -9,12 +9,14 @@ from stages.contract.identity import stratified_folds
 from stages.contract.params import Params
 from stages.learning.calibration import (
     calibrate,
+    calibration_of,
     choose,
     drawn_at_random,
     isotonic,
     sigmoid,
     temperature,
 )
+from stages.learning.predictions import Predictions
 from stages.learning.scoring import expected_calibration_error, softmax, wilson
 
 
@@ -108,7 +110,7 @@ def test_auto_leaves_honest_scores_alone_and_repairs_lying_ones() -> None:
 def judged(n: int, scale: float, **options: object):
     scores, truth = honest(n, scale)
     ids = [f"id-{row}" for row in range(n)]
-    return calibrate(scores, truth, ids, np.ones(n, dtype=bool), params(**options)).facts
+    return calibrate(scores, truth, ids, params(**options).calibrate, seed=1).facts
 
 
 def test_confidence_is_trusted_only_when_it_was_shown_to_hold() -> None:
@@ -154,10 +156,13 @@ def test_labels_that_a_strategy_chose_neither_judge_nor_harm(population, scale: 
         scores, truth, hard = population(rng, scale)
         by_chance = rng.choice(len(truth), 60, replace=False)
         rows = np.concatenate([by_chance, rng.choice(np.flatnonzero(hard), 80, replace=False)])
-        random = np.arange(140) < 60
-        found = calibrate(
-            scores[rows], truth[rows], [f"id-{row}" for row in range(140)], random, params()
-        )
+        accepted = [
+            {"in_seed": False, "arms": ["control"] if row < 60 else ["active"]}
+            for row in range(140)
+        ]
+        labels = Labels([f"id-{row}" for row in range(140)], truth[rows], accepted)
+        logits = Predictions(scores[:0], scores[:0], scores[rows], None)
+        found = calibration_of(logits, labels, params().calibrate, seed=1)
         assert found.facts["verdict"] == "unknown"
         assert found.facts["why"] == "60 labels drawn at random, 100 are needed to judge"
 
@@ -172,7 +177,7 @@ def test_labels_that_a_strategy_chose_neither_judge_nor_harm(population, scale: 
 def test_there_is_no_map_until_enough_random_labels_can_judge_it(labels: int, method: str) -> None:
     scores, truth = honest(labels, 6.0)
     ids = [f"id-{row}" for row in range(labels)]
-    found = calibrate(scores, truth, ids, np.ones(labels, dtype=bool), params(method=method))
+    found = calibrate(scores, truth, ids, params(method=method).calibrate, seed=1)
     assert (found.facts["method"], found.facts["verdict"]) == ("none", "unknown")
     assert np.array_equal(found.apply(scores), softmax(scores))
 

@@ -12,7 +12,7 @@ from stages.contract.params import Import, Params
 from stages.learning.classifier import fit, out_of_fold
 from stages.learning.scoring import softmax
 from stages.learning.training import committee
-from stages.store.index import Index
+from stages.store.index import Features, Index
 
 LOGISTIC = Import(
     path="sklearn.linear_model.LogisticRegression",
@@ -127,7 +127,8 @@ def test_a_committee_lives_with_a_bootstrap_that_misses_classes() -> None:
     index = Index(ids, ids, ["pool"] * 8, list(range(8)))
     labels = Labels(ids[:4], np.array([0, 0, 1, 2]), [{"id": item} for item in ids[:4]])
     options = settings(committee=20)
-    logits = committee(labels, index, np.arange(16.0).reshape(8, 2), options)
+    rows = np.arange(16.0).reshape(8, 2)
+    logits = committee(labels, Features(index, rows, rows), options)
     assert logits.shape == (20, 8, 3)
     seen = np.isfinite(logits).all(axis=1)
     assert (
