@@ -22,8 +22,7 @@ from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
 from stages.learning.calibration import calibration_of, without_model
 from stages.learning.maps import write_map
-from stages.learning.predictions import read_predictions
-from stages.learning.training import read_model_facts
+from stages.learning.predictions import read_model_facts, read_predictions
 
 
 @click.command(help=__doc__)

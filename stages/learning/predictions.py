@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.contract.canonical import write_array
+from stages.contract.canonical import read_json, write_array
 from stages.learning.maps import Map
 
 Table = NDArray[np.float32]
@@ -26,6 +26,24 @@ class ScanFacts(TypedDict):
     scored: int
     kept: int
     doubt: list[int]
+
+
+class ModelFacts(TypedDict):
+    """build/model/model.json: what was fitted on what.
+
+    fitted: whether there is a model at all; labels: accepted ones; per_class: their counts; scan:
+    of a pool in parts, how its rows were scored.
+    """
+
+    fitted: bool
+    labels: int
+    per_class: dict[str, int]
+    scan: NotRequired[ScanFacts]
+
+
+def read_model_facts(folder: Path) -> ModelFacts:
+    """The facts that train left beside the model."""
+    return cast(ModelFacts, read_json(folder / "model.json"))
 
 
 @dataclass(frozen=True)

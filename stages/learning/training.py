@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NotRequired, TypedDict, cast
-
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.answers.ledger import Labels
 from stages.contract.arrays import Floats
-from stages.contract.canonical import read_json
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
 from stages.contract.progress import watched
 from stages.learning.classifier import Classifier, fit, out_of_fold
-from stages.learning.predictions import Predictions, ScanFacts
+from stages.learning.predictions import ModelFacts, Predictions
 from stages.store.index import Features
 
 ACCEPTED = "build/gate/accepted.jsonl"  # where an id that the features lack is said to stand
-
-
-class ModelFacts(TypedDict):
-    """build/model/model.json: what was fitted on what.
-
-    fitted: whether there is a model at all; labels: accepted ones; per_class: their counts; scan:
-    of a pool in parts, how its rows were scored.
-    """
-
-    fitted: bool
-    labels: int
-    per_class: dict[str, int]
-    scan: NotRequired[ScanFacts]
-
-
-def read_model_facts(folder: Path) -> ModelFacts:
-    """The facts that train left beside the model."""
-    return cast(ModelFacts, read_json(folder / "model.json"))
 
 
 def learn(labels: Labels, features: Features, params: Params) -> Classifier | None:
