@@ -7,12 +7,12 @@ gate's present view.
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from rounds.dvc_files import output_md5
 from rounds.past import Change, Commit, changes, closing_commits, manifests, place, read_blobs
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
@@ -135,13 +135,12 @@ def life(project: Project, item: str) -> Row:
 
 def _asked(one: Round, item: str, commit: Commit | None, locks: dict[str, bytes]) -> Row:
     row = next(row for row in read_jsonl(one.folder / "batch.jsonl") if row["id"] == item)
-    lock = locks.get(f"{commit.id}:./dvc.lock", b"").decode() if commit else ""
-    model = re.search(r"path: build/model\n\s+hash: md5\n\s+md5: (\S+)", lock)
+    lock = locks.get(f"{commit.id}:./dvc.lock", b"") if commit else b""
     return {
         **{key: row[key] for key in ("rank", "arms", "strategy", "score", "reason")},
         "round": one.number,
         "batch_id": one.batch_id(),
-        "model": model[1] if model else None,
+        "model": output_md5(lock, "build/model"),
         **_by(commit),
     }
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import click
 
 from rounds.commands import commit_named, dvc
+from rounds.dvc_files import output_md5
 from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, read_blobs
 from rounds.project import Project
@@ -43,14 +44,14 @@ def accepted_at(project: Project, commit: str) -> list[Row]:
     Raises PipelineError for an unknown commit, one without a dvc.lock, and data that is nowhere to
     be had.
     """
-    lock = read_blobs(project, [f"{commit}:./dvc.lock"]).get(f"{commit}:./dvc.lock", b"").decode()
-    found = re.search(r"outs:\n\s+- path: build/gate\n\s+hash: md5\n\s+md5: (\w+)\.dir", lock)
-    if not found:
+    name = f"{commit}:./dvc.lock"
+    folder_hash = output_md5(read_blobs(project, [name]).get(name, b""), "build/gate")
+    if folder_hash is None:
         raise PipelineError(
             "--as-of", f"{commit} holds no accepted labels", "name a commit of `rounds log`"
         )
     cache = project.root / ".dvc" / "cache" / "files" / "md5"
-    listing = cache / found[1][:2] / f"{found[1][2:]}.dir"
+    listing = cache / folder_hash[:2] / folder_hash[2:]
     if listing.is_file():
         names = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
         name = re.sub(r"[^0-9a-f]", "", names["accepted.jsonl"])

@@ -12,17 +12,15 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from rounds.commands import git, is_committed
+from rounds.dvc_files import is_whole_lock
 from stages.contract.errors import PipelineError
 from stages.contract.progress import WRITER
 
@@ -212,19 +210,4 @@ def is_json(path: Path) -> bool:
 
 def is_lock(path: Path) -> bool:
     """Whether a file is absent, or a dvc.lock that DVC can read; not one that it was killed in the midst of writing."""
-    if not path.is_file():
-        return True
-    try:
-        stages = YAML(typ="safe", pure=True).load(path.read_bytes())["stages"].values()
-        files = [
-            file for stage in stages for kind in ("deps", "outs") for file in stage.get(kind, [])
-        ]
-        params = [values for stage in stages for values in stage.get("params", {}).values()]
-        whole = [isinstance(stage["cmd"], str) for stage in stages] + [
-            isinstance(values, dict) for values in params
-        ]
-        whole += [bool(re.match("[0-9a-f]{32}", file.get("md5", "0" * 32))) for file in files]
-        whole += ["path" in file and None not in file.values() for file in files]
-        return all(whole)
-    except (YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        return False
+    return not path.is_file() or is_whole_lock(path.read_bytes())

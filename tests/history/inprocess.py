@@ -23,8 +23,8 @@ from ruamel.yaml import YAML
 
 from rounds.close import close
 from rounds.commands import git
+from rounds.dvc_files import filled, folder_md5, md5, param
 from rounds.project import Project
-from rounds.verify import filled, folder_md5, md5, param
 from stages.contract.canonical import Row, dumps
 from stages.contract.errors import PipelineError
 from tests.faults.lives import make_project

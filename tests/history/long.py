@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from rounds.dvc_files import filled, folder_md5, md5, param
 from rounds.project import Project
-from rounds.verify import filled, folder_md5, md5, param
 from stages.answers.rounds import batch_id
 from stages.contract.canonical import dumps, jsonl, sha256
 from tests.history.inprocess import read_yaml

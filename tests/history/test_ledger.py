@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from rounds.close import Decision
 from rounds.commands import git
 from rounds.correct import amend
+from rounds.dvc_files import folder_md5, md5
 from rounds.history import MANIFESTS
 from rounds.past import Fault, changes, closing_commits, faults, lost
 from rounds.project import Project
-from rounds.verify import folder_md5, md5, not_todays, verify
+from rounds.reproducible import not_todays
+from rounds.verify import verify
 from stages.answers.rounds import batch_id
 from stages.contract.canonical import dumps, jsonl, read_jsonl, sha256
 from tests.history.inprocess import (

@@ -1,0 +1,20 @@
+"""What `rounds verify` finds: one line that names the commit, the file and what is wrong there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HERE = "working tree"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What is wrong, in which commit (or the working tree), at which file and line."""
+
+    check: str
+    commit: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.commit[:12]}  {self.where}: {self.what}  [{self.check}]"
