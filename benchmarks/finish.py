@@ -1,0 +1,245 @@
+"""Finishing a pool: how much of the rest is labelled by the machine, and how often its bound is
+broken.
+
+    python -m benchmarks.finish --data DIR --projects 200
+    python -m benchmarks.finish --data DIR --loops 100 --sets digits,spambase
+
+The first line draws, for each set, many projects from cached scores: every row is scored by a model
+that did not learn from it (out of fold over the whole set; or, --taught 500, by a model of so many
+labels), a random draw of 100, 200 or 400 rows is the control arm, all other rows are the rest. Per
+way of choosing: the mean share of the rest that the machine labels (0 where nothing is certified),
+and the share of the projects where more than `error` of its labels are wrong. `best` is what one
+could label knowing all answers.
+
+    core      what `rounds finish` does: fixed sequence, begun at half of the rest or before
+    strictest fixed sequence from the strictest level that no mistake would still prove
+    bonferroni  every level at (1 - confidence) / levels
+    betting   a wager on the running sum of mistakes, valid at all levels at once
+    each      every level at 1 - confidence: no bound for the level that is chosen
+    of-rest   fixed sequence, but the error is counted as a share of the whole rest, as PAC labels do
+
+The second line plays whole projects with the pipeline's own code, an active arm among it, and
+judges what finishing.py makes of them by the true labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import hypergeom
+from threadpoolctl import threadpool_limits
+
+from benchmarks.labels import Data, load
+from benchmarks.stopping import params_of, simulate
+from rounds.shipped import shipped_params
+from stages.answers.gated import Gate
+from stages.answers.ledger import Labels
+from stages.contract.identity import stratified_folds
+from stages.learning.classifier import fit
+from stages.learning.scoring import margin_of, softmax
+from stages.proof.certificate import (
+    LEVELS,
+    Claim,
+    Judged,
+    Tally,
+    certify,
+    most_wrong,
+    p_values,
+    reach_of,
+    tally,
+)
+from stages.proof.finishing import Sources, finish
+
+SETS = ("digits", "sms_spam+tfidf", "spambase", "banking77+tfidf")
+CONTROL = (100, 200, 400)
+WAGERS = (0.5, 1.0, 1.5, 2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows scored by models that did not learn from them: certainty and whether the class is right."""
+
+    certainty: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+def scored(data: Data, taught: int) -> Scored:
+    """Every row of pool and test out of fold (taught 0), or all but `taught` by a model of those."""
+    sparse = hasattr(data.pool, "tocsr")
+    if sparse:
+        from scipy.sparse import vstack
+
+        rows = vstack([data.pool, data.test]).tocsr()
+    else:
+        rows = np.concatenate([data.pool, data.test]).astype(np.float64)
+    labels = np.concatenate([data.labels, data.test_labels]).astype(np.intp)
+    options = {"C": 10.0, "max_iter": 1000, "tol": 1e-3}
+    path = "sklearn.linear_model.LogisticRegression"
+    spec = shipped_params({"model": {"path": path, "params": options}}).model
+    fold = stratified_folds(labels, [str(row) for row in range(len(labels))], 5, 0)
+    if taught:
+        order = np.random.default_rng(0).permutation(len(labels))
+        fold = np.ones(len(labels), dtype=np.intp)
+        fold[order[:taught]] = 0
+    parts = [1] if taught else range(5)
+    certainty, right = np.full(len(labels), np.nan), np.zeros(len(labels), dtype=np.bool_)
+    for part in parts:
+        held = fold == part
+        model = fit(spec, rows[~held], labels[~held], data.classes, 0)
+        chances = softmax(model.scores(rows[held]))
+        certainty[held] = 1 - margin_of(chances)
+        right[held] = chances.argmax(axis=1) == labels[held]
+    known = np.isfinite(certainty)
+    return Scored(certainty[known], right[known])
+
+
+def in_sequence(proven: NDArray[np.bool_], first: int | None) -> float:
+    """The share of the last level that is proven, from `first` on without a gap."""
+    if first is None or not proven[first]:
+        return 0.0
+    after = proven[first:]
+    return float(LEVELS[first + (len(after) if after.all() else int(after.argmin())) - 1])
+
+
+def strictest(counts: Tally, claim: Claim) -> float:
+    """Fixed sequence, begun at the strictest level that could be proven."""
+    possible = np.flatnonzero(most_wrong(counts, claim) >= 0)
+    chances = p_values(counts, counts.wrong, claim.error)
+    return in_sequence(chances <= 1 - claim.confidence, possible[0] if len(possible) else None)
+
+
+def each(counts: Tally, claim: Claim, share: float = 1.0) -> float:
+    """The largest level that is proven by itself, at `share` of the risk."""
+    chances = p_values(counts, counts.wrong, claim.error)
+    return float(LEVELS[chances <= (1 - claim.confidence) * share].max(initial=0.0))
+
+
+def betting(counts: Tally, claim: Claim) -> float:
+    """The largest level at which a mixture of wagers has won 1 / (1 - confidence).
+
+    exp(-w S + (1 - e^-w) M) is a supermartingale in the rows, most certain first, for S mistakes
+    and M expected ones. Source: Howard, Ramdas, McAuliffe, Sekhon (2021).
+    """
+    expected = counts.judges * claim.error
+    won = [np.exp(-w * counts.wrong + (1 - np.exp(-w)) * expected) for w in WAGERS]
+    return float(LEVELS[np.mean(won, axis=0) >= 1 / (1 - claim.confidence)].max(initial=0.0))
+
+
+def of_rest(counts: Tally, claim: Claim) -> float:
+    """Fixed sequence for the wrong labels as a share of the whole rest."""
+    total = counts.judges + counts.rest
+    too_many = int(claim.error * counts.rest[-1] + 1e-9) + 1
+    wrong = np.minimum(too_many + counts.wrong, total)
+    chances = hypergeom.cdf(counts.wrong, total, wrong, counts.judges)
+    few = counts.rest < too_many  # more labels cannot be wrong than are given
+    return in_sequence(few | (chances <= 1 - claim.confidence), 0)
+
+
+WAYS: dict[str, Callable[[Tally, Claim], float]] = {
+    "core": lambda counts, claim: certify(counts, claim).share,
+    "strictest": strictest,
+    "bonferroni": lambda counts, claim: each(counts, claim, 1 / len(LEVELS)),
+    "betting": betting,
+    "each": each,
+    "of-rest": of_rest,
+}
+
+
+def drawn(
+    rows: Scored, control: int, claim: Claim, projects: int
+) -> dict[str, tuple[float, float]]:
+    """Per way the mean share that the machine labels, and how often the bound is broken."""
+    results: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*WAYS, "best")}
+    for project in range(projects):
+        order = np.random.default_rng([control, project]).permutation(len(rows.right))
+        judges, rest = order[:control], order[control:]
+        own = reach_of(rows.certainty[rest], rows.certainty[rest])
+        reach = reach_of(rows.certainty[judges], rows.certainty[rest])
+        none = Judged(np.empty(0), np.empty(0, dtype=np.bool_))
+        counts = tally(Judged(reach, ~rows.right[judges]), none, own)
+        mistakes = tally(Judged(own, ~rows.right[rest]), none, own).wrong
+        fine = mistakes <= np.floor(claim.error * counts.rest + 1e-9)
+        results["best"].append((float(LEVELS[fine].max(initial=0.0)), False))
+        for name, way in WAYS.items():
+            share = way(counts, claim)
+            level = int(np.searchsorted(LEVELS, share))
+            of = counts.rest[-1] if name == "of-rest" else counts.rest[level]
+            broken = share > 0 and mistakes[level] > np.floor(claim.error * of + 1e-9)
+            results[name].append((share, bool(broken)))
+    return {
+        name: (float(np.mean([s for s, _ in rows])), float(np.mean([b for _, b in rows])))
+        for name, rows in results.items()
+    }
+
+
+def played(data: Data, seed: int, rounds: int, claim: Claim) -> tuple[int, float, bool, float]:
+    """A whole project with an active arm: control labels, share, broken or not, and the best share."""
+    params = params_of(data, "auto", seed, data.batch, 0.2)
+    done = simulate(data, params, rounds, 4000)
+    index, labels = done.index, done.history.arm("all", rounds, params.labels, seed)
+    ids = sorted(labels)
+    gate = Gate(
+        Labels(ids, np.array([labels[item] for item in ids], dtype=np.intp), []), [], [],
+        {"rounds": rounds, "answers": len(ids), "review_found": 0},
+    )  # fmt: skip
+    model = fit(
+        params.model,
+        done.refits.matrix[index.locate(ids, "played")],
+        gate.accepted.classes,
+        data.classes,
+        seed,
+    )
+    scores = model.scores(done.refits.matrix[index.rows("pool")])
+    sources = Sources(
+        gate, done.history.asked, [], index, done.refits.matrix, scores, softmax(scores)
+    )
+    outcome = finish(sources, claim, params)
+    right = scores.argmax(axis=1) == done.truth[index.rows("pool")]
+    rest = outcome.population.rest
+    order = rest[np.argsort(-(1 - margin_of(softmax(scores[rest]))), kind="stable")]
+    mistakes = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    best = np.flatnonzero(mistakes <= claim.error).max(initial=-1) + 1
+    broken = (~right[outcome.machine]).sum() > claim.error * len(outcome.machine) + 1e-9
+    share = len(outcome.machine) / max(len(rest), 1)
+    return len(outcome.population.control), share, bool(broken), best / max(len(rest), 1)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--error", type=float, default=0.05)
+    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--projects", type=int, default=200)
+    parser.add_argument("--taught", type=int, default=0)
+    parser.add_argument("--loops", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=25)
+    words = parser.parse_args()
+    claim = Claim(words.error, words.confidence)
+    for name in words.sets.split(","):
+        data = load(name, words.data)
+        with threadpool_limits(1):
+            if words.loops:
+                runs = [played(data, seed, words.rounds, claim) for seed in range(words.loops)]
+                control, share, broken, best = np.array(runs, dtype=np.float64).mean(axis=0)
+                print(
+                    f"{name:<16} {control:>5.0f}  {share:.2f} / {broken:.3f}  best {best:.2f}",
+                    flush=True,
+                )
+                continue
+            rows = scored(data, words.taught)
+            print(f"{name}: {len(rows.right)} rows, accuracy {rows.right.mean():.3f}")
+            for control in CONTROL:
+                shares = drawn(rows, control, claim, words.projects)
+                cells = "  ".join(f"{way} {s:.2f} / {b:.3f}" for way, (s, b) in shares.items())
+                print(f"  {control:>4}  {cells}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
