@@ -11,7 +11,7 @@ way of choosing: the mean share of the rest that the machine labels (0 where not
 and the share of the projects where more than `error` of its labels are wrong. `best` is what one
 could label knowing all answers.
 
-    core      what `rounds finish` does: fixed sequence, begun at half of the rest or before
+    core      what `rounds finish` does: fixed sequence from about half of the rest
     strictest fixed sequence from the strictest level that no mistake would still prove
     bonferroni  every level at (1 - confidence) / levels
     betting   a wager on the running sum of mistakes, valid at all levels at once
@@ -44,6 +44,7 @@ from stages.learning.classifier import fit
 from stages.learning.scoring import margin_of, softmax
 from stages.proof.certificate import (
     LEVELS,
+    ROUND,
     Claim,
     Judged,
     Tally,
@@ -98,25 +99,27 @@ def scored(data: Data, taught: int) -> Scored:
     return Scored(certainty[known], right[known])
 
 
-def in_sequence(proven: NDArray[np.bool_], first: int | None) -> float:
-    """The share of the last level that is proven, from `first` on without a gap."""
-    if first is None or not proven[first]:
-        return 0.0
-    after = proven[first:]
-    return float(LEVELS[first + (len(after) if after.all() else int(after.argmin())) - 1])
+def in_sequence(proven: NDArray[np.bool_], possible: NDArray[np.intp]) -> float:
+    """The share of the last round level that is proven, from the first possible one on."""
+    share = 0.0
+    for level in possible[ROUND[possible]].tolist():
+        if not proven[level]:
+            break
+        share = float(LEVELS[level])
+    return share
 
 
 def strictest(counts: Tally, claim: Claim) -> float:
     """Fixed sequence, begun at the strictest level that could be proven."""
     possible = np.flatnonzero(most_wrong(counts, claim) >= 0)
     chances = p_values(counts, counts.wrong, claim.error)
-    return in_sequence(chances <= 1 - claim.confidence, possible[0] if len(possible) else None)
+    return in_sequence(chances <= 1 - claim.confidence, possible)
 
 
 def each(counts: Tally, claim: Claim, share: float = 1.0) -> float:
     """The largest level that is proven by itself, at `share` of the risk."""
     chances = p_values(counts, counts.wrong, claim.error)
-    return float(LEVELS[chances <= (1 - claim.confidence) * share].max(initial=0.0))
+    return float(LEVELS[ROUND & (chances <= (1 - claim.confidence) * share)].max(initial=0.0))
 
 
 def betting(counts: Tally, claim: Claim) -> float:
@@ -137,13 +140,13 @@ def of_rest(counts: Tally, claim: Claim) -> float:
     wrong = np.minimum(too_many + counts.wrong, total)
     chances = hypergeom.cdf(counts.wrong, total, wrong, counts.judges)
     few = counts.rest < too_many  # more labels cannot be wrong than are given
-    return in_sequence(few | (chances <= 1 - claim.confidence), 0)
+    return in_sequence(few | (chances <= 1 - claim.confidence), np.arange(len(LEVELS)))
 
 
 WAYS: dict[str, Callable[[Tally, Claim], float]] = {
     "core": lambda counts, claim: certify(counts, claim).share,
     "strictest": strictest,
-    "bonferroni": lambda counts, claim: each(counts, claim, 1 / len(LEVELS)),
+    "bonferroni": lambda counts, claim: each(counts, claim, 1 / ROUND.sum()),
     "betting": betting,
     "each": each,
     "of-rest": of_rest,
@@ -167,7 +170,7 @@ def drawn(
         results["best"].append((float(LEVELS[fine].max(initial=0.0)), False))
         for name, way in WAYS.items():
             share = way(counts, claim)
-            level = int(np.searchsorted(LEVELS, share))
+            level = int(np.searchsorted(LEVELS, share - 1e-9))
             of = counts.rest[-1] if name == "of-rest" else counts.rest[level]
             broken = share > 0 and mistakes[level] > np.floor(claim.error * of + 1e-9)
             results[name].append((share, bool(broken)))

@@ -18,8 +18,8 @@ matter: that is counted in b and a, and changes W by nothing.
 Levels are tested one after the other, from a strict one outwards, each at the full 1 - confidence,
 until the first that is not proven (fixed-sequence testing: the first level whose rest is worse than
 allowed is passed with a chance of at most 1 - confidence, and without passing it nothing behind it
-is reached). So the bound holds for the level that is chosen. Where to begin is decided by how many
-control rows lie within the levels, never by their labels.
+is reached). So the bound holds for the level that is chosen. Which levels are tested is decided by how
+many control rows lie within them, never by their labels.
 
 Source: Clopper, Pearson, "The use of confidence or fiducial limits" (1934), for a finite pool;
 Maurer, Hothorn, Lehmacher, "Multiple comparisons in drug clinical trials" (1995); Candes, Ilyas,
@@ -31,17 +31,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Floats, Mask
 
-LEVELS = np.array([*range(5, 96, 5), 97, 98, 99, 100]) / 100
+LEVELS = np.arange(5, 101) / 100
+ROUND = np.isin(np.arange(5, 101), [*range(5, 96, 5), 97, 98, 99, 100])
 # Where the testing begins: half of the rest is enough to be of use. A stricter level comes first
 # where so many control rows lie within it that three wrong ones among them would be forgiven.
 BEGIN = 0.5
 FORGIVEN = 3
+# A level that forgives no more wrong control rows than a stricter one is harder to prove than both
+# its neighbours: it is passed over where the next that forgives more is at most so far away.
+NEAR = 0.16
 TIE_DIGITS = 9
 MOST_TIMES = 40.0  # how many times today's control rows are considered, at most
 STEP = 1.05
@@ -159,28 +164,36 @@ def most_wrong(counts: Tally, claim: Claim) -> Counts:
     return most
 
 
-def begin_at(most: Counts) -> int | None:
-    """Where the testing begins; None where no level could be proven. Looks at no label.
+def to_test(most: Counts) -> list[int]:
+    """The levels to test, in their order; none where no level could be proven. Looks at no label.
 
     most: of `most_wrong`, with no known row counted as wrong.
     """
     possible = np.flatnonzero(most >= 0)
     usual = possible[LEVELS[possible] >= BEGIN]
     strict = np.flatnonzero(most >= FORGIVEN)
-    ways = [int(levels[0]) for levels in (usual, strict) if len(levels)]
-    return min(ways) if ways else None
+    begins = [int(levels[0]) for levels in (usual, strict) if len(levels)]
+    if not begins:
+        return []
+    # the levels that forgive one more than every stricter one, and where the last of them leads to
+    forgiving = np.flatnonzero(np.diff(np.maximum.accumulate(most), prepend=-1) > 0)
+    chosen = np.zeros(len(LEVELS), dtype=np.bool_)
+    chosen[forgiving] = True
+    for this, following in pairwise([*forgiving.tolist(), len(LEVELS)]):
+        last = following == len(LEVELS)
+        if last or LEVELS[following] - LEVELS[this] > NEAR:
+            chosen[this:following] |= ROUND[this:following]
+    chosen[: min(begins)] = False
+    return [int(level) for level in np.flatnonzero(chosen)]
 
 
 def certify(counts: Tally, claim: Claim) -> Certificate:
     """The largest share of the rest that is proven, level by level, under the claim."""
     unlabelled = replace(counts, known_wrong=np.zeros_like(counts.known_wrong))
-    first = begin_at(most_wrong(unlabelled, claim))
-    if first is None:
-        return Certificate(0.0, [])
     chances = p_values(counts, counts.wrong, claim.error)
     most = most_wrong(counts, claim)
     steps: list[Step] = []
-    for level in range(first, len(LEVELS)):
+    for level in to_test(most_wrong(unlabelled, claim)):
         proven = bool(chances[level] <= 1 - claim.confidence)
         held = (counts.rest[level], counts.judges[level], counts.wrong[level], most[level])
         rest, control, wrong, limit = (int(number) for number in held)

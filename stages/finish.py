@@ -1,0 +1,69 @@
+"""finish: label what the machine may label under a bound on its errors, and list what is left.
+
+reads   accepted and doubted labels (gate), what was asked (import_labels), features, the model's
+        scores (train), probabilities (calibrate)
+writes  build/finish: finished.parquet (id, label, by, confidence, round, annotators) and
+        questions.jsonl (what people must still answer, the first to ask first); metrics/finish.json
+
+No stage of the loop: `rounds finish` runs it. Where nothing can be certified it fails before it
+writes anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stages.contract.canonical import write_json, write_jsonl
+from stages.contract.params import load
+from stages.contract.shell import PATH, one_line_errors
+from stages.proof.certificate import Claim
+from stages.proof.finished_tables import (
+    figures,
+    finished_labels,
+    questions,
+    sentence,
+    write_labels,
+)
+from stages.proof.finishing import Folders, finish, read_sources, require_certificate
+
+
+@click.command(help=__doc__)
+@click.option("--gate", type=PATH, required=True, help="Folder of the gate's tables.")
+@click.option("--labels", type=PATH, required=True, help="Folder of the imported labels.")
+@click.option("--features", type=PATH, required=True, help="The feature store.")
+@click.option("--model", type=PATH, required=True, help="Folder of the model's scores.")
+@click.option("--probabilities", type=PATH, required=True, help="Folder of the probabilities.")
+@click.option("--error", type=float, required=True, help="Share of wrong labels allowed.")
+@click.option("--confidence", type=float, required=True, help="How sure the bound is to be.")
+@click.option("--commit", required=True, help="The commit that holds the model.")
+@click.option("--out", type=PATH, required=True, help="Folder for the labels and questions.")
+@click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
+@one_line_errors
+def main(
+    gate: Path, labels: Path, features: Path, model: Path, probabilities: Path, error: float,
+    confidence: float, commit: str, out: Path, metrics: Path,
+) -> str:  # fmt: skip
+    """Read labels and scores, write the finished labels."""
+    params = load()
+    folders: Folders = {
+        "gate": gate,
+        "labels": labels,
+        "features": features,
+        "model": model,
+        "probabilities": probabilities,
+    }
+    sources = read_sources(folders, params)
+    finished = finish(sources, Claim(error, confidence), params)
+    require_certificate(finished)
+    write_labels(
+        out / "finished.parquet", finished_labels(finished, sources, params.labels, commit)
+    )
+    write_jsonl(out / "questions.jsonl", questions(finished, sources))
+    write_json(metrics, figures(finished, sources, params.labels, commit))
+    return sentence(finished)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The tables of a finished pool: labels by people and machine, the questions left, the figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypedDict
+
+from stages.answers.ledger import AcceptedLabel, Labelled
+from stages.contract.arrays import Ints
+from stages.contract.canonical import Row, write_bytes
+from stages.proof.finishing import Finished, Sources
+
+HUMAN = "human"
+
+
+class FinishedLabel(Labelled):
+    """A label of the finished data set.
+
+    by: human, or model@ and the commit that holds the model; confidence: the model's calibrated
+    probability of the label, None for a person's; round: where the label became known, or the last
+    round that the model learned from; annotators: the people who gave the label.
+    """
+
+    by: str
+    confidence: float | None
+    round: int
+    annotators: list[str]
+
+
+class Question(TypedDict):
+    """A row that is left to people, and why.
+
+    rank: 1 for the one to ask first; doubt: of the model, in [0, 1]; why: uncertain, doubted (a
+    label that is to be asked again), or what people said instead of a label (skip, reject, ...).
+    """
+
+    rank: int
+    id: str
+    doubt: float | None
+    why: str
+
+
+def finished_labels(
+    finished: Finished, sources: Sources, classes: list[str], commit: str
+) -> list[FinishedLabel]:
+    """Every label of the finished data set, sorted by id; copies of a content have its label."""
+    rows: list[FinishedLabel] = []
+    for accepted in sources.gate.accepted.rows:
+        rows += [_by_people(item, accepted) for item in (accepted["id"], *accepted["copies"])]
+    index, last = sources.index, sources.gate.state["rounds"]
+    for row, column, confidence in zip(
+        finished.machine.tolist(), finished.classes, finished.confidence, strict=True
+    ):
+        for item in index.copies[index.sha[row]]:
+            rows.append({
+                "id": item, "label": classes[column], "by": f"model@{commit}",
+                "confidence": float(confidence), "round": last, "annotators": [],
+            })  # fmt: skip
+    return sorted(rows, key=lambda label: label["id"])
+
+
+def _by_people(item: str, accepted: AcceptedLabel) -> FinishedLabel:
+    return {
+        "id": item, "label": accepted["label"], "by": HUMAN, "confidence": None,
+        "round": accepted["round"], "annotators": accepted["annotators"],
+    }  # fmt: skip
+
+
+def questions(finished: Finished, sources: Sources) -> list[Question]:
+    """What people must still answer: doubted labels, then the rest from the most doubtful on.
+
+    Rows that people could not label come last.
+    """
+    ids = sources.index.ids
+    doubted = [(row["id"], None, "doubted") for row in sources.gate.review]
+    left = zip(finished.left.tolist(), finished.doubt.tolist(), strict=True)
+    uncertain = [(ids[row], doubt, "uncertain") for row, doubt in left]
+    without = [(row["id"], None, row["kind"]) for row in sources.gate.unlabelled]
+    return [
+        {"rank": rank, "id": item, "doubt": doubt, "why": why}
+        for rank, (item, doubt, why) in enumerate([*doubted, *uncertain, *without], start=1)
+    ]
+
+
+def write_labels(path: Path, rows: list[FinishedLabel]) -> None:
+    """The labels as a Parquet file, byte for byte the same for the same rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {
+        "id": pa.string(), "label": pa.string(), "by": pa.string(), "confidence": pa.float64(),
+        "round": pa.int64(), "annotators": pa.list_(pa.string()),
+    }  # fmt: skip
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(kinds.items()))
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out)
+    write_bytes(path, out.getvalue().to_pybytes())
+
+
+def figures(finished: Finished, sources: Sources, classes: list[str], commit: str) -> Row:
+    """metrics/finish.json: the claim, how much is covered, what proves it, class by class."""
+    chosen = finished.certificate.last
+    claim, people, population = finished.claim, finished.people, finished.population
+    rest = len(population.rest)
+    most = claim.error + (people.error_high or 0.0)
+    return {
+        "claim": {"error": claim.error, "confidence": claim.confidence},
+        "model": commit,
+        "coverage": len(finished.machine) / rest if rest else None,
+        "rest": rest,
+        "by_machine": len(finished.machine),
+        "by_people": len(sources.gate.accepted.ids),
+        "left": len(finished.left),
+        "bound": claim.error if chosen else None,
+        "control": {
+            "labels": len(population.control),
+            "within": chosen.control if chosen else 0,
+            "wrong": chosen.wrong if chosen else 0,
+            "most_wrong": chosen.most if chosen else -1,
+            "p_value": chosen.p_value if chosen else None,
+            "not_labelled": population.unlabelled,
+        },
+        "people": {
+            "pairs": people.pairs,
+            "differ": people.differ,
+            "error": people.error,
+            "error_high": people.error_high,
+            "bound_if_people_err_like_the_machine": min(1.0, most) if people.pairs else None,
+        },
+        "levels": [vars(step) for step in finished.certificate.steps],
+        "by_class": by_class(finished, sources.gate.accepted.classes, classes),
+    }
+
+
+def by_class(finished: Finished, accepted: Ints, classes: list[str]) -> dict[str, Any]:
+    """Per class: labels by people and machine, and what the control rows say of the machine's.
+
+    error_high: the upper end of each class's own interval (Clopper-Pearson); for one class looked
+    at alone, not for all at once. 1 without a control row.
+    """
+    judged = finished.judged
+    table: dict[str, Any] = {}
+    for column, label in enumerate(classes):
+        mine = judged.within & (judged.said == column)
+        control, wrong = int(mine.sum()), int((mine & judged.wrong).sum())
+        table[label] = {
+            "by_people": int((accepted == column).sum()),
+            "by_machine": int((finished.classes == column).sum()),
+            "control": control,
+            "wrong": wrong,
+            "error_high": upper_limit(wrong, control, finished.claim.confidence),
+        }
+    return table
+
+
+def upper_limit(wrong: int, rows: int, confidence: float) -> float:
+    """The largest share of wrong rows under which so few would be seen with a fair chance.
+
+    Source: Clopper, Pearson, "The use of confidence or fiducial limits" (1934), one-sided.
+    """
+    from scipy.stats import beta
+
+    if wrong >= rows:
+        return 1.0
+    return float(beta.ppf(confidence, wrong + 1, rows - wrong))
+
+
+def sentence(finished: Finished) -> str:
+    """What was done, in one line."""
+    claim, rest = finished.claim, len(finished.population.rest)
+    machine, chosen = len(finished.machine), finished.certificate.last
+    assert chosen is not None
+    return (
+        f"finish: the machine labels {machine} of {rest} rows ({machine / rest:.0%}); at most "
+        f"{claim.error:.4g} of these labels are wrong, at confidence {claim.confidence:.4g} "
+        f"({chosen.wrong} of {chosen.control} control labels were); {len(finished.left)} rows left"
+    )
