@@ -57,6 +57,13 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
             "rounds close --stop --why 'the curve is flat'",
         ),
     ),
+    "finish": (
+        "rounds.finish",
+        (
+            "rounds finish --dry-run   # what the machine could label, or what that would take",
+            "rounds finish --error .02 --confidence .9",
+        ),
+    ),
     "correct": (
         "rounds.correct:correct",
         ("rounds correct q0042 refund --why 'asked the customer'",),

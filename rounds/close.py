@@ -33,7 +33,7 @@ from stages.contract.canonical import read_json, sha256, write_bytes, write_json
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
-MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock")
+MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock", "finish/")
 READ = ("data/", "stages/", "rounds/", ".dvc/")
 WHEN_HELD = (
     "correct the answers (rounds annotate, rounds collect), or move gate.limits or gate.hold in params.yaml and commit "

@@ -1,0 +1,137 @@
+"""`rounds finish`: let the machine label what it may, under a bound on its errors, and commit that.
+
+    lock -> nothing waits to be closed? -> certify -> finish/dvc.yaml -> dvc repro -> push -> commit
+
+Everything is computed once before anything is written: where no certificate is possible, the
+command says what it would take, and the project is as it was. The same command on the same commit
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rounds.close import commit, strangers
+from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
+from rounds.lock import exclusive
+from rounds.project import Project
+from rounds.remote import default_remote
+from stages.contract.canonical import write_bytes
+from stages.contract.errors import PipelineError
+from stages.contract.shell import one_line_errors
+from stages.proof.certificate import Claim
+from stages.proof.finished_tables import sentence
+from stages.proof.finishing import Finished, Folders, finish, read_sources, require_certificate
+
+FOLDER = "finish"
+PIPELINE = f"{FOLDER}/dvc.yaml"
+TEMPLATE = Path(__file__).with_name("finish_stage.yaml")
+MADE = (f"{FOLDER}/", "metrics/finish.json")
+COMMIT_DIGITS = 12
+
+
+def require_closed(project: Project) -> None:
+    """Raises PipelineError where the project is not as its last round left it."""
+    if not (project.root / "dvc.lock").is_file():
+        what = "no round was closed yet, so there is no model"
+        raise PipelineError(project.root, what, "run `rounds close`")
+    changed = [path for path in changed_paths(project.root) if not path.startswith(MADE)]
+    waiting = [path for path in changed if path.startswith("data/rounds/")]
+    if waiting:
+        what = f"answers that no model has learned from yet: {waiting[0]}"
+        raise PipelineError(project.root, what, "close the round first: `rounds close`")
+    foreign = [path for path in strangers(project) if not path.startswith(MADE)]
+    foreign += [path for path in changed if path.startswith(("dvc.lock", "metrics/", "plots/"))]
+    if foreign:
+        what = f"changes that are not committed: {foreign[0]}"
+        raise PipelineError(project.root, what, "commit them and `rounds close`, or undo them")
+
+
+def model_commit(project: Project) -> str:
+    """The commit that brought the present dvc.lock, and with it the model, shortened."""
+    last = git(project.root, "log", "-1", "--format=%H", "--", "dvc.lock").strip()
+    return last[:COMMIT_DIGITS]
+
+
+def computed(project: Project, claim: Claim) -> Finished:
+    """What the machine may label. Raises PipelineError where nothing can be certified."""
+    build, params = project.root / "build", project.params()
+    folders: Folders = {
+        "gate": build / "gate",
+        "labels": build / "labels",
+        "features": build / "features",
+        "model": build / "model",
+        "probabilities": build / "probabilities",
+    }
+    finished = finish(read_sources(folders, params), claim, params)
+    require_certificate(finished)
+    return finished
+
+
+def stage_text(claim: Claim, model: str) -> str:
+    """finish/dvc.yaml for a claim and the commit that holds the model."""
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        error=repr(claim.error), confidence=repr(claim.confidence), commit=model
+    )
+
+
+def finish_project(project: Project, claim: Claim, say: Say, *, dry_run: bool) -> str:
+    """Certify, write, commit. The sentence that says what was done."""
+    with exclusive(project.root, wait=False):
+        require_closed(project)
+        with Dvc(project.root, say) as dvc:
+            dvc("repro")
+            if not is_as_committed(project.root, project.root / "dvc.lock"):
+                what = "code, params or data are not those of the last closed round"
+                raise PipelineError(project.root, what, "bring it up to date: `rounds close`")
+            finished = computed(project, claim)
+            said = sentence(finished)
+            if dry_run:
+                return f"{said}; --dry-run: nothing was written"
+            text = stage_text(claim, model_commit(project))
+            write_bytes(project.root / PIPELINE, text.encode())
+            dvc("repro", "--single-item", f"{PIPELINE}:{FOLDER}")
+            if default_remote(project.root).folder:
+                dvc("push", f"{PIPELINE}:{FOLDER}")
+        git(project.root, "add", "--all", "--", *MADE)
+        subject = said.removeprefix("finish: ")
+        committed = commit(project, f"Finish: {subject}", "")
+    return said if committed else f"{said}; this is committed already"
+
+
+@click.command()
+@click.option(
+    "--error",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of the machine's labels that may be wrong.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="How sure that bound is to be.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be labelled; write nothing.")
+@one_line_errors
+def command(error: float, confidence: float, dry_run: bool) -> str:
+    """Let the machine label the rest of the pool, as far as its errors are bounded, and commit it.
+
+    Control rows judge: they are a random draw of the pool. What the machine may not label is listed
+    as questions. Writes build/finish/finished.parquet, build/finish/questions.jsonl and
+    metrics/finish.json; nothing at all where too few control labels prove too little.
+    """
+    project = Project.find(Path())
+
+    def say(name: str) -> None:
+        click.echo(f"  {name} …", err=True)
+
+    said = finish_project(project, Claim(error, confidence), say, dry_run=dry_run)
+    if dry_run:
+        return said
+    left = "build/finish/questions.jsonl lists what is left, the first to ask first"
+    return f"{said}\nlabels: build/finish/finished.parquet; {left}\nnext: rounds annotate, rounds close, and rounds finish again"
