@@ -7,6 +7,7 @@
     test      no id, and no content, of the test set was ever asked
     lock      every round commit reproduces: its dvc.lock describes the very files and params of that commit; and the
               figures (metrics, plots) of HEAD are those in its dvc.lock
+    finish    every finished pool was made of what its commit holds, and is what the stage wrote
     replay    (with --replay) the batches come out again when a round commit is run from scratch
 
 Needs git only, --replay excepted. What it cannot see: a history that was rewritten as a whole; sign
@@ -28,6 +29,7 @@ import click
 from rounds.commands import changed_paths, commit_named, git
 from rounds.content import changed, not_compared, summary
 from rounds.dvc_files import folder_md5, md5, output_md5
+from rounds.finished import finishes
 from rounds.past import (
     Change,
     Fault,
@@ -65,7 +67,7 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
             project.root, "no commit yet", "git add -A && git commit, then `rounds close`"
         )
     history = changes(project, "data/rounds")
-    violations = [*ledger(project, history), *locks(project, history)]
+    violations = [*ledger(project, history), *locks(project, history), *finishes(project)]
     try:
         round_folders(project.rounds_folder)
     except PipelineError as error:  # a round is missing: the other checks have nothing to stand on

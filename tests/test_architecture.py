@@ -18,7 +18,11 @@ from stages.contract.params import load
 from tests.params_read import only, outside, read_by, recorded, values
 
 ROOT = Path(__file__).parent.parent
-PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PIPELINE = {
+    name: stage
+    for file in ("dvc.yaml", "rounds/finish_stage.yaml")
+    for name, stage in YAML(typ="safe").load(ROOT / file)["stages"].items()
+}
 STAGES = sorted(PIPELINE)
 VALUES = sorted(values())
 
