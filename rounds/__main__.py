@@ -93,6 +93,14 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
         "rounds.verify",
         ("rounds verify", "rounds verify --replay   # also choose every batch again"),
     ),
+    "predict": (
+        "rounds.predict",
+        (
+            "rounds predict new.csv --out labelled.csv",
+            "rounds predict parts/ --out predicted/   # a folder of parts, in parallel",
+            "cat new.jsonl | rounds predict - --format jsonl --commit v1.0",
+        ),
+    ),
     "inspect": (
         "rounds.inspect",
         (

@@ -64,7 +64,8 @@ def delimited(path: Path) -> Intake:
         r"sep=(.)\r?", first
     )  # a line that Excel writes and reads, and shows to no one
     delimiter = hint[1] if hint else _delimiter(text)
-    records = list(csv_records(rest if hint else text, path, delimiter))
+    lines = io.StringIO(rest if hint else text, newline="")
+    records = list(csv_records(lines, path, delimiter))
     shift = 1 if hint else 0
     header = records[0][1] if records else []
     rows = [(line + shift, cells) for line, cells in records[1:]]

@@ -33,6 +33,7 @@ ORDER = (
     "query",
     "export_prodigy",
     "validate",
+    "package",
 )
 Rows = Sequence[Sequence[object]]
 

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "quality": {*BASE, "examples", "answers", "store", "learning"},
     "batch": {*BASE, "examples", "answers", "store", "learning", "quality", "strategies"},
     "proof": {*BASE, "examples", "answers", "store", "learning"},
+    "prediction": {*BASE, "examples", "answers", "store", "features", "learning"},
 }
 LONGEST_SCRIPT = 150
 

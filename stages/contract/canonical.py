@@ -138,21 +138,24 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     except IsADirectoryError as error:
         raise PipelineError(path, "a folder, a file was expected", "move it elsewhere") from error
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except UnicodeDecodeError as error:
-            raise PipelineError(
-                f"{path}:{number}", "not UTF-8", "save the file as UTF-8"
-            ) from error
-        except (json.JSONDecodeError, RecursionError) as error:
-            what = f"not a JSON object ({getattr(error, 'msg', 'nested too deeply')})"
-            raise PipelineError(f"{path}:{number}", what, "repair or remove the line") from error
-        if not isinstance(row, dict):
-            what = f"a JSON object was expected, found {type(row).__name__}"
-            raise PipelineError(f"{path}:{number}", what, "write one JSON object per line")
-        yield number, row
+        if line.strip():
+            yield number, parsed_row(line, path, number)
+
+
+def parsed_row(line: bytes, path: Path, number: int) -> Row:
+    """The JSON object on a line. Raises PipelineError for one that is not UTF-8, or no JSON object."""
+    where = f"{path}:{number}"
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise PipelineError(where, "not UTF-8", "save the file as UTF-8") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        what = f"not a JSON object ({getattr(error, 'msg', 'nested too deeply')})"
+        raise PipelineError(where, what, "repair or remove the line") from error
+    if not isinstance(row, dict):
+        what = f"a JSON object was expected, found {type(row).__name__}"
+        raise PipelineError(where, what, "write one JSON object per line")
+    return row
 
 
 def read_jsonl(path: Path) -> list[Row]:

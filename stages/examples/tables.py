@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,15 +171,24 @@ def _csv(path: Path) -> Table:
         raise PipelineError(
             f"{path}:{line}", "a NUL character", "remove it, or save the file as UTF-8 text"
         )
-    records = csv_records(text, path, ",")
+    records = csv_records(io.StringIO(text, newline=""), path, ",")
+    return csv_table(path, csv_header(records, path), records)
+
+
+def csv_header(records: Iterator[tuple[int, list[str]]], path: Path) -> list[str]:
+    """The names of the columns. Raises PipelineError for a name twice, or another mark between cells."""
     _, header = next(records, (1, []))
     refuse_twice(header, path)
     other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
     if other:
         what = f"cells stand apart by {other!r}, and commas were expected"
-        raise PipelineError(
-            f"{path}:1", what, "save the file as comma-separated UTF-8, or as .jsonl or .parquet"
-        )
+        remedy = "save the file as comma-separated UTF-8, or as .jsonl or .parquet"
+        raise PipelineError(f"{path}:1", what, remedy)
+    return header
+
+
+def csv_table(path: Path, header: list[str], records: Iterable[tuple[int, list[str]]]) -> Table:
+    """Some rows as a table. Raises PipelineError for a row with more or fewer cells than the header."""
     columns: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
     for line, cells in records:
@@ -192,9 +201,12 @@ def _csv(path: Path) -> Table:
     return Table(path, dict(zip(header, columns, strict=True)), lines)
 
 
-def csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The header and every row that is not blank, each with the line that it begins on. Raises PipelineError."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def csv_records(text: Iterable[str], path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The header and every row that is not blank, each with the line that it begins on.
+
+    text: the lines of the file. Raises PipelineError for cells that are not quoted rightly.
+    """
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
     start = 1
     try:
         for cells in reader:

@@ -6,6 +6,7 @@ which come later are seen in the same way:
     fitted.npz       scales, weights of hashed n-grams, directions (stages/store/fitted.py)
     ngrams.parquet   analyzer, ngram, idf: the vocabulary, where n-grams are not hashed
     custom.skops     the user's own transformer, fitted, where features.kind is custom
+    columns.json     the columns of numbers, by name, where features are made of them
 """
 
 from __future__ import annotations
@@ -18,19 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Matrix
+from stages.contract.canonical import read_json, write_json
 from stages.contract.errors import PipelineError
 from stages.contract.imports import build
 from stages.contract.params import Features as FeatureParams
-from stages.contract.params import TextFeatures
+from stages.contract.params import Params, TextFeatures
 from stages.contract.progress import progress
+from stages.examples.content import numbers, shrunk, texts, vectors
+from stages.examples.tables import Table
 from stages.features.embedding import embedded
-from stages.features.kinds import fit_geometry, in_single_precision
+from stages.features.kinds import fit_geometry, in_single_precision, reads_text
 from stages.store.fitted import UNFITTED, Fitted, read_fitted
 from stages.store.ngrams import ANALYZERS, WORDS, hashed, ngrams_of, rarity
 
 Inputs = list[str] | NDArray[Any]
 CUSTOM = "custom.skops"
 NGRAMS = "ngrams.parquet"
+COLUMNS = "columns.json"
+FILES = ("fitted.npz", NGRAMS, CUSTOM, COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Featurizer:
         """Save it. Raises PipelineError for a transformer that skops cannot hold."""
         folder.mkdir(parents=True, exist_ok=True)
         self.fitted.write(folder / "fitted.npz")
+        if self.options.columns:
+            write_json(folder / COLUMNS, self.options.columns)
         if self.learnt and self.options.kind == "text":
             _write_ngrams(folder / NGRAMS, self.learnt)
         elif self.learnt:
@@ -115,7 +123,23 @@ def read_featurizer(folder: Path, options: FeatureParams, trusted: list[str]) ->
         from stages.store.model_file import read_model
 
         learnt = [read_model(folder / CUSTOM, trusted)]
+    if (folder / COLUMNS).is_file():
+        options = options.model_copy(update={"columns": read_json(folder / COLUMNS)})
     return Featurizer(options, learnt, read_fitted(folder / "fitted.npz"))
+
+
+def inputs_of(table: Table, params: Params, columns: list[str]) -> Inputs:
+    """What the featurizer sees of a table: texts, or an (n, p) array. columns: of numbers or vectors.
+
+    Raises PipelineError, naming file and line, for what it cannot take.
+    """
+    if reads_text(params):
+        return texts(table, params.data.text)
+    if params.features.kind == "image":
+        return shrunk(table, params)
+    if params.features.kind == "precomputed":
+        return vectors(table, columns[0])
+    return numbers(table, columns)
 
 
 def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:

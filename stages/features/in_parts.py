@@ -11,16 +11,19 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stages.contract.arrays import Keys, Matrix
 from stages.contract.errors import PipelineError
 from stages.contract.identity import order_keys
+from stages.contract.imports import build
 from stages.contract.params import Params
 from stages.examples.content import check_kind, identities, number_columns
 from stages.examples.places import PartFacts, finished, is_url, list_parts, local, name_of
 from stages.examples.tables import read_labelled, read_table
+from stages.features.featurizer import Featurizer
 from stages.features.kinds import fit_geometry
 from stages.features.one_part import (
     Work,
@@ -68,9 +71,18 @@ def featurize_parts(out: Path, params: Params) -> tuple[Pool, Index, int]:
     write_index(out, index)
     write_raw(out, [raw], raw.shape[0])
     _write_copies(pool, index, ids_are_users=bool(params.data.id))
-    fit(pool, raw[index.rows("seed")], params).write(out / "fitted.npz")
+    fitted = fit(pool, raw[index.rows("seed")], params)
+    Featurizer(params.features, _own_transformer(params), fitted).write(out)
     write_listing(pool)
     return pool, index, raw.shape[1]
+
+
+def _own_transformer(params: Params) -> list[Any]:
+    """The user's transformer, where there is one; in parts it learns nothing."""
+    if params.features.kind != "custom":
+        return []
+    assert params.features.custom is not None  # check_kind
+    return [build(params.features.custom, params.seed, "features.custom")]
 
 
 def check_alone(params: Params) -> None:

@@ -55,7 +55,11 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Features, Fea
     index = make_index(tables, params)
     inputs = read_inputs(tables, index, params)
     fitted_on = slice(0, len(pool) + len(seed))  # the test set teaches nothing
-    featurizer = fit_featurizer(inputs, fitted_on, params.features, params.seed)
+    options = params.features
+    if options.kind in {"numeric", "custom"} and not reads_text(params):
+        columns = number_columns(pool, params)
+        options = options.model_copy(update={"columns": columns})
+    featurizer = fit_featurizer(inputs, fitted_on, options, params.seed)
     own = featurizer.features(inputs)
     featurizer = with_space(featurizer, own[fitted_on], params.seed)
     matrix, geometry = featurizer.fitted.space.both(own)

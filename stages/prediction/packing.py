@@ -1,0 +1,81 @@
+"""Putting a predictor together from what the stages of a round wrote."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.answers.gated import Gate, read_gate
+from stages.contract.arrays import Geometry
+from stages.contract.canonical import Row, read_json, write_array, write_bytes, write_json
+from stages.contract.params import Params
+from stages.features.featurizer import FILES
+from stages.prediction.card import card
+from stages.prediction.predictor import FORMAT, usual_distance
+from stages.store.index import Features
+from stages.store.near import SAMPLE
+from stages.store.read import read_features
+
+
+@dataclass(frozen=True)
+class Made:
+    """The folders of a round that a predictor is made from, and what validate found."""
+
+    features: Path
+    model: Path
+    probabilities: Path
+    gate: Path
+    proof: Path
+    confusion: Path
+
+
+def pack(made: Made, out: Path, params: Params) -> Row:
+    """Write the predictor to a folder, whole; what predictor.json says of it."""
+    gate = read_gate(made.gate, params.labels)
+    trained = read_json(made.model / "model.json")
+    store = read_features(made.features, gate.accepted.ids, params.compute, last=SAMPLE)
+    labelled = store.geometry[store.index.locate(gate.accepted.ids, made.gate)]
+    facts = described(gate, trained, read_json(made.probabilities / "calibration.json"), params)
+    distance = usual_distance(_others(store, gate.accepted.ids, params.seed), labelled)
+    facts["unlike_beyond"] = distance if np.isfinite(distance) else None
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    if facts["fitted"]:
+        files = [made.features / name for name in FILES]
+        for path in (*files, made.model / "model.skops", made.probabilities / "map.npz"):
+            if path.is_file():
+                shutil.copyfile(path, out / path.name)
+        write_array(out / "labelled.npy", np.asarray(labelled))
+    write_bytes(
+        out / "CARD.md", card(facts, read_json(made.proof), read_json(made.confusion)).encode()
+    )
+    write_json(out / "predictor.json", facts)
+    return facts
+
+
+def described(gate: Gate, trained: Row, calibration: Row, params: Params) -> Row:
+    """What predictor.json says, but for the distance."""
+    return {
+        "format": FORMAT,
+        "fitted": trained["fitted"],
+        "classes": params.labels,
+        "round": gate.state["rounds"],
+        "labels": trained["labels"],
+        "per_class": trained["per_class"],
+        "seed": params.seed,
+        "data": params.data.model_dump(),
+        "features": params.features.model_dump(),
+        "model": params.model.model_dump(),
+        "calibration": {name: calibration[name] for name in ("method", "verdict", "why")},
+    }
+
+
+def _others(store: Features, labelled: Sequence[str], seed: int) -> Geometry:
+    """Where the rows of a uniform sample of the pool lie that have no label."""
+    known = set(labelled)
+    rows = [row for row in store.index.last(seed, SAMPLE) if store.index.ids[row] not in known]
+    return np.asarray(store.geometry[np.array(rows, dtype=np.intp)])

@@ -1,0 +1,179 @@
+"""The predictor: everything between a row of a user's table and a calibrated probability of each class.
+
+It is a folder (build/predictor) that works without the project it came from:
+
+    predictor.json   classes, what a row holds, which round taught it, how far to trust it
+    model.skops      the fitted classifier
+    map.npz          from its scores to probabilities (stages/learning/maps.py)
+    fitted.npz, ngrams.parquet, custom.skops, columns.json   the featurizer (stages/features/featurizer.py)
+    labelled.npy     (n, d) float32: where the labelled rows lie, to tell what is unlike all of them
+    CARD.md          the model card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from stages.contract.arrays import Floats, Geometry, Mask
+from stages.contract.canonical import Row, read_json
+from stages.contract.errors import PipelineError
+from stages.contract.params import Data, Params
+from stages.contract.params import Features as FeatureParams
+from stages.examples.blocks import as_table
+from stages.examples.tables import Table
+from stages.features.featurizer import Featurizer, inputs_of, read_featurizer
+from stages.learning.classifier import Classifier
+from stages.learning.maps import Map, read_map
+from stages.store.model_file import read_model
+
+FORMAT = 1
+OTHER_VERSION = "install the version that wrote it, or close a round with this one"
+USUAL = 0.99  # share of the pool that lies nearer to a labelled row than what is called unlike
+BLOCK = 2048  # rows whose distances are in memory at a time
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """probabilities: (n, k) float32, a column for each class; unlike: (n,) far from every labelled row."""
+
+    probabilities: NDArray[np.float32]
+    unlike: Mask
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fitted pipeline, read with `rounds.load`.
+
+    facts: what predictor.json says; params: what a row holds; limit: the squared distance from the
+    nearest labelled row beyond which a row is unlike all of them.
+    """
+
+    facts: Row
+    params: Params
+    featurizer: Featurizer
+    classifier: Classifier
+    to_probabilities: Map
+    labelled: Geometry
+    limit: float
+
+    @property
+    def classes_(self) -> list[str]:
+        """The classes, in the order of the columns of `predict_proba`."""
+        return list(self.params.labels)
+
+    def predict_proba(self, rows: Any) -> NDArray[np.float32]:
+        """Calibrated probabilities, (n, k) float32, rows sum to 1.
+
+        rows: a pandas DataFrame, a mapping of columns, a list of dicts with the columns that the
+        project's tables have, or, for text, a list of strings. Raises PipelineError, naming the row
+        (from 1), for what the featurizer cannot take.
+        """
+        return self.of_table(self._table(rows)).probabilities
+
+    def predict(self, rows: Any) -> list[str]:
+        """The likeliest class of each row; of equally likely ones the first."""
+        names = self.classes_
+        return [names[column] for column in self.predict_proba(rows).argmax(axis=1)]
+
+    def unlike(self, rows: Any) -> Mask:
+        """(n,) whether each row is unlike anything labelled: there, no probability is to be trusted."""
+        return self.of_table(self._table(rows)).unlike
+
+    def of_table(self, table: Table) -> Predictions:
+        """The predictions for the rows of a table, in their order."""
+        if not len(table):
+            nothing = np.empty((0, len(self.params.labels)), np.float32)
+            return Predictions(nothing, np.empty(0, np.bool_))
+        inputs = inputs_of(table, self.params, self.featurizer.options.columns)
+        matrix, geometry = self.featurizer.both(inputs)
+        # kept in single precision between the steps, as the stages keep it
+        scores = self.classifier.scores(matrix).astype(np.float32)
+        probabilities = self.to_probabilities(scores.astype(np.float64)).astype(np.float32)
+        return Predictions(probabilities, self._far(geometry))
+
+    def _far(self, geometry: Geometry) -> Mask:
+        far = nearest_labelled(geometry, self.labelled) > self.limit
+        if self.featurizer.options.kind == "text":  # not one n-gram that is known
+            far |= ~geometry.any(axis=1)
+        return np.asarray(far)
+
+    def _table(self, rows: Any) -> Table:
+        column = self.params.data.text
+        if column and isinstance(rows, Sequence) and all(isinstance(row, str) for row in rows):
+            rows = {column: list(rows)}
+        return as_table(rows)
+
+
+def nearest_labelled(geometry: Geometry, labelled: Geometry) -> Floats:
+    """(n,) squared distance of each row to the nearest labelled one; infinite without any."""
+    from sklearn.metrics.pairwise import euclidean_distances
+
+    nearest = np.full(len(geometry), np.inf)
+    if not len(labelled):
+        return nearest
+    others = labelled.astype(np.float64)
+    for start in range(0, len(geometry), BLOCK):
+        rows = geometry[start : start + BLOCK].astype(np.float64)
+        nearest[start : start + BLOCK] = euclidean_distances(rows, others, squared=True).min(axis=1)
+    return nearest
+
+
+def usual_distance(sample: Geometry, labelled: Geometry) -> float:
+    """The squared distance within which 99 of 100 sampled rows have a labelled one.
+
+    sample: rows of the pool drawn at random, without the labelled ones. Infinite without a sample.
+    """
+    if not len(sample) or not len(labelled):
+        return float("inf")
+    return float(np.quantile(nearest_labelled(sample, labelled), USUAL))
+
+
+def read_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
+    """The predictor in a folder; types that skops does not know are refused unless `trusted` names them.
+
+    Raises PipelineError for a folder that holds none, one without a model yet, or another version's.
+    """
+    path = folder / "predictor.json"
+    if not path.is_file():
+        remedy = "name a folder that `rounds close` or `dvc repro` wrote (build/predictor)"
+        raise PipelineError(folder, "no predictor here", remedy)
+    facts: Row = read_json(path)
+    if facts["format"] != FORMAT:
+        what = f"a predictor of format {facts['format']}, and format {FORMAT} is read here"
+        raise PipelineError(path, what, OTHER_VERSION)
+    if not facts["fitted"]:
+        what = f"there is no model yet, {facts['labels']} labels of fewer than two classes"
+        raise PipelineError(path, what, "label more and run `rounds close`")
+    params = params_of(facts, path)
+    model = read_model(folder / "model.skops", list(trusted))
+    classifier = Classifier(model, np.asarray(model.classes_, np.intp), len(params.labels))
+    return Predictor(
+        facts=facts,
+        params=params,
+        featurizer=read_featurizer(folder, params.features, list(trusted)),
+        classifier=classifier,
+        to_probabilities=read_map(folder / "map.npz"),
+        labelled=np.load(folder / "labelled.npy", allow_pickle=False),
+        limit=float("inf") if facts["unlike_beyond"] is None else float(facts["unlike_beyond"]),
+    )
+
+
+def params_of(facts: Row, where: Path) -> Params:
+    """The sections of params that say what a row holds. Raises PipelineError for another version's."""
+    try:
+        data = Data.model_validate(facts["data"])
+        features = FeatureParams.model_validate(facts["features"])
+    except ValidationError as error:
+        what = "written by a version of labelrounds that has other params"
+        raise PipelineError(where, what, OTHER_VERSION) from error
+    # only these are read: the others belong to the project that labels
+    return Params.model_construct(
+        seed=facts["seed"], labels=facts["classes"], data=data, features=features
+    )

@@ -1,0 +1,281 @@
+"""`rounds predict`, `rounds.load`: what leaves the project says what the project says."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from rounds import load
+from rounds.__main__ import cli
+from stages.contract.errors import PipelineError
+from stages.examples.blocks import read_blocks
+from stages.examples.tables import read_table
+from stages.learning.maps import Curves, Map, Steps, Temperature, read_map, write_map
+from stages.store.index import read_index
+from tests.conftest import Small, write_csv
+
+TEXTS = ("alpha beta", "gamma delta", "epsilon zeta")
+WORDS = ("red apple", "green pear", "blue plum")
+
+
+def use_texts(small: Small, **features: object) -> None:
+    """Make the project one of texts, whose words tell the class, mostly."""
+    rng = np.random.default_rng(1)
+    for name in ("pool", "seed", "test"):
+        path = small.root / "data" / f"{name}.csv"
+        with path.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        truth = {row[0]: row[3] for row in small.rows}
+        texts = []
+        for number, row in enumerate(rows):
+            word = WORDS[small.labels.index(truth[row["id"]])]
+            texts.append(f"{word} {TEXTS[rng.integers(3)]}, no {number} of\n'{name}'")
+        columns = ["id", "note", *(["label"] if name != "pool" else [])]
+        cells = [
+            [r["id"], t, *([r["label"]] if name != "pool" else [])]
+            for r, t in zip(rows, texts, strict=True)
+        ]
+        write_csv(path, columns, cells)
+    changes = {("data", "text"): "note", ("features", "kind"): "text"}
+    small.set(changes | {("features", "text", name): value for name, value in features.items()})
+
+
+def cut_in_parts(small: Small) -> None:
+    """Turn the pool into a folder of three parts of two formats."""
+    table = pd.read_csv(small.root / "data" / "pool.csv", dtype=str, keep_default_na=False)
+    folder = small.root / "data" / "parts"
+    folder.mkdir()
+    table[:50].to_csv(folder / "a.csv", index=False)
+    table[50:90].to_parquet(folder / "b.parquet", index=False)
+    table[90:].to_json(folder / "c.jsonl", orient="records", lines=True)
+    small.set({("data", "pool"): "data/parts"})
+
+
+def as_they_are(_small: Small) -> None:
+    """Numbers in one table."""
+
+
+def with_hashing(small: Small) -> None:
+    """Texts whose n-grams are hashed."""
+    use_texts(small, hashing=1024)
+
+
+def texts_in_parts(small: Small) -> None:
+    """The same in parts."""
+    use_texts(small, hashing=1024)
+    cut_in_parts(small)
+
+
+def with_custom(small: Small) -> None:
+    """A transformer of the user's own."""
+    custom = {"path": "sklearn.preprocessing.QuantileTransformer", "params": {"n_quantiles": 20}}
+    small.set({("features", "kind"): "custom", ("features", "custom"): custom})
+
+
+@pytest.mark.parametrize(
+    "shape", [as_they_are, use_texts, with_hashing, with_custom, texts_in_parts, cut_in_parts]
+)
+def test_the_raw_rows_are_given_the_probabilities_of_the_project_to_the_last_byte(
+    small: Small, shape: Callable[[Small], None]
+) -> None:
+    shape(small)
+    small.run()
+    model = load(small.root)
+    for split in ("pool", "test"):
+        known = np.load(small.root / "build" / "probabilities" / f"{split}.npy")
+        ids = kept_ids(small, split)
+        made = dict[str, np.ndarray]()
+        place = (
+            small.root / "data" / ("parts" if split == "pool" and is_cut(small) else f"{split}.csv")
+        )
+        for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+            for block in read_blocks(path, 7):  # whatever the size of the blocks
+                probabilities = model.of_table(block).probabilities
+                made |= dict(zip(block.columns["id"], probabilities, strict=True))
+        assert np.array([made[item] for item in ids]).tobytes() == known.tobytes()
+
+
+def is_cut(small: Small) -> bool:
+    """Whether the pool is a folder."""
+    return (small.root / "data" / "parts").is_dir()
+
+
+def kept_ids(small: Small, split: str) -> list[str]:
+    """The ids of the rows of build/probabilities, in their order."""
+    kept = small.root / "build" / "probabilities" / "kept.parquet"
+    if split == "pool" and kept.is_file():
+        return list(pq.read_table(kept).column("id").to_pylist())
+    index = read_index(small.root / "build" / "features")
+    return index.ids[index.rows(split)]  # type: ignore[arg-type]  # pool or test
+
+
+def test_rows_can_be_a_frame_columns_dicts_or_texts(small: Small) -> None:
+    use_texts(small)
+    small.run()
+    model = load(small.root / "build" / "predictor")
+    texts = ["red apple alpha beta", "a blue plum", "green pear"]
+    expected = model.predict_proba(texts)
+    assert model.classes_ == list(small.labels)
+    assert expected.shape == (3, 3)
+    assert np.allclose(expected.sum(axis=1), 1)
+    for rows in (
+        pd.DataFrame({"note": texts, "other": 1}),
+        {"note": texts},
+        [{"note": text} for text in texts],
+    ):
+        assert model.predict_proba(rows).tobytes() == expected.tobytes()
+    assert model.predict(texts) == ["red", "blue", "green"]
+    pool = pd.read_csv(small.root / "data" / "pool.csv")["note"].tolist()
+    assert model.unlike(pool).mean() <= 0.02
+    assert model.unlike(["ЩЩЩЩ"]).tolist() == [True]
+
+
+def test_faults_name_the_row_as_featurize_names_them(small: Small, tmp_path: Path) -> None:
+    small.run()
+    model = load(small.root)
+    with pytest.raises(
+        PipelineError, match=r"^rows:2: column 'y' holds 'x' where a number was expected"
+    ):
+        model.predict([{"x": 1, "y": 2}, {"x": 1, "y": "x"}])
+    with pytest.raises(PipelineError, match=r"^rows:1: no column 'y'"):
+        model.predict([{"x": 1}])
+    with pytest.raises(PipelineError) as fault:
+        load(tmp_path)
+    assert str(fault.value) == (
+        f"{tmp_path}: no predictor here; name a folder that `rounds close` or `dvc repro` wrote (build/predictor)"
+    )
+
+
+def predict(
+    small: Small, monkeypatch: pytest.MonkeyPatch, *words: str, fed: str = ""
+) -> tuple[str, str]:
+    """What the command prints, and what it says."""
+    monkeypatch.chdir(small.root)
+    done = CliRunner().invoke(cli, ["predict", *words], input=fed)
+    assert done.exit_code in (0, 1), done.exception
+    return done.stdout, done.stderr
+
+
+def test_files_pipes_and_folders_of_parts_say_the_same(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_in_parts(small)
+    small.run()
+    parts = small.root / "data" / "parts"
+    files = [str(path) for path in sorted(parts.iterdir())]
+    _, said = predict(small, monkeypatch, *files, "--out", "all.jsonl")
+    assert said.startswith("predict: 120 rows in all.jsonl, by the model of round 0")
+    assert "; its confidence is unknown: " in said
+    rows = [json.loads(line) for line in (small.root / "all.jsonl").read_text().splitlines()]
+    printed, _ = predict(small, monkeypatch, "-", fed=Path(files[0]).read_text())
+    table = list(csv.DictReader(printed.splitlines()))
+    assert [row["id"] for row in table] == [row["id"] for row in rows[:50]]
+    for name in ("confidence", "p_red", "p_blue"):
+        here = np.array([row[name] for row in table], dtype=np.float32)
+        assert (
+            here.tobytes() == np.array([row[name] for row in rows[:50]], dtype=np.float32).tobytes()
+        )
+    _, said = predict(small, monkeypatch, "data/parts", "--out", "predicted")
+    assert "predict: 120 rows in predicted, by the model of round 0" in said
+    made = pd.concat(
+        pd.read_parquet(small.root / "predicted" / f"{name}.parquet") for name in "abc"
+    )
+    assert made["id"].tolist() == [row["id"] for row in rows]
+    there = np.array([row["p_green"] for row in rows], dtype=np.float32)
+    assert made["p_green"].to_numpy().tobytes() == there.tobytes()
+
+
+def test_a_bad_row_leaves_no_file(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.run()
+    bad = small.write("bad", [("a", 1, 2), ("b", "?", 3)], label=False)
+    _, said = predict(small, monkeypatch, str(bad), "--out", "out.csv")
+    assert said == (
+        f"error: {bad}:3: column 'x' holds '?' where a number was expected; "
+        "fill it, or leave the column out (name the others)\n"
+    )
+    assert not list(small.root.glob("*out.csv*"))
+
+
+def test_before_there_is_a_model_the_command_says_what_to_do(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.write("seed", [])
+    small.run()
+    _, said = predict(small, monkeypatch, "data/test.csv")
+    assert said.endswith(
+        "there is no model yet, 0 labels of fewer than two classes; label more and run `rounds close`\n"
+    )
+    assert "There is no model yet" in (small.root / "build/predictor/CARD.md").read_text()
+
+
+def test_the_card_says_what_it_learnt_and_how_good_it_is(small: Small) -> None:
+    small.run()
+    card = (small.root / "build" / "predictor" / "CARD.md").read_text(encoding="utf-8")
+    assert "It learnt from 18 labels, up to round 0." in card
+    proof = json.loads((small.root / "metrics" / "validate.json").read_text())["shipped"]
+    assert f"Accuracy {proof['accuracy']:.3f} (95 % interval {proof['low']:.3f} to" in card
+    for label in small.labels:
+        assert f"| {label} | " in card
+
+
+def test_the_same_round_gives_the_same_folder(small: Small) -> None:
+    use_texts(small)
+    small.run()
+    before = small.bytes_of("build/predictor")
+    small.run("featurize", "train", "calibrate", "package")
+    assert small.bytes_of("build/predictor") == before
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Temperature(1 / 3),
+        Curves(np.array([1 / 3, 2.0, 0.7]), np.array([0.1, -1 / 7, 0.0])),
+        Steps([np.array([0.1, 0.5]), np.array([0.2]), np.array([0.0, 1.0])],
+              [np.array([0.0, 1 / 3]), np.array([0.5]), np.array([0.2, 0.9])]),
+    ],
+)  # fmt: skip
+def test_a_map_is_read_back_as_it_was_written(chosen: Map, tmp_path: Path) -> None:
+    write_map(tmp_path / "map.npz", chosen)
+    scores = np.random.default_rng(0).normal(size=(50, 3)) * 3
+    scores[7, 1] = -np.inf
+    assert read_map(tmp_path / "map.npz")(scores).tobytes() == chosen(scores).tobytes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["id,a\n1,x\n", '\ufeffid,a\r\n1,"x\r\ny"\r\n\r\n2,z\r\n', "id,a\n", 'id,a\n1,é\n2,""\n3,x'],
+)
+def test_blocks_hold_what_the_table_holds(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    whole = read_table(path, may_be_empty=True)
+    blocks = list(read_blocks(path, 1))
+    assert [line for block in blocks for line in block.lines] == list(whole.lines)
+    for name in whole.columns if len(whole) else ():
+        assert [cell for block in blocks for cell in block.columns[name]] == whole.columns[name]
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"id,a\n1,\xff\n", "t.csv:2: not UTF-8; save the file as UTF-8"),
+        (b"id,a\n1\n", "t.csv:2: 1 cells where the header has 2; quote cells that hold commas or line ends"),
+        (b"id;a\n1;2\n", "t.csv:1: cells stand apart by ';', and commas were expected; save the file as comma-separated UTF-8, or as .jsonl or .parquet"),
+    ],
+)  # fmt: skip
+def test_blocks_refuse_what_the_table_refuses(data: bytes, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(data)
+    for read in (lambda: read_table(path), lambda: list(read_blocks(path, 5))):
+        with pytest.raises(PipelineError) as raised:
+            read()
+        assert str(raised.value).endswith(fault)
