@@ -1,16 +1,17 @@
 """import_labels: read what people answered, and to which batch; judge nothing.
 
-reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows), corrections.jsonl, closed.json
-        changed.jsonl beside them, which says what ids moved since
-writes  build/labels: rounds, asked, events and verdicts (columns in stages/answers/ledger.py); next: gate
+reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows),
+        corrections.jsonl, closed.json; data/rounds/changed.jsonl, which says what ids moved since
+writes  build/labels: rounds, asked, events and verdicts (stages/answers/ledger.py); next: gate
 
-Answers are append-only, so the current answer of an annotator to an id is the last row by time,
-then by line; of several corrections of an id in one round the last line holds. Corrections take
-effect with the answers of their round, and know which answers stood before them
-(stages/answers/ledger.py, `order`). An answer that came after its own round was closed lies in the
-round that was open then, with the batch that it answers, and moves nothing that was known before.
-It is a vote, but it does not answer what the open round asks: a row that is asked again there stays
-open until somebody answers it there.
+Answers are append-only: the current answer of a person to an id is the last row by time, then by
+line. Of several corrections of an id in one round the last line holds. Corrections take effect with
+the answers of their round, and know which answers stood before them (`order` of an Event).
+
+An answer that comes after its own round was closed is written into the round that is open then,
+with the batch that it answers. It moves nothing that was known before. It is a vote, but it does
+not answer what the open round asks: a row that is asked again there stays open until somebody
+answers it there.
 """
 
 from __future__ import annotations

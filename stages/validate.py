@@ -1,8 +1,9 @@
 """validate: prove, against random sampling, whether active learning saves labels. Chooses nothing.
 
-reads   accepted and known labels (gate), what was asked and answered (import_labels), features, probabilities,
-        the test table
-writes  metrics/validate.json; plots/learning_curve.json, recall.json, redundancy.json, stopping.json, confusion.json
+reads   accepted and known labels (gate), what was asked and answered (import_labels), features,
+        probabilities, the test table
+writes  metrics/validate.json; plots/learning_curve.json, recall.json, redundancy.json,
+        stopping.json, confusion.json
 
 Point k of the curve uses the labels as they were known at round k, for both arms: `active` learns
 from the seed and what the strategy asked, `random` from the seed and the control arm, whose ids

@@ -15,7 +15,7 @@ from stages.contract.identity import order_key
 
 
 def ids_of(row: Asked) -> list[str]:
-    """The ids of an asked row: the one under which it was asked, then one for each time that ids moved since."""
+    """The id under which a row was asked, then its id after each time that ids moved since."""
     return row.get("ids", [row["id"]])
 
 
@@ -50,17 +50,15 @@ def control_ids(new: Iterable[Asked], seed: int) -> list[str]:
     """
     rows = list(new)
     passed: dict[str, None] = {}
-    for moves_since in sorted(
-        {len(ids_of(row)) for row in rows}, reverse=True
-    ):  # the oldest walk first
-        reach = control_reach((row for row in rows if len(ids_of(row)) == moves_since), seed)
-        if reach is None:
-            continue
-        before = (row for row in rows if len(ids_of(row)) >= moves_since)
-        keys = {row["id"]: order_key(seed, ids_of(row)[-moves_since]) for row in before}
-        passed |= dict.fromkeys(
-            sorted((item for item in keys if keys[item] <= reach), key=keys.__getitem__)
-        )
+    # A row has one id more for each move since it was asked: the oldest walk has the most.
+    walks = {len(ids_of(row)) for row in rows}
+    for walk in sorted(walks, reverse=True):
+        reach = control_reach((row for row in rows if len(ids_of(row)) == walk), seed)
+        if reach is not None:
+            there = [row for row in rows if len(ids_of(row)) >= walk]
+            keys = {row["id"]: order_key(seed, ids_of(row)[-walk]) for row in there}
+            reached = [item for item in keys if keys[item] <= reach]
+            passed |= dict.fromkeys(sorted(reached, key=keys.__getitem__))
     return list(passed)
 
 

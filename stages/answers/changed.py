@@ -1,9 +1,14 @@
-"""data/rounds/changed.jsonl: what a person said about asked ids whose content changed, and what follows for answers.
+"""data/rounds/changed.jsonl: what people said about asked ids whose content changed.
 
-Columns: change (number of the command that wrote the line), round (rounds issued by then), corrections (lines that the
-newest round's corrections.jsonl had then: later ones name today's ids), kind, id, why, by, and
-    moved    to, sha    the content that `id` had stands under the id `to` now; null: nowhere, it left
-    edited   was, now   the content of `id` was edited: hashes of what was judged, and of what it is now
+Columns of each line:
+    change         number of the command that wrote it
+    round          rounds issued by then
+    corrections    lines that the newest round's corrections.jsonl had then: later ones name today's
+                   ids
+    kind, id, why, by
+    to, sha        kind moved: the content that `id` had stands under the id `to` now; null where it
+                   left the pool
+    was, now       kind edited: hashes of the content that was judged, and of what it is now
 """
 
 from __future__ import annotations
@@ -16,21 +21,22 @@ from stages.contract.canonical import Row, numbered_rows
 from stages.contract.errors import PipelineError
 
 CHANGED = "changed.jsonl"
+COLUMNS = ("change", "round", "id")
+COLUMNS_OF = {"moved": ("to", "sha"), "edited": ("was", "now")}
 
 
 def read_changed(folder: Path) -> list[Row]:
     """The lines of the record in the folder of rounds, none where nobody wrote one."""
     path = folder / CHANGED
+    if not path.is_file():
+        return []
     rows = []
-    for number, row in numbered_rows(path) if path.is_file() else ():
-        needed = {"moved": ("to", "sha"), "edited": ("was", "now")}.get(
-            str(row.get("kind")), ("kind",)
-        )
-        if any(key not in row for key in ("change", "round", "id", *needed)):
+    for number, row in numbered_rows(path):
+        of_kind = COLUMNS_OF.get(str(row.get("kind")), ("kind",))
+        if any(column not in row for column in (*COLUMNS, *of_kind)):
             what = "not a line of `rounds changed`"
-            raise PipelineError(
-                f"{path}:{number}", what, f"restore it: git checkout HEAD -- {quote(str(path))}"
-            )
+            remedy = f"restore it: git checkout HEAD -- {quote(str(path))}"
+            raise PipelineError(f"{path}:{number}", what, remedy)
         rows.append(row)
     return rows
 
@@ -48,16 +54,13 @@ def renamed(item: str, round_number: int, record: Sequence[Row], correction: int
 def ids_since(
     item: str, round_number: int, record: Sequence[Row], correction: int = 0
 ) -> list[str | None]:
-    """The id as it was asked, then the id after each change that came later; ends with None where the row left.
+    """The id as it was asked, then the id after each later change; None at the end where it left.
 
     A change that moved other ids alone counts too: the permutation of the pool was drawn anew then.
     """
     ids: list[str | None] = [item]
-    later = [
-        row
-        for row in record
-        if row["kind"] == "moved" and _is_before(round_number, correction, row)
-    ]
+    moved = [row for row in record if row["kind"] == "moved"]
+    later = [row for row in moved if _is_before(round_number, correction, row)]
     for change in sorted({row["change"] for row in later}):
         moves = {row["id"]: row["to"] for row in later if row["change"] == change}
         ids.append(moves.get(ids[-1], ids[-1]))
@@ -67,6 +70,7 @@ def ids_since(
 
 
 def _is_before(round_number: int, correction: int, row: Row) -> bool:
+    """Whether what a round asked, or a correction in it, was there before a line of the record."""
     if round_number == row["round"] and correction:
         return bool(correction <= row.get("corrections", 0))
     return bool(round_number <= row["round"])

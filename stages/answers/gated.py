@@ -1,4 +1,4 @@
-"""What the gate hands to train and query, and which pool rows are settled by it."""
+"""What the gate hands to train and query, and which pool rows may not be asked because of it."""
 
 from __future__ import annotations
 
@@ -81,17 +81,17 @@ def exhausted(gate: Gate, cooldown: int) -> str:
     parts = ["pool exhausted"]
     rest = resting(gate, cooldown)
     if rest:
-        # the longest rest that is over for all of them
+        # With this rest the one that was skipped last may be asked, and so may all others.
         shorter = gate.state["rounds"] - max(row["round"] for row in rest)
-        rows = "1 skipped row rests" if len(rest) == 1 else f"{len(rest)} skipped rows rest"
-        back = f"query.skip_cooldown {shorter} instead of {cooldown} brings {'it' if len(rest) == 1 else 'them'} back"
-        parts.append(f"{rows} ({back})")
+        one = len(rest) == 1
+        rows = "1 skipped row rests" if one else f"{len(rest)} skipped rows rest"
+        shorten = f"query.skip_cooldown {shorter} instead of {cooldown}"
+        parts.append(f"{rows} ({shorten} brings {'it' if one else 'them'} back)")
     gone = len(for_good(gate))
     if gone:
         rows = "1 row was" if gone == 1 else f"{gone} rows were"
-        parts.append(
-            f"{rows} rejected or skipped {RETRIES} times, and {'is' if gone == 1 else 'are'} not asked again"
-        )
+        verb = "is" if gone == 1 else "are"
+        parts.append(f"{rows} rejected or skipped {RETRIES} times, and {verb} not asked again")
     return ", ".join(parts)
 
 

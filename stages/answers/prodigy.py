@@ -24,16 +24,13 @@ Line = TypeVar("Line", int, tuple[str, int])
 
 ANONYMOUS = "anonymous"
 _CONTENT = ("text", "image", "html", "input")
-_REPEATED = {
-    "options",
-    "score",
-    "rank",
-}  # stand in asked.jsonl; 77 options in every answer are no news
+# What stands in asked.jsonl is not repeated in every answer: 77 options would be no news.
+_REPEATED = {"options", "score", "rank"}
 _STARTED_AT = re.compile(r"(^|-)\d{4}-\d\d-\d\d[_T ]\d\d-\d\d-\d\d$")
 
 
 class NotAnAnswer(ValueError):  # noqa: N818 - it is a verdict on a row, and mostly no fault
-    """A row of an export that cannot be read as an answer; the message says why, in words for a person."""
+    """A row of an export that cannot be read as an answer; the message tells a person why."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,18 @@ class Answer:
 
     id, batch     al_id and al_batch; None where the row lost them
     input_hash    Prodigy's hash of the content, None where the row has no content
-    kind          label: `label` holds | override: a reviewer's, it settles the item | skip: none given, ask again
-                  | reject: a bad item | empty: accepted without a choice
-                  | undone: taken back (only the page writes it; `keep_last` leaves such items out)
+    kind          label: `label` holds
+                  override: a reviewer's label, which settles the item
+                  skip: none given, ask again
+                  reject: a bad item
+                  empty: accepted without a choice
+                  undone: taken back (only the page writes it; `keep_last` leaves such items out)
     annotator     the session's name, "anonymous" when there was none
     session       the session's id as it stands in the row, "" where there is none
     at            seconds since 1970, None where the row has no time
     about         the one label that a binary row asked about: accepted where `label` is the same
-    order, after  of a row without a time: its place in the order of collecting, and the latest time
-                  of this person's answers to the item that were there before it
+    order, after  of a row without a time: its number in the order of collecting, and the latest
+                  time of this person's answers to the item that were there before it
     """
 
     id: str | None
@@ -70,8 +70,8 @@ class Answer:
     @property
     def moment(self) -> tuple[float, int]:
         """When it was given: by time, and among answers of one time in the order of collecting."""
-        when = self.after if self.at is None else self.at
-        return (-math.inf if when is None else when, self.order)
+        time = self.after if self.at is None else self.at
+        return (-math.inf if time is None else time, self.order)
 
 
 def task(
@@ -83,7 +83,7 @@ def task(
     rank: int,
     score: float,
 ) -> Row:
-    """The row that asks for one label: content, the options in the order of `labels`, and who it is.
+    """The row that asks for one label: content, options in the order of `labels`, identity.
 
     content: {"text": str}, {"image": data URI, "path": optional}, or {"fields": {name: value}};
     fields get a text of "name: value" lines as well, which is what Prodigy shows. Nothing that
@@ -101,13 +101,15 @@ def task(
 
 
 def offered(tasks: Sequence[Mapping[str, object]]) -> list[str]:
-    """The labels that a batch offers, in the order shown: the options of its first task, none where it has none."""
+    """The labels that a batch offers, in the order shown: the options of its first task.
+
+    None where that has no options.
+    """
     options = tasks[0].get("options") if tasks else None
     if not isinstance(options, list):
         return []
-    return [
-        str(option["id"]) for option in options if isinstance(option, Mapping) and "id" in option
-    ]
+    whole = (option for option in options if isinstance(option, Mapping) and "id" in option)
+    return [str(option["id"]) for option in whole]
 
 
 def acceptable(tasks: Sequence[Mapping[str, object]], labels: Sequence[str]) -> list[str]:
@@ -120,7 +122,10 @@ def acceptable(tasks: Sequence[Mapping[str, object]], labels: Sequence[str]) -> 
 
 
 def input_hash(row: Mapping[str, object]) -> int:
-    """Prodigy's `_input_hash`: signed 32-bit murmur3 of the content keys that the row has; 0 when it has none."""
+    """Prodigy's `_input_hash`: signed 32-bit murmur3 of the content that the row has.
+
+    0 when it has none.
+    """
     return mmh3.hash("".join(f"{key}={json.dumps(row[key])}" for key in _CONTENT if key in row))
 
 
@@ -135,22 +140,22 @@ def answer_row(
     flagged: bool = False,
     undone: bool = False,
 ) -> Row:
-    """The db-out row of one answer: SINGLE with a label, EMPTY for an accept without, SKIP, or REJECT.
+    """The db-out row of one answer.
 
-    An image's bytes are left out (path and al_id say which it was), and so is what asked.jsonl
-    holds anyway.
+    An accept without a label is an empty answer. An image's bytes are left out (path and al_id say
+    which it was), and so is what asked.jsonl holds anyway.
     """
+    session = session_id(dataset, annotator)
+    kept = {key: value for key, value in task.items() if key not in _REPEATED}
     row: Row = {
-        key: value for key, value in task.items() if key not in _REPEATED and not is_data_uri(value)
-    }
-    row |= {
+        **{key: value for key, value in kept.items() if not is_data_uri(value)},
         "_view_id": "choice",
         "config": {"choice_style": "single"},
         "accept": [label] if answer == "accept" and label is not None else [],
         "answer": answer,
         "_input_hash": input_hash(task),
-        "_annotator_id": session_id(dataset, annotator),
-        "_session_id": session_id(dataset, annotator),
+        "_annotator_id": session,
+        "_session_id": session,
         "al_dataset": dataset,
     }
     if at is not None:
@@ -185,17 +190,18 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
         raise NotAnAnswer("it has no `answer`")
     if answer not in ("accept", "reject", "ignore"):
         raise NotAnAnswer(f"`answer` is {answer!r}, not accept, reject or ignore")
-    kind, label = _said(row, answer, labels)
-    if kind == "label" and row.get("versions"):
+    kind, label = _kind_and_label(row, answer, labels)
+    if kind == "label" and row.get("versions"):  # only a review has them
         kind = "override"
-    at, flagged = row.get("_timestamp"), row.get("flagged") or False
+    at = row.get("_timestamp")
     if not _is_time(at):
         raise NotAnAnswer(f"`_timestamp` is {at!r}, not a time in seconds")
-    order, after = row.get("al_order", 0), row.get("al_after")
+    order = row.get("al_order", 0)
+    after = row.get("al_after")
     if isinstance(order, bool) or not isinstance(order, int) or not _is_time(after):
-        raise NotAnAnswer(
-            f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time"
-        )
+        what = f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time"
+        raise NotAnAnswer(what)
+    flagged = row.get("flagged") or False
     if not isinstance(flagged, bool):
         raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
     session = _text(row, "_annotator_id") or _text(row, "_session_id") or ""
@@ -227,18 +233,14 @@ def _is_binary(row: Mapping[str, object]) -> bool:
     return "accept" not in row and "options" not in row and "label" in row
 
 
-def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tuple[Kind, str | None]:
+def _kind_and_label(
+    row: Mapping[str, object], answer: str, labels: Sequence[str]
+) -> tuple[Kind, str | None]:
     """The kind of an answer and its label, before review is considered."""
     if answer == "ignore":
         return ("undone" if row.get("al_undone") is True else "skip"), None
     if _is_binary(row):
-        label = _text(row, "label")
-        if label is None:
-            raise NotAnAnswer("`label` is null")
-        if answer == "accept":
-            return "label", label
-        others = [other for other in labels if other != label]
-        return ("label", others[0]) if len(labels) == 2 and len(others) == 1 else ("skip", None)
+        return _binary(row, answer, labels)
     if answer == "reject":
         return "reject", None
     chosen = row.get("accept")
@@ -249,10 +251,24 @@ def _said(row: Mapping[str, object], answer: str, labels: Sequence[str]) -> tupl
     if any(not isinstance(choice, str) for choice in chosen):
         raise NotAnAnswer(f"`accept` is {chosen!r}, not a list of labels")
     if len(chosen) > 1:
-        raise NotAnAnswer(
-            f"{len(chosen)} choices ({', '.join(chosen)}) where one label is asked for"
-        )
+        choices = ", ".join(chosen)
+        raise NotAnAnswer(f"{len(chosen)} choices ({choices}) where one label is asked for")
     return ("label", chosen[0]) if chosen else ("empty", None)
+
+
+def _binary(
+    row: Mapping[str, object], answer: str, labels: Sequence[str]
+) -> tuple[Kind, str | None]:
+    """What a row says that asked about one label: that label, the other one of two, or nothing."""
+    label = _text(row, "label")
+    if label is None:
+        raise NotAnAnswer("`label` is null")
+    if answer == "accept":
+        return "label", label
+    others = [other for other in labels if other != label]
+    if len(labels) == 2 and len(others) == 1:
+        return "label", others[0]
+    return "skip", None
 
 
 def _text(row: Mapping[str, object], key: str) -> str | None:
@@ -270,13 +286,12 @@ def _finite(number: float) -> bool:
 
 
 def _content_hash(row: Mapping[str, object]) -> int | None:
-    """The hash of the content; of a picture whose bytes were stripped, the one that Prodigy noted before."""
-    image, noted = row.get("image"), row.get("_input_hash")
-    stripped = not any(key in row for key in _CONTENT) or (
-        image is not None and not is_data_uri(image)
-    )
-    if not stripped:
+    """The hash of the content; of a picture without its bytes, the one that Prodigy noted."""
+    image = row.get("image")
+    has_content = any(key in row for key in _CONTENT)
+    if has_content and (image is None or is_data_uri(image)):
         return input_hash(row)
+    noted = row.get("_input_hash")
     return noted if isinstance(noted, int) and not isinstance(noted, bool) else None
 
 
@@ -298,10 +313,10 @@ def _annotator(row: Mapping[str, object], session: str) -> str:
 
 
 def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | None]:
-    """Which of the asked tasks an answer is about: by id; without an id by input hash; then by exact text.
+    """Tells which of the asked tasks an answer is about: its al_id, or None.
 
-    Gives the al_id, or None. An id that was not asked is not looked up by content, and content that
-    two tasks share finds neither.
+    It goes by id; without an id by input hash, then by exact text. An id that was not asked is not
+    looked up by content, and content that two tasks share finds neither.
     """
     ids: set[str] = set()
     by_hash: dict[int, str | None] = {}
@@ -309,16 +324,19 @@ def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | No
     for row in tasks:
         item = str(row["al_id"])
         ids.add(item)
-        content, text = input_hash(row), row.get("text")
+        content = input_hash(row)
         by_hash[content] = None if content in by_hash else item
+        text = row.get("text")
         if isinstance(text, str):
             by_text[text] = None if text in by_text else item
 
     def find(answer: Answer) -> str | None:
         if answer.id is not None:
             return answer.id if answer.id in ids else None
-        found = by_hash.get(answer.input_hash) if answer.input_hash is not None else None
-        return found or (by_text.get(answer.text) if answer.text is not None else None)
+        item = None if answer.input_hash is None else by_hash.get(answer.input_hash)
+        if not item and answer.text is not None:
+            item = by_text.get(answer.text)
+        return item
 
     return find
 
@@ -331,11 +349,11 @@ def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line
     rows about several labels of one item are one word (`verdict_of`). Give answers their id first
     (`finder`). The result is in the order of (id, annotator), whatever the order given.
     """
-    said: dict[tuple[str, str], list[tuple[Answer, Line]]] = {}
-    for pair in sorted(answers, key=lambda pair: (pair[0].moment, pair[1])):
-        said.setdefault((pair[0].id or "", pair[0].annotator), []).append(pair)
-    last = [verdict_of(said[key]) for key in sorted(said)]
-    return [pair for pair in last if pair[0].kind != "undone"]
+    by_person: dict[tuple[str, str], list[tuple[Answer, Line]]] = {}
+    for answer, line in sorted(answers, key=lambda pair: (pair[0].moment, pair[1])):
+        by_person.setdefault((answer.id or "", answer.annotator), []).append((answer, line))
+    last = [verdict_of(by_person[key]) for key in sorted(by_person)]
+    return [(answer, line) for answer, line in last if answer.kind != "undone"]
 
 
 def verdict_of(answers: Sequence[tuple[Answer, Line]]) -> tuple[Answer, Line]:
@@ -349,7 +367,7 @@ def verdict_of(answers: Sequence[tuple[Answer, Line]]) -> tuple[Answer, Line]:
     recent = _recent_binary(answers)
     if len(recent) <= 1:
         return answers[-1]
-    accepted = [pair for pair in recent.values() if pair[0].label == pair[0].about]
+    accepted = [(answer, line) for answer, line in recent.values() if answer.label == answer.about]
     if len(accepted) == 1:
         return accepted[0]
     answer, line = answers[-1]
@@ -357,7 +375,10 @@ def verdict_of(answers: Sequence[tuple[Answer, Line]]) -> tuple[Answer, Line]:
 
 
 def conflict_of(answers: Sequence[tuple[Answer, Line]]) -> list[str]:
-    """The labels that one person's binary rows accept for one item, where they are several; given as said."""
+    """The labels that one person's binary rows accept for one item, sorted, where they are several.
+
+    answers: in the order in which they were given.
+    """
     recent = _recent_binary(answers)
     accepted = [label for label, (answer, _) in recent.items() if answer.label == label]
     return sorted(accepted) if len(accepted) > 1 else []

@@ -34,7 +34,7 @@ from stages.contract.canonical import Row, numbered_rows, read_json, read_jsonl,
 from stages.contract.errors import PipelineError, closest
 from stages.contract.params import Params
 
-Line = tuple[str, int]
+Line = tuple[str, int]  # file and line number
 RoundRow = TypeVar("RoundRow", Asked, Event, Verdict)
 CORRECTIONS = "corrections.jsonl"
 RETIRED = (
@@ -58,7 +58,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class Correction:
-    """A correction, and the fingerprints of the answers that stood before it; None for none named."""
+    """A correction, and the fingerprints of the answers before it; None where it names none."""
 
     event: Event
     after: list[str] | None
@@ -191,7 +191,7 @@ def _fingerprints(after: object) -> bool:
 
 
 def fingerprint(line: Line) -> str:
-    """The first 16 digits of the SHA-256 of an answer's row: the same in a renamed or merged file."""
+    """The first 16 digits of the SHA-256 of an answer's row: the same in a file renamed since."""
     file, number = line
     return sha256(Path(file).read_bytes().split(b"\n")[number - 1])[:16]
 
@@ -207,7 +207,7 @@ def answers_before(answers: Iterable[tuple[Answer, Line]], item: str) -> list[st
 def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
     """Whether an answer stands before or after the correction of its id: BEFORE or AFTER.
 
-    after: by id, the fingerprints that its correction names (see Event in stages/answers/ledger.py).
+    after: by id, the fingerprints that its correction names (`order` of an Event).
     """
     item = str(answer.id)
     if item in after and fingerprint(line) not in after[item]:

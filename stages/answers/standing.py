@@ -244,7 +244,7 @@ def _confirmed(answers: list[str], label: str) -> bool | None:
 
 
 def _answers(case: Case, when: int) -> list[str]:
-    """The labels that people gave when a round asked them, without late answers to an earlier one."""
+    """The labels that people gave when a round asked them, without late answers."""
     return [
         vote.label for vote in case.votes if vote.round == when and vote.is_label and not vote.late
     ]

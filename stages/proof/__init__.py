@@ -1,1 +1,1 @@
-"""The proof against random sampling: history of labels, refits, curves, gap, saving, stopping, alarms."""
+"""The proof against random sampling: refits, curves, gap, saving, stopping panel and alarms."""

@@ -1,7 +1,7 @@
-"""Alarms: each failure that active-learning projects die of, with the sign that shows it and what to do about it.
+"""The alarms: each failure that active-learning projects die of, how it shows, and what to do.
 
-A check gives an alarm, None when all is well, or the reason why it cannot be judged: silence is
-never "passed".
+A check gives an alarm, None when all is well, or the reason why it cannot be judged. What cannot be
+judged is never "passed".
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from stages.contract.canonical import Row
 
 ROUNDS_TO_TELL = 3
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
-TELLING_WIDTH = 0.1
-TELLING_LABELS = 30
+TELLING_WIDTH = 0.1  # of the gap's interval: wider ones tell little
+TELLING_LABELS = 30  # of the control arm
+NAMED = 5  # classes named in a sentence
 ONE_SIDED = 1.645  # standard errors that chance exceeds one time in twenty
 EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
 UNJUDGED = f"fewer than {ROUNDS_TO_TELL} judged rounds"
@@ -48,149 +49,192 @@ class Evidence:
     most_redundant: float
     most_leaked: float
 
+    def active_curve(self) -> list[Row]:
+        """The points of the active arm."""
+        return [row for row in self.curve if row["arm"] == "active"]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What was seen, and what to do about it."""
+
+    seen: str
+    remedy: str
+
+
+Finding = Alarm | str | None  # an alarm, why there is no telling, or nothing
+
 
 def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
-    """The alarms that ring (code, title, seen, do), and the checks that cannot be judged (code, title, why)."""
-    raised, open_ = [], []
+    """The alarms that ring (code, title, seen, do), and the unjudged checks (code, title, why)."""
+    raised: list[Row] = []
+    unjudged: list[Row] = []
     for code, (title, check) in CHECKS.items():
-        found = check(evidence)
-        if isinstance(found, str):
-            open_.append({"code": code, "title": title, "why": found})
-        elif found is not None:
-            raised.append({"code": code, "title": title, "seen": found[0], "do": found[1]})
-    return raised, open_
+        finding = check(evidence)
+        if isinstance(finding, Alarm):
+            row = {"code": code, "title": title, "seen": finding.seen, "do": finding.remedy}
+            raised.append(row)
+        elif finding is not None:
+            unjudged.append({"code": code, "title": title, "why": finding})
+    return raised, unjudged
 
 
-Found = tuple[str, str] | str | None
-
-
-def _tracks_random(e: Evidence) -> Found:
-    small = _control_too_small(e)
-    if small is not None:
-        return small if isinstance(small, str) else "the control arm is too small to tell"
-    if e.gap["low"] > 0 or (e.saving["low"] is not None and e.saving["low"] > 0):
+def _tracks_random(evidence: Evidence) -> Finding:
+    too_small = _control_too_small(evidence)
+    if isinstance(too_small, Alarm):
+        return "the control arm is too small to tell"
+    if too_small is not None:
+        return too_small
+    gap = evidence.gap
+    saved_at_least = evidence.saving["low"]
+    if gap["low"] > 0 or (saved_at_least is not None and saved_at_least > 0):
         return None
-    value, low, high = (e.gap[key] for key in ("active_minus_random", "low", "high"))
-    seen = f"active - random = {value:+.3f} [{low:+.3f}, {high:+.3f}] at {e.gap['labels']} labels"
-    if value > 0 and high > RELEVANT:
+    value = gap["active_minus_random"]
+    interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
+    seen = f"active - random = {value:+.3f} {interval} at {gap['labels']} labels"
+    if value > 0 and gap["high"] > RELEVANT:
         return f"{seen}: ahead, not yet surely"
-    return (
-        seen,
-        "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)",
+    remedy = (
+        "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)"
     )
+    return Alarm(seen, remedy)
 
 
-def _stalls_while_flags_rise(e: Evidence) -> Found:
-    active = [row["accuracy"] for row in e.curve if row["arm"] == "active"][-ROUNDS_TO_TELL:]
-    doubts = e.doubts[-ROUNDS_TO_TELL:]
-    if min(len(active), len(doubts)) < ROUNDS_TO_TELL:
+def _stalls_while_doubts_rise(evidence: Evidence) -> Finding:
+    accuracy = [row["accuracy"] for row in evidence.active_curve()][-ROUNDS_TO_TELL:]
+    doubts = evidence.doubts[-ROUNDS_TO_TELL:]
+    if min(len(accuracy), len(doubts)) < ROUNDS_TO_TELL:
         return UNJUDGED
-    by_chance = ONE_SIDED * math.sqrt(doubts[0] + doubts[-1])  # two Poisson counts of the same mean
-    if active[-1] > active[0] or doubts[-1] - doubts[0] <= by_chance:
+    # The difference of two Poisson counts of the same mean has the variance of their sum.
+    by_chance = ONE_SIDED * math.sqrt(doubts[0] + doubts[-1])
+    if accuracy[-1] > accuracy[0] or doubts[-1] - doubts[0] <= by_chance:
         return None
-    seen = f"accuracy went from {active[0]:.3f} to {active[-1]:.3f}, doubted labels from {doubts[0]} to {doubts[-1]}"
-    return (
-        seen,
-        "people err: raise query.review_fraction, sharpen surface.instructions, see the annotators' agreement",
+    return Alarm(
+        f"accuracy went from {accuracy[0]:.3f} to {accuracy[-1]:.3f}, "
+        f"doubted labels from {doubts[0]} to {doubts[-1]}",
+        "people err: raise query.review_fraction, sharpen surface.instructions, "
+        "see the annotators' agreement",
     )
 
 
-def _redundant(e: Evidence) -> Found:
-    if not e.redundancy:
+def _redundant(evidence: Evidence) -> Finding:
+    if not evidence.redundancy:
         return "nothing was asked yet"
-    last = e.redundancy[-1]
+    last = evidence.redundancy[-1]
     if last["share"] is None:
         return "the last round asked fewer than two new rows"
-    if last["share"] <= e.most_redundant:
+    if last["share"] <= evidence.most_redundant:
         return None
-    seen = f"{last['near_duplicates']} of {last['asked']} rows of round {last['round']} nearly repeat another"
-    return seen, "use a strategy with a diversity term: query.strategy: auto"
+    return Alarm(
+        f"{last['near_duplicates']} of {last['asked']} rows of round {last['round']} "
+        "nearly repeat another",
+        "use a strategy with a diversity term: query.strategy: auto",
+    )
 
 
-def _minority_flat(e: Evidence) -> Found:
-    """The rarest class that stayed below the floor, its recall not clearly up, while accuracy clearly rose."""
-    active = [row for row in e.curve if row["arm"] == "active"]
+def _class_stays_behind(evidence: Evidence) -> Finding:
+    """The rarest class below the floor whose recall is not clearly up, while accuracy is."""
+    active = evidence.active_curve()
     if len(active) < ROUNDS_TO_TELL:
         return UNJUDGED
-    if active[-1]["accuracy"] <= active[0]["high"]:
+    first = active[0]
+    last = active[-1]
+    if last["accuracy"] <= first["high"]:
         return None
-    now, then = (
-        {
-            row["class"]: row
-            for row in e.recall
-            if row["arm"] == "active" and row["round"] == point["round"]
-        }
-        for point in (active[-1], active[0])
-    )
+    now = _recall_at(evidence, last["round"])
+    then = _recall_at(evidence, first["round"])
     for label, row in sorted(now.items(), key=lambda item: item[1]["support"]):
         before = then.get(label, row)
-        if row["high"] < e.recall_floor and row["recall"] <= before["high"]:
-            seen = f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} while accuracy rose"
-            return (
-                seen,
-                "add seed examples of the class, or let it count for more: query.class_weights: auto",
+        if row["high"] < evidence.recall_floor and row["recall"] <= before["high"]:
+            return Alarm(
+                f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} "
+                "while accuracy rose",
+                "add seed examples of the class, or let it count for more: "
+                "query.class_weights: auto",
             )
-    never = [label for label in e.labels_of if label not in now]
-    return f"no row that judges is of {', '.join(map(repr, never[:5]))}" if never else None
+    unseen = [label for label in evidence.labels_of if label not in now]
+    return f"no row that judges is of {_named(unseen)}" if unseen else None
 
 
-def _confidence_lies(e: Evidence) -> Found:
-    if e.calibration["verdict"] == "unknown":
-        return str(e.calibration["why"])
-    if e.calibration["verdict"] == "trusted":
+def _recall_at(evidence: Evidence, number: int) -> dict[str, Row]:
+    """The active arm's recall rows of a round, by class."""
+    return {
+        row["class"]: row
+        for row in evidence.recall
+        if row["arm"] == "active" and row["round"] == number
+    }
+
+
+def _named(labels: list[str]) -> str:
+    return ", ".join(map(repr, labels[:NAMED]))
+
+
+def _confidence_lies(evidence: Evidence) -> Finding:
+    why = str(evidence.calibration["why"])
+    if evidence.calibration["verdict"] == "unknown":
+        return why
+    if evidence.calibration["verdict"] == "trusted":
         return None
-    return e.calibration[
-        "why"
-    ], "set calibrate.method: auto, or change the model; until then diversity alone chooses"
+    remedy = "set calibrate.method: auto, or change the model; until then diversity alone chooses"
+    return Alarm(why, remedy)
 
 
-def _leaks(e: Evidence) -> Found:
-    if e.leaked is None:
-        return "there is no test set" if any(e.labels_of.values()) else "nothing is labelled yet"
-    if e.leaked <= e.most_leaked:
+def _leaks(evidence: Evidence) -> Finding:
+    if evidence.leaked is None:
+        labelled = any(evidence.labels_of.values())
+        return "there is no test set" if labelled else "nothing is labelled yet"
+    if evidence.leaked <= evidence.most_leaked:
         return None
-    seen = (
-        f"{e.leaked:.1%} of the test rows are, or nearly are, labelled rows: accuracy is flattered"
+    return Alarm(
+        f"{evidence.leaked:.1%} of the test rows are, or nearly are, labelled rows: "
+        "accuracy is flattered",
+        "remove them from the test table",
     )
-    return seen, "remove them from the test table"
 
 
-def _class_never_seen(e: Evidence) -> Found:
-    never = [label for label, count in e.labels_of.items() if not count]
-    if e.rounds < ROUNDS_TO_TELL:
+def _class_never_seen(evidence: Evidence) -> Finding:
+    if evidence.rounds < ROUNDS_TO_TELL:
         return EARLY
+    never = [label for label, count in evidence.labels_of.items() if not count]
     if not never:
         return None
-    more = f" and {len(never) - 5} more" if len(never) > 5 else ""
-    seen = f"no label of {', '.join(map(repr, never[:5]))}{more} after {e.rounds} rounds"
-    return seen, "add seed examples of it, or take it out of params.labels"
+    more = f" and {len(never) - NAMED} more" if len(never) > NAMED else ""
+    return Alarm(
+        f"no label of {_named(never)}{more} after {evidence.rounds} rounds",
+        "add seed examples of it, or take it out of params.labels",
+    )
 
 
-def _control_too_small(e: Evidence) -> Found:
-    if e.rounds < ROUNDS_TO_TELL:
+def _control_too_small(evidence: Evidence) -> Finding:
+    if evidence.rounds < ROUNDS_TO_TELL:
         return EARLY
-    wait = ", or wait" if e.control else ""
+    labels = evidence.control
+    wait = ", or wait" if labels else ""
     remedy = f"raise query.control_fraction{wait}: the proof needs labels drawn at random"
-    if e.control < TELLING_LABELS:
-        return f"{e.control} labels drawn at random", remedy
-    if e.gap["low"] is None:
+    if labels < TELLING_LABELS:
+        return Alarm(f"{labels} labels drawn at random", remedy)
+    low = evidence.gap["low"]
+    high = evidence.gap["high"]
+    if low is None:
         return "the strategy has too few labels of its own to compare"
-    width = e.gap["high"] - e.gap["low"]
-    if width > TELLING_WIDTH and e.gap["low"] <= 0 <= e.gap["high"]:
-        if e.leaked is not None:
-            remedy = "give more test rows, raise query.control_fraction, or wait: all of them narrow the interval"
-        return (
-            f"the interval of the gap between the arms is {width:.3f} wide, from {e.control} labels",
-            remedy,
+    if high - low <= TELLING_WIDTH or not low <= 0 <= high:
+        return None
+    if evidence.leaked is not None:  # there is a test set
+        remedy = (
+            "give more test rows, raise query.control_fraction, or wait: "
+            "all of them narrow the interval"
         )
-    return None
+    width = f"{high - low:.3f} wide"
+    return Alarm(
+        f"the interval of the gap between the arms is {width}, from {labels} labels", remedy
+    )
 
 
-CHECKS: dict[str, tuple[str, Callable[[Evidence], Found]]] = {
+CHECKS: dict[str, tuple[str, Callable[[Evidence], Finding]]] = {
     "V001": ("active learning tracks random sampling", _tracks_random),
-    "V002": ("accuracy stalls while doubted labels rise", _stalls_while_flags_rise),
+    "V002": ("accuracy stalls while doubted labels rise", _stalls_while_doubts_rise),
     "V003": ("redundant queries", _redundant),
-    "V004": ("a class stays behind while accuracy rises", _minority_flat),
+    "V004": ("a class stays behind while accuracy rises", _class_stays_behind),
     "V005": ("the model's confidence cannot be trusted", _confidence_lies),
     "V007": ("the test set leaks", _leaks),
     "V008": ("a class was never seen", _class_never_seen),

@@ -72,7 +72,10 @@ def _minutes(history: History, point: _Point) -> float | None:
 
 
 def _recall(judged: Judged, labels: list[str]) -> list[Row]:
-    """Precision and recall of each class that occurs in the truth; low and high are of the recall."""
+    """Precision and recall of each class that occurs in the truth.
+
+    low, high: of the recall.
+    """
     rows = []
     classes = per_class(judged.truth, judged.predicted, len(labels))
     for label, row in zip(labels, classes, strict=True):

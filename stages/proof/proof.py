@@ -90,15 +90,6 @@ def prove(
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     raised, not_judged = alarms(_evidence(history, features, shipped, labelled, measured, params))
     judged = shipped.judged
-    now = circumstances(
-        measured.curve,
-        answers,
-        params,
-        trusted=own_confidence_holds(shipped.calibration, params),
-    )
-    before = circumstances_before(
-        history, measured.stopping, measured.curve, judge, answers, params
-    )
     facts: Row = {
         "round": history.rounds,
         "judged_on": "test set" if len(shipped.truth) else "control arm, cross-validated",
@@ -106,7 +97,7 @@ def prove(
         "difference": measured.gap,
         "saving": measured.saving,
         "next_100": next_batch(measured.curve, 100),
-        "stopping": panel(measured.stopping, now, before),
+        "stopping": _panel(history, measured, judge, shipped.calibration, answers, params),
         "alarms": raised,
         "not_judged": not_judged,
         "shipped": {"labels": len(labelled), **overall(judged, params)} if judged else None,
@@ -130,6 +121,22 @@ def _measured(history: History, refits: Refits, judge: Judge, params: Params) ->
     sample = stop_set(refits.index, params.seed)
     stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
     return _Measured(curve, recall, gap, saving, stopping)
+
+
+def _panel(
+    history: History,
+    measured: _Measured,
+    judge: Judge,
+    calibration: Row,
+    answers: int,
+    params: Params,
+) -> Row:
+    """The stopping panel, read with the circumstances of now and of the point before."""
+    points_so_far = measured.stopping
+    trusted = own_confidence_holds(calibration, params)
+    now = circumstances(measured.curve, answers, params, trusted=trusted)
+    before = circumstances_before(history, points_so_far, measured.curve, judge, answers, params)
+    return panel(points_so_far, now, before)
 
 
 def _last_point(arm: str, measured: _Measured) -> Row | None:

@@ -1,9 +1,9 @@
-"""The stopping panel: ten signs that more labels bring little, and the advice they add up to. A person decides.
+"""The stopping panel: ten signs that more labels bring little, and the advice they add up to.
 
 Every point is one round: what its model says of the stop set (a fixed random sample of the pool),
 beside what the model of the round before said. The advice is to stop when stabilizing predictions
-and one other sign agree for two rounds, or when the budget is spent. A sign that cannot be judged
-says so; it never counts as agreement.
+and one other sign agree for two rounds, or when the budget is spent. A person decides. A sign that
+cannot be judged says so; it never counts as agreement.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ SIGNS = (
     Sign("predicted change of F", _mean_of("change_of_f"), CHANGE_OF_F),
     # Source: Zhu, Wang, Hovy, "Multi-criteria-based strategy to stop active learning" (2008)
     Sign("classification change", _mean_of("changed"), 0.0),
-    # Source: Laws, Schuetze, "Stopping criteria for active learning of named entity recognition" (2008)
+    # Source: Laws, Schuetze, "Stopping criteria for active learning of named entity
+    # recognition" (2008)
     Sign("performance convergence", _convergence, CONVERGED),
     # Source: Zhu, Wang, Hovy (2008), overall uncertainty
     Sign("uncertainty floor", _expected_error, EXPECTED_ERROR),
