@@ -29,7 +29,7 @@ from stages.answers.ledger import (
 )
 from stages.answers.prodigy import acceptable
 from stages.answers.reading import answers_of, corrections_of, import_round, under_todays_ids
-from stages.answers.standing import Case, collect, history, known, standing
+from stages.answers.standing import Case, collect, history, known_labels, standing
 from stages.contract.canonical import Row, dumps, read_jsonl
 from stages.contract.errors import PipelineError, closest
 from stages.contract.params import Params
@@ -205,7 +205,9 @@ def _trained(
     made = project.root / "build" / "gate" / "known.jsonl"
     doubted = {case.id} if upto + 1 in case.doubted else set()
     spans = (
-        read_rows(made, KnownLabel) if made.is_file() else known([case], upto, doubted, params.gate)
+        read_rows(made, KnownLabel)
+        if made.is_file()
+        else known_labels([case], upto, doubted, params.gate)
     )
     return [
         {"round": number, "label": span["label"], **_by(commit)}

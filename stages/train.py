@@ -37,7 +37,7 @@ def main(gate: Path, features: Path, out: Path) -> str:
     params = load()
     gated = read_gate(gate, params.labels)
     labels = gated.accepted
-    store = read_features(features, gated.known(), params.compute)
+    store = read_features(features, gated.labelled_ids(), params.compute)
     classifier = learn(labels, store, params)
     facts = described(classifier, labels, params)
     model = out / "model.skops" if classifier is not None else None
@@ -49,7 +49,7 @@ def main(gate: Path, features: Path, out: Path) -> str:
 
         kept = scan(pool, model, gated, params)
         # query sees from the end of the permutation how close rows usually are
-        others = np.union1d(pool.locate(gated.known()), pool.last(SAMPLE))
+        others = np.union1d(pool.locate(gated.labelled_ids()), pool.last(SAMPLE))
         rows = np.union1d(kept.rows, others).astype(np.intp)
         store = gathered(pool, rows, params.compute)
         write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)

@@ -36,7 +36,7 @@ class Gate:
     repeats: list[Repeat] = field(default_factory=list)
     votes: list[CountedVote] = field(default_factory=list)
 
-    def known(self) -> list[str]:
+    def labelled_ids(self) -> list[str]:
         """The ids that have, had or may get a label again: accepted, doubted, planted."""
         return [*self.accepted.ids, *(row["id"] for row in (*self.review, *self.repeats))]
 

@@ -260,7 +260,9 @@ def exempt(case: Case, label: str, upto: int) -> set[str]:
     }
 
 
-def known(cases: Iterable[Case], upto: int, doubted: set[str], policy: Gate) -> list[KnownLabel]:
+def known_labels(
+    cases: Iterable[Case], upto: int, doubted: set[str], policy: Gate
+) -> list[KnownLabel]:
     """When each label was the accepted one, in the order of the cases and of time.
 
     A label that was doubted when the batch of round r + 1 was issued was not accepted at round r.

@@ -35,7 +35,7 @@ from stages.answers.standing import (
     exempt,
     history,
     in_force,
-    known,
+    known_labels,
     reviewed,
     standing,
 )
@@ -158,7 +158,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         "review_found": sum(right is False for right in outcomes),
     }
     return Outcome(
-        upto, cases, accepted, review, unlabelled, known(cases, upto, out, params.gate), found.issues,
+        upto, cases, accepted, review, unlabelled, known_labels(cases, upto, out, params.gate), found.issues,
         measures.repeat_rows(accepted, cases, params), _votes(cases, upto), state, found.error, found.shift,
         found.quality,
     )  # fmt: skip

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from rounds.shipped import shipped_params
-from stages.answers.standing import SEED, Case, Vote, collect, exempt, known, reviewed, standing
+from stages.answers.standing import (
+    SEED,
+    Case,
+    Vote,
+    collect,
+    exempt,
+    known_labels,
+    reviewed,
+    standing,
+)
 from stages.contract.params import Gate
 
 
@@ -110,7 +119,7 @@ def test_a_label_that_more_than_half_confirmed_is_not_doubted_for_that_reason_ag
 
 def test_a_doubted_label_was_not_known_from_the_round_before_it_was_asked_again() -> None:
     def spans(one: Case, upto: int, current: set[str]) -> list[tuple[Any, ...]]:
-        rows = known([one], upto, current, MAJORITY)
+        rows = known_labels([one], upto, current, MAJORITY)
         return [(row["from_round"], row["to_round"], row["label"]) for row in rows]
 
     doubted = case("0 seed a", "2 ann a", doubted={2: "b"})
