@@ -6,10 +6,12 @@ annotators, cost.
     python -m benchmarks.gate crowd --seeds 5
     python -m benchmarks.gate people --seeds 3
     python -m benchmarks.gate seed --seeds 4
+    python -m benchmarks.gate rare --seeds 40
     python -m benchmarks.gate cost  --rows 50000 --what ours
 
-`noise` trains nothing twice: every method reads the same out-of-fold probabilities of the project's
-default model; ours adds its neighbours and its forest, and `model alone` is ours without them.
+`noise` has every label judged as in a project (stages/quality/judgement.py); cleanlab's filters read
+out-of-fold probabilities of the same model, and `model alone` is the gate with nothing but these.
+`rare` has right labels of what the other labels say nothing about.
 Datalab takes part where it is installed. Sets beyond scikit-learn's own are read from the folder in
 LABELROUNDS_DATA.
 """
@@ -22,6 +24,7 @@ import resource
 import time
 import warnings
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from itertools import product
@@ -43,8 +46,9 @@ from stages.quality.decision import Ledger, decide
 from stages.quality.error_model import estimate_errors
 from stages.quality.judgement import LabelledRows, judge, with_annotators
 from stages.quality.policy import choose_doubts
-from stages.quality.witnesses import disagreement, forest_view, neighbour_view, neighbours, pooled
+from stages.quality.witnesses import pooled
 from stages.store.index import Features, Index
+from tests.rare_pools import LAYOUTS, pool
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
 KINDS = ("uniform", "class", "boundary", "novice")
@@ -203,51 +207,58 @@ def planted(
     return labels
 
 
-def witnesses(
-    known: Table, name: str, kind: str, level: float, seed: int, folder: Path
-) -> tuple[Ints, list[Floats]]:
-    """The labels with planted mistakes, and what model, neighbours and forest say: kept in `folder`
-    once computed.
+@dataclass(frozen=True)
+class Case:
+    """n labels with planted mistakes, and what is said of them.
+
+    logits     (n, k) the project's model, out of fold: what cleanlab's filters read
+    error      (n,) the gate's error probability, 0 where it does not judge
+    alone      (n,) the same by the model alone, as for probabilities that a user brings
     """
-    path, perfect = (
-        folder / f"{name}_{seed}_{kind}_{level}.npz",
-        folder / f"clean_{name}_{seed}.npy",
-    )
+
+    labels: Ints
+    logits: Floats
+    error: Floats
+    alone: Floats
+
+
+def judged_case(known: Table, name: str, kind: str, level: float, seed: int, folder: Path) -> Case:
+    """Mistakes of a kind planted, and judged as in a project: kept in `folder` once computed."""
     matrix, geometry, truth = known
-    k, ids = int(truth.max()) + 1, [f"r{row}" for row in range(len(truth))]
-    model = project(k, name).model
-    if not path.exists():
-        if kind == "boundary" and not perfect.exists():
-            np.save(perfect, softmax(out_of_fold(model, matrix, truth, ids, k, 5, 99)))
-        clean = np.load(perfect) if kind == "boundary" else None
-        labels = planted(kind, level, known, clean, np.random.default_rng(seed)) if level else truth
-        said = (
-            out_of_fold(model, matrix, labels, ids, k, 5, 0),
-            neighbour_view(neighbours(geometry), labels, k),
-            forest_view(geometry, labels, k, 0),
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(path, labels, *(view.astype(np.float32) for view in said))
-    kept = np.load(path)
-    return kept["arr_0"], [kept[f"arr_{place}"].astype(np.float64) for place in (1, 2, 3)]
+    n, k = len(truth), int(truth.max()) + 1
+    path = folder / f"{name}_{n}_{seed}_{kind}_{level}.npz"
+    if path.exists():
+        return Case(**np.load(path))
+    params, ids = project(k, name), [f"r{row}" for row in range(n)]
+    clean = None
+    if kind == "boundary":
+        perfect = folder / f"clean_{name}_{n}_{seed}.npy"
+        if not perfect.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(perfect, softmax(out_of_fold(params.model, matrix, truth, ids, k, 5, 99)))
+        clean = np.load(perfect)
+    labels = planted(kind, level, known, clean, np.random.default_rng(seed)) if level else truth
+    logits = out_of_fold(params.model, matrix, labels, ids, k, 5, 0)
+    rows = LabelledRows(matrix, geometry, labels, ids, ids)
+    nowhere = LabelledRows(None, geometry[:, :0], labels, ids, ids)
+    error = judge(rows, params).errors.probability
+    alone = judge(nowhere, params, logits).errors.probability
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(path, labels=labels, logits=logits, error=error, alone=alone)
+    return Case(labels, logits, error, alone)
 
 
-def flags(
-    labels: Ints, views: list[Floats], params: Params
-) -> tuple[dict[str, Mask], dict[str, Floats]]:
-    """Each method's flags (n,), and the scores of those that rank. cleanlab's filters read the
-    first view.
-    """
+def flags(case: Case, params: Params) -> tuple[dict[str, Mask], dict[str, Floats]]:
+    """Each method's flags (n,), and the scores of those that rank."""
     from cleanlab.filter import find_label_issues
 
-    n, threshold, chances = len(labels), params.gate.threshold, softmax(views[0])
+    labels, n, chances = case.labels, len(case.labels), softmax(case.logits)
     scores = {
-        "ours": estimate_errors(
-            pooled(views, labels), labels, 5, disagreement(views, labels)
-        ).probability,
-        "ours, model alone": estimate_errors(pooled(views[:1], labels), labels, 5).probability,
+        "ours": case.error,
+        "ours, model alone": case.alone,
         "cleanlab self-confidence": 1 - chances[np.arange(n), labels],
     }
+    threshold = params.gate.threshold
     found = {name: scores[name] >= threshold for name in ("ours", "ours, model alone")}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="May not flag all label issues in class")
@@ -256,11 +267,10 @@ def flags(
         if find_spec("datasets"):
             from cleanlab import Datalab
 
-            classes, place = np.unique(
-                labels, return_inverse=True
-            )  # it fails on a class that no label names
-            lab = Datalab({"label": place}, label_name="label", verbosity=0)
-            lab.find_issues(pred_probs=softmax(views[0][:, classes]), issue_types={"label": {}})
+            # it fails on a class that no label names
+            classes, columns = np.unique(labels, return_inverse=True)
+            lab = Datalab({"label": columns}, label_name="label", verbosity=0)
+            lab.find_issues(pred_probs=softmax(case.logits[:, classes]), issue_types={"label": {}})
             found["Datalab"] = lab.get_issues("label")["is_label_issue"].to_numpy()
     found["no gate"] = np.zeros(n, dtype=bool)
     return found, scores
@@ -279,9 +289,10 @@ def noise_once(
 
     known, (test, _, answers) = sample(name, rows, seed)
     params = project(int(known[2].max()) + 1, name)
-    labels, views = witnesses(known, name, kind, level, seed, folder)
+    case = judged_case(known, name, kind, level, seed, folder)
+    labels = case.labels
     bad = labels != known[2]
-    found, scores = flags(labels, views, params)
+    found, scores = flags(case, params)
     facts = {"set": name, "kind": kind, "level": level, "seed": seed}
 
     def learnt(kept: Mask, given: Ints) -> float:
@@ -359,19 +370,23 @@ def main() -> None:
     help="Rows per set and seed; three quarters are labelled, the rest is the test.",
 )
 @click.option("--seeds", default=5)
+@click.option("--first", default=0, help="The first seed.")
 @click.option("--finals", default=2, help="Seeds whose final model is fitted: most of the time.")
 @click.option(
     "--cache", "folder", type=click.Path(path_type=Path), default=Path("build/gate_views")
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def noise(sets: str, rows: int, seeds: int, finals: int, folder: Path, out: Path) -> None:
+def noise(
+    sets: str, rows: int, seeds: int, first: int, finals: int, folder: Path, out: Path
+) -> None:
     """Planted mistakes: who finds them, and what the final model is worth."""
     found: list[dict[str, object]] = []
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         for name in sets.split(","):
             started = time.perf_counter()
             for kind, level in [("none", 0.0), *product(KINDS, LEVELS)]:
-                found += noise_once(name, rows, kind, level, seed, folder, final=seed < finals)
+                final = seed < first + finals
+                found += noise_once(name, rows, kind, level, seed, folder, final=final)
             write_json(out, found)
             click.echo(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s", err=True)
     report(found)
@@ -656,6 +671,35 @@ def seed_command(sets: str, seeds: int) -> None:
         found.append(row | ({"recall": hits / bad.sum()} if bad.any() else {}))
     for value in ("doubted", "estimated", "precision", "recall", "cost"):
         click.echo("\n".join(table(found, value, ("level",))) + "\n")
+
+
+@main.command()
+@click.option("--seeds", default=40)
+@click.option("--first", default=0, help="The first seed.")
+def rare(seeds: int, first: int) -> None:
+    """Right labels of what the other labels say nothing about, in pools of 20 to 100 labels.
+
+    doubted: share of the pools in which any of them is doubted; found: share of the mistakes that
+    are, planted among at least ten labels of their class and place.
+    """
+    found: list[dict[str, object]] = []
+    for layout, kind, seed in product(LAYOUTS, ("text", "numeric"), range(first, first + seeds)):
+        made = pool(seed, layout, kind)
+        if made is None:
+            continue
+        errors = judge(made.rows, made.params).errors
+        flagged = errors.judged & (errors.probability >= made.params.gate.threshold)
+        bad = made.rows.labels != made.truth
+        doubted = float((flagged & made.rare).any())
+        for method in (layout, kind, "all"):
+            row: dict[str, object] = {"method": method, "pools": "all", "doubted": doubted}
+            others = ~bad & ~made.rare
+            row["other right labels doubted"] = float(flagged[others].mean())
+            if (bad & made.covered).any():
+                row["found"] = float(flagged[bad & made.covered].mean())
+            found.append(row)
+    for value in ("doubted", "found", "other right labels doubted"):
+        click.echo("\n".join(table(found, value, ("pools",))) + "\n")
 
 
 @main.command()

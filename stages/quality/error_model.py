@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Mask
 from stages.learning.scoring import softmax, wilson
-from stages.quality.witnesses import BLOCK, FIT_ROWS, MIN_LABELS, TINY
+from stages.quality.witnesses import BLOCK, FIT_ROWS, MIN_LABELS, TINY, Neighbours
 
 # Temperatures of the truth that are tried, relative to a model calibrated to the labels.
 TEMPERATURES = tuple(1.5 * 0.8**step for step in range(14))
@@ -22,6 +22,7 @@ PRIOR_RIGHT = 19.0  # a belief worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_EVIDENCE = 2.0  # standard errors by which labels must fit the scores better than shuffled ones
 EM_STEPS = 30
+COVERED = 3.0  # similar labels that leave a quarter of the benefit of few labels (see `Coverage`)
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,57 @@ class LabelErrors:
                  witnesses without a clue
     share        estimated share of wrong labels among the judged ones, in [0, 1]
     temperature  softmax(scores / temperature) are the chances of the true class
+    least        (n,) the least chance that each label has if it is right (see `Coverage`)
     """
 
     probability: Floats
     suggested: Ints
     judged: Mask
     share: float
-    temperature: float = 1.0
+    temperature: float
+    least: Floats
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many labelled rows are like each of n rows, (n,), and how many of those have its label, (n,).
+
+    What the witnesses have not seen is not known: a row that nothing is like is not judged, and of
+    one that few are like they cannot be sure, whatever they say.
+    """
+
+    similar: Ints
+    agreeing: Ints
+
+    @property
+    def seen(self) -> Mask:
+        """Whether a row is like another one, (n,)."""
+        return self.similar > 0
+
+    def least_chance(self, n_classes: int) -> Floats:
+        """The least chance of each label if it is right, (n,).
+
+        It is the share of the label among the similar rows, with one more label split evenly
+        between the classes, times a weight that fades as these grow in number: 9/16 for one, 1/4
+        for three, 1/36 for fifteen. So one row apart is enough of a reason to ask, and where there
+        are many labels the witnesses are believed.
+        """
+        share = (self.agreeing + 1 / n_classes) / (self.similar + 1)
+        return np.asarray(share * (COVERED / (COVERED + self.similar)) ** 2)
+
+
+def coverage_of(near: Neighbours, like: Mask, labels: Ints) -> Coverage:
+    """The coverage of n rows by their neighbours; like (n, k): which of these are like the row."""
+    agree = labels[near.rows] == labels[:, None]
+    return Coverage(like.sum(axis=1), (like & agree).sum(axis=1))
 
 
 def estimate_errors(
-    scores: Floats, labels: Ints, min_class: int, witnessed: float | None = None
+    scores: Floats,
+    labels: Ints,
+    min_class: int,
+    witnessed: float | None = None,
+    coverage: Coverage | None = None,
 ) -> LabelErrors:
     """How likely each of n labels is wrong, from calibrated out-of-sample logits (n, k) and classes (n,).
 
@@ -58,6 +99,10 @@ def estimate_errors(
     is lowered until the fitted share of wrong labels is as large. A lone witness (None) is taken at
     the likeliest t or LONE_WITNESS, the lower of the two, and sharper still until as many labels
     are wrong as it contradicts where it is surest.
+
+    With `coverage` rows that nothing is like have no part in the fit and are not judged, and no
+    label that is right is taken to be less likely than its `least_chance`. No mistake is taken to
+    be likelier than (n + 1) / (n + 2) for n judged labels: Laplace's rule of succession.
     Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over
     it, Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm"
     (1979).
@@ -65,6 +110,10 @@ def estimate_errors(
     counts = np.bincount(labels, minlength=scores.shape[1])
     judged = counts[labels] >= min_class
     classes = np.flatnonzero(counts)
+    least = np.zeros(len(labels))
+    if coverage is not None:
+        judged &= coverage.seen
+        least = coverage.least_chance(len(classes))
     if judged.sum() < MIN_LABELS or len(classes) < 2:
         return unjudged(labels)
     rows = np.flatnonzero(judged)
@@ -74,20 +123,22 @@ def estimate_errors(
     columns = np.searchsorted(classes, labels)
     if _evidence(softmax(narrow[sample]), columns[sample]) < MIN_EVIDENCE:
         return unjudged(labels)
-    fit = _fit_temperature(narrow[sample], columns[sample], witnessed)
+    fit = _fit_temperature(narrow[sample], columns[sample], least[sample], witnessed)
     probability = np.zeros(len(labels))
     suggested = labels.copy()
     for block in np.array_split(rows, max(1, len(rows) * len(classes) // BLOCK)):
-        probability[block], best = _posterior(narrow[block], columns[block], fit)
+        wrong, best = _posterior(narrow[block], columns[block], least[block], fit)
+        probability[block] = wrong
         suggested[block] = classes[best]
+    probability *= (len(rows) + 1) / (len(rows) + 2)
     share = float(probability[judged].mean())
-    return LabelErrors(probability, suggested, judged, share, fit.temperature)
+    return LabelErrors(probability, suggested, judged, share, fit.temperature, least)
 
 
-def _posterior(scores: Floats, columns: Ints, fit: _Fit) -> tuple[Floats, Ints]:
+def _posterior(scores: Floats, columns: Ints, least: Floats, fit: _Fit) -> tuple[Floats, Ints]:
     """The probability that each label is wrong, (n,), and the column of its likeliest other class."""
     chances = softmax(scores, fit.temperature)
-    own, other = _explained(chances, columns, fit.confusion)
+    own, other = _explained(chances, columns, least, fit.confusion)
     mistaken = fit.wrong * other.sum(axis=1)
     probability = mistaken / (mistaken + (1 - fit.wrong) * own + TINY)
     other[np.arange(len(columns)), columns] = -1
@@ -117,12 +168,12 @@ class _Fit:
     temperature: float
 
 
-def _fit_temperature(scores: Floats, columns: Ints, witnessed: float | None) -> _Fit:
+def _fit_temperature(scores: Floats, columns: Ints, least: Floats, witnessed: float | None) -> _Fit:
     """The fit at the likeliest temperature, or at the sharper one at which enough labels are wrong.
 
     Enough: see `estimate_errors`. Temperatures are tried from the highest down.
     """
-    fits = (_fit_errors(scores, columns, temperature) for temperature in TEMPERATURES)
+    fits = (_fit_errors(scores, columns, least, temperature) for temperature in TEMPERATURES)
     likeliest = current = next(fits)
     for current in fits:
         if current.posterior < likeliest.posterior:
@@ -157,15 +208,17 @@ def _surely_contradicted(scores: Floats, columns: Ints) -> float:
     return wilson(contradicted, len(rows))[0]
 
 
-def _explained(chances: Floats, columns: Ints, confusion: Floats) -> tuple[Floats, Floats]:
+def _explained(
+    chances: Floats, columns: Ints, least: Floats, confusion: Floats
+) -> tuple[Floats, Floats]:
     """The chance of each label if it is right (n,), and by each other true class if it is wrong (n, k)."""
     at = np.arange(len(columns))
     other = chances * confusion[:, columns].T
     other[at, columns] = 0
-    return chances[at, columns], other
+    return np.maximum(chances[at, columns], least), other
 
 
-def _fit_errors(scores: Floats, columns: Ints, temperature: float) -> _Fit:
+def _fit_errors(scores: Floats, columns: Ints, least: Floats, temperature: float) -> _Fit:
     """The share of wrong labels and q (k, k), by EM, where the true classes have this temperature."""
     chances = softmax(scores, temperature)
     n, k = chances.shape
@@ -175,7 +228,7 @@ def _fit_errors(scores: Floats, columns: Ints, temperature: float) -> _Fit:
     wrong = PRIOR_WRONG / (PRIOR_WRONG + PRIOR_RIGHT)
     posterior = -math.inf
     for _ in range(EM_STEPS):
-        own, other = _explained(chances, columns, confusion)
+        own, other = _explained(chances, columns, least, confusion)
         mistaken = wrong * other.sum(axis=1)
         total = mistaken + (1 - wrong) * own + TINY
         before = posterior
@@ -208,24 +261,8 @@ def _sum_by_class(weights: Floats, columns: Ints) -> Floats:
     return sums
 
 
-def not_known(errors: LabelErrors, labels: Ints, seen: Mask) -> LabelErrors:
-    """The estimate without rows that are like nothing else, and none surer than n labels allow.
-
-    By Laplace's rule of succession n labels cannot make a mistake likelier than (n + 1) / (n + 2).
-    """
-    judged = errors.judged & seen
-    n = int(judged.sum())
-    probability = np.where(judged, errors.probability * (n + 1) / (n + 2), 0.0)
-    return replace(
-        errors,
-        probability=probability,
-        suggested=np.where(judged, errors.suggested, labels),
-        judged=judged,
-        share=float(probability[judged].mean()) if n else 0.0,
-    )
-
-
 def unjudged(labels: Ints) -> LabelErrors:
     """No label is judged, for want of evidence."""
     n = len(labels)
-    return LabelErrors(np.zeros(n), labels.copy(), np.zeros(n, dtype=np.bool_), 0.0)
+    judged = np.zeros(n, dtype=np.bool_)
+    return LabelErrors(np.zeros(n), labels.copy(), judged, 0.0, 1.0, np.zeros(n))

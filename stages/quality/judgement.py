@@ -17,16 +17,16 @@ from stages.contract.params import Params
 from stages.learning.classifier import out_of_fold
 from stages.learning.scoring import softmax
 from stages.quality.agreement import annotator_quality, true_classes, vote_table, weighable
-from stages.quality.error_model import LabelErrors, estimate_errors, not_known, unjudged
+from stages.quality.error_model import LabelErrors, coverage_of, estimate_errors, unjudged
 from stages.quality.witnesses import (
     MIN_LABELS,
     NEIGHBOURS,
     Neighbours,
+    alike,
     forest_view,
     neighbour_view,
     neighbours,
     pooled,
-    supported,
     witnessed_share,
 )
 from stages.store.near import SAMPLE, Near, beyond_chance, said_alike
@@ -87,9 +87,7 @@ def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> J
     if len(first) >= MIN_LABELS:
         views = _views(rows, first, near, params, logits)
         scores = pooled(views, labels)
-        witnessed = witnessed_share(views, labels, near)
-        errors = estimate_errors(scores, labels, params.quality.min_class, witnessed)
-        errors = not_known(errors, labels, supported(near))
+        errors = _errors(views, scores, labels, near, space, params.quality.min_class)
     against = _contradicted_by_copies(group, rows.sha)
     matrix = space if logits is not None else rows.matrix[first]
     return Judgement(
@@ -129,6 +127,24 @@ def _views(
     ]
 
 
+def _errors(
+    views: list[Floats],
+    scores: Floats,
+    labels: Ints,
+    near: Neighbours,
+    space: Geometry,
+    min_class: int,
+) -> LabelErrors:
+    """How likely each label is wrong; where nothing tells distances, every row counts as seen."""
+    if not space.shape[1]:
+        everything = np.ones(len(labels), dtype=np.bool_)
+        witnessed = witnessed_share(views, labels, everything)
+        return estimate_errors(scores, labels, min_class, witnessed)
+    coverage = coverage_of(near, alike(near, space), labels)
+    witnessed = witnessed_share(views, labels, coverage.seen)
+    return estimate_errors(scores, labels, min_class, witnessed, coverage)
+
+
 def _contradicted_by_copies(group: Ints, sha: list[str]) -> Floats:
     """The share of each row's exact copies, itself included, that have another label, (n,)."""
     if not len(group):
@@ -144,6 +160,7 @@ def _with_conflicts(errors: LabelErrors, group: Ints, against: Floats) -> LabelE
         probability=np.maximum(errors.probability[group], against),
         suggested=errors.suggested[group],
         judged=errors.judged[group] | (against > 0),
+        least=errors.least[group],
     )
 
 
@@ -171,8 +188,11 @@ def with_annotators(
     if not weighable(votes):
         return judgement, {}
     errors = judgement.errors
-    chances = true_classes(softmax(judgement.scores, errors.temperature), votes)[0]
     at = np.arange(len(labels))
+    prior = softmax(judgement.scores, errors.temperature)
+    prior[at, labels] = np.maximum(prior[at, labels], errors.least)
+    prior /= prior.sum(axis=1, keepdims=True)
+    chances = true_classes(prior, votes)[0]
     several = (~np.isnan(votes)).sum(axis=1) > 1
     probability = np.where(several, 1 - chances[at, labels], errors.probability)
     probability = np.where(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,7 +20,8 @@ TREE_ROWS = 5000  # rows that a tree learns from at most, which bounds time and 
 PRIOR_EXCESS = 0.06  # prior standard deviation of the share of wrong labels in `disagreement`
 MIN_LABELS = 20  # fewer labels than this are not judged
 FIT_ROWS = 10_000  # the few numbers of the error model are fitted on at most this many labels
-SUPPORTED = 0.5  # of the usual similarity to the nearest row; a row below it has nothing like it
+NEAR = 3  # a row's third-nearest row is near it, in most places
+LEAST_RATIO = 1e-3  # of usual near distances to distances at random, squared, so that copies fit
 BLOCK = 2**24  # elements of a block of distances
 TINY = 1e-300
 
@@ -114,7 +116,8 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
     voters = np.zeros(n)
     draw = np.random.default_rng(seed)
     # checking the same rows for every tree takes a third of the time of a small one
-    with config_context(skip_parameter_validation=True):
+    with config_context(skip_parameter_validation=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes")
         for number in watched("trees", range(TREES if n >= MIN_LABELS else 0), "tree"):
             bag = draw.integers(0, n, min(n, TREE_ROWS))
             tree = ExtraTreeClassifier(
@@ -199,28 +202,33 @@ def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
     return min(max(share, 0.0), 1.0)
 
 
-def witnessed_share(views: Sequence[Floats], labels: Ints, near: Neighbours) -> float | None:
-    """`disagreement` on the rows that are like something in training; None for one witness, 0 on fewer than MIN_LABELS.
+def witnessed_share(views: Sequence[Floats], labels: Ints, seen: Mask) -> float | None:
+    """`disagreement` on the rows that are like another one; None for one witness.
 
-    Of a row unlike all others the neighbours and the forest know nothing: both fall back on the
-    commonest class. That they agree is then no sign of a wrong label, but of the same ignorance.
+    seen (n,): which those are; 0 if fewer than MIN_LABELS. Of a row unlike all others the
+    neighbours and the forest know nothing: both fall back on the commonest class. That they agree
+    is then no sign of a wrong label, but of the same ignorance.
     """
     if len(views) < 2:
         return None
-    seen = supported(near)
     if seen.sum() < MIN_LABELS:
         return 0.0
     return disagreement([view[seen] for view in views], labels[seen])
 
 
-def supported(near: Neighbours) -> Mask:
-    """Whether something else among the rows is like each of them, (n,); all are where nothing tells distances.
+def alike(near: Neighbours, geometry: Geometry) -> Mask:
+    """Whether each of the nearest other rows is like its row, (n, k).
 
-    Like: at least half as similar as the nearest row usually is. A text that shares no words with
-    another has a similarity near 0; and so has a row of numbers that is as far from all others as
-    two rows drawn at random are.
+    Like: nearer, in ratio, to the distance at which rows usually have a third neighbour than to the
+    distance of two rows drawn at random. So a text that shares no words with another is not like
+    it, nor is a point like one of another cluster.
     """
-    if not near.rows.shape[1]:
-        return np.ones(len(near.rows), dtype=np.bool_)
-    similarity = 1 - near.squared[:, 0].astype(np.float64) / 2
-    return np.asarray(similarity >= SUPPORTED * np.median(similarity))
+    n, k = near.rows.shape
+    if not k:
+        return np.zeros((n, 0), dtype=np.bool_)
+    usual = float(np.median(near.squared[:, min(NEAR, k) - 1]))
+    points = geometry.astype(np.float64)
+    # the mean squared distance of two different rows, from their variance
+    at_random = 2 * float(points.var(axis=0, ddof=1).sum())
+    usual = max(usual, LEAST_RATIO * at_random)
+    return np.asarray(near.squared <= math.sqrt(usual * at_random))

@@ -134,7 +134,7 @@ def test_several_annotators_outweigh_one() -> None:
     truth, given_, prior = crowd({"ann": 0.02, "bob": 0.1, "careless": 0.4}, 4)
     labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
     none = np.zeros(len(truth))
-    doubts = LabelErrors(none, labels.copy(), np.ones(len(truth), dtype=np.bool_), 0.0)
+    doubts = LabelErrors(none, labels.copy(), np.ones(len(truth), dtype=np.bool_), 0.0, 1.0, none)
     found = Judgement(doubts, np.log(prior), none > 0, none, labels, Neighbours(labels, none))
     heeded, quality = with_annotators(found, given_, labels)
     flagged = heeded.errors.probability >= 0.4
@@ -151,9 +151,9 @@ def test_people_who_agree_cannot_clear_a_row_that_an_exact_copy_contradicts() ->
     given_ = [{"ann": 0, "bob": 0, "cy": 0}] * 20 + [{"ann": 1, "bob": 1, "cy": 1}] * 20
     labels = np.array([0] * 20 + [1] * 20, dtype=np.intp)
     conflict = np.isin(np.arange(40), [0, 20])  # one content under two ids, with two labels
-    doubts = LabelErrors(
-        np.where(conflict, 0.5, 0.3), labels.copy(), np.ones(40, dtype=np.bool_), 0.0
-    )
+    given_errors = np.where(conflict, 0.5, 0.3)
+    judged = np.ones(40, dtype=np.bool_)
+    doubts = LabelErrors(given_errors, labels.copy(), judged, 0.0, 1.0, np.zeros(40))
     sure = np.log(np.where(np.eye(2)[labels] > 0, 0.99, 0.01))
     near = Neighbours(labels, np.zeros(40))
     found = Judgement(doubts, sure, conflict, np.zeros(40), labels, near)

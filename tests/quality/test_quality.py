@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rounds.shipped import shipped_params
 from stages.contract.params import Params
-from stages.quality.error_model import LabelErrors, estimate_errors, not_known
+from stages.quality.error_model import Coverage, coverage_of, estimate_errors
 from stages.quality.judgement import (
     LabelledRows,
     class_balance,
@@ -22,12 +22,12 @@ from stages.quality.judgement import (
 )
 from stages.quality.policy import choose_doubts, cleanlab_issues, reviewed_shift, shifted
 from stages.quality.witnesses import (
+    alike,
     disagreement,
     forest_view,
     neighbour_view,
     neighbours,
     pooled,
-    supported,
     witnessed_share,
 )
 from stages.store.near import Near
@@ -401,10 +401,11 @@ def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wr
     )  # unsure: the first class
     views = [np.eye(2)[fallback] * 5] * 2
     near = neighbours(geometry, 5)
-    assert supported(near).tolist() == [True] * 60 + [False] * 20
+    seen = coverage_of(near, alike(near, geometry), labels).seen
+    assert seen.tolist() == [True] * 60 + [False] * 20
     assert disagreement(views, labels) == pytest.approx(0.25)
-    assert witnessed_share(views, labels, near) == 0.0
-    assert witnessed_share(views[:1], labels, near) is None
+    assert witnessed_share(views, labels, seen) == 0.0
+    assert witnessed_share(views[:1], labels, seen) is None
 
 
 def test_what_the_witnesses_have_never_seen_is_not_known() -> None:
@@ -424,11 +425,42 @@ def test_what_the_witnesses_have_never_seen_is_not_known() -> None:
 
 
 def test_no_doubt_is_surer_than_the_number_of_labels_allows() -> None:
-    error = np.array([1.0, 0.5, 1.0, 0.2])
-    seen = np.array([True, True, False, True])
-    plain = LabelErrors(error, np.array([1, 1, 1, 1]), np.ones(4, dtype=bool), 0.5)
-    bounded = not_known(plain, np.zeros(4, dtype=np.intp), seen)
-    assert bounded.probability == pytest.approx([0.8, 0.4, 0.0, 0.16])  # three labels: 4 / 5
-    assert bounded.judged.tolist() == seen.tolist()
-    assert bounded.suggested.tolist() == [1, 1, 0, 1]
-    assert bounded.share == pytest.approx((0.8 + 0.4 + 0.16) / 3)
+    """Thirty-nine labels and one that every witness contradicts: 40 / 41 at most, though without
+    the bound it is 1 to nine digits. A fortieth, which nothing is like, is not judged.
+    """
+    labels = np.array([0, 1] * 20)
+    scores = 40.0 * np.eye(2)[labels]
+    scores[[4, 7]] = scores[[5, 6]]
+    similar = np.where(np.arange(40) == 7, 0, 1_000_000)
+    found = estimate_errors(scores, labels, 5, 0.025, Coverage(similar, 0 * similar))
+    assert found.probability[4] == pytest.approx(40 / 41, abs=1e-6)
+    assert not found.judged[7]
+    assert found.judged.sum() == 39
+    assert found.probability[7] == 0
+    assert found.suggested[[4, 7]].tolist() == [1, 1]
+    assert found.share == pytest.approx(found.probability[found.judged].mean())
+
+
+def test_a_label_that_few_rows_are_like_keeps_a_least_chance_to_be_right() -> None:
+    """(agreeing + 1/2) / (similar + 1) x (3 / (3 + similar))^2, by hand."""
+    coverage = Coverage(np.array([0, 1, 3, 15]), np.array([0, 1, 0, 3]))
+    assert coverage.least_chance(2) == pytest.approx(
+        [1 / 2, 3 / 4 * 9 / 16, 1 / 8 / 4, 3.5 / 16 / 36]
+    )
+    assert coverage.seen.tolist() == [False, True, True, True]
+
+
+def test_rows_alike_are_nearer_in_ratio_to_a_usual_neighbour_than_to_a_row_at_random() -> None:
+    """Two clusters of corners 1 apart, 100 from each other: like are 1 and sqrt(2), not 100."""
+    square = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float32)
+    points = np.vstack([square, square + np.array([100, 0], dtype=np.float32)])
+    like = alike(neighbours(points, 7), points)
+    assert like.tolist() == [[True] * 3 + [False] * 4] * 8
+    assert alike(neighbours(square[:, :0], 0), square[:, :0]).shape == (4, 0)
+
+
+def test_more_classes_than_half_of_the_rows_are_no_reason_to_warn() -> None:
+    points, _, _ = blobs(24, 2, 0.0)
+    assert forest_view(points, np.arange(24), 24, 0).shape == (24, 24)
+    assert not judged(points, np.arange(24) // 2, 12).errors.judged.any()
+    assert not judged(points, np.arange(24) // 3 * 2, 16).errors.judged.any()
