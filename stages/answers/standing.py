@@ -226,14 +226,15 @@ def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
 
 
 def reviewed(case: Case, upto: int) -> list[tuple[Verdict, bool | None]]:
-    """Every doubt that was put to people by round `upto`, and what most of them said of the label.
+    """Every label that was doubted and put to people by round `upto`, and what most said of it.
 
     True: confirmed; False: contradicted; None: nobody answered, or as many said one as the other.
+    A disagreement of people is left out: of the labels that they gave none is the doubted one.
     """
     return [
         (doubt, _confirmed(_answers(case, when), doubt["label"]))
         for when, doubt in sorted(case.doubted.items())
-        if when <= upto and when in case.asked
+        if when <= upto and when in case.asked and "disagreement" not in doubt["reasons"]
     ]
 
 

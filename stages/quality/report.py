@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.answers.ledger import AcceptedLabel, AnsweredRound, Asked, Redundancy, Repeat
-from stages.answers.standing import SEED, Case, reviewed
+from stages.answers.standing import SEED, Case, Vote, reviewed
 from stages.contract.canonical import Row
 from stages.contract.identity import order_key
 from stages.contract.params import Params
@@ -47,12 +47,15 @@ def label_error_rate(cases: Iterable[Case], error: dict[str, float], newest: int
 
 def _given(case: Case, at: int) -> list[str]:
     """The labels that people gave when a round asked about a row that was not doubted."""
+    return [vote.label for vote in _votes_given(case, at)]
+
+
+def _votes_given(case: Case, at: int) -> list[Vote]:
+    """The labels that people gave when a round asked about a row that was not doubted, with their names."""
     if at not in case.asked or at in case.doubted:
         return []
     return [
-        vote.label
-        for vote in case.votes
-        if vote.round == at and vote.kind == "label" and not vote.late
+        vote for vote in case.votes if vote.round == at and vote.kind == "label" and not vote.late
     ]
 
 
@@ -251,39 +254,34 @@ def kappas(cases: list[Case], only: int | None = None) -> Row:
     """Agreement over all rounds, or over `only` one.
 
     alpha; Fleiss' kappa where every example has as many labels; Cohen's for each pair of
-    annotators.
+    annotators (`_pair_name`). An example is a row as one round asked it.
     """
-    new = [
-        (case, unit)
-        for case in cases
-        for when in case.asked
-        if only in (None, when)
-        for unit in units([case], when)
-        if len(unit) > 1
-    ]
-    shared: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
-    for case, _ in new:
-        asked = [when for when in case.asked if only in (None, when) and when not in case.doubted]
-        votes = [
-            vote
-            for vote in case.votes
-            if vote.kind == "label" and vote.round in asked and not vote.late
-        ]
-        given = {(vote.round, vote.annotator): vote.label for vote in votes}
-        for (at, left), (when, right) in combinations(sorted(given), 2):
-            if at == when:
-                pair = shared.setdefault((left, right), ([], []))
-                pair[0].append(given[at, left])
-                pair[1].append(given[when, right])
-    found = [unit for _, unit in new]
+    labelled: list[list[str]] = []
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for case in cases:
+        for when in case.asked:
+            votes = _votes_given(case, when) if only in (None, when) else []
+            if len(votes) < 2:
+                continue
+            labelled.append([vote.label for vote in votes])
+            label_of = {vote.annotator: vote.label for vote in votes}
+            for left, right in combinations(sorted(label_of), 2):
+                shared.setdefault((left, right), []).append((label_of[left], label_of[right]))
     return {
-        "alpha": krippendorff_alpha(found) if found else None,
-        "fleiss_kappa": fleiss_kappa(found) if found else None,
+        "alpha": krippendorff_alpha(labelled) if labelled else None,
+        "fleiss_kappa": fleiss_kappa(labelled) if labelled else None,
         "cohen_kappa": {
-            f"{left}|{right}": cohen_kappa(*pair) for (left, right), pair in sorted(shared.items())
+            _pair_name(*pair): cohen_kappa(*zip(*labels, strict=True))
+            for pair, labels in sorted(shared.items())
         },
-        "labelled_twice": len(found),
+        "labelled_twice": len(labelled),
     }
+
+
+def _pair_name(left: str, right: str) -> str:
+    """Two annotators as one key, "ann|bob"; a bar or a backslash in a name has a backslash before it."""
+    escaped = [name.replace("\\", r"\\").replace("|", r"\|") for name in (left, right)]
+    return "|".join(escaped)
 
 
 def round_rows(

@@ -211,3 +211,13 @@ def test_the_seed_has_no_name_that_a_person_could_have() -> None:
     assert standing(one, 1, by(adjudicator="seed")).label == "b"
     assert standing(one, 0, by(adjudicator="seed")).label == "a"
     assert standing(one, 1, MAJORITY).why == "disagreement"
+
+
+def test_a_disagreement_of_people_is_no_doubt_that_could_be_confirmed() -> None:
+    """Its label is that of one of them: that the third says the same confirms nothing."""
+    one = case("1 ann a", "1 bo b", "2 cy a", doubted={2: "b"})
+    one.asked[2] = {"id": "q", "round": 2, "rank": 1, "arms": ["review"]}
+    one.doubted[2]["reasons"] = ["disagreement"]
+    assert reviewed(one, 2) == []
+    one.doubted[2]["reasons"] = ["label_error"]
+    assert [right for _, right in reviewed(one, 2)] == [True]

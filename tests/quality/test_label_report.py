@@ -126,6 +126,44 @@ def test_kappa_of_one_round_is_that_rounds_own() -> None:
     assert kappas([*good, *bad], 1)["cohen_kappa"] == {"ann|bob": pytest.approx(1.0)}
 
 
+def test_kappa_tells_pairs_apart_whose_names_hold_a_bar() -> None:
+    """`a|b` with `c` agree, `a` with `b|c` do not: one key for both would keep one of the two."""
+
+    def pair(number: int, left: str, right: str, labels: str) -> Case:
+        votes = [Vote(1, left, "label", labels[0]), Vote(1, right, "label", labels[1])]
+        return Case(f"{left}-{number}", votes, {1: asked(["active"])})
+
+    agree = [pair(n, "a|b", "c", "xx" if n % 2 else "yy") for n in range(10)]
+    differ = [pair(n, "a", "b|c", "xy" if n % 2 else "yx") for n in range(10)]
+    assert kappas([*agree, *differ])["cohen_kappa"] == {
+        r"a|b\|c": pytest.approx(-1.0),
+        r"a\|b|c": pytest.approx(1.0),
+    }
+
+
+def test_kappa_counts_a_row_that_two_rounds_asked_once_for_each() -> None:
+    twice = [
+        Case(
+            f"{n}",
+            [Vote(when, who, "label", "ab"[n % 2]) for when in (1, 2) for who in ("ann", "bob")],
+            {1: asked(["active"]), 2: asked(["review"])},
+        )
+        for n in range(5)
+    ]
+    once = [
+        Case(
+            f"o{n}",
+            [Vote(1, "ann", "label", "ab"[n % 2]), Vote(1, "bob", "label", "ba"[n % 2])],
+            {1: asked(["active"])},
+        )
+        for n in range(10)
+    ]
+    # of 20 examples ten agree; ann says a 6 + 5 times, bob 6 + 5: chance (11 x 11 + 9 x 9) / 400
+    chance = (11 * 11 + 9 * 9) / 400
+    kappa = kappas([*twice, *once])["cohen_kappa"]["ann|bob"]
+    assert kappa == pytest.approx((0.5 - chance) / (1 - chance))
+
+
 def test_agreement_leaves_late_answers_out() -> None:
     pairs = [
         Case(
