@@ -2,7 +2,7 @@
 
 A unit is the list of labels that one example got. All measures are nominal: two labels are the same
 or they are not. Votes are a table (n, m) of classes, one row per example, one column per annotator,
-NaN for none. Only this module and _quality import cleanlab.
+NaN for none. Only this module and policy.py import cleanlab.
 """
 
 from __future__ import annotations
