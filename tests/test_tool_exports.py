@@ -4,6 +4,7 @@ is counted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,6 +126,78 @@ def test_label_studio_argilla_and_flat_exports_are_read_by_their_answers() -> No
         for row, who, word in zip(flat, "xyx", ["A", "B", "A"], strict=True)
     ]
     assert outcome(people)[0] == {"t2": "A"}
+
+
+def hub(text: str, *said: tuple[str | None, str]) -> dict[str, Any]:
+    """A record of Argilla 1 as the Hub keeps it: the question's column holds the responses."""
+    responses = [
+        {"user_id": f"u{person}", "value": value, "status": status}
+        for person, (value, status) in enumerate(said)
+    ]
+    return {"text": text, "label": responses, "label-suggestion": "B", "external_id": f"k-{text}"}
+
+
+def test_argillas_records_from_the_hub_are_read_by_their_responses() -> None:
+    rows = [
+        hub("t1", ("A", "submitted")),
+        hub("t2", (None, "discarded")),
+        hub("t3"),
+        hub("t4", ("B", "draft"), ("A", "submitted")),
+    ]
+    note = "an export of Argilla, read by its answers: 2 labels; "
+    note += "no labels: 2 rejected, ignored or not answered"
+    assert outcome(rows) == ({"t1": "A", "t4": "A"}, note)
+    kept = labelled(table(rows[:1]), "label").table.columns
+    assert kept == {"text": ["t1"], "external_id": ["k-t1"], "label": ["A"]}
+
+
+def test_argillas_question_of_another_name_is_the_column_of_labels() -> None:
+    rows = [
+        {"text": "t1", "mood.responses": ["A"], "mood.responses.users": ["u"], **other}
+        for other in [{"topic.responses": ["x"], "topic.responses.users": ["u"]}]
+    ]
+    kept = labelled(table(rows), "mood").table.columns
+    assert kept == {"text": ["t1"], "mood": ["A"]}
+
+
+def test_text_classification_records_of_argilla_1_have_their_label_in_annotation() -> None:
+    record = {"id": "a", "inputs": {"text": "t1"}, "annotation": "A", "annotation_agent": "u"}
+    rows = [
+        {**record, "status": "Validated", "text": "t1", "multi_label": False},
+        {**record, "status": "Default", "inputs": {"text": "t2"}, "annotation": None},
+    ]
+    assert outcome(rows)[0] == {"t1": "A"}
+    assert list(labelled(table(rows), "label").table.columns) == ["text", "id", "label"]
+
+
+def test_what_python_prints_of_argillas_responses_is_refused_by_name() -> None:
+    cell = "[{'user_id': 'u1', 'value': None, 'status': 'discarded'}]"
+    with pytest.raises(
+        PipelineError, match=r"x.jsonl:1: a row of an export of Argilla that cannot"
+    ):
+        labelled(table([{"text": "t", "label": cell}]), "label")
+    as_json = json.dumps(hub("t", ("A", "submitted"))["label"])
+    assert outcome([{"text": "t", "label": as_json}])[0] == {"t": "A"}
+
+
+def test_what_was_skipped_in_label_studios_flat_export_is_no_label() -> None:
+    row = {"id": 1, "text": "t1", "annotation_id": 9, "lead_time": "", "annotator": "x"}
+    rows = [
+        {**row, "label": "A", "was_cancelled": "True"},
+        {**row, "id": 2, "text": "t2", "label": "B", "was_cancelled": "False"},
+    ]
+    assert outcome(rows)[0] == {"t2": "B"}
+    assert list(labelled(table(rows), "label").table.columns) == ["id", "text", "label"]
+
+
+def test_two_peoples_notes_do_not_make_two_examples_of_one_flat_task() -> None:
+    row = {"id": 1, "text": "t1", "annotation_id": 9, "lead_time": 1.5}
+    rows = [
+        {**row, "annotator": person, "note": person, "label": label}
+        for person, label in [("x", "A"), ("y", "B"), ("z", "B")]
+    ]
+    assert outcome(rows)[0] == {"t1": "B"}
+    assert len(labelled(table(rows), "label").table) == 1
 
 
 def test_a_table_of_labels_is_no_export() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rounds.surfaces.formats import argilla, doccano, label_studio, plain, prodigy
-from rounds.surfaces.formats.items import Item, Reply, Source, person_of_file
+from rounds.surfaces.formats.items import QUESTION, Item, Reply, Source, person_of_file
 from rounds.surfaces.formats.tables import (
     PARQUET,
     Numbered,
@@ -58,11 +58,16 @@ _READ = (
 
 
 def read(
-    source: Path, data: bytes, forced: str | None = None, annotator: str | None = None
+    source: Path,
+    data: bytes,
+    forced: str | None = None,
+    annotator: str | None = None,
+    question: str = QUESTION,
 ) -> tuple[str, list[Item]]:
     """The format's name and the items of a file, recognised by its content unless `forced`.
 
     annotator: who answered, where the file does not say it; by default the file's name says it.
+    question: the name of the question about the label, where a file answers several.
     Raises PipelineError when no row looks like a known format.
     """
     data, note = as_utf8(data)
@@ -79,7 +84,7 @@ def read(
         raise PipelineError(source, what, f"{_READ} read; or name the tool: --format {choices}")
     questions = _QUESTIONS.get(tool)
     answered = [question for row in mappings for question in questions(row)] if questions else []
-    file = Source(source, annotator, frozenset(answered))
+    file = Source(source, annotator, frozenset(answered), question)
     return tool, [
         item for row in table.rows for item in _items(row, READERS[tool], file, note or table.note)
     ]

@@ -47,14 +47,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """The file that is read, who answered where its rows do not say it, and what its rows answer.
+    """The file that is read, and what its rows do not say one by one.
 
-    questions: the names of all questions (controls) that some row of the file answers
+    annotator   who answered, where the rows do not say it
+    questions   the names of all questions (controls) that some row of the file answers
+    about       the name of the question about the label
     """
 
     path: Path
     annotator: str | None = None
     questions: frozenset[str] = frozenset()
+    about: str = QUESTION
 
     def person(self) -> str:
         """Who answered, where a row does not say it."""
@@ -66,11 +69,11 @@ class Source:
         It is decided for the whole file: a row that answers another question alone gives no label.
         Raises NotAnAnswer where several have other names.
         """
-        if QUESTION in self.questions or not self.questions:
-            return QUESTION
+        if self.about in self.questions or not self.questions:
+            return self.about
         if len(self.questions) > 1:
             names = ", ".join(sorted(f"`{name}`" for name in self.questions))
-            raise NotAnAnswer(f"{names} may each be the label: name one of them `{QUESTION}`")
+            raise NotAnAnswer(f"{names} may each be the label: name one of them `{self.about}`")
         return next(iter(self.questions))
 
 

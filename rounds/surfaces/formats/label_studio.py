@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from rounds.surfaces.formats.items import (
@@ -34,7 +34,12 @@ def recognised(raw: Mapping[str, object]) -> bool:
     if isinstance(annotations, list):
         is_task = isinstance(raw.get("data"), dict)
         return is_task or any(isinstance(part, dict) and "result" in part for part in annotations)
-    return raw.keys() >= _FLAT
+    return is_flat(raw)
+
+
+def is_flat(names: Iterable[str]) -> bool:
+    """Whether the names of columns are those of a flat export."""
+    return set(names) >= _FLAT
 
 
 def questions(raw: Mapping[str, object]) -> list[str]:
@@ -43,8 +48,7 @@ def questions(raw: Mapping[str, object]) -> list[str]:
     A flat row does not say which of its columns are controls: all that may be.
     """
     if "annotations" not in raw:
-        names = [name for name in raw if name and name not in _NO_ANSWER]
-        return [QUESTION] if QUESTION in raw else names
+        return [name for name in raw if name and name not in _NO_ANSWER]
     annotations = raw["annotations"]
     parts = annotations if isinstance(annotations, list) else []
     lists = [part.get("result") for part in parts if isinstance(part, dict)]
@@ -54,7 +58,7 @@ def questions(raw: Mapping[str, object]) -> list[str]:
 
 def read(raw: Mapping[str, object], file: Source) -> list[Reply | NotAnAnswer | None]:
     """One reply per annotation of a task, skips (was_cancelled) included."""
-    if raw.keys() >= _FLAT and "annotations" not in raw:
+    if is_flat(raw) and "annotations" not in raw:
         return [_flat(raw, file)]
     data = raw.get("data")
     annotations = raw.get("annotations")
