@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import click
 
 from rounds.commands import is_committed
 from rounds.lock import exclusive
-from rounds.project import Project
+from rounds.project import Project, Round
 from stages.answers.prodigy import offered
 from stages.contract.canonical import read_jsonl, write_jsonl
 from stages.contract.errors import PipelineError
-from stages.contract.shell import one_line_errors
+from stages.contract.shell import PATH, one_line_errors
 
 _SECONDS_PER_ROUND = 86_400.0
 _CHANCE = click.FloatRange(0, 1)
-_PATH = click.Path(path_type=Path)
+
+
+class Options(TypedDict):
+    """What `rounds annotate` is told; each option's help says what it is."""
+
+    tool: str
+    host: str
+    port: int
+    open_browser: bool
+    idle: float
+    url: str | None
+    token_file: Path | None
+    annotators: tuple[str, ...]
+    dataset: str
+    oracle: Path | None
+    noise: float
+    skip: float
+    seed: int
 
 
 def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: int) -> str:
@@ -27,18 +45,10 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     """
     from rounds.surfaces import oracle
 
-    newest, params = project.last_round(), project.params()
+    newest = project.last_round()
+    params = project.params()
     target = newest.answers / "oracle.jsonl"
-    if is_committed(project.root, target):
-        what = (
-            f"its answers to round {newest.number} are committed, and history is not simulated anew"
-        )
-        raise PipelineError(target, what, "`rounds status` says what comes next")
-    held = read_jsonl(target) if target.is_file() else []
-    people = [row for row in held if row.get("al_dataset") != oracle.DATASET]
-    if people:
-        what = f"holds {len(people)} answers that were not simulated, and would be overwritten"
-        raise PipelineError(target, what, "give the file another name, which ends in .jsonl too")
+    _refuse_unless_simulated(project, newest, target)
     tasks = newest.tasks()
     rows = oracle.answer(
         tasks,
@@ -51,8 +61,23 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     )
     write_jsonl(target, rows)
     skipped = sum(row["answer"] == "ignore" for row in rows)
-    shown = target.relative_to(project.root)
-    return f"annotate: {len(rows)} simulated answers ({skipped} skipped) -> {shown}; next: rounds close"
+    what = f"{len(rows)} simulated answers ({skipped} skipped)"
+    return f"annotate: {what} -> {target.relative_to(project.root)}; next: rounds close"
+
+
+def _refuse_unless_simulated(project: Project, newest: Round, target: Path) -> None:
+    """Raises PipelineError for a file of answers that are committed, or not simulated."""
+    from rounds.surfaces.oracle import DATASET
+
+    if is_committed(project.root, target):
+        answers = f"its answers to round {newest.number} are committed"
+        what = f"{answers}, and history is not simulated anew"
+        raise PipelineError(target, what, "`rounds status` says what comes next")
+    held = read_jsonl(target) if target.is_file() else []
+    people = [row for row in held if row.get("al_dataset") != DATASET]
+    if people:
+        what = f"holds {len(people)} answers that were not simulated, and would be overwritten"
+        raise PipelineError(target, what, "give the file another name, which ends in .jsonl too")
 
 
 @click.command()
@@ -82,18 +107,14 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     help="Page: minutes until silent people's items go to others.",
 )
 @click.option("--url", help="Label Studio: its address.")
+@click.option("--token-file", type=PATH, help="Label Studio: the file that holds the access token.")
 @click.option(
-    "--token-file", type=_PATH, help="Label Studio: the file that holds the access token."
-)
-@click.option(
-    "--annotator", "names", multiple=True, help="Prodigy: a person's name; repeat for several."
+    "--annotator", "annotators", multiple=True, help="Prodigy: a person's name; repeat for several."
 )
 @click.option(
     "--dataset", default="", help="Prodigy: the dataset to save into.  [default: round_NNN]"
 )
-@click.option(
-    "--oracle", "file", type=_PATH, help="Simulate: answer from this file of known labels."
-)
+@click.option("--oracle", type=PATH, help="Simulate: answer from this file of known labels.")
 @click.option(
     "--noise",
     type=_CHANCE,
@@ -112,43 +133,49 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     help="Simulate: which errors and skips.",
 )
 @one_line_errors
-def command(
-    tool: str,
-    host: str,
-    port: int,
-    open_browser: bool,
-    idle: float,
-    url: str | None,
-    token_file: Path | None,
-    names: tuple[str, ...],
-    dataset: str,
-    file: Path | None,
-    noise: float,
-    skip: float,
-    seed: int,
-) -> str:
-    """Label the newest batch: in the browser, in Prodigy, in Label Studio, or (--oracle) by simulation."""
+def command(**options: Unpack[Options]) -> str:
+    """Label the newest batch: in the browser, in Prodigy, in Label Studio, or by simulation."""
     project = Project.find(Path())
     with exclusive(project.root, wait=True):
         newest = project.open_round()
-        if file is not None:
-            return simulate(project, file, noise=noise, skip=skip, seed=seed)
-    if tool == "prodigy":
+        if options["oracle"] is not None:
+            return simulate(
+                project,
+                options["oracle"],
+                noise=options["noise"],
+                skip=options["skip"],
+                seed=options["seed"],
+            )
+    if options["tool"] == "prodigy":
         from rounds.surfaces import prodigy_commands
 
-        return prodigy_commands.instructions(project, dataset=dataset, annotators=names)
-    if tool == "label-studio":
-        from rounds.surfaces import label_studio
+        return prodigy_commands.instructions(
+            project, dataset=options["dataset"], annotators=options["annotators"]
+        )
+    if options["tool"] == "label-studio":
+        return _send(project, options["url"], options["token_file"])
+    return _serve(project, newest, options)
 
-        if url is None or token_file is None:
-            raise PipelineError(
-                "rounds annotate --with label-studio",
-                "it needs --url and --token-file",
-                "give both",
-            )
-        return label_studio.send(project, url, label_studio.read_token(token_file))
+
+def _send(project: Project, url: str | None, token_file: Path | None) -> str:
+    """Send the batch to Label Studio. Raises PipelineError without an address or a token."""
+    from rounds.surfaces import label_studio
+
+    if url is None or token_file is None:
+        where = "rounds annotate --with label-studio"
+        raise PipelineError(where, "it needs --url and --token-file", "give both")
+    return label_studio.send(project, url, label_studio.read_token(token_file))
+
+
+def _serve(project: Project, newest: Round, options: Options) -> str:
+    """Serve the page until Ctrl-C."""
     from rounds.surfaces import page
 
     return page.serve(
-        project, newest, host=host, port=port, idle=idle * 60, open_browser=open_browser
+        project,
+        newest,
+        host=options["host"],
+        port=options["port"],
+        idle=options["idle"] * 60,
+        open_browser=options["open_browser"],
     )

@@ -25,7 +25,7 @@ from stages.answers.prodigy import ANONYMOUS, Answer, keep_last, verdict_of
 from stages.answers.reading import answers_of, to_batch
 from stages.contract.canonical import Row, add_lines, dumps, write_jsonl
 from stages.contract.errors import PipelineError
-from stages.contract.shell import one_line_errors
+from stages.contract.shell import PATH, one_line_errors
 
 _SHOWN = 10
 _OLDEST = float("-inf")
@@ -320,14 +320,12 @@ def _read(path: Path, forced: str | None, annotator: str | None) -> Export:
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=PATH)
 @click.option(
     "--from", "server", type=click.Choice(["label-studio"]), help="Ask this server for the answers."
 )
 @click.option("--url", help="The server's address.")
-@click.option(
-    "--token-file", type=click.Path(path_type=Path), help="The file that holds the access token."
-)
+@click.option("--token-file", type=PATH, help="The file that holds the access token.")
 @click.option(
     "--format",
     "forced",

@@ -1,5 +1,6 @@
-"""The page: a small local web app that shows one card at a time and saves each answer before it moves on.
+"""The page: a small local web app that shows one card at a time.
 
+Each answer is saved before the next card is shown.
 Reads the newest batch, writes answers/session-<name>.jsonl (see `desk`). What the browser is told
 of an item is its content and its place in the batch: not its score, its arm, its file name, or what
 a model thinks.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import json
 import secrets
@@ -43,15 +45,16 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 LARGEST_BODY = 64 * 1024
 LARGEST_IMAGE = 32 * 1024 * 1024
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_SAID = {"skip": "skipped", "reject": "rejected", "empty": "accepted without a label"}
+_WORDS = {"skip": "skipped", "reject": "rejected", "empty": "accepted without a label"}
 _MAGIC = {
     b"\x89PNG": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -80,7 +83,7 @@ def reply(code: int, body: Mapping[str, Any]) -> Response:
 
 
 class Guard:
-    """Lets through what comes from this page's own browser tabs, and little else; puts the headers on what leaves.
+    """Lets through what comes from this page's own browser tabs; puts the headers on what leaves.
 
     hosts: names that the Host header may carry (against DNS rebinding); empty when a token is
     demanded instead.
@@ -93,16 +96,16 @@ class Guard:
         """Refuse, or pass on with a bound on the body."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        headers, left = Headers(scope=scope), LARGEST_BODY
+        left = LARGEST_BODY
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = MutableHeaders(scope=message)
+                headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    given.setdefault(name, value)
+                    headers.setdefault(name, value)
             await send(message)
 
-        async def bounded() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
@@ -110,34 +113,35 @@ class Guard:
                 raise Refused(413, "The request is too large.")
             return message
 
-        refusal = self._refusal(scope, headers)
-        return await (refusal or self._app)(scope, bounded, dressed)
+        refusal = self._refusal(scope, Headers(scope=scope))
+        return await (refusal or self._app)(scope, receive_bounded, send_with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host = headers.get("host", "")
+        origin = headers.get("origin")
         try:
-            name, foreign = (
-                urlsplit(f"//{host}").hostname,
-                origin is not None and urlsplit(origin).netloc != host,
-            )
+            name = urlsplit(f"//{host}").hostname
+            is_foreign = origin is not None and urlsplit(origin).netloc != host
         except ValueError:  # brackets that do not match, for instance
             return reply(400, {"error": "The request's Host or Origin is malformed."})
         if self._hosts and name not in self._hosts:
             return reply(403, {"error": f"This page is not served under the name {host[:100]!r}."})
-        if foreign or (scope["path"] != "/" and headers.get("sec-fetch-site") == "cross-site"):
+        is_cross_site = scope["path"] != "/" and headers.get("sec-fetch-site") == "cross-site"
+        if is_foreign or is_cross_site:
             return reply(403, {"error": "Requests from other sites are refused."})
         size = headers.get("content-length", "0")
         if not size.isdecimal() or int(size[:9]) > LARGEST_BODY:
             return reply(413, {"error": "The request is too large."})
-        if (
-            scope["method"] == "POST"
-            and headers.get("content-type", "").partition(";")[0] != "application/json"
-        ):
+        content_type = headers.get("content-type", "").partition(";")[0]
+        if scope["method"] == "POST" and content_type != "application/json":
             return reply(415, {"error": "JSON is expected."})
         return self._token_refusal(scope, headers) if self._token else None
 
     def _token_refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """A token in the address of the start page becomes a cookie; everything else must bring it along."""
+        """A redirect that makes a cookie of the token in the start page's address, or a refusal.
+
+        Everything else must bring the token along.
+        """
         request = Request(scope)
         shown = request.query_params.get("token", "")
         if scope["path"] == "/" and self._right(shown):
@@ -147,9 +151,8 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if self._right(bearer) or self._right(request.cookies.get("labelrounds", "")):
             return None
-        return reply(
-            401, {"error": "Open the address with the token that was printed in the terminal."}
-        )
+        what = "Open the address with the token that was printed in the terminal."
+        return reply(401, {"error": what})
 
     def _right(self, token: str) -> bool:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
@@ -163,16 +166,13 @@ class Handlers:
 
     async def state(self, request: Request) -> Response:
         """Everything that the page shows to a session."""
-        return reply(
-            200, shown_state(self._desk, self._session(request.query_params.get("session", "")))
-        )
+        return reply(200, shown_state(self._desk, self._session_of(request)))
 
     async def item(self, request: Request) -> Response:
         """One card, to look at again."""
-        session = self._session(request.query_params.get("session", ""))
-        return reply(
-            200, shown_item(self._desk, session, _position(self._desk, request, "position"))
-        )
+        session = self._session_of(request)
+        position = self._position(request, request.query_params.get("position", ""))
+        return reply(200, shown_item(self._desk, session, position))
 
     async def answer(self, request: Request) -> Response:
         """Save an answer; the response leaves when it is on the disk."""
@@ -180,19 +180,24 @@ class Handlers:
             sent = Sent.model_validate_json(await request.body())
         except ValidationError as error:
             raise Refused(400, "The page sent something odd. Reload it.") from error
-        desk, session = self._desk, self._session(sent.session)
+        desk = self._desk
+        session = desk.session(session_name(sent.session))
         if sent.batch != desk.batch or sent.position >= len(desk.tasks):
             raise Refused(410, "A new batch has begun. Reload the page.")
-        kept = {"key": sent.key, "replaces": sent.replaces}
         try:
             async with session.busy:
                 taken = desk.take(
-                    session, sent.position, sent.answer, sent.label, flagged=sent.flagged, **kept
+                    session,
+                    sent.position,
+                    sent.answer,
+                    sent.label,
+                    key=sent.key,
+                    replaces=sent.replaces,
+                    flagged=sent.flagged,
                 )
                 if taken is not None:
-                    await run_in_threadpool(
-                        taken.save
-                    )  # one disk for many: the others are served meanwhile
+                    # One disk for many: the others are served meanwhile.
+                    await run_in_threadpool(taken.save)
                     desk.settle(session, taken)
         except Refused as refused:
             return reply(refused.code, {"error": str(refused), "state": shown_state(desk, session)})
@@ -200,22 +205,33 @@ class Handlers:
 
     async def image(self, request: Request) -> Response:
         """The picture of an item, as what it is, not as what it claims to be."""
-        data = picture(
-            self._desk.tasks[_position(self._desk, request, "")].get("image"), self._images
-        )
+        task = self._desk.tasks[self._position(request, request.path_params["position"])]
+        data = picture(task.get("image"), self._images)
         kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
         if kind is None:
             raise Refused(404, "There is no picture here.")
-        return Response(
-            data, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"}
-        )
+        headers = {"Cache-Control": "private, max-age=86400, immutable"}
+        return Response(data, media_type=kind, headers=headers)
 
-    def _session(self, name: str) -> Session:
-        return self._desk.session(session_name(name))
+    def _session_of(self, request: Request) -> Session:
+        """The session that a request names. Raises Refused for a name that cannot be one."""
+        return self._desk.session(session_name(request.query_params.get("session", "")))
+
+    def _position(self, request: Request, text: str) -> int:
+        """The position that a request names. Raises Refused where the batch has no such item."""
+        if request.query_params.get("batch") != self._desk.batch:
+            raise Refused(410, "A new batch has begun. Reload the page.")
+        position = int(text) if text.isdecimal() and len(text) < 10 else -1
+        if not 0 <= position < len(self._desk.tasks):
+            raise Refused(404, "There is no such item.")
+        return position
 
 
 def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: str = "") -> ASGIApp:
-    """The web app. guide: guidelines as Markdown. images: the folder that pictures given as paths must lie in."""
+    """The web app.
+
+    guide: guidelines as Markdown. images: the folder that pictures given as paths must lie in.
+    """
     markup = MarkdownIt("js-default", {"html": False}).render(guide)
     page = (STATIC / "page.html").read_text(encoding="utf-8").replace("__GUIDE__", markup)
     handlers = Handlers(desk, images)
@@ -229,9 +245,8 @@ def app(desk: Desk, *, guide: str, images: Path, hosts: frozenset[str], token: s
         Route("/api/answer", handlers.answer, methods=["POST"]),
         Route("/image/{position}", handlers.image),
     ]
-    inner = Starlette(
-        routes=routes, exception_handlers={Refused: _told, OSError: _told, ClientDisconnect: _told}
-    )
+    errors = (Refused, OSError, ClientDisconnect)
+    inner = Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, _as_reply))
     return Guard(inner, hosts, token)
 
 
@@ -242,26 +257,19 @@ def _fixed(path: str, data: bytes, kind: str) -> Route:
     return Route(path, serve)
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _as_reply(_: Request, error: Exception) -> Response:
     """A refusal in its own words; a disk that does not write is worth trying again (503)."""
     return reply(error.code if isinstance(error, Refused) else 503, {"error": str(error)})
 
 
-def _position(desk: Desk, request: Request, name: str) -> int:
-    """The item that a request names. Raises Refused for one that this batch does not have."""
-    if request.query_params.get("batch") != desk.batch:
-        raise Refused(410, "A new batch has begun. Reload the page.")
-    text = request.query_params.get(name, "") if name else request.path_params["position"]
-    position = int(text) if text.isdecimal() and len(text) < 10 else -1
-    if not 0 <= position < len(desk.tasks):
-        raise Refused(404, "There is no such item.")
-    return position
-
-
 def picture(image: object, folder: Path) -> bytes:
-    """The bytes of a task's picture: its data URI's, or a file's inside `folder`. Raises Refused for anything else."""
+    """The bytes of a task's picture: its data URI's, or those of a file inside `folder`.
+
+    Raises Refused for anything else.
+    """
+    nothing = Refused(404, "There is no picture here.")
     if not isinstance(image, str):
-        raise Refused(404, "There is no picture here.")
+        raise nothing
     if is_data_uri(image):
         try:
             return base64.b64decode(image.partition(",")[2], validate=True)
@@ -269,33 +277,28 @@ def picture(image: object, folder: Path) -> bytes:
             raise Refused(404, "The picture is damaged.") from error
     try:
         path = (folder / image).resolve(strict=True)
-        if (
-            path.is_relative_to(folder.resolve())
-            and path.is_file()
-            and path.stat().st_size <= LARGEST_IMAGE
-        ):
+        is_inside = path.is_relative_to(folder.resolve()) and path.is_file()
+        if is_inside and path.stat().st_size <= LARGEST_IMAGE:
             return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise Refused(404, "There is no picture here.") from error
-    raise Refused(404, "There is no picture here.")
+        raise nothing from error
+    raise nothing
 
 
 def shown_content(task: Row) -> Row:
-    """The content of a task and nothing else of it; fields in the order of the table, which is that of the text."""
-    fields, lines = task.get("fields"), f"\n{task.get('text')}"
+    """The content of a task and nothing else of it; fields in the order of the table."""
+    shown: Row = {"text": task.get("text"), "image": "image" in task, "fields": None}
+    fields = task.get("fields")
     if isinstance(fields, dict):
-        fields = dict(sorted(fields.items(), key=lambda field: lines.find(f"\n{field[0]}: ")))
-    return {
-        "text": task.get("text"),
-        "image": "image" in task,
-        "fields": [[str(name), str(value)] for name, value in fields.items()]
-        if isinstance(fields, dict)
-        else None,
-    }
+        # The text has a line `name: value` for each field, in the table's order; JSON sorts them.
+        lines = f"\n{task.get('text')}"
+        ordered = sorted(fields.items(), key=lambda field: lines.find(f"\n{field[0]}: "))
+        shown["fields"] = [[str(name), str(value)] for name, value in ordered]
+    return shown
 
 
 def shown_item(desk: Desk, session: Session, position: int) -> Row:
-    """A card: content, the standing answer of this session if any, and the key that an answer must replace."""
+    """A card: content, this session's standing answer, and the key that an answer must replace."""
     said = session.said.get(position)
     return {
         **shown_content(desk.tasks[position]),
@@ -315,7 +318,7 @@ def shown_past(desk: Desk, said: Said) -> Row:
         "key": said.key,
         "image": content["image"],
         "text": (content["text"] or "")[:80],
-        "said": said.answer.label or _SAID.get(said.answer.kind, said.answer.kind),
+        "said": said.answer.label or _WORDS.get(said.answer.kind, said.answer.kind),
         "flagged": said.answer.flagged,
     }
 
@@ -338,7 +341,10 @@ def shown_state(desk: Desk, session: Session) -> Row:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises PipelineError when the port is taken or the host is not this machine's."""
+    """A listening socket.
+
+    Raises PipelineError where the port is taken, or the host is not this machine's.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -348,9 +354,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         what = f"cannot listen there ({error.strerror})"
-        raise PipelineError(
-            f"{host}:{port}", what, "choose another --port (0 finds a free one)"
-        ) from error
+        remedy = "choose another --port (0 finds a free one)"
+        raise PipelineError(f"{host}:{port}", what, remedy) from error
     return listener
 
 
@@ -361,61 +366,65 @@ def _host_name(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _guidelines(project: Project) -> str:
+    """The project's guidelines, "" for none. Raises PipelineError where the file is missing."""
+    name = project.params().surface.instructions
+    if not name:
+        return ""
+    path = project.root / name
+    if not path.is_file():
+        remedy = "correct the path, or leave it empty"
+        raise PipelineError("params.yaml surface.instructions", f"no file {path}", remedy)
+    return path.read_text(encoding="utf-8")
+
+
 def serve(
     project: Project, newest: Round, *, host: str, port: int, idle: float, open_browser: bool
 ) -> str:
     """Serve the open round's batch until Ctrl-C. The sentence that says how much is left."""
-    params = project.params()
-    guide = project.root / params.surface.instructions if params.surface.instructions else None
-    if guide and not guide.is_file():
-        raise PipelineError(
-            "params.yaml surface.instructions",
-            f"no file {guide}",
-            "correct the path, or leave it empty",
-        )
-    loopback = host in LOOPBACK
-    token = "" if loopback else secrets.token_urlsafe(24)
+    guide = _guidelines(project)
+    is_local = host in LOOPBACK
+    token = "" if is_local else secrets.token_urlsafe(24)
     with sole_writer(newest), listen(host, port) as listener:
         desk = Desk(project, newest, idle=idle, clock=time.time)
         web = app(
             desk,
-            guide=guide.read_text(encoding="utf-8") if guide else "",
-            images=project.root / params.data.images,
-            hosts=frozenset(LOOPBACK) if loopback else frozenset(),
+            guide=guide,
+            images=project.root / project.params().data.images,
+            hosts=frozenset(LOOPBACK) if is_local else frozenset(),
             token=token,
         )
         address = f"http://{_host_name(host)}:{listener.getsockname()[1]}/"
         if token:
             address += f"?token={token}"
-        left = len(desk.tasks) - desk.finished
-        click.echo(
-            f"annotate: round {newest.number}, {left} of {len(desk.tasks)} items to label at {address}",
-            err=True,
-        )
+        left = f"{len(desk.tasks) - desk.finished} of {len(desk.tasks)} items to label"
+        click.echo(f"annotate: round {newest.number}, {left} at {address}", err=True)
         click.echo("annotate: every answer is saved at once; Ctrl-C stops", err=True)
         if open_browser:
             webbrowser.open(address)
-        config = uvicorn.Config(
-            web, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="off"
-        )
         try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
+            _run(web, listener)
         finally:
             desk.close()
-    return said_at_the_end(desk)
+    return closing_words(desk)
 
 
-def said_at_the_end(desk: Desk) -> str:
+def _run(web: ASGIApp, listener: socket.socket) -> None:
+    """Answer requests until Ctrl-C."""
+    config = uvicorn.Config(
+        web, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="off"
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def closing_words(desk: Desk) -> str:
     """How much is answered, by whom, and what to type next."""
-    total, people = (
-        len(desk.tasks),
-        ", ".join(f"{name} {count}" for name, count in desk.sessions().items()),
-    )
-    done = f"annotate: {desk.finished} of {total} items are labelled" + (
-        f" ({people})" if people else ""
-    )
+    total = len(desk.tasks)
+    done = f"annotate: {desk.finished} of {total} items are labelled"
+    people = ", ".join(f"{name} {count}" for name, count in desk.sessions().items())
+    if people:
+        done += f" ({people})"
     if desk.finished == total:
         return f"{done}; next: rounds close"
     return f"{done}, {total - desk.finished} are left; go on: rounds annotate"
