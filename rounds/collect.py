@@ -348,8 +348,9 @@ def command(
 ) -> str:
     """Bring exported answers of any tool into the newest round.
 
-    Prodigy, Label Studio, Argilla, doccano, CSV, Excel, JSON and Parquet are read. An answer is matched by al_id, else by its text. Who answered is what the file says; else
-    --annotator, else the file's name.
+    Prodigy, Label Studio, Argilla, doccano, CSV, Excel, JSON and Parquet are read. An answer is
+    matched by al_id, else by its text. Who answered is what the file says; else --annotator, else
+    the file's name.
     """
     project = Project.find(Path())
     if server is None and not files:

@@ -284,7 +284,7 @@ class Finder:
         return other if other in self.texts and number.isdecimal() else None
 
     def agrees(self, item_id: str, answer: Answer) -> bool:
-        """Whether the row has no text, or the one that was asked but for blanks and Unicode form."""
+        """Whether the row has no text, or the one that was asked, but for blanks and Unicode."""
         text = self.texts[item_id]
         return answer.text is None or text is None or _plain(text) == _plain(answer.text)
 

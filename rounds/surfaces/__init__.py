@@ -1,1 +1,1 @@
-"""Where people answer: Prodigy, the page that comes with the project, Label Studio; and the simulated annotator."""
+"""Where people answer: the page, Prodigy, Label Studio; and the simulated annotator."""

@@ -23,6 +23,23 @@ except ImportError:
 Task = dict[str, Any]
 
 
+def validate_answer(task: Task) -> None:
+    """Refuse an accept without exactly one choice while the person still sees the item."""
+    if task["answer"] == "accept" and len(task.get("accept", [])) != 1:
+        raise ValueError("Choose exactly one label, or skip the item with the space bar.")
+
+
+def saved(task: Task, dataset: str) -> Task:
+    """What Prodigy stores: the task without the bytes of a picture, and the dataset's name.
+
+    The annotator's id begins with that name: whoever reads it can take the rest for a person.
+    """
+    row = {**task, "al_dataset": dataset}
+    if str(row.get("image", "")).startswith("data:"):
+        del row["image"]
+    return row
+
+
 @prodigy.recipe(  # type: ignore[untyped-decorator, unused-ignore]  # Prodigy is untyped
     "al.choice",
     dataset=("Dataset to save into, one per round", "positional", None, str),
@@ -33,25 +50,13 @@ def al_choice(dataset: str, source: str, overlap: int = 1) -> dict[str, Any]:
     """Label a batch of the active-learning loop: one choice per item, in the order of the file."""
     count = sum(1 for line in Path(source).read_text(encoding="utf-8").split("\n") if line.strip())
 
-    def validate_answer(task: Task) -> None:
-        if task["answer"] == "accept" and len(task.get("accept", [])) != 1:
-            raise ValueError("Choose exactly one label, or skip the item with the space bar.")
-
     def before_db(tasks: Iterable[Task]) -> list[Task]:
-        """Pictures as their path only; and the dataset's name, which the annotator's id begins with."""
-        return [
-            {
-                key: value
-                for key, value in task.items()
-                if key != "image" or not value.startswith("data:")
-            }
-            | {"al_dataset": dataset}
-            for task in tasks
-        ]
+        return [saved(task, dataset) for task in tasks]
 
     def on_exit(controller: object) -> None:
         del controller
-        steps = f"prodigy db-out {json.dumps(dataset)} > answers.jsonl && rounds collect answers.jsonl && rounds close"
+        export = f"prodigy db-out {json.dumps(dataset)} > answers.jsonl"
+        steps = f"{export} && rounds collect answers.jsonl && rounds close"
         print(f"Next: {steps}")  # noqa: T201 - Prodigy has the terminal, and a person reads it
 
     sharing = {"feed_overlap": False} if overlap == 1 else {"annotations_per_task": overlap}

@@ -1,4 +1,4 @@
-"""The desk behind the page: who gets which item, and the files that every answer is in before anyone moves on.
+"""The desk behind the page: who gets which item, and the files that keep every answer.
 
 The state is the answer files and nothing else; a restart reads them and goes on. Each session has
 one append-only file, answers/session-<name>.jsonl. An answer is acknowledged after its line is on
@@ -35,7 +35,7 @@ LONGEST_NAME = 40
 
 
 class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
-    """An answer that is not taken; the message tells the annotator why. `code` is the HTTP status that says so."""
+    """An answer that is not taken, with the reason for the annotator. code: the HTTP status."""
 
     def __init__(self, code: int, why: str) -> None:
         self.code = code
@@ -53,7 +53,16 @@ class Said:
 
 @dataclass
 class Session:
-    """One annotator. said: standing answers, oldest first. held: items on loan, the one to show last. busy: saving."""
+    """One annotator.
+
+    said         the standing answers by position in the batch, oldest first
+    keys         the key of the last answer to each item, undone or not
+    held         positions of items on loan, the one to show now last
+    cursor       the position before which nothing waits for this session
+    busy         held while an answer is saved
+    seen         when the last sign of life came
+    last_answer  the time of the last answer
+    """
 
     name: str
     said: dict[int, Said] = field(default_factory=dict)
@@ -77,12 +86,16 @@ def session_name(text: str) -> str:
 
 
 def session_file(name: str) -> str:
-    """The file of a session; another name, another file. Marks that file systems dislike are percent-encoded."""
-    plain = (
-        sign if sign.isalnum() or sign in " _" or not sign.isascii() else quote(sign, safe="")
-        for sign in name
-    )
-    return f"session-{''.join(plain)}.jsonl"
+    """The file of a session; another name, another file.
+
+    Signs that file systems dislike are percent-encoded.
+    """
+
+    def encoded(sign: str) -> str:
+        is_plain = sign.isalnum() or sign in " _" or not sign.isascii()
+        return sign if is_plain else quote(sign, safe="")
+
+    return f"session-{''.join(map(encoded, name))}.jsonl"
 
 
 class Journal:
@@ -112,7 +125,7 @@ class Journal:
         self._whole = whole
 
     def _cut(self) -> None:
-        """Remove what follows the last whole line: a part of one, from when the disk refused the rest."""
+        """Remove the part of a line that is left where the disk refused the rest."""
         if os.fstat(self._file).st_size > self._whole:
             os.ftruncate(self._file, self._whole)
 
@@ -131,15 +144,18 @@ class Taken:
     said: Said
 
     def save(self) -> None:
-        """Return when the line is on the disk. Raises OSError when the disk fails, Refused when the round is over."""
+        """Return when the line is on the disk.
+
+        Raises OSError where the disk fails, Refused where the round is over.
+        """
         with self.desk.taking():
             self.desk.journal(self.session).append(self.line)
 
 
 def mend(path: Path) -> int:
-    """Cut off the torn last line that a crash left behind, which nobody was told was saved. Bytes removed.
+    """Cut off the torn last line that a crash left behind. The number of bytes removed.
 
-    A last line that is whole but for its line end is kept.
+    Nobody was told that it was saved. A last line that is whole but for its line end is kept.
     """
     data = path.read_bytes()
     tail = data[data.rfind(b"\n") + 1 :]
@@ -189,12 +205,13 @@ class Desk:
         params = project.params()
         self.batch = newest.batch_id()
         self.tasks = newest.tasks()
-        # Labels changed in params.yaml since are for the next batch: this one asks as it was
-        # issued.
+        # Labels changed in params.yaml since are for the next batch; this one asks as issued.
         self.labels = prodigy.offered(self.tasks) or params.labels
         self.overlap = params.surface.annotations_per_item
-        self._project, self._round = project, newest
-        self._idle, self._clock = idle, clock
+        self._project = project
+        self._round = newest
+        self._idle = idle
+        self._clock = clock
         self.finished = 0  # items with all the answers they want
         self._sessions: dict[str, Session] = {}
         self._answered: list[set[str]] = [set() for _ in self.tasks]
@@ -207,29 +224,28 @@ class Desk:
     def _read_answers(self) -> None:
         """Everything that was answered before, by whichever tool."""
         find = prodigy.finder(self.tasks)
-        positions = {str(row["al_id"]): position for position, row in enumerate(self.tasks)}
-        standing = []
+        positions = {str(task["al_id"]): position for position, task in enumerate(self.tasks)}
+        answers = []
         for path in self._round.answer_files():
             for line, row in numbered_rows(path):
-                with contextlib.suppress(
-                    NotAnAnswer
-                ):  # import_labels refuses such a row, with file and line
+                try:
                     answer = prodigy.read_answer(row, self.labels)
-                    late = answer.batch not in (
-                        None,
-                        self.batch,
-                    )  # answers an earlier batch, not this one
-                    item = None if late else find(answer)
-                    if item is None:
-                        continue
-                    session = self.session(" ".join(answer.annotator.split()).casefold())
+                except NotAnAnswer:  # import_labels refuses such a row, with file and line
+                    continue
+                is_late = answer.batch not in (None, self.batch)  # it answers an earlier batch
+                item = None if is_late else find(answer)
+                if item is not None:
                     key = str(row.get("al_key") or f"{path.name}:{line}")
-                    session.keys[positions[item]] = key
+                    order = (answer.moment, path.name, line)
+                    answers.append((order, Said(positions[item], key, answer)))
+                    session = self._session_of(answer)
                     session.last_answer = max(session.last_answer, answer.at or 0.0)
-                    said = Said(positions[item], key, answer)
-                    standing.append((answer.moment, path.name, line, session, said))
-        for _, _, _, session, said in sorted(standing, key=lambda entry: entry[:3]):
-            self._stand(session, said)
+        for _, said in sorted(answers, key=lambda entry: entry[0]):
+            self._stand(self._session_of(said.answer), said)
+
+    def _session_of(self, answer: Answer) -> Session:
+        """The session of who gave an answer, by whichever tool."""
+        return self.session(" ".join(answer.annotator.split()).casefold())
 
     def session(self, name: str) -> Session:
         """The session of that name, begun when it is new."""
@@ -301,8 +317,9 @@ class Desk:
         replaces: str,
         flagged: bool = False,
     ) -> Taken | None:
-        """An answer that may stand: save it, then `settle` it, before the session's next. None: it stands already.
+        """An answer that may stand; None for one that stands already.
 
+        Save it, then `settle` it, before the session's next. flagged: somebody should look at it.
         replaces: the key of the answer that the annotator saw standing, "" when there was none.
         Raises Refused for an accept without a label of the project, and for an item that was
         answered meanwhile (in another tab).
@@ -317,13 +334,15 @@ class Desk:
             raise Refused(409, "There is nothing to undo here.")
         if replaces != standing:
             raise Refused(409, "This item was answered meanwhile, perhaps in another tab.")
+        # Times of a session go forward even where the machine's clock goes back.
+        now = max(self._clock(), session.last_answer + 0.001)
         row = prodigy.answer_row(
             self.tasks[position],
             label=label if verdict == "accept" else None,
             answer="ignore" if verdict == "undo" else verdict,
             annotator=session.name,
             dataset="page",
-            at=round(max(self._clock(), session.last_answer + 0.001), 3),
+            at=round(now, 3),
             flagged=flagged,
             undone=verdict == "undo",
         )
@@ -331,8 +350,9 @@ class Desk:
         return Taken(self, session, dumps(row), Said(position, key, prodigy.read_answer(row)))
 
     def settle(self, session: Session, taken: Taken) -> None:
-        """Let a saved answer stand; an item whose answer was taken back is the session's to answer next."""
-        position, answer = taken.said.position, taken.said.answer
+        """Let a saved answer stand; an item whose answer was undone is the session's next."""
+        position = taken.said.position
+        answer = taken.said.answer
         session.last_answer = answer.at or 0.0
         self._stand(session, taken.said)
         self._give_back(session, position)
@@ -348,12 +368,13 @@ class Desk:
 
     @contextlib.contextmanager
     def taking(self) -> Iterator[None]:
-        """Hold the round open while an answer is saved. Raises Refused when it was closed, or a newer one issued."""
+        """Hold the round open while an answer is saved.
+
+        Raises Refused where it was closed, or a newer one issued.
+        """
         with turn(self._round.asked, last=False):
-            if (
-                self._round.closed_early.exists()
-                or self._project.last_round().number != self._round.number
-            ):
+            is_newest = self._project.last_round().number == self._round.number
+            if self._round.closed_early.exists() or not is_newest:
                 raise Refused(410, "This round is over. Ask for the new address of the page.")
             yield
 

@@ -27,31 +27,27 @@ _CONTENT = ("text", "image", "al_id", "al_batch")
 
 def read_token(file: Path) -> str:
     """The access token in a file. Raises PipelineError when there is none."""
+    remedy = "save the access token of Label Studio there"
     try:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(
-            file, "the token cannot be read", "save the access token of Label Studio there"
-        ) from error
+        raise PipelineError(file, "the token cannot be read", remedy) from error
     if not token or len(token.split()) > 1 or not token.isascii():
-        raise PipelineError(
-            file, "no access token in it", "save the access token of Label Studio there, alone"
-        )
+        raise PipelineError(file, "no access token in it", f"{remedy}, alone")
     return token
 
 
 def label_config(labels: Sequence[str], image: bool) -> str:
-    """The labelling interface: the content, and the labels as a single choice with keys 1 to 9 and 0.
+    """The labelling interface: the content, and the labels as a single choice.
 
-    Where every label is itself a digit, its key is that digit.
+    The keys of the first ten are 1 to 9 and 0; where every label is a digit, its key is that digit.
     """
-    digits = all(len(label) == 1 and label in "0123456789" for label in labels)
-    keys = labels if digits else [str(place % 10) for place in range(1, min(len(labels), 10) + 1)]
-    hotkeys = [f' hotkey="{key}"' for key in keys] + [""] * (len(labels) - len(keys))
-    choices = [
-        f"<Choice value={quoteattr(label)}{key}/>"
-        for label, key in zip(labels, hotkeys, strict=True)
-    ]
+    are_digits = all(len(label) == 1 and label in "0123456789" for label in labels)
+    choices = []
+    for position, label in enumerate(labels):
+        key = label if are_digits else str((position + 1) % 10)
+        hotkey = f' hotkey="{key}"' if position < 10 else ""
+        choices.append(f"<Choice value={quoteattr(label)}{hotkey}/>")
     shown = '<Image name="item" value="$image"/>' if image else '<Text name="item" value="$text"/>'
     head = '<Choices name="label" toName="item" choice="single" required="true" showInLine="true">'
     return "\n".join(["<View>", shown, head, *choices, "</Choices>", "</View>"])
@@ -63,38 +59,39 @@ def title(project: Project, newest: Round) -> str:
 
 
 def send(project: Project, url: str, token: str) -> str:
-    """Make the newest round's project if there is none, and import the rows that it lacks, in order."""
-    newest, params = project.last_round(), project.params()
-    tasks, name = newest.tasks(), title(project, newest)
-    labels = offered(tasks) or params.labels
+    """Import the rows that the newest round's project lacks, in order; make it if there is none."""
+    newest = project.last_round()
+    tasks = newest.tasks()
     with _server(url, token) as server:
-        known = _find(server, name)
-        if known is None:
-            known = _json(
-                server.post(
-                    "/api/projects/",
-                    json={
-                        "title": name,
-                        "label_config": label_config(labels, any("image" in row for row in tasks)),
-                        "sampling": "Sequential sampling",
-                        "maximum_annotations": params.surface.annotations_per_item,
-                        "enable_empty_annotation": False,
-                        "show_skip_button": True,
-                        "skip_queue": "IGNORE_SKIPPED",
-                        "show_collab_predictions": False,
-                    },
-                )
-            )
-        number = known["id"]
-        there = {row["data"].get("al_id") for row in _export(server, number)}
-        lacking = [row for row in tasks if row["al_id"] not in there]
+        sent_before = _find(server, title(project, newest))
+        number = (sent_before or _create(server, project, newest))["id"]
+        there = {task["data"].get("al_id") for task in _export(server, number)}
+        lacking = [task for task in tasks if task["al_id"] not in there]
         for start in range(0, len(lacking), _AT_ONCE):
-            chunk = [_task(row) for row in lacking[start : start + _AT_ONCE]]
+            chunk = [_task(task) for task in lacking[start : start + _AT_ONCE]]
             body = dumps(chunk)  # plain JSON: any text survives in it
             _json(server.post(f"/api/projects/{number}/import", content=body, headers=_JSON))
-    place = f"{url.rstrip('/')}/projects/{number}/data"
+    sent = f"{len(lacking)} of {len(tasks)} items sent to {url.rstrip('/')}/projects/{number}/data"
     back = f"rounds collect --from label-studio --url {url} --token-file …"
-    return f"annotate: {len(lacking)} of {len(tasks)} items sent to {place}; when they are answered: {back}"
+    return f"annotate: {sent}; when they are answered: {back}"
+
+
+def _create(server: httpx.Client, project: Project, newest: Round) -> Row:
+    """A new project of a round, empty yet."""
+    tasks = newest.tasks()
+    params = project.params()
+    has_images = any("image" in task for task in tasks)
+    settings = {
+        "title": title(project, newest),
+        "label_config": label_config(offered(tasks) or params.labels, has_images),
+        "sampling": "Sequential sampling",
+        "maximum_annotations": params.surface.annotations_per_item,
+        "enable_empty_annotation": False,
+        "show_skip_button": True,
+        "skip_queue": "IGNORE_SKIPPED",
+        "show_collab_predictions": False,
+    }
+    return dict(_json(server.post("/api/projects/", json=settings)))
 
 
 _JSON = {"Content-Type": "application/json"}
@@ -106,42 +103,41 @@ def _task(row: Row) -> Row:
 
 
 def fetch(project: Project, url: str, token: str) -> list[Item]:
-    """Every answer that the newest round's project holds, and those of rounds that were closed before all was answered.
+    """Every answer in the newest round's project, and in those of rounds that were closed early.
 
-    Raises PipelineError when there is no project of the newest round.
+    Raises PipelineError where there is no project of the newest round.
     """
     *earlier, newest = project.rounds()
+    closed_early = [issued for issued in earlier if issued.closed_early.is_file()]
     export: list[Row] = []
     with _server(url, token) as server:
-        for one in [newest, *(one for one in earlier if one.closed_early.is_file())]:
-            known = _find(server, title(project, one))
-            if known is not None:
-                export += _export(server, known["id"])
-            elif one is newest:
-                remedy = (
-                    f"send it: `rounds annotate --with label-studio --url {url} --token-file …`"
-                )
-                raise PipelineError(url, f"no project {title(project, newest)!r}", remedy)
+        for issued in [newest, *closed_early]:
+            sent = _find(server, title(project, issued))
+            if sent is not None:
+                export += _export(server, sent["id"])
+            elif issued is newest:
+                send_it = f"rounds annotate --with label-studio --url {url} --token-file …"
+                what = f"no project {title(project, newest)!r}"
+                raise PipelineError(url, what, f"send it: `{send_it}`")
     return read(Path("label-studio.json"), dumps(export).encode(), "label-studio")[1]
 
 
 def _find(server: httpx.Client, name: str) -> Row | None:
     """The project of that name, looked for on every page of the list."""
-    page = 1
+    number = 1
     while True:
-        found = _json(
-            server.get("/api/projects/", params={"page": page, "page_size": 100, "title": name})
-        )
-        for known in found["results"]:
-            if known["title"] == name:
-                return dict(known)
-        if not found.get("next"):
+        query: dict[str, str | int] = {"page": number, "page_size": 100, "title": name}
+        page = _json(server.get("/api/projects/", params=query))
+        for project in page["results"]:
+            if project["title"] == name:
+                return dict(project)
+        if not page.get("next"):
             return None
-        page += 1
+        number += 1
 
 
 def _export(server: httpx.Client, number: int) -> list[Row]:
-    """All tasks of a project with their annotations, skips included, in the order they were imported."""
+    """All tasks of a project with their annotations, skips included, in the order of import."""
     options = {"exportType": "JSON", "download_all_tasks": "true"}
     tasks: list[Row] = _json(server.get(f"/api/projects/{number}/export", params=options))
     return sorted(tasks, key=lambda row: row["id"])
@@ -153,13 +149,11 @@ def _json(response: httpx.Response) -> Any:
         try:
             return response.json()
         except ValueError as error:
-            raise PipelineError(
-                response.url, "the answer is not JSON", "check that --url is Label Studio"
-            ) from error
+            remedy = "check that --url is Label Studio"
+            raise PipelineError(response.url, "the answer is not JSON", remedy) from error
     if response.status_code in (401, 403):
-        raise PipelineError(
-            response.url, "the token is refused", "copy it anew from Account & Settings"
-        )
+        remedy = "copy it anew from Account & Settings"
+        raise PipelineError(response.url, "the token is refused", remedy)
     what = f"the server said {response.status_code}: {response.text[:200]}"
     raise PipelineError(response.url, what, "check --url and the server's log")
 
@@ -172,13 +166,13 @@ def _server(url: str, token: str) -> Iterator[httpx.Client]:
             server.headers["Authorization"] = _authorization(server, token)
             yield server
     except (httpx.TransportError, httpx.InvalidURL, httpx.TooManyRedirects) as error:
-        raise PipelineError(
-            url, f"no Label Studio there ({error})", "start it, or correct --url"
-        ) from error
+        what = f"no Label Studio there ({error})"
+        raise PipelineError(url, what, "start it, or correct --url") from error
 
 
 def _authorization(server: httpx.Client, token: str) -> str:
-    """The header's value: a personal access token (a JWT, in three parts) is exchanged for a short-lived one."""
-    if token.count(".") != 2:
+    """The header's value. A personal access token is exchanged for a short-lived one."""
+    is_personal = token.count(".") == 2  # a JWT has three parts
+    if not is_personal:
         return f"Token {token}"
     return f"Bearer {_json(server.post('/api/token/refresh/', json={'refresh': token}))['access']}"

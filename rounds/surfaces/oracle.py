@@ -1,4 +1,4 @@
-"""The simulated annotator: answers a batch from known labels, with the errors and gaps that people have.
+"""The simulated annotator: answers from known labels, with the errors and gaps of people.
 
 For demonstrations, tests and backtests. It writes the same db-out rows as a person's tool does.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from stages.answers import prodigy
 from stages.contract.canonical import Row, sha256
@@ -21,6 +20,7 @@ DATASET = "oracle"  # stands in every simulated row, and in no other
 HEAD = 16  # hex digits of a content hash in an id
 FIRST_ANSWER = 1_700_000_000.0
 _SECONDS_PER_ANSWER = 4.0
+_SHOWN = 10
 
 
 def answer(
@@ -42,16 +42,20 @@ def answer(
     the synthetic time of the first answer, in seconds.
     """
     rows = []
-    for position, row in enumerate(tasks):
-        item, at = str(row["al_id"]), start + position * _SECONDS_PER_ANSWER
-        label = reply(item, oracle[item], labels, noise=noise, skip=skip, seed=seed)
-        label = label if label in labels else None  # not offered: a person would skip it
-        said: Literal["ignore", "accept"] = "ignore" if label is None else "accept"
-        rows.append(
-            prodigy.answer_row(
-                row, label=label, answer=said, annotator=annotator, dataset=DATASET, at=at
-            )
+    for position, task in enumerate(tasks):
+        item_id = str(task["al_id"])
+        label = reply(item_id, oracle[item_id], labels, noise=noise, skip=skip, seed=seed)
+        if label not in labels:
+            label = None  # a person would skip an item whose class is not offered
+        row = prodigy.answer_row(
+            task,
+            label=label,
+            answer="ignore" if label is None else "accept",
+            annotator=annotator,
+            dataset=DATASET,
+            at=start + position * _SECONDS_PER_ANSWER,
         )
+        rows.append(row)
     return rows
 
 
@@ -88,47 +92,40 @@ def known_labels(
     know (naming them).
     """
     accepted = prodigy.acceptable(tasks, params.labels)
-    # Contents are hashed by the columns that were shown, which are the pool's: this file may have
-    # more of them.
-    fields = next((list(row["fields"]) for row in tasks if "fields" in row), None)
+    # Contents are hashed by the columns that were shown, the pool's: this file may have more.
+    fields = next((list(task["fields"]) for task in tasks if "fields" in task), None)
     truth = _truth(read_table(path), params, accepted, fields)
-    names = {str(row["al_id"]): _name(str(row["al_id"]), params) for row in tasks}
+    ids = [str(task["al_id"]) for task in tasks]
+    names = {item_id: _name(item_id, params) for item_id in ids}
     seed = root / params.data.seed
     if any(name not in truth for name in names.values()) and seed.is_file():
         truth = _truth(read_table(seed, may_be_empty=True), params, accepted, fields) | truth
-    missing = [item for item, name in names.items() if name not in truth]
+    missing = [item_id for item_id, name in names.items() if name not in truth]
     if missing:
-        shown = ", ".join(missing[:10]) + (
-            f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        )
-        raise PipelineError(
-            path,
-            f"no label for {len(missing)} of {len(tasks)} asked items: {shown}",
-            "add their rows",
-        )
-    return {item: truth[name] for item, name in names.items()}
+        shown = ", ".join(missing[:_SHOWN])
+        if len(missing) > _SHOWN:
+            shown += f" and {len(missing) - _SHOWN} more"
+        what = f"no label for {len(missing)} of {len(tasks)} asked items: {shown}"
+        raise PipelineError(path, what, "add their rows")
+    return {item_id: truth[name] for item_id, name in names.items()}
 
 
 def _truth(
     table: Table, params: Params, accepted: Sequence[str], fields: list[str] | None
 ) -> dict[str, str]:
-    """The label of each row, by its id; where there are no ids, by the head of its content's hash."""
+    """The label of each row by its id; where there are no ids, by its content's hash."""
     labels = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
+    names: list[str] = []
     if params.data.id:
         names = [as_text(cell) for cell in table.column(params.data.id, "data.id")]
-    else:
-        names = (
-            [sha256(content)[:HEAD] for content in exact_bytes(table, params, fields)]
-            if len(table)
-            else []
-        )
+    elif len(table):
+        names = [sha256(content)[:HEAD] for content in exact_bytes(table, params, fields)]
     truth: dict[str, str] = {}
     for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         if label not in accepted:
             what = f"label {label!r} is not in labels{closest(label, accepted)}"
-            raise PipelineError(
-                table.where(row), what, "correct the label, or add it to params.yaml"
-            )
+            remedy = "correct the label, or add it to params.yaml"
+            raise PipelineError(table.where(row), what, remedy)
         if truth.setdefault(name, label) != label:
             what = f"{name!r} is {truth[name]!r} above and {label!r} here"
             raise PipelineError(table.where(row), what, "keep one of them")
@@ -136,5 +133,8 @@ def _truth(
 
 
 def _name(item: str, params: Params) -> str:
-    """What names an asked item in a table: its id, without the `seed-` and `-2` that tell equal contents apart."""
+    """What names an asked item in a table: its id, or the part of it that is the content's hash.
+
+    Other parts, `seed-` and `-2`, tell equal contents apart.
+    """
     return item if params.data.id else item.removeprefix("seed-").removeprefix("test-")[:HEAD]

@@ -19,7 +19,8 @@ def instructions(project: Project, *, dataset: str, annotators: Sequence[str]) -
     dataset: "" for one per round. Prodigy does not ask again what a dataset holds already, and a
     later round may ask an item again on purpose; so each round has a dataset of its own.
     """
-    newest, overlap = project.last_round(), project.params().surface.annotations_per_item
+    newest = project.last_round()
+    overlap = project.params().surface.annotations_per_item
     batch = newest.asked.relative_to(project.root).as_posix()
     name = shlex.quote(dataset or f"round_{newest.number:03d}")
     sharing = f" --overlap {overlap}" if overlap > 1 else ""
