@@ -120,12 +120,42 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
 }
 
 
+GROUPS = {  # how `rounds --help` sorts the commands
+    "Start": ("demo", "init"),
+    "A round": (
+        "status",
+        "issue",
+        "annotate",
+        "collect",
+        "close",
+        "correct",
+        "retract",
+        "changed",
+    ),
+    "Look back": ("log", "history", "labels", "report", "verify"),
+    "Look ahead": ("backtest", "inspect"),
+    "The way out": ("predict", "finish"),
+}
+
+
 class Lazy(click.Group):
     """A group that imports a command's module when it is called for: `rounds status` need not load the web server."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """The commands, in the order of a round."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in groups, each with its whole first sentence."""
+        for title, names in GROUPS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            rows = [
+                (name, command.get_short_help_str(limit=1000))
+                for name, command in commands.items()
+                if command is not None
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None for an unknown name."""

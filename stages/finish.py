@@ -12,6 +12,7 @@ writes anything.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -42,19 +43,11 @@ from stages.proof.finishing import Folders, finish, read_sources, require_certif
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
 @one_line_errors
 def main(
-    gate: Path, labels: Path, features: Path, model: Path, probabilities: Path, error: float,
-    confidence: float, commit: str, out: Path, metrics: Path,
-) -> str:  # fmt: skip
+    error: float, confidence: float, commit: str, out: Path, metrics: Path, **folders: Path
+) -> str:
     """Read labels and scores, write the finished labels."""
     params = load()
-    folders: Folders = {
-        "gate": gate,
-        "labels": labels,
-        "features": features,
-        "model": model,
-        "probabilities": probabilities,
-    }
-    sources = read_sources(folders, params)
+    sources = read_sources(cast(Folders, folders), params)
     finished = finish(sources, Claim(error, confidence), params)
     require_certificate(finished)
     write_labels(

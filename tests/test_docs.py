@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from rounds.__main__ import COMMANDS, cli
+from rounds.__main__ import COMMANDS, GROUPS, cli
 from stages.contract.params import load
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +97,15 @@ def test_a_command_that_is_none_is_told_with_the_closest_one(word: str, said: st
     done = CliRunner().invoke(cli, [word])
     assert done.exit_code == 2
     assert done.stderr.endswith(f"Error: No such command {said}\n")
+
+
+def test_help_sorts_every_command_into_one_group_and_cuts_no_sentence() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(COMMANDS)
+    said = CliRunner().invoke(cli, ["--help"]).stdout
+    titles = [line for line in said.splitlines() if line.endswith(":") and line[:1].isupper()]
+    assert titles == ["Options:", *(f"{title}:" for title in GROUPS)]
+    assert "..." not in said.partition("Options:")[2]
 
 
 def test_readme_tables_are_those_of_the_code() -> None:
