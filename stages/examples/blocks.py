@@ -74,7 +74,8 @@ def _text_lines(path: Path, file: BinaryIO) -> Iterator[str]:
                 raise PipelineError(f"{path}:{number}", "a NUL character", remedy)
             yield line
     finally:
-        text.detach()  # the file is closed by whoever opened it
+        if not file.closed:  # whoever opened it closes it, perhaps before these lines are given up
+            text.detach()
 
 
 def _csv_blocks(path: Path, file: BinaryIO, size: int) -> Iterator[Table]:
