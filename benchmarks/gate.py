@@ -252,7 +252,9 @@ def flags(case: Case, params: Params) -> tuple[dict[str, Mask], dict[str, Floats
     """Each method's flags (n,), and the scores of those that rank."""
     from cleanlab.filter import find_label_issues
 
-    labels, n, chances = case.labels, len(case.labels), softmax(case.logits)
+    labels = case.labels
+    n = len(labels)
+    chances = softmax(case.logits)
     scores = {
         "ours": case.error,
         "ours, model alone": case.alone,

@@ -53,7 +53,9 @@ def cells(strategies: Sequence[VariantFacts]) -> list[tuple[str, ...]]:
 def variant_cells(facts: VariantFacts) -> tuple[str, ...]:
     """One row of the table; random sampling itself has no gain and no saving."""
     gain = facts["gain"]["accuracy"] if facts["gain"] else None
-    counts, chance, saving = "-", "-", "-"
+    counts = "-"
+    chance = "-"
+    saving = "-"
     if gain is not None:
         counts = f"{gain['wins']}/{gain['ties']}/{gain['losses']}"
         saving = saving_text(facts)

@@ -100,7 +100,9 @@ def write_labels(path: Path, rows: list[FinishedLabel]) -> None:
 def figures(finished: Finished, sources: Sources, classes: list[str], commit: str) -> Row:
     """metrics/finish.json: the claim, how much is covered, what proves it, class by class."""
     chosen = finished.certificate.last
-    claim, people, population = finished.claim, finished.people, finished.population
+    claim = finished.claim
+    people = finished.people
+    population = finished.population
     rest = len(population.rest)
     most = claim.error + (people.error_high or 0.0)
     return {
