@@ -1,4 +1,4 @@
-"""The machine's half of the loop: one public module per DVC stage, run as `python -m stages.<name>`.
+"""The machine's half of the loop: a module for each DVC stage, run as `python -m stages.<name>`.
 
 The scripts lie here, what they call lies in rooms (docs/architecture.md). Nothing imports a script,
 nothing here imports dvc or `rounds`, and click appears only in contract/shell.py and in each

@@ -1,8 +1,8 @@
 """clean_seed: read the seed labels and name those that are probably wrong. Drops nothing.
 
 reads   the seed table; features (featurize)
-writes  build/seed/labels.jsonl, suspects.jsonl and issues.jsonl, metrics/seed.json; next: gate, which has the
-        suspects asked again
+writes  build/seed/labels.jsonl, suspects.jsonl and issues.jsonl, metrics/seed.json; next: gate,
+        which has the suspects asked again
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ def main(table: Path, features: Path, out: Path, metrics: Path) -> str:
     write_jsonl(out / "issues.jsonl", issue_rows(ids, classes, judgement, params.labels))
     counts = {label: int((classes == number).sum()) for number, label in enumerate(params.labels)}
     judged = int(judgement.errors.judged.sum())
-    write_json(metrics, {
-        "labels": len(seed), "judged": judged, "suspects": len(doubted), "by_class": counts,
-        "estimated_error_rate": judgement.errors.share if judged else None,
-        "outliers": int((judgement.outlier > OUTLIER).sum()), "near_duplicates": int((judgement.duplicates >= 0).sum()),
-        "conflicting_copies": int(judgement.conflict.sum()),
-    })  # fmt: skip
+    write_json(
+        metrics,
+        {
+            "labels": len(seed),
+            "judged": judged,
+            "suspects": len(doubted),
+            "by_class": counts,
+            "estimated_error_rate": judgement.errors.share if judged else None,
+            "outliers": int((judgement.outlier > OUTLIER).sum()),
+            "near_duplicates": int((judgement.duplicates >= 0).sum()),
+            "conflicting_copies": int(judgement.conflict.sum()),
+        },
+    )
     return f"clean_seed: {len(seed)} labels, {judged} could be judged, {len(doubted)} suspects"
 
 

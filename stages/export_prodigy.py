@@ -1,8 +1,9 @@
-"""export_prodigy: write the batch as Prodigy's JSONL, in the order to ask, with the manifest that freezes it.
+"""export_prodigy: write the batch as Prodigy's JSONL, in the order to ask, and freeze it.
 
-reads   the batch (query), the pool, seed and test tables for texts and images, the index (featurize), the review
-        queue (gate)
-writes  build/export: asked.jsonl, batch.jsonl, verdicts.jsonl, manifest.json; next: `rounds issue`, then a person
+reads   the batch (query), the pool, seed and test tables for texts and images, the index
+        (featurize), the review queue (gate)
+writes  build/export: asked.jsonl, batch.jsonl, verdicts.jsonl, and manifest.json, which freezes
+        them; next: `rounds issue`, then a person
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""gate: decide which labels the next model may learn, which are asked again, and say how good the labels are.
+"""gate: decide which labels the next model may learn, and which are asked again.
 
-reads   seed labels and suspects (clean_seed); rounds, rows asked, answers and past doubts (import_labels); features
-writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes, redundancy (JSONL), state.json;
-        metrics/gate.json; plots/label_quality.json; next: train, query, validate
+reads   seed labels and suspects (clean_seed); rounds, rows asked, answers and past doubts
+        (import_labels); features
+writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes, redundancy (JSONL),
+        state.json; metrics/gate.json; plots/label_quality.json; next: train, query, validate
 
 Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps
 its bytes. A round whose checks fail is held in the same way, with the reason in metrics/gate.json.
@@ -61,7 +62,8 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
     write_json(plot, gated.plot)
     if gated.failed and params.gate.on_fail == "stop":
         first = gated.failed[0]
-        what = f"{first['code']} failed: {first['title']} is {first['value']:.3g}, limit {first['limit']:g}"
+        measured = f"{first['value']:.3g}, limit {first['limit']:g}"
+        what = f"{first['code']} failed: {first['title']} is {measured}"
         raise PipelineError(metrics, what, first["do"])
     counts = ", ".join(
         f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled")

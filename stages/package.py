@@ -1,9 +1,9 @@
-"""package: put the model together with all that it needs, from a raw row to a calibrated probability.
+"""package: put the model together with all it needs, from a raw row to a calibrated probability.
 
-reads   features (featurize), the model (train), its map to probabilities (calibrate), accepted labels (gate),
-        what validate found
-writes  build/predictor (see stages/prediction/predictor.py): a folder that predicts without the project, and its
-        model card; next: `rounds predict`, `rounds.load`
+reads   features (featurize), the model (train), its map to probabilities (calibrate), accepted
+        labels (gate), what validate found
+writes  build/predictor (see stages/prediction/predictor.py): a folder that predicts without the
+        project, and its model card; next: `rounds predict`, `rounds.load`
 """
 
 from __future__ import annotations

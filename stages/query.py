@@ -1,8 +1,9 @@
-"""query: choose the pool rows most worth a human label, and mix in the control arm and the doubted labels.
+"""query: choose the pool rows most worth a label, mixed with the control arm and doubted labels.
 
-reads   probabilities (calibrate), geometry and index (featurize), accepted, doubted and skipped ids (gate)
-writes  build/batch: batch.jsonl, the ranked batch, passed_over.jsonl, what nearly repeats it or a labelled row;
-        metrics/query.json; next: export_prodigy
+reads   probabilities (calibrate), geometry and index (featurize), accepted, doubted and skipped ids
+        (gate)
+writes  build/batch: batch.jsonl, the ranked batch, passed_over.jsonl, what nearly repeats it or a
+        labelled row; metrics/query.json; next: export_prodigy
 
 A batch has three arms, and the annotator cannot tell them apart: `active` is the strategy's pick,
 `control` the next ids of a fixed random permutation (the unbiased baseline), `review` the labels
@@ -56,7 +57,8 @@ def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Pa
     arms = ", ".join(
         f"{count} {arm}" for arm, count in batch.metrics["batch"].items() if arm != "rows"
     )
-    return f"query: round {batch.metrics['round']}: {len(batch.rows)} rows ({arms}); {batch.metrics['regime']}"
+    facts = batch.metrics
+    return f"query: round {facts['round']}: {len(batch.rows)} rows ({arms}); {facts['regime']}"
 
 
 if __name__ == "__main__":

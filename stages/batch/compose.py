@@ -34,7 +34,11 @@ PLANTED = "planted repeat"
 
 @dataclass(frozen=True)
 class Model:
-    """What calibrate says. pool: (n_pool, k); held_out: (m, k) of accepted labels, out of fold; committee or None."""
+    """What calibrate says, as probabilities.
+
+    pool: (n_pool, k); held_out: (m, k) of accepted labels, out of fold; committee: of each of its
+    members, or None.
+    """
 
     pool: Floats
     held_out: Floats
@@ -44,7 +48,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of the batch in the order to ask, what is said about it, and near duplicates that it passed over."""
+    """The rows of the batch in the order to ask, its metrics, and near duplicates passed over."""
 
     rows: list[Row]
     metrics: Row
@@ -52,7 +56,10 @@ class Batch:
 
 
 def unasked(index: Index, gate: Gate, cooldown: int) -> Ints:
-    """Pool rows that may be asked now: not settled, nor a copy of such, not in seed or test by content."""
+    """Pool rows that may be asked now.
+
+    These are not settled, nor a copy of such, nor in seed or test by content.
+    """
     out = {
         index.sha[index.row_of[item]] for item in settled(gate, cooldown) if item in index.row_of
     }
@@ -83,7 +90,7 @@ def sizes(params: Params, answers: int, free: int, queue: int) -> tuple[int, int
 def worth_review(
     gate: Gate, index: Index, model: Model | None, free: Ints, params: Params
 ) -> list[Doubt]:
-    """The doubted labels that are better questions than the last new ones of a batch, the best first.
+    """The doubted labels that are better questions than a batch's last new ones, the best first.
 
     Where annotators can be weighed, ActiveLab puts doubted labels and free pool rows on one scale,
     and a doubt waits when a whole batch of questions is better; ties go to the doubt, among doubts
@@ -170,7 +177,7 @@ def labelled_rows(index: Index, gate: Gate) -> Ints:
 
 
 def alike_in(matrix: Matrix, free: Ints, labelled: Ints, params: Params) -> Agree:
-    """For `guarded`: whether the features of some free rows are alike to those of another, or of a labelled one."""
+    """For `guarded`: whether free rows' features are alike to another's, or a labelled one's."""
     rows = np.concatenate([free, labelled])
 
     def agree(some: Ints, twin: int) -> NDArray[np.bool_]:
@@ -189,7 +196,10 @@ def candidates_of(
     gate: Gate,
     params: Params,
 ) -> Candidates:
-    """What the strategy may know of the free pool rows; doubted labels count as labelled, of no known class."""
+    """What the strategy may know of the free pool rows.
+
+    Doubted labels count as labelled, of no known class.
+    """
     ids = [index.ids[row] for row in free]
     labelled = labelled_rows(index, gate)
     unknown = np.full(len(gate.review), -1, dtype=np.intp)
@@ -219,7 +229,7 @@ def _class_weights(params: Params) -> Floats:
 def pick(
     candidates: Candidates, count: int, params: Params, agree: Agree, sample: NDArray[np.float32]
 ) -> tuple[Ranking, list[PassedOver]]:
-    """The strategy's picks, and what was passed over because it nearly repeats a pick or a labelled row.
+    """The strategy's picks, and what was passed over as it nearly repeats a pick or a labelled row.
 
     Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`.
     """
@@ -266,7 +276,10 @@ def _passed_row(item: PassedOver, candidates: Candidates) -> Row:
 def _with_control(
     rows: list[Row], candidates: Candidates, doubts: Floats, size: int, control: int, index: Index
 ) -> list[Row]:
-    """The active rows, then the next rows of the permutation until the batch is full; overlaps count for both."""
+    """The active rows, then the next rows of the permutation until the batch is full.
+
+    A row that both want counts for both.
+    """
     picked = {row["id"]: row for row in rows}
     walked = []
     for position in np.argsort(candidates.keys, kind="stable") if control else ():
@@ -324,9 +337,15 @@ def interleave(rows: list[Row], asked_again: list[Row], seed: int) -> list[Row]:
 
 
 def _metrics(
-    rows: list[Row], ranking: Ranking, passed: int, doubts: Floats, candidates: Candidates, gate: Gate, params: Params
-) -> Row:  # fmt: skip
-    """What `rounds status` and `dvc metrics` show of the batch and of how far the labelling has come."""
+    rows: list[Row],
+    ranking: Ranking,
+    passed: int,
+    doubts: Floats,
+    candidates: Candidates,
+    gate: Gate,
+    params: Params,
+) -> Row:
+    """What `rounds status` and `dvc metrics` show of the batch and of the progress of labelling."""
     answers = gate.state["answers"]
     left = answers_left(params, answers)
     arms = {arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")}

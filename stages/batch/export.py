@@ -12,7 +12,9 @@ from stages.examples.tables import read_table
 
 
 def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
-    """One task per row of the batch, in its order. The score is the model's doubt, the same measure for every arm.
+    """One task per row of the batch, in its order.
+
+    The score is the model's uncertainty, the same measure for every arm.
 
     contents: what a person sees of each id.
     """
@@ -27,7 +29,10 @@ def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[R
 
 
 def fields_of(pool: str, params: Params) -> list[str] | None:
-    """The columns to show of rows that have neither text nor image: the pool's, of a pool in parts its first part's."""
+    """The columns to show of rows that have neither text nor image.
+
+    They are the pool's; of a pool in parts, those of its first part.
+    """
     if params.data.text or params.data.image:
         return None
     with local(list_parts(pool)[0] if in_parts(pool) else pool) as path:

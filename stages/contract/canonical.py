@@ -25,7 +25,10 @@ Row = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON knows it: numpy scalars and arrays unpacked, floats rounded, NaN and infinity as null."""
+    """The value as JSON knows it.
+
+    numpy scalars and arrays are unpacked, floats rounded, NaN and infinity are null.
+    """
     if isinstance(value, str):  # as most are: half the time of hashing a table
         return value
     if isinstance(value, Mapping):
@@ -88,7 +91,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def add_lines(path: Path, lines: bytes) -> None:
-    """Put whole lines after those of a file, which may be absent, or lack the end of its last line."""
+    """Put whole lines after those of a file.
+
+    The file may be absent, or lack the end of its last line.
+    """
     before = path.read_bytes() if path.is_file() else b""
     end = b"\n" if before and not before.endswith(b"\n") else b""
     write_bytes(path, before + end + lines)
@@ -124,7 +130,7 @@ def read_json(path: Path) -> Any:
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Every JSON object of a JSONL file with its true line number (blank lines count, and are passed over).
+    """Every JSON object of a JSONL file with its line number; blank lines count, but give none.
 
     Raises PipelineError naming file and line for a line that is not UTF-8, not JSON, or not an
     object.
@@ -143,7 +149,10 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def parsed_row(line: bytes, path: Path, number: int) -> Row:
-    """The JSON object on a line. Raises PipelineError for one that is not UTF-8, or no JSON object."""
+    """The JSON object on a line.
+
+    Raises PipelineError for a line that is not UTF-8, or is no JSON object.
+    """
     where = f"{path}:{number}"
     try:
         row = json.loads(line)

@@ -1,4 +1,4 @@
-"""The one error class of the pipeline: a fault of the data, the params or the history, told in one line."""
+"""The pipeline's one error class: a fault of the data, the params or the history, in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PipelineError(ValueError):
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """The known word most like `word`, quoted as ` (did you mean 'x'?)`, or an empty string when none is near."""
+    """The known word most like `word`, as ` (did you mean 'x'?)`; an empty string for none."""
     options = list(known)
     exact = [option for option in options if option.casefold().strip() == word.casefold().strip()]
     near = exact or difflib.get_close_matches(word, options, n=1, cutoff=0.6)

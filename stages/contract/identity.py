@@ -31,7 +31,9 @@ def order_keys(seed: int, ids: Iterable[str]) -> NDArray[np.uint64]:
 def best_first(
     scores: NDArray[np.floating], keys: NDArray[np.uint64], count: int
 ) -> NDArray[np.intp]:
-    """Positions of the `count` highest scores, best first; ties (equal to nine digits) by smaller key.
+    """Positions of the `count` highest scores, best first.
+
+    Of equal scores (to nine digits) the one with the smaller key comes first.
 
     scores: (n,), finite. keys: (n,) from `order_keys`. A `count` above n gives all n.
     """
@@ -50,7 +52,10 @@ def best_first(
 def stratified_folds(
     labels: NDArray[np.intp], ids: Sequence[str], folds: int, seed: int
 ) -> NDArray[np.intp]:
-    """A fold number per row, (n,), classes spread evenly; a row's place depends on ids and labels, not on row order."""
+    """A fold number per row, (n,), classes spread evenly.
+
+    A row's fold depends on all ids and labels, not on the order of the rows.
+    """
     keys = order_keys(seed, ids)
     fold = np.empty(len(labels), dtype=np.intp)
     order = np.lexsort((keys, labels))

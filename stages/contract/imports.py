@@ -15,7 +15,10 @@ from stages.contract.params import Import
 
 
 def imported(path: str, param: str) -> Any:
-    """The object at `package.module.name`. Raises PipelineError naming the param, and the closest name there."""
+    """The object at `package.module.name`.
+
+    Raises PipelineError naming the param, and the closest name there.
+    """
     module_name, _, name = path.rpartition(".")
     try:
         module = import_module(module_name)
@@ -31,7 +34,10 @@ def imported(path: str, param: str) -> Any:
 
 
 def build(spec: Import, seed: int, param: str) -> Any:
-    """A new object of the class at `spec.path`, seeded where it takes a random_state that was not given."""
+    """A new object of the class at `spec.path`.
+
+    The seed is its random_state where it takes one that `spec.params` does not give.
+    """
     factory = imported(spec.path, f"{param}.path")
     options = dict(spec.params)
     try:

@@ -20,7 +20,10 @@ from stages.contract.errors import PipelineError, closest
 PARAMS = Path("params.yaml")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Options = dict[str, Any]
-MISSING = "add it; README.md and params.yaml of a new project (`rounds init`) have the values to start with"
+MISSING = (
+    "add it; README.md and params.yaml of a new project (`rounds init`) have the values to start"
+    " with"
+)
 
 
 class MissingParamError(PipelineError):
@@ -30,12 +33,15 @@ class MissingParamError(PipelineError):
         self.name = name
         super().__init__(where, f"param {name!r} is missing", MISSING)
 
-    def __reduce__(self) -> tuple[type[MissingParamError], tuple[str, str]]:  # type: ignore[override]  # it needs two words, its parent three
+    # It needs two words to be made anew, its parent three.
+    def __reduce__(  # type: ignore[override]
+        self,
+    ) -> tuple[type[MissingParamError], tuple[str, str]]:
         return type(self), (self.where, self.name)
 
 
 class Section(BaseModel):
-    """A part of params.yaml: nothing unknown, nothing converted in silence, nothing changed after loading."""
+    """A part of params.yaml: nothing unknown, no silent conversion, no change after loading."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
@@ -92,7 +98,10 @@ class Embedding(Section):
 
 
 class Import(Section):
-    """Any class by import path, with its keyword arguments. Naming one runs its code: treat params.yaml as code."""
+    """Any class by import path, with its keyword arguments.
+
+    Naming one runs its code: treat params.yaml as code.
+    """
 
     path: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")
     params: Options
@@ -156,7 +165,7 @@ class Gate(Section):
 
     @property
     def threshold(self) -> float:
-        """The error probability above which a review is cheaper than the risk of keeping the label."""
+        """The error probability above which a review costs less than the risk of a wrong label."""
         return min(self.review_cost / self.error_cost, 1.0)
 
 
@@ -260,13 +269,19 @@ class Params(Section):
 
     @property
     def class_weights(self) -> list[float]:
-        """(k,) how much each class matters, as query.class_weights has it; 1 where it does not say, or is auto."""
+        """(k,) how much each class matters.
+
+        It is 1 where query.class_weights does not say, or is auto.
+        """
         given = self.query.class_weights
         return [1.0 if given == "auto" else given.get(label, 1.0) for label in self.labels]
 
 
 def read_yaml(path: Path) -> Any:
-    """The document as DVC's own parser (YAML 1.2) reads it, with line numbers kept. Raises PipelineError."""
+    """The document as DVC's own parser (YAML 1.2) reads it, with line numbers kept.
+
+    Raises PipelineError for a file that cannot be read.
+    """
     try:
         return YAML(typ="rt").load(StringIO(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
@@ -311,7 +326,10 @@ def _plain(node: Any) -> Any:
 
 
 def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
-    """The first fault of a validation, in one line; a key that is unknown before the one that is then missing."""
+    """The first fault of a validation, in one line.
+
+    An unknown key is told before the one that is missing because of it.
+    """
     faults = error.errors()
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     keys = [str(key) for key in fault["loc"]]

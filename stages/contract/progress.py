@@ -1,4 +1,4 @@
-"""Progress on stderr of what takes longer than two seconds: tqdm's bar, or the time that has passed.
+"""Progress on stderr of what takes longer than two seconds: tqdm's bar, or the time passed.
 
 Work that cannot count its steps (a strategy of another library, a model of the user's own) shows
 the time left as of the last time, which is kept in DVC's folder of temporary files.
@@ -80,7 +80,7 @@ def progress(
     project: Path = Path(),
     delay: float | None = None,
 ) -> Iterator[Progress]:
-    """Shows how far work is: a bar with rate and time left once a step is done, until then the time.
+    """Shows how far work is: a bar once a step is done, until then the time.
 
     Of work within other work the outermost is shown of which a step is done. A worker process shows
     nothing. project: where the time that it takes is kept; delay: seconds before the first line,

@@ -20,7 +20,7 @@ PATH = click.Path(path_type=Path)
 
 
 def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
-    """Run a stage's shell: its returned sentence goes to stderr; a PipelineError becomes one line and exit 1.
+    """Run a stage's shell: its sentence goes to stderr, a PipelineError is one line and exit 1.
 
     So does a disk without room or without permission to write, and a name that is too long for it;
     Ctrl-C is exit 130.

@@ -63,7 +63,10 @@ def read_blocks(
 
 
 def _text_lines(path: Path, file: BinaryIO) -> Iterator[str]:
-    """The lines of a file as text. Raises PipelineError for one that is not UTF-8, or holds a NUL."""
+    """The lines of a file as text.
+
+    Raises PipelineError for a file that is not UTF-8, or holds a NUL.
+    """
     text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
     try:
         for number, line in enumerate(text, start=1):
@@ -114,7 +117,10 @@ def _parquet_blocks(path: Path, size: int) -> Iterator[Table]:
 
 
 def as_table(rows: Any) -> Table:
-    """A pandas DataFrame, a mapping of columns, a list of dicts, or a list of texts (column `text`), as a table.
+    """Rows of memory as a table.
+
+    They are a pandas DataFrame, a mapping of columns, a list of dicts, or a list of texts (column
+    `text`).
 
     Faults name the row, counted from 1.
     """

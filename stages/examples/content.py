@@ -1,4 +1,4 @@
-"""What an example is, exactly: the text, the image or the fields that a person judges and a featurizer reads.
+"""What an example is, exactly: the text, image or fields that people judge and a featurizer reads.
 
 Every kind of content has one exact byte form, and its SHA-256 is the example's identity.
 """
@@ -55,7 +55,7 @@ def texts(table: Table, column: str) -> list[str]:
 
 
 def images(table: Table, params: Params, rows: slice = EVERY) -> Iterator[bytes]:
-    """The bytes of image files, read one by one: from data URIs, or from paths inside the folder `data.images`."""
+    """The bytes of image files, read one by one: of data URIs, or of files in `data.images`."""
     folder = Path(params.data.images)
     cells = table.column(params.data.image, "data.image")
     for row in watched("images", range(len(cells))[rows], "image"):
@@ -63,7 +63,10 @@ def images(table: Table, params: Params, rows: slice = EVERY) -> Iterator[bytes]
 
 
 def image_bytes(cell: str, folder: Path, where: str) -> bytes:
-    """The image that a cell holds or names. Raises PipelineError for a bad URI or a path that leaves the folder."""
+    """The image that a cell holds or names.
+
+    Raises PipelineError for a bad URI or a path that leaves the folder.
+    """
     if cell.startswith("data:"):
         head, _, body = cell.partition(",")
         if not head.endswith(";base64"):
@@ -105,7 +108,10 @@ def shrunk(table: Table, params: Params, rows: slice = EVERY) -> NDArray[np.floa
 
 
 def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]:
-    """The image at `size` x `size` (area-averaged), flattened, values in [0, 1]. Raises PipelineError if unreadable."""
+    """The image at `size` x `size` (area-averaged), flattened, values in [0, 1].
+
+    Raises PipelineError if it cannot be read.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -126,14 +132,20 @@ def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]
 
 
 def number_columns(table: Table, params: Params) -> list[str]:
-    """The columns of numbers: params.features.columns, else every column that is not an id, a label or content."""
+    """The columns of numbers.
+
+    They are features.columns, or else every column that is not an id, a label or content.
+    """
     data = params.data
     others = {data.id, data.label, data.text, data.image}
     return params.features.columns or [name for name in table.columns if name not in others]
 
 
 def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
-    """The columns as numbers, (n, len(columns)). Raises PipelineError for a cell that is none, or not finite."""
+    """The columns as numbers, (n, len(columns)).
+
+    Raises PipelineError for a cell that is none, or not finite.
+    """
     values = np.empty((len(table), len(columns)))
     for position, name in enumerate(columns):
         whole = table.array(name)
@@ -158,7 +170,10 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
 
 
 def vectors(table: Table, column: str) -> NDArray[np.float32]:
-    """A column of equally long vectors, (n, d). Raises PipelineError for a missing, ragged or non-finite one."""
+    """A column of equally long vectors, (n, d).
+
+    Raises PipelineError for a missing, ragged or non-finite one.
+    """
     whole = table.array(column)
     if whole is not None and whole.ndim == 2 and np.isfinite(whole).all():
         return np.asarray(whole, dtype=np.float32)
@@ -201,11 +216,12 @@ def shown(
 def _data_uri(cell: str, folder: str, where: str) -> str:
     data = image_bytes(cell, Path(folder), where)
     suffix = Path(cell).suffix.lower().lstrip(".") or "png"
-    return f"data:image/{'jpeg' if suffix == 'jpg' else suffix};base64,{base64.b64encode(data).decode()}"
+    kind = "jpeg" if suffix == "jpg" else suffix
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def exact_bytes(table: Table, params: Params, columns: list[str] | None = None) -> Iterator[bytes]:
-    """The exact content of every row, as bytes to be hashed: image bytes, else text, else the fields.
+    """The exact content of every row, as bytes to be hashed: image, else text, else the fields.
 
     columns: of the fields, the pool's own; a seed or test table may have more of them, in another
     order.
@@ -242,7 +258,9 @@ def _by_value(cell: Any) -> Any:
 def asked_sha(
     task: Mapping[str, Any], params: Params, columns: list[str] | None = None
 ) -> str | None:
-    """The content hash of what a person was asked, from the task itself; None where another kind was asked then.
+    """The content hash of what a person was asked, from the task itself.
+
+    None where another kind of content was asked then.
 
     columns: of the fields, the pool's own; a task of a seed row may show more of them.
     """

@@ -155,7 +155,7 @@ def rows_of(location: str, rows: Sequence[int]) -> Iterator[tuple[Table, Sequenc
 
 @contextmanager
 def opened(location: str) -> Iterator[Table]:
-    """The table at a path or URL; of Parquet at a URL only columns that are asked for are fetched."""
+    """The table at a path or URL; of Parquet at a URL only those columns that are asked for."""
     if not (is_url(location) and location.lower().endswith(".parquet")):
         with local(location) as path:
             yield read_table(path, may_be_empty=True)
@@ -168,7 +168,7 @@ def opened(location: str) -> Iterator[Table]:
 
 
 def fingerprint(location: str) -> str:
-    """What changes when the file at a path or URL does; empty where its file system does not say."""
+    """What changes when the file at a path or URL does; empty if its file system does not say."""
     if not is_url(location):
         state = Path(location).stat()
         return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
@@ -182,7 +182,7 @@ def fingerprint(location: str) -> str:
 
 
 def finished(folders: Sequence[str]) -> dict[str, PartFacts]:
-    """part.json of those folders that are complete, asked of the store itself, not of the copies."""
+    """part.json of those folders that are complete, asked of the store itself, not of copies."""
     if any(map(is_url, folders)):
         return _finished_in_store(folders)
     documents = {folder: Path(folder) / DONE for folder in folders}

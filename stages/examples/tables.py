@@ -29,7 +29,7 @@ ANSWERS = ("accept", "reject", "ignore")  # what Prodigy's column `answer` may s
 
 @dataclass(frozen=True)
 class Table:
-    """Columns by name, each a list of n cells, and the file's line (Parquet: row) number of each row."""
+    """Columns by name, each a list of n cells, and each row's line (Parquet: row) in its file."""
 
     path: Path | str
     columns: Mapping[str, list[Any]]
@@ -44,12 +44,16 @@ class Table:
             return self.columns[name]
         if not self.lines:
             return []
-        what = f"no column {name!r}{closest(name, self.columns)}, found {', '.join(map(repr, self.columns))}"
+        names = ", ".join(map(repr, self.columns))
+        what = f"no column {name!r}{closest(name, self.columns)}, found {names}"
         place = param if param.startswith("--") else f"{param} in params.yaml"
         raise PipelineError(f"{self.path}:1", what, f"correct {place} or the file's header")
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """A Parquet column of numbers (n,) or of equally long vectors (n, d) without gaps, uncopied; else None."""
+        """A Parquet column of numbers (n,), or of vectors of one length (n, d), uncopied.
+
+        None where there is no such column, or it has gaps.
+        """
         return (
             self.columns.array(name)
             if isinstance(self.columns, ArrowColumns) and name in self.columns
@@ -62,12 +66,18 @@ class Table:
 
 
 class ArrowColumns(Mapping[str, list[Any]]):
-    """The columns of a Parquet file, each read when it is first asked for; with `chosen`, only those rows of them."""
+    """The columns of a Parquet file, each read when it is first asked for.
+
+    With `chosen`, only those rows of them.
+    """
 
     def __init__(
         self, path: Path | str, file: Any = None, chosen: Sequence[int] | None = None
     ) -> None:
-        """Read the header of the file, open or at the path. Raises PipelineError for a file that is not Parquet."""
+        """Read the header of the file, open or at the path.
+
+        Raises PipelineError for a file that is not Parquet.
+        """
         import pyarrow.parquet as pq
 
         self._path, self._source, self._chosen = path, file or path, chosen
@@ -138,7 +148,9 @@ class ArrowColumns(Mapping[str, list[Any]]):
 
 
 def read_table(path: Path, *, may_be_empty: bool = False) -> Table:
-    """The table at `path`, its format told by the suffix (.csv, .jsonl, .parquet; of Parquet, columns as asked for).
+    """The table at `path`, in the format of its suffix: .csv, .jsonl, .parquet.
+
+    Columns of Parquet are read as they are asked for.
 
     Raises PipelineError for a missing file, an empty one (unless `may_be_empty`), and any
     unreadable row.
@@ -176,7 +188,10 @@ def _csv(path: Path) -> Table:
 
 
 def csv_header(records: Iterator[tuple[int, list[str]]], path: Path) -> list[str]:
-    """The names of the columns. Raises PipelineError for a name twice, or another mark between cells."""
+    """The names of the columns.
+
+    Raises PipelineError for a name twice, or another mark between cells.
+    """
     _, header = next(records, (1, []))
     refuse_twice(header, path)
     other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
@@ -188,7 +203,10 @@ def csv_header(records: Iterator[tuple[int, list[str]]], path: Path) -> list[str
 
 
 def csv_table(path: Path, header: list[str], records: Iterable[tuple[int, list[str]]]) -> Table:
-    """Some rows as a table. Raises PipelineError for a row with more or fewer cells than the header."""
+    """Some rows as a table.
+
+    Raises PipelineError for a row with more or fewer cells than the header.
+    """
     columns: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
     for line, cells in records:
@@ -238,7 +256,7 @@ def read_labelled(path: Path, label: str) -> Table:
 
 
 def refuse_export(table: Table, label: str) -> None:
-    """Raises PipelineError for a table whose column `answer` says that some of its labels are none."""
+    """Raises PipelineError where a column `answer` says that some labels are none."""
     if label == "answer" or "answer" not in table.columns:
         return
     answers = table.columns["answer"]

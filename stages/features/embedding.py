@@ -1,4 +1,7 @@
-"""Sentence embeddings by a model in a local folder, for the extra `embed`: computed once, never downloaded."""
+"""Sentence embeddings by a model in a local folder, for the extra `embed`.
+
+They are computed once; nothing is ever downloaded.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,16 @@ BLOCK = 512  # texts that are embedded at a time
 
 
 def embedded(texts: list[str], options: Embedding) -> NDArray[np.float32]:
-    """One vector per text, (n, d). Raises PipelineError without the library, or where no model can be loaded."""
+    """One vector per text, (n, d).
+
+    Raises PipelineError without the library, or where no model can be loaded.
+    """
     folder = Path(options.model)
     if not options.model or not folder.is_dir():
-        remedy = "download the model once and name its folder; nothing is downloaded while the pipeline runs"
+        remedy = (
+            "download the model once and name its folder; nothing is downloaded while the pipeline"
+            " runs"
+        )
         raise PipelineError(
             "params.yaml features.embedding.model", f"no folder {options.model!r}", remedy
         )

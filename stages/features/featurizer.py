@@ -55,7 +55,7 @@ class Featurizer:
         """Features before scales and weights, (n, p)."""
         kind = self.options.kind
         if kind == "embedding":
-            return embedded(inputs, self.options.embedding)  # type: ignore[arg-type]  # texts by kind
+            return embedded(inputs, self.options.embedding)  # type: ignore[arg-type] # texts
         if kind == "text":
             texts: list[str] = inputs  # type: ignore[assignment]  # texts by kind
             return ngrams(texts, self.learnt) if self.learnt else hashed(texts, self.options.text)
@@ -129,7 +129,9 @@ def read_featurizer(folder: Path, options: FeatureParams, trusted: list[str]) ->
 
 
 def inputs_of(table: Table, params: Params, columns: list[str]) -> Inputs:
-    """What the featurizer sees of a table: texts, or an (n, p) array. columns: of numbers or vectors.
+    """What the featurizer sees of a table: texts, or an (n, p) array.
+
+    columns: of numbers or vectors.
 
     Raises PipelineError, naming file and line, for what it cannot take.
     """
@@ -143,7 +145,10 @@ def inputs_of(table: Table, params: Params, columns: list[str]) -> Inputs:
 
 
 def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
-    """TF-IDF of words and of characters, each fitted on the texts. Raises PipelineError for none."""
+    """TF-IDF of words and of characters, each fitted on the texts.
+
+    Raises PipelineError where there is no n-gram to keep.
+    """
     fitted = []
     for analyzer in ANALYZERS:
         span = ngrams_of(options, analyzer)

@@ -102,7 +102,7 @@ def check_alone(params: Params) -> None:
 
 
 def _with_columns(first: str, params: Params) -> Params:
-    """The params with the columns of numbers; where the user names none, those of the first part."""
+    """The params with the columns of numbers; if the user names none, those of the first part."""
     features = params.features
     if features.columns or features.kind not in {"numeric", "custom", "precomputed"}:
         return params
@@ -113,7 +113,7 @@ def _with_columns(first: str, params: Params) -> Params:
 
 
 def _planned(out: Path, sources: list[str], params: Params) -> list[Work]:
-    """The work for each part; its target is named by a hash of all that the features are made from."""
+    """The work for each part; its target is named by a hash of all that its features depend on."""
     # Full paths, as workers may run in another folder.
     parent = params.compute.store.rstrip("/") or str(out.resolve() / "parts")
     if is_url(params.data.pool):
@@ -203,7 +203,7 @@ def _seed_and_test(params: Params, pool: Pool, widths: dict[str, int]) -> tuple[
 
 
 def _check_widths(widths: dict[str, int]) -> None:
-    """Raises PipelineError for a table whose rows have another number of features than the first."""
+    """Raises PipelineError for a table whose rows do not have as many features as the first's."""
     first, expected = next(iter(widths.items()))
     for table, width in widths.items():
         if width != expected:
@@ -228,7 +228,7 @@ def _check_ids(pool: Pool, index: Index) -> None:
 
 
 def _id_of_key(pool: Pool, index: Index, position: int) -> tuple[str, str]:
-    """The id with the key at a position of all parts' keys and those of seed and test, and its row."""
+    """The id at a position of all keys (the parts', then seed's and test's), and its row."""
     if position >= pool.rows:
         row = position - pool.rows
         return index.ids[row], index.split[row]

@@ -1,1 +1,1 @@
-"""The classifier: fitting, scoring, calibration, the model file, and the shortlist of a large pool."""
+"""The classifier: fitting, scoring, calibration, and the shortlist of a large pool."""

@@ -1,4 +1,4 @@
-"""Fitting the user's classifier on labelled rows and reading its scores, one column per class of params.labels.
+"""The user's classifier, fitted on labelled rows: its scores, a column per class of params.labels.
 
 Scores are logits: softmax(scores) are the model's own probabilities. A class that no training row
 shows has score -inf and probability 0; its column is never left out.
@@ -32,14 +32,20 @@ SPANNED = 1e-10  # of the longest row's squared length: what is left of a row th
 
 @dataclass(frozen=True)
 class Classifier:
-    """A fitted classifier over `n_classes` classes; `estimator` is None when only one class was seen."""
+    """A fitted classifier over `n_classes` classes.
+
+    estimator: None where only one class was seen.
+    """
 
     estimator: Any
     seen: Ints
     n_classes: int
 
     def scores(self, rows: Matrix) -> Floats:
-        """Logits, (n, n_classes), from predict_proba where the estimator has it, else from decision_function."""
+        """Logits, (n, n_classes).
+
+        From predict_proba where the estimator has it, else from decision_function.
+        """
         aligned = np.full((rows.shape[0], self.n_classes), -np.inf)
         if not rows.shape[0]:
             return aligned
@@ -75,7 +81,7 @@ class Classifier:
 
 @contextmanager
 def few_rows_a_class() -> Iterator[None]:
-    """Without scikit-learn's warning of many classes on few labels: that is how every project starts."""
+    """Without scikit-learn's warning of many classes on few labels: so every project starts."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="The number of unique classes is greater than 50%"
@@ -84,7 +90,7 @@ def few_rows_a_class() -> Iterator[None]:
 
 
 def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
-    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,). n must be 1 or more."""
+    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,), n >= 1."""
     seen = np.unique(labels)
     if len(seen) == 1:
         return Classifier(None, seen, n_classes)
@@ -111,7 +117,9 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
 
 @contextmanager
 def _telling(estimator: Any, size: int) -> Iterator[None]:
-    """Says how far a fit is: its solver's steps where scikit-learn passes them on (from 1.9, L-BFGS and pipelines).
+    """Shows how far a fit is, by its solver's steps where scikit-learn tells them.
+
+    It does from 1.9, for L-BFGS and for pipelines.
 
     size: rows x columns (or rows again, if these are fewer) x classes. A small fit is not asked:
     that takes time, too.
@@ -131,13 +139,13 @@ def _telling(estimator: Any, size: int) -> Iterator[None]:
 
 
 def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:
-    """The results of a function that fits classifiers, in the order of the items, several at a time."""
+    """What a function that fits classifiers gives for each item, several at a time."""
     with few_rows_a_class():  # here too: threads put back each other's filters
         return side_by_side(function, items, n_jobs)
 
 
 class Steps:
-    """A callback as scikit-learn wants it (sklearn.callback.FitCallback): counts the steps of the estimator itself."""
+    """A callback for scikit-learn (sklearn.callback.FitCallback): counts an estimator's steps."""
 
     def __init__(self, told: Progress) -> None:
         self.told = told
@@ -159,7 +167,11 @@ class Steps:
 
 
 def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
-    """Whether this is logistic regression with an L2 penalty on few sparse rows, not all empty, of many features."""
+    """Whether `_fit_in_row_space` applies and is worth while.
+
+    It is for logistic regression with an L2 penalty on few sparse rows of many features, not all
+    of them empty.
+    """
     import scipy.sparse as sp
 
     if type(estimator).__name__ != "LogisticRegression" or not sp.issparse(rows):
@@ -171,7 +183,9 @@ def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
 
 
 def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
-    """The same fit, 10 to 50 times faster: weights that minimise loss + L2 penalty are combinations of the rows.
+    """The same fit, 10 to 50 times faster, on the coordinates of the rows in their own span.
+
+    Weights that minimise a loss and an L2 penalty are combinations of the rows.
 
     That holds whatever the loss of a row counts. So n rows are written in an orthonormal basis of
     their span, at most n dimensions, and the weights found there are turned back. Distances and

@@ -1,4 +1,4 @@
-"""What a model says of pool, test and labelled rows: as logits (train) or probabilities (calibrate)."""
+"""What a model says of pool, test and labelled rows: logits (train), probabilities (calibrate)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, F1, recall, calibration, each with the interval that its sample size allows."""
+"""How good predictions are: accuracy, F1, recall, calibration, with intervals by sample size."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | 
 
 
 def per_class(truth: Ints, predicted: Ints, n_classes: int) -> list[Row]:
-    """One row per class: support, predicted, precision, recall (null without trials) and Wilson intervals, f1."""
+    """One row per class: support, predicted, precision, recall, their Wilson intervals, and f1.
+
+    Precision and recall are null where there is no row to count.
+    """
     rows: list[Row] = []
     for place in range(n_classes):
         hits = int(np.sum((truth == place) & (predicted == place)))
@@ -92,7 +95,9 @@ def brier(probabilities: Floats, truth: Ints) -> float:
 
 
 def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> list[Row]:
-    """Bins of equal width over confidence in [0, 1] that hold any row: count, mean confidence, accuracy.
+    """Bins of equal width over confidence in [0, 1]: count, mean confidence, accuracy.
+
+    Bins without rows are left out.
 
     A confidence on an edge falls into the lower bin, as in Guo et al. (2017).
     """
@@ -112,7 +117,7 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> li
 
 
 def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> float:
-    """ECE in [0, 1]: the mean gap between confidence and accuracy over bins, weighted by their counts.
+    """ECE in [0, 1]: mean gap between confidence and accuracy over bins, weighted by their counts.
 
     Source: Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
     binning" (2015).
@@ -125,7 +130,9 @@ def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], b
 
 
 def calibrated_ece(confidence: Floats, bins: int, seed: int, draws: int = 200) -> float:
-    """The ECE that a perfectly calibrated model of these confidences would show by chance: mean over seeded draws.
+    """The ECE that chance alone gives a perfectly calibrated model of these confidences.
+
+    The mean over seeded draws.
 
     Source: Broecker, Smith, "Increasing the reliability of reliability diagrams" (2007).
     """
@@ -151,7 +158,9 @@ BLOCK = 65_536
 
 
 def margin_of(probabilities: Floats) -> Floats:
-    """Doubt in [0, 1]: one minus the gap between the two likeliest classes. (n, k >= 2) -> (n,); 1 = cannot tell.
+    """Uncertainty in [0, 1]: one minus the gap between the two likeliest classes; 1 = cannot tell.
+
+    (n, k >= 2) -> (n,).
 
     Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction"
     (2001).

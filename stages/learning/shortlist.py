@@ -1,4 +1,4 @@
-"""Scoring a pool in parts: every part alone, in parallel, and of each only the rows that a batch may come from.
+"""The shortlist of a pool in parts: of each part, scored alone, the rows a batch may come from.
 
 Kept are the most doubtful rows and the first of the random permutation, KEPT of each. Together they
 stand for the whole pool: the pool is two strata, rows at least as doubtful as the last of the most
@@ -77,7 +77,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Kept:
-    """The rows that stand for the pool, ascending, how many each stands for, and what is said about the scan."""
+    """The rows that stand for the pool, ascending, how many each stands for, the scan's facts."""
 
     rows: Rows
     stands_for: Floats
@@ -86,7 +86,7 @@ class Kept:
     histogram: list[int]
 
     def facts(self) -> ScanFacts:
-        """The counts, for metrics; `doubt` counts the scored rows by their doubt, in equal bins over [0, 1].
+        """The counts, for metrics; `doubt` counts the scored rows by their doubt, in BINS bins.
 
         Doubt that class weights raise above 1 is in the last bin, so that the bins add up to
         `scored`.
@@ -100,7 +100,10 @@ class Kept:
 
 
 def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
-    """The rows of the pool that a batch may come from; see the module's text. model: the fitted one, None for none."""
+    """The rows of the pool that a batch may come from; see the module's text.
+
+    model: the fitted one, None for none.
+    """
     said = pool.with_copies(pool.locate(settled(gate, params.query.skip_cooldown)))
     out = np.union1d(pool.blocked, said).astype(np.intp)
     unasked = pool.rows - len(out)
@@ -147,7 +150,7 @@ def scan_part(task: Task) -> Found:
 
 
 def doubts_of(classifier: Classifier, rows: Matrix, weights: Floats) -> Floats:
-    """1 - margin of some rows before calibration, times how much their likely class matters, to nine digits."""
+    """1 - margin of rows before calibration, times the weight of their class, to nine digits."""
     probabilities = softmax(classifier.scores(rows))
     doubt = margin_of(probabilities)
     return np.asarray(
@@ -156,7 +159,10 @@ def doubts_of(classifier: Classifier, rows: Matrix, weights: Floats) -> Floats:
 
 
 def histogram_of(doubts: Floats) -> NDArray[np.intp]:
-    """(BINS,) counts of doubts in equal bins over [0, 1]; what class weights raise above 1 is in the last."""
+    """(BINS,) counts of doubts in equal bins over [0, 1].
+
+    What class weights raise above 1 is in the last.
+    """
     return np.histogram(np.minimum(doubts, 1.0), BINS, (0, 1))[0].astype(np.intp)
 
 

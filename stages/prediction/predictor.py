@@ -1,11 +1,12 @@
-"""The predictor: everything between a row of a user's table and a calibrated probability of each class.
+"""The predictor: all between a row of a user's table and a calibrated probability of each class.
 
 It is a folder (build/predictor) that works without the project it came from:
 
     predictor.json   classes, what a row holds, which round taught it, how far to trust it
     model.skops      the fitted classifier
     map.npz          from its scores to probabilities (stages/learning/maps.py)
-    fitted.npz, ngrams.parquet, custom.skops, columns.json   the featurizer (stages/features/featurizer.py)
+    fitted.npz, ngrams.parquet, custom.skops, columns.json
+                     the featurizer (stages/features/featurizer.py)
     labelled.npy     (n, d) float32: where the labelled rows lie, to tell what is unlike all of them
     CARD.md          the model card
 """
@@ -41,7 +42,7 @@ BLOCK = 2048  # rows whose distances are in memory at a time
 
 @dataclass(frozen=True)
 class Predictions:
-    """probabilities: (n, k) float32, a column for each class; unlike: (n,) far from every labelled row."""
+    """probabilities: (n, k) float32, one column a class; unlike: (n,) far from all labelled."""
 
     probabilities: NDArray[np.float32]
     unlike: Mask
@@ -83,7 +84,7 @@ class Predictor:
         return [names[column] for column in self.predict_proba(rows).argmax(axis=1)]
 
     def unlike(self, rows: Any) -> Mask:
-        """(n,) whether each row is unlike anything labelled: there, no probability is to be trusted."""
+        """(n,) whether each row is unlike all labelled ones: do not trust its probabilities."""
         return self.of_table(self._table(rows)).unlike
 
     def of_table(self, table: Table) -> Predictions:
@@ -136,9 +137,10 @@ def usual_distance(sample: Geometry, labelled: Geometry) -> float:
 
 
 def read_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
-    """The predictor in a folder; types that skops does not know are refused unless `trusted` names them.
+    """The predictor in a folder; types that skops does not know are refused unless `trusted`.
 
-    Raises PipelineError for a folder that holds none, one without a model yet, or another version's.
+    Raises PipelineError for a folder that holds none, one without a model yet, or one of another
+    version.
     """
     path = folder / "predictor.json"
     if not path.is_file():
@@ -166,7 +168,10 @@ def read_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
 
 
 def params_of(facts: Row, where: Path) -> Params:
-    """The sections of params that say what a row holds. Raises PipelineError for another version's."""
+    """The sections of params that say what a row holds.
+
+    Raises PipelineError for those of another version.
+    """
     try:
         data = Data.model_validate(facts["data"])
         features = FeatureParams.model_validate(facts["features"])

@@ -18,8 +18,8 @@ matter: that is counted in b and a, and changes W by nothing.
 Levels are tested one after the other, from a strict one outwards, each at the full 1 - confidence,
 until the first that is not proven (fixed-sequence testing: the first level whose rest is worse than
 allowed is passed with a chance of at most 1 - confidence, and without passing it nothing behind it
-is reached). So the bound holds for the level that is chosen. Which levels are tested is decided by how
-many control rows lie within them, never by their labels.
+is reached). So the bound holds for the level that is chosen. Which levels are tested is decided by
+how many control rows lie within them, never by their labels.
 
 Source: Clopper, Pearson, "The use of confidence or fiducial limits" (1934), for a finite pool;
 Maurer, Hothorn, Lehmacher, "Multiple comparisons in drug clinical trials" (1995); Candes, Ilyas,
@@ -55,7 +55,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Claim:
-    """At most `error` of the machine's labels are wrong, in at least `confidence` of all projects."""
+    """At most `error` of the machine's labels are wrong, in at least `confidence` of projects."""
 
     error: float
     confidence: float
@@ -63,7 +63,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows with a person's label. reach: (n,) as `reach_of` has it; wrong: (n,) the machine erred."""
+    """Rows with a person's label. reach: (n,), see `reach_of`; wrong: (n,) the machine erred."""
 
     reach: Floats
     wrong: Mask
@@ -152,7 +152,7 @@ def p_values(counts: Tally, wrong: Counts, error: float) -> Floats:
 
 
 def most_wrong(counts: Tally, claim: Claim) -> Counts:
-    """The most wrong control rows that prove each level, (levels,); -1 where not even none would."""
+    """The most wrong control rows that prove each level, (levels,); -1 where not even none do."""
     most = np.full(len(LEVELS), -1, dtype=np.int64)
     growing = np.ones(len(LEVELS), dtype=np.bool_)
     for wrong in range(int(counts.judges.max(initial=0)) + 1):
@@ -231,7 +231,7 @@ def _for_a_perfect_model(counts: Tally, claim: Claim) -> int | None:
 
 
 def _scaled(counts: Tally, times: float) -> Tally:
-    """The counts with `times` as many control rows, taken out of the rest; wrong ones rounded up."""
+    """The counts with `times` as many control rows, out of the rest; wrong ones rounded up."""
     judges = np.round(counts.judges * times).astype(np.int64)
     wrong = np.ceil(counts.wrong * times - 1e-9).astype(np.int64)
     rest = np.maximum(counts.rest - (judges - counts.judges), 0)

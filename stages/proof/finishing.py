@@ -3,7 +3,7 @@
 A control row is one that the walk along the random permutation has passed, whoever asked it
 (stages/answers/arms.py). All control rows with a label judge, those that the strategy picked too:
 so they are a random draw of the whole pool. What people labelled beyond the walk is no part of the
-draw and is not labelled by the machine; the certificate counts it out (stages/proof/certificate.py).
+draw and is not labelled by the machine; the certificate counts it out (certificate.py).
 Each labelled row is scored by a model that learned nothing from its fold. Rows that nobody could
 label are left out on both sides, and stay with the people.
 """
@@ -87,7 +87,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class JudgedControl:
-    """What the machine says of the control rows: class, wrong, within the chosen share; (n,) each."""
+    """What the machine says of the control rows: class, wrong, in the chosen share; (n,) each."""
 
     said: Ints
     wrong: Mask

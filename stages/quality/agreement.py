@@ -1,4 +1,4 @@
-"""How far people agree: with each other, with themselves, and who stands out. Pure functions of labels.
+"""How far people agree: with each other, and who stands out. Pure functions of labels.
 
 A unit is the list of labels that one example got. All measures are nominal: two labels are the same
 or they are not. Votes are a table (n, m) of classes, one row per example, one column per annotator,
@@ -26,7 +26,9 @@ RIGHT, SETTLED = (
 
 
 def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
-    """Agreement beyond chance of the same number of labels (two or more) per example; None when it has no meaning.
+    """Agreement beyond chance, where every example has the same number of labels (two or more).
+
+    None where it has not, or where only one label was ever given.
 
     Source: Fleiss, "Measuring nominal scale agreement among many raters" (1971).
     """
@@ -44,7 +46,9 @@ def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
 
 
 def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
-    """Reliability of labels, at most 1, 0 = chance; any number of labels per example, those with one are left out.
+    """Reliability of labels, at most 1, 0 = chance; examples may have any number of labels.
+
+    Those with one label are left out.
 
     None when nothing was labelled twice or only one label was ever given.
     Source: Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), nominal data.
@@ -60,7 +64,10 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
 
 
 def excess(bad: int, total: int, others_bad: int, others_total: int) -> tuple[float, float]:
-    """By how much one share exceeds that of the others, and how many standard errors that is (pooled; 0 if none)."""
+    """By how much one share exceeds that of the others, and how many standard errors that is.
+
+    The error is that of the pooled share; 0 standard errors if it is 0.
+    """
     gap = bad / total - others_bad / others_total
     share = (bad + others_bad) / (total + others_total)
     error = math.sqrt(share * (1 - share) * (1 / total + 1 / others_total))
@@ -78,14 +85,17 @@ def vote_table(given: Sequence[Mapping[str, int]]) -> tuple[list[str], Floats]:
 
 
 def weighable(votes: Floats) -> bool:
-    """Whether annotators can be weighed by their votes: 20 examples have two or more, and somebody ever agrees."""
+    """Whether annotators can be weighed by their votes.
+
+    They can where 20 examples have two votes or more, and somebody ever agrees.
+    """
     several = votes[(~np.isnan(votes)).sum(axis=1) > 1]
     ranked = np.sort(several, axis=1)
     return len(several) >= FEW and bool((ranked[:, 1:] == ranked[:, :-1]).any())
 
 
 def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
-    """The chances of each example's true class (n, k), and each annotator's share of right answers (m,).
+    """Chances of each example's true class (n, k), each annotator's share of right answers (m,).
 
     prior (n, k): chances before anybody was asked, of a model that has not seen the example. An
     annotator says the true class with a chance of their own, and any other class equally often
@@ -115,7 +125,9 @@ def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
 
 
 def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
-    """Each annotator's quality in [0, 1], (m,), by how their votes fit the others' and the model's (n, k).
+    """Each annotator's quality in [0, 1], (m,): how their votes fit the others' and the model's.
+
+    probabilities: the model's, (n, k).
 
     Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels"
     (2022).
@@ -130,7 +142,9 @@ def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
 
 
 def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
-    """ActiveLab scores of labelled rows (n,) and of new ones (u,), on one scale in [0, 1]: the lowest is to be asked.
+    """ActiveLab scores in [0, 1] of labelled rows (n,) and of new ones (u,), on one scale.
+
+    The row with the lowest is to be asked first.
 
     votes (n, m), a vote or more per row; labelled (n, k) and new (u, k): probabilities by a model
     that has not seen the rows. Source: Goh, Mueller, "ActiveLab: active learning with re-labeling
@@ -146,6 +160,9 @@ def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats
 
 
 def _untied(probabilities: Floats) -> Floats:
-    """The same rows, none with a zero or two equal entries: cleanlab draws a tie of votes by a global generator."""
+    """The same rows, none with a zero or two equal entries.
+
+    cleanlab would draw a tie of votes by a global generator.
+    """
     moved = np.maximum(probabilities, LEAST) * (1 - LEAST * np.arange(probabilities.shape[1]))
     return np.asarray(moved / moved.sum(axis=1, keepdims=True))

@@ -43,25 +43,70 @@ class Check:
 
 
 CHECKS = (
-    Check("G001", "answered", "share of the batch that was answered", "at least",
-          "collect the missing answers, or find out why people skip"),
-    Check("G002", "label_errors", "estimated share of wrong labels in the round", "at most",
-          "read the worst of build/gate/issues.jsonl with the annotators; sharpen the instructions"),
-    Check("G003", "agreement", "Krippendorff's alpha of several annotators in the round", "at least",
-          "discuss the examples with most disagreement, rewrite the guideline, ask the round again"),
-    Check("G004", "redundancy", "share of new rows that nearly repeat another one", "at most",
-          "use a strategy with a diversity term, or lower quality.near_duplicate"),
-    Check("G005", "leakage", "share of test rows that nearly repeat a labelled row", "at most",
-          "remove those rows from the test table: they make the score too good"),
-    Check("G006", "coverage", "share of the classes that have an accepted label", "at least",
-          "add seed rows of the missing classes, or take the class out of params.labels"),
-    Check("G007", "annotator", "how far one annotator's doubted share lies above the others'", "at most",
-          "talk to that annotator; have a sample of those labels adjudicated"),
-    Check("G008", "drift", "p-value that random rows got the same mix of labels as in earlier rounds", "at least",
-          "find out what changed: the pool, the guideline or the people"),
-    Check("G009", "repeats", "share of planted repeats that the same person answered alike", "at least",
-          "the task is ambiguous or done in haste: smaller batches, clearer classes"),
-)  # fmt: skip
+    Check(
+        "G001",
+        "answered",
+        "share of the batch that was answered",
+        "at least",
+        "collect the missing answers, or find out why people skip",
+    ),
+    Check(
+        "G002",
+        "label_errors",
+        "estimated share of wrong labels in the round",
+        "at most",
+        "read the worst of build/gate/issues.jsonl with the annotators; sharpen the instructions",
+    ),
+    Check(
+        "G003",
+        "agreement",
+        "Krippendorff's alpha of several annotators in the round",
+        "at least",
+        "discuss the examples with most disagreement, rewrite the guideline, ask the round again",
+    ),
+    Check(
+        "G004",
+        "redundancy",
+        "share of new rows that nearly repeat another one",
+        "at most",
+        "use a strategy with a diversity term, or lower quality.near_duplicate",
+    ),
+    Check(
+        "G005",
+        "leakage",
+        "share of test rows that nearly repeat a labelled row",
+        "at most",
+        "remove those rows from the test table: they make the score too good",
+    ),
+    Check(
+        "G006",
+        "coverage",
+        "share of the classes that have an accepted label",
+        "at least",
+        "add seed rows of the missing classes, or take the class out of params.labels",
+    ),
+    Check(
+        "G007",
+        "annotator",
+        "how far one annotator's doubted share lies above the others'",
+        "at most",
+        "talk to that annotator; have a sample of those labels adjudicated",
+    ),
+    Check(
+        "G008",
+        "drift",
+        "p-value that random rows got the same mix of labels as in earlier rounds",
+        "at least",
+        "find out what changed: the pool, the guideline or the people",
+    ),
+    Check(
+        "G009",
+        "repeats",
+        "share of planted repeats that the same person answered alike",
+        "at least",
+        "the task is ambiguous or done in haste: smaller batches, clearer classes",
+    ),
+)
 
 
 def verdicts(values: Mapping[str, float | None], limits: Limits) -> list[Row]:
@@ -75,7 +120,7 @@ def holding(rows: list[Row], codes: Sequence[str]) -> list[Row]:
 
 
 def held_round(reason: str | None, failed: list[Row], kappas: dict[str, float | None]) -> list[Row]:
-    """V006 while the gate holds a round, by these failed checks or, without any, for answers that are missing.
+    """V006 while the gate holds a round, for failed checks or for answers that are missing.
 
     kappas: Cohen's kappa of each two annotators, "ann|bob"; the round's own, which no other figure
     counts yet. It is among the gate's metrics: what validate reads does not move while a round is

@@ -158,15 +158,25 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         "review_found": sum(right is False for right in outcomes),
     }
     return Outcome(
-        upto, cases, accepted, review, unlabelled, known_labels(cases, upto, out, params.gate), found.issues,
-        measures.repeat_rows(accepted, cases, params), _votes(cases, upto), state, found.error, found.shift,
+        upto,
+        cases,
+        accepted,
+        review,
+        unlabelled,
+        known_labels(cases, upto, out, params.gate),
+        found.issues,
+        measures.repeat_rows(accepted, cases, params),
+        _votes(cases, upto),
+        state,
+        found.error,
+        found.shift,
         found.quality,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
 class Doubted:
-    """What a model doubts: review rows, all issues, error probability by id, its correction, annotators' quality."""
+    """What a model doubts: review rows, issues, error probability by id, shift, quality."""
 
     review: list[Doubt]
     issues: list[Issue]
@@ -178,7 +188,7 @@ class Doubted:
 def doubted(
     labelled: list[Case], stands: dict[str, Standing], features: Features, upto: int, params: Params
 ) -> Doubted:
-    """The labels that are likelier wrong than a review is worth, unless people have confirmed them before.
+    """The labels that are likelier wrong than a review is worth, unless people confirmed them.
 
     Error probabilities come from the model and its company and, where several people labelled a
     row, from all their votes; and are corrected by how past doubts ended.
@@ -251,7 +261,10 @@ def asks(case: Case, upto: int) -> int:
 
 
 def _doubtable(case: Case, stand: Standing, reason: str, upto: int, policy: Gate) -> bool:
-    """Whether the label may be doubted: not after an override, a confirmation, or the last ask with two agreeing."""
+    """Whether the label may be doubted.
+
+    It may not after an override, a confirmation, or the last ask with two people agreeing.
+    """
     agreed = sum(vote.label == stand.label for vote in stand.votes)
     settled = asks(case, upto) >= policy.max_asks and agreed >= 2
     return (
@@ -263,9 +276,13 @@ def _disputed(case: Case, stand: Standing, upto: int) -> Doubt:
     tally = Counter(vote.label for vote in stand.votes).most_common()
     label, suggested = tally[0][0], tally[1][0]
     return {
-        "id": case.id, "label": label, "suggested": suggested, "score": 1 - tally[0][1] / len(stand.votes),
-        "reasons": ["disagreement"], "asks": asks(case, upto),
-    }  # fmt: skip
+        "id": case.id,
+        "label": label,
+        "suggested": suggested,
+        "score": 1 - tally[0][1] / len(stand.votes),
+        "reasons": ["disagreement"],
+        "asks": asks(case, upto),
+    }
 
 
 def _unlabelled(case: Case, kind: UnlabelledKind, upto: int) -> Unlabelled:
@@ -294,11 +311,16 @@ def _accepted(
         source = "override"
     same = index.copies.get(index.sha[index.row_of[case.id]], [])
     return {
-        "id": case.id, "label": str(stand.label), "round": since, "arms": arms, "source": source,
+        "id": case.id,
+        "label": str(stand.label),
+        "round": since,
+        "arms": arms,
+        "source": source,
         "in_seed": any(vote.annotator == SEED for vote in case.votes),
-        "annotators": sorted(voters), "copies": [item for item in same if item != case.id],
+        "annotators": sorted(voters),
+        "copies": [item for item in same if item != case.id],
         "asked_rank": int(case.asked[since]["rank"]) if since in case.asked else 0,
-    }  # fmt: skip
+    }
 
 
 def _votes(cases: list[Case], upto: int) -> list[CountedVote]:
@@ -348,22 +370,34 @@ def report(outcome: Outcome, checks: list[Row], held: str | None, params: Params
     people = measures.by_annotator(
         outcome.cases, outcome.final, outcome.error, params.gate.threshold
     )
+    errors = list(outcome.error.values())
+    mean_error = float(np.mean(errors)) if errors else None
     for name, row in people.items():
         row["quality"] = outcome.annotator_quality.get(name)
     return {
-        **outcome.state, **counts, "held": held,
+        **outcome.state,
+        **counts,
+        "held": held,
         "doubts": {
-            "judged": len(outcome.error), "threshold": params.gate.threshold, "shift": outcome.shift,
-            "estimated_error_rate": float(np.mean(list(outcome.error.values()))) if outcome.error else None,
-            "confirmed": ends[True], "contradicted": ends[False], "precision": ends[False] / seen if seen else None,
+            "judged": len(outcome.error),
+            "threshold": params.gate.threshold,
+            "shift": outcome.shift,
+            "estimated_error_rate": mean_error,
+            "confirmed": ends[True],
+            "contradicted": ends[False],
+            "precision": ends[False] / seen if seen else None,
             "outliers": sum(row["outlier"] > OUTLIER for row in outcome.issues),
             "near_duplicates": sum(row["duplicates"] is not None for row in outcome.issues),
         },
-        "agreement": {**measures.kappas(outcome.cases), "repeats": len(again), "repeated_alike": sum(again)},
+        "agreement": {
+            **measures.kappas(outcome.cases),
+            "repeats": len(again),
+            "repeated_alike": sum(again),
+        },
         "annotators": people,
         "by_class": {label: _class_counts(label, outcome) for label in params.labels},
         "checks": checks,
-    }  # fmt: skip
+    }
 
 
 def _class_counts(label: str, outcome: Outcome) -> Row:
@@ -373,7 +407,7 @@ def _class_counts(label: str, outcome: Outcome) -> Row:
 
 @dataclass(frozen=True)
 class Gated:
-    """The decision on all rounds that count, its metrics and plot rows, redundancy, and the failed checks."""
+    """The decision on all rounds that count, with metrics, plot rows, redundancy, failed checks."""
 
     outcome: Outcome
     metrics: Row
@@ -383,7 +417,7 @@ class Gated:
 
 
 def gate(ledger: Ledger, features: Features, params: Params) -> Gated:
-    """Decide up to the last complete round; or up to the one before it, when a check that holds rounds fails."""
+    """Decide up to the last complete round, or the one before it when a check holds that."""
     last, pending = complete(ledger.rounds)
     held = f"held, {pending['answered']} of {pending['asked']} answered" if pending else None
     now = ledger.until(last)

@@ -48,7 +48,7 @@ class LabelErrors:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many labelled rows are like each of n rows, (n,), and how many of those have its label, (n,).
+    """How many labelled rows are like each of n rows, (n,), and how many of those agree, (n,).
 
     What the witnesses have not seen is not known: a row that nothing is like is not judged, and of
     one that few are like they cannot be sure, whatever they say.
@@ -87,7 +87,9 @@ def estimate_errors(
     witnessed: float | None = None,
     coverage: Coverage | None = None,
 ) -> LabelErrors:
-    """How likely each of n labels is wrong, from calibrated out-of-sample logits (n, k) and classes (n,).
+    """How likely each of n labels is wrong, of calibrated out-of-sample logits and classes (n,).
+
+    scores: (n, k).
 
     A label is either right, drawn from softmax(scores / t), or wrong: a true class y drawn from it
     was taken for the label with chance q[y, label]. The share of wrong labels, q and t are fitted
@@ -136,7 +138,7 @@ def estimate_errors(
 
 
 def _posterior(scores: Floats, columns: Ints, least: Floats, fit: _Fit) -> tuple[Floats, Ints]:
-    """The probability that each label is wrong, (n,), and the column of its likeliest other class."""
+    """The probability that each label is wrong, (n,), and its likeliest other class (a column)."""
     chances = softmax(scores, fit.temperature)
     own, other = _explained(chances, columns, least, fit.confusion)
     mistaken = fit.wrong * other.sum(axis=1)
@@ -160,7 +162,7 @@ def _evidence(chances: Floats, columns: Ints) -> float:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The error model: log posterior, share of wrong labels, q (k, k), and the temperature it was fitted at."""
+    """The error model: log posterior, share of wrong labels, q (k, k), and its temperature."""
 
     posterior: float
     wrong: float
@@ -211,7 +213,7 @@ def _surely_contradicted(scores: Floats, columns: Ints) -> float:
 def _explained(
     chances: Floats, columns: Ints, least: Floats, confusion: Floats
 ) -> tuple[Floats, Floats]:
-    """The chance of each label if it is right (n,), and by each other true class if it is wrong (n, k)."""
+    """The chance of each label if right (n,), and by each other true class if wrong (n, k)."""
     at = np.arange(len(columns))
     other = chances * confusion[:, columns].T
     other[at, columns] = 0
@@ -219,7 +221,7 @@ def _explained(
 
 
 def _fit_errors(scores: Floats, columns: Ints, least: Floats, temperature: float) -> _Fit:
-    """The share of wrong labels and q (k, k), by EM, where the true classes have this temperature."""
+    """The share of wrong labels and q (k, k), by EM, if the true classes have this temperature."""
     chances = softmax(scores, temperature)
     n, k = chances.shape
     even = np.full((k, k), 1 / (k - 1))

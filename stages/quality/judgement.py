@@ -1,4 +1,4 @@
-"""Which labels are probably wrong, and what else is odd about them: for clean_seed, gate and `rounds inspect`.
+"""Which labels are probably wrong, and what else is odd: for clean_seed, gate, `rounds inspect`.
 
 Everything here is a function of arrays; what is done about a label is decided in policy.py and
 decision.py. Distances are those of the geometry: similarity = 1 - squared distance / 2.
@@ -101,7 +101,10 @@ def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> J
 
 
 def _distinct(rows: LabelledRows) -> tuple[Ints, Ints]:
-    """The number of each row's group (n,), and each group's first row (m,): equal content and label."""
+    """The number of each row's group (n,), and each group's first row (m,).
+
+    Rows of a group have equal content and label.
+    """
     number: dict[tuple[str, int], int] = {}
     keys = zip(rows.sha, rows.labels.tolist(), strict=True)
     group = np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.intp)
@@ -154,7 +157,7 @@ def _contradicted_by_copies(group: Ints, sha: list[str]) -> Floats:
 
 
 def _with_conflicts(errors: LabelErrors, group: Ints, against: Floats) -> LabelErrors:
-    """The estimate of the distinct rows spread over all rows, at least as high as copies contradict them."""
+    """The estimate of the distinct rows for all rows, at least what copies contradict them by."""
     return replace(
         errors,
         probability=np.maximum(errors.probability[group], against),
@@ -167,7 +170,7 @@ def _with_conflicts(errors: LabelErrors, group: Ints, against: Floats) -> LabelE
 def _numbered_groups(
     near: Neighbours, matrix: Matrix, space: Geometry, threshold: float, group: Ints
 ) -> Ints:
-    """The number of each row's group of near duplicates, (n,), exact copies included; -1 for none."""
+    """The number of each row's group of near duplicates and exact copies, (n,); -1 for none."""
     limit = beyond_chance(space[:: 1 + len(space) // SAMPLE], threshold)
     numbers = duplicate_groups(near, Near(matrix, space, limit, threshold))[group]
     sizes = np.bincount(numbers, minlength=1)
@@ -177,7 +180,7 @@ def _numbered_groups(
 def with_annotators(
     judgement: Judgement, votes_by_row: Sequence[Mapping[str, int]], labels: Ints
 ) -> tuple[Judgement, dict[str, float]]:
-    """The judgement with every vote on rows that several people labelled, and each annotator's quality.
+    """The judgement by every vote on rows that several people labelled, and annotators' quality.
 
     votes_by_row: for each of the n rows, the class that each annotator gave it; labels (n,): what
     is judged. Rows with one vote keep their estimate, and so do all while annotators cannot be
@@ -216,7 +219,7 @@ def class_balance(labels: Ints, n_classes: int) -> Floats:
 
 
 class Issue(TypedDict):
-    """A row of issues.jsonl: one label with every score that was computed; None: not judged, no group."""
+    """A row of issues.jsonl: one label with all its scores; None: not judged, in no group."""
 
     id: str
     label: str
@@ -261,7 +264,7 @@ def outliers(near: Neighbours) -> Floats:
 
 
 def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
-    """A group number per row, (n,): neighbours that are near duplicates share it, and theirs too."""
+    """A group number per row, (n,): near duplicates among neighbours share it, and theirs too."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -277,7 +280,7 @@ def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
 
 
 def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
-    """P-value, in (0, 1], that the order of the rows in the file does not matter to who is near whom.
+    """P-value in (0, 1] that rows near each other in the file are no more alike than others.
 
     A permutation test on the mean distance in the file between neighbours. None with fewer than
     MIN_LABELS rows.

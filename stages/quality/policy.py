@@ -1,4 +1,4 @@
-"""The policy: which of the labels that may be wrong are doubted, that is set aside and asked again."""
+"""The policy: which of the labels that may be wrong are doubted, set aside and asked again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROBABLY_WRONG = 0.5
 
 
 def cleanlab_issues(scores: Floats, labels: Ints) -> Mask:
-    """Label errors as cleanlab chooses them, (n,): confident learning, `find_label_issues` as it comes.
+    """Label errors as cleanlab chooses them, (n,): `find_label_issues` as it comes.
 
     Source: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels"
     (2021).

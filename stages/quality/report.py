@@ -1,4 +1,4 @@
-"""What the gate reports about labels: the values its checks judge, counts by class and annotator, one row per round.
+"""What the gate reports about labels: its checks' values, counts by annotator, a row per round.
 
 Everything is a function of the cases (stages/answers/standing.py), so a past round's row does not
 move when rounds are added.
@@ -35,7 +35,9 @@ def answered_share(rounds: list[AnsweredRound]) -> float | None:
 
 
 def label_error_rate(cases: Iterable[Case], error: dict[str, float], newest: int) -> float | None:
-    """Mean error probability of the labels that the newest round's new rows got; None with fewer than 20 to judge.
+    """Mean error probability of the labels that the newest round's new rows got.
+
+    None with fewer than 20 to judge.
 
     Rows that were asked again for a doubt are left out: they were chosen for being probably wrong.
     """
@@ -51,7 +53,7 @@ def _given(case: Case, at: int) -> list[str]:
 
 
 def _votes_given(case: Case, at: int) -> list[Vote]:
-    """The labels that people gave when a round asked about a row that was not doubted, with their names."""
+    """The labels, with names, that people gave in a round to a row that was not doubted."""
     if at not in case.asked or at in case.doubted:
         return []
     return [
@@ -60,18 +62,26 @@ def _votes_given(case: Case, at: int) -> list[Vote]:
 
 
 def units(cases: Iterable[Case], at: int) -> list[list[str]]:
-    """The labels that new rows of one round got, one list per example. Doubted rows are left out: they were chosen."""
+    """The labels that new rows of one round got, one list per example.
+
+    Doubted rows are left out: they were chosen for their doubt.
+    """
     return [_given(case, at) for case in cases if at in case.asked and at not in case.doubted]
 
 
 def agreement(cases: Iterable[Case], at: int) -> float | None:
-    """Krippendorff's alpha of one round; None with fewer than ten examples that two or more people labelled."""
+    """Krippendorff's alpha of one round.
+
+    None with fewer than ten examples that two or more people labelled.
+    """
     paired = [unit for unit in units(cases, at) if len(unit) > 1]
     return krippendorff_alpha(paired) if len(paired) >= FEW else None
 
 
 def redundancy(asked: list[Asked], seed: list[str], index: Index, near: Near) -> list[Redundancy]:
-    """Per round: its new rows, how many nearly repeat a row before them in the batch or known earlier, and their share.
+    """Per round: its new rows, how many of them are near duplicates, and their share.
+
+    A near duplicate nearly repeats a row before it in the batch, or one known earlier.
 
     The share is None with fewer than two new rows.
     """
@@ -99,13 +109,18 @@ def redundancy(asked: list[Asked], seed: list[str], index: Index, near: Near) ->
 
 
 def coverage(labels: Iterable[str], classes: list[str]) -> float | None:
-    """Share of the classes that have a label; None while there are fewer than ten labels per class on average."""
+    """Share of the classes that have a label.
+
+    None while there are fewer than ten labels per class on average.
+    """
     counts = Counter(labels)
     return len(counts) / len(classes) if counts.total() >= FEW * len(classes) else None
 
 
 def annotator_gap(people: dict[str, Row]) -> float | None:
-    """The largest excess of an annotator's doubted share over the others', 0 unless it is beyond three standard errors.
+    """The largest excess of an annotator's doubted share over the others'.
+
+    It is 0 unless it is beyond three standard errors.
 
     None with fewer than two annotators of 20 judged labels each.
     """
@@ -120,7 +135,7 @@ def annotator_gap(people: dict[str, Row]) -> float | None:
 
 
 def drift(cases: Iterable[Case], newest: int) -> float | None:
-    """P-value that control rows of the newest round got the same mix of labels as those before; at least 1e-4.
+    """P-value, at least 1e-4, that the newest control rows got the mix of labels of earlier ones.
 
     A row counts once, with the label that most people gave it when it was asked (a tie: not at
     all): several people's answers to one row are no independent draws. None with fewer than 20 such
@@ -165,7 +180,9 @@ def _same_mix(table: NDArray[np.intp], seed: int) -> float:
 
 
 def repeats(cases: Iterable[Case], upto: int) -> list[bool]:
-    """For every planted repeat (asked again, not doubted) that its annotator answered twice: alike or not.
+    """For every planted repeat that its annotator answered twice: whether both answers are alike.
+
+    A planted repeat is a row that is asked again though nobody doubts it.
 
     A row that was retracted and asked anew is no repeat: its first label was void.
     """
@@ -197,7 +214,10 @@ def _alike(case: Case, when: int) -> list[bool]:
 
 
 def repeat_rows(accepted: list[AcceptedLabel], cases: list[Case], params: Params) -> list[Repeat]:
-    """The answered labels to plant again in the next batch, `gate.repeat_fraction` of it, in a seeded order."""
+    """The answered labels to plant again in the next batch, in a seeded order.
+
+    They are `gate.repeat_fraction` of a batch.
+    """
     once = {case.id for case in cases if len(case.asked) == 1 and not case.doubted}
     able = sorted(
         (row for row in accepted if row["source"] == "answer" and row["id"] in once),
@@ -210,7 +230,10 @@ def repeat_rows(accepted: list[AcceptedLabel], cases: list[Case], params: Params
 def by_annotator(
     cases: Iterable[Case], final: dict[str, str], error: dict[str, float], threshold: float
 ) -> dict[str, Row]:
-    """Counts per annotator: answers, skips, labels against the accepted one, labels judged, and doubted ones of these.
+    """Counts per annotator.
+
+    Answers, skips, labels that others gave too and those against the accepted one, labels judged,
+    and doubted ones of these.
 
     A label is doubted that the model doubts, or that lost against one that it does not.
     """
@@ -279,7 +302,7 @@ def kappas(cases: list[Case], only: int | None = None) -> Row:
 
 
 def _pair_name(left: str, right: str) -> str:
-    """Two annotators as one key, "ann|bob"; a bar or a backslash in a name has a backslash before it."""
+    """Two annotators as one key, "ann|bob"; a bar or backslash in a name is escaped by one."""
     escaped = [name.replace("\\", r"\\").replace("|", r"\|") for name in (left, right)]
     return "|".join(escaped)
 
@@ -287,7 +310,7 @@ def _pair_name(left: str, right: str) -> str:
 def round_rows(
     cases: list[Case], rounds: list[AnsweredRound], current: int, spent: list[Redundancy]
 ) -> list[Row]:
-    """One row per round: doubts after it, doubts answered in it and how they ended, precision of doubts so far.
+    """One row per round: doubts after it, doubts answered in it, how they ended, and precision.
 
     current: labels doubted now; spent: the rows of `redundancy`. `flagged` is known for a past
     round by what was frozen with the next batch.

@@ -37,7 +37,7 @@ def seed_labels(table: Table, index: Index, params: Params) -> list[SeedLabel]:
 
 
 def suspects(rows: LabelledRows, judgement: Judgement, params: Params) -> list[Suspect]:
-    """The seed labels to be asked again, worst first: by gate.policy, within clean_seed.max_suspects."""
+    """Seed labels to ask again, worst first: by gate.policy, within clean_seed.max_suspects."""
     errors = judgement.errors
     share = params.clean_seed.max_suspects
     doubted = choose_doubts(judgement, rows, params, share=share, reviews=params.reviews_a_batch)

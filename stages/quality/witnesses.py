@@ -1,4 +1,4 @@
-"""Witnesses: independent views on what the label of each row should be, none of which saw that label."""
+"""Witnesses: independent views on what a row's label should be, none of which saw that label."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Neighbours:
 
 
 def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
-    """The k nearest other rows of each row (all others, if fewer), exactly; ties go to the lower row.
+    """The k nearest other rows of each row (all, if fewer), exactly; ties go to the lower row.
 
     Distances are computed in blocks, so that memory is bounded.
     """
@@ -57,7 +57,7 @@ def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
 def _nearest_in_block(
     space: Geometry, norms: Geometry, start: int, step: int, k: int
 ) -> tuple[Ints, Geometry]:
-    """The k nearest other rows of the rows from `start` on, (step, k), and their squared distances."""
+    """The k nearest other rows of the rows from `start` on, (step, k), and squared distances."""
     block = space[start : start + step]
     at = np.arange(len(block))
     # |a - b|^2 without |a|^2, which is the same for all candidates of a row
@@ -100,7 +100,7 @@ def neighbour_view(near: Neighbours, labels: Ints, n_classes: int) -> Floats:
 
 
 def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> Floats:
-    """Out-of-bag logits (n, n_classes) of extremely randomised trees; uninformed below MIN_LABELS rows.
+    """Out-of-bag logits (n, n_classes) of extremely randomised trees; even below MIN_LABELS rows.
 
     Every tree is read and dropped before the next one grows: a forest of many classes held as a
     whole would take gigabytes.

@@ -1,1 +1,1 @@
-"""The feature store: its index, parts of a large pool, the space of distances, near duplicates, workers."""
+"""The feature store: index, parts of a large pool, space of distances, near duplicates, workers."""

@@ -1,4 +1,4 @@
-"""What is learnt from a sample of a pool in parts, and applied to raw features when they are read."""
+"""What is learnt from a sample of a pool in parts, and applied to raw features as they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fitted:
     space: Space
 
     def features(self, raw: Matrix) -> Matrix:
-        """The features of each row alone, (n, p): scaled or weighted; see `widened` for the rest."""
+        """The features of each row alone, (n, p): scaled or weighted; see `widened` for more."""
         if self.rarity.size:
             return weighted(raw, self.rarity)
         if self.scale.size:

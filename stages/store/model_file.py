@@ -1,4 +1,4 @@
-"""Models on disk as skops files, byte for byte the same for the same model, and audited before they are loaded.
+"""Models on disk as skops files: the same bytes for the same model, audited before loading.
 
 skops names its members after `id()` and stamps them with the clock. Here the ids are renumbered in
 the order in which the schema mentions them, values of JSON nodes (which are never shared) each get
@@ -68,7 +68,7 @@ def write_model(path: Path, model: Any, param: str = "params.yaml model.path") -
 
 
 def read_model(path: Path, trusted: list[str] | None = None) -> Any:
-    """The model at `path`; types that skops does not know are refused unless you list them in `trusted`."""
+    """The model at `path`; types that skops does not know are refused unless in `trusted`."""
     import skops.io
 
     unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted or []))

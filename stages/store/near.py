@@ -42,7 +42,7 @@ def reach(points: Points, threshold: float) -> float:
 
 
 def beyond_chance(points: Points, threshold: float) -> float:
-    """The squared distance within which chance brings a row to any other of the sample once in 1,000 times.
+    """The squared distance within which chance brings two rows of the sample once in 1,000 times.
 
     Among rows spread evenly in m dimensions the nearest one is within c times the median distance
     with probability 1 - 2 ** -(c ** m), about c ** m log 2. m is read off the distances to the
@@ -72,7 +72,7 @@ class Near:
     threshold: float
 
     def alike(self, left: Rows, right: Rows) -> Mask:
-        """(len(left), len(right)): whether each row is a near duplicate of each other one, itself included."""
+        """(len(left), len(right)): whether each pair are near duplicates; every row is its own."""
         import scipy.sparse as sp
         from sklearn.preprocessing import normalize
 
@@ -97,7 +97,7 @@ class Near:
 
 
 def said_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mask:
-    """(n,): whether the features of each pair of rows allow that they are near duplicates; dense ones always do."""
+    """(n,): whether the features of each pair allow near duplicates; dense ones always do."""
     import scipy.sparse as sp
     from sklearn.preprocessing import normalize
 
@@ -132,7 +132,7 @@ def _apart(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _gaps(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Squared distances of each row of the sample to the nearest and the second nearest other one; inf for none."""
+    """Squared distances of each row to the nearest and second nearest other one; inf for none."""
     gaps = np.pad(_squared(points, points), ((0, 0), (0, 2)), constant_values=np.inf)
     np.fill_diagonal(gaps, np.inf)
     nearest, second = np.partition(gaps, 1, axis=1)[:, :2].T
@@ -140,7 +140,10 @@ def _gaps(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _squared(points: Points, others: Points) -> NDArray[np.float64]:
-    """(n, m) squared Euclidean distances, never below 0; double precision tells neighbours in a line apart."""
+    """(n, m) squared Euclidean distances, never below 0.
+
+    Double precision tells neighbours in a line apart.
+    """
     points, others = points.astype(np.float64), others.astype(np.float64)
     norms = (
         np.einsum("ij,ij->i", points, points)[:, None]

@@ -1,4 +1,4 @@
-"""Hashed n-grams: features of text without a vocabulary, so that each part of a pool is featurized alone."""
+"""Hashed n-grams: features of text without a vocabulary, so each part of a pool stands alone."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _hashed_counts(texts: list[str], options: TextFeatures, analyzer: str) -> Ma
 
 
 def rarity(matrix: Matrix) -> NDArray[np.float32]:
-    """The weight of each column, as in TF-IDF: ln((1 + n) / (1 + rows with it)) + 1. (n, p) -> (p,)."""
+    """Each column's weight as in TF-IDF, (n, p) -> (p,): ln((1 + n) / (1 + rows with it)) + 1."""
     rows_with = np.bincount(matrix.indices, minlength=matrix.shape[1])
     return np.asarray(np.log((1 + matrix.shape[0]) / (1 + rows_with)) + 1, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""A pool in parts: what featurize keeps of it, and an index of the few of its rows that a stage needs.
+"""A pool in parts: what featurize keeps of it, and an index of those rows that a stage needs.
 
     parts.json       seed, store, and the parts in the order of their names: name, key, rows
     parts/<key>/     one part, its rows as in its file; the key is a hash of all that it is made
@@ -53,7 +53,7 @@ class ListedPart(TypedDict):
 
 
 class Listing(TypedDict):
-    """parts.json. store: the URL that the parts are under; without it they are in the folder beside."""
+    """parts.json. store: the URL that the parts are under; none where they lie beside it."""
 
     seed: int
     store: NotRequired[str]
@@ -163,7 +163,7 @@ class Pool:
         return blocked
 
     def locate(self, ids: Iterable[str]) -> Rows:
-        """The rows of those ids that the pool has, ascending; of rows with one id only the first."""
+        """The rows of those ids that the pool has, ascending; of rows with one id the first."""
         missing = np.array(sorted(set(ids)), dtype=object)
         keys = order_keys(self.seed, missing)
         rows = []
@@ -225,7 +225,7 @@ class Pool:
         return [sha for part in self.parts for sha in part.shas(part.within(rows))]
 
     def raw(self, rows: Rows, compute: Compute) -> Matrix:
-        """Raw features of ascending rows, (n, width); workers read them where they are in a store."""
+        """Raw features of ascending rows, (n, width); workers read them where they are stored."""
         tasks = [(part.with_full_path(), part.within(rows)) for part in self.parts]
         # Parts without a wanted row are left out; for no row at all one part gives the width.
         tasks = [task for task in tasks if task[1].size] or tasks[:1]
@@ -276,7 +276,7 @@ def write_listing(pool: Pool) -> None:
 
 
 def indexed(pool: Pool, rows: Rows) -> tuple[Index, Rows]:
-    """The index of some pool rows, ascending, and of all of seed and test; and how it sorts those rows.
+    """The index of some pool rows, ascending, and all of seed and test; and how it sorts those.
 
     Pool rows are sorted by id, as in the index of one table, so that their order does not depend on
     how the pool is split. The second result holds, for each pool row of the index, its position in
@@ -340,7 +340,7 @@ def write_kept(path: Path, index: Index, rows: Rows, stands_for: Floats) -> None
 
 
 def read_kept(path: Path) -> tuple[list[str], Floats] | None:
-    """The ids of the pool rows that were kept, and how many rows each stands for; None where all were."""
+    """The ids of the pool rows that were kept, and how many each stands for; None if all were."""
     import pyarrow.parquet as pq
 
     if not path.is_file():

@@ -32,7 +32,7 @@ class Space:
     beside: float = 0.0
 
     def widened(self, matrix: Matrix) -> Matrix:
-        """What the classifier sees of some rows: their features, for text with the d directions as further columns.
+        """What the classifier sees of some rows: for text, with the d directions as more columns.
 
         Both are linear in the features, so this is ridge regression whose penalty is lighter in the
         directions in which the pool varies most. Source: Deerwester et al., "Indexing by latent
@@ -59,7 +59,7 @@ class Space:
         return sp.vstack(seen, format="csr") if seen else matrix, geometry
 
     def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Weights (k, p) that give a row's own features the scores that `weights` (k, p + d) give the widened row."""
+        """Weights (k, p) that score a row's own features as `weights` (k, p + d) the widened."""
         own = self.basis.shape[0]
         return np.asarray(weights[:, :own] + self.beside * (weights[:, own:] @ self.basis.T))
 
@@ -86,7 +86,9 @@ class Space:
 def fit_space(
     known: Matrix, dims: int, seed: int, *, unit_rows: bool, beside: float = 0.0
 ) -> Space:
-    """Truncated SVD of sparse features, PCA of dense ones of more than `dims` columns, else the features themselves.
+    """The space of distances: truncated SVD of sparse features, PCA of dense ones, or themselves.
+
+    Dense features of at most `dims` columns are taken as they are.
 
     Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean
     squared norm of 1 over the `known` rows. beside: the mean squared length of sparse unit rows in
@@ -116,7 +118,7 @@ def fit_space(
 
 
 def _directions(known: Matrix, dims: int, seed: int) -> NDArray[np.floating]:
-    """The (p, d) directions of sparse rows, by scikit-learn's truncated SVD, which fixes their signs."""
+    """The (p, d) directions of sparse rows, by scikit-learn's truncated SVD with fixed signs."""
     from sklearn.decomposition import TruncatedSVD
 
     svd = TruncatedSVD(dims, random_state=seed)

@@ -1,4 +1,4 @@
-"""The one parallel layer, joblib's: a function mapped over the parts of a pool, here or on an existing cluster.
+"""The one parallel layer, joblib's: a function mapped over parts, here or on a cluster.
 
 What is mapped is a pure function of paths and small values, so the backend changes nothing but the
 time: workers read parts and write results themselves, and what comes back is bounded.
@@ -35,7 +35,7 @@ def mapped(
     *,
     little: bool = False,
 ) -> Iterator[R]:
-    """The results in the order of the items, with progress on stderr (rate and time left) after two seconds.
+    """The results in the order of the items, with progress on stderr after two seconds.
 
     `function` must stand in a module, so that workers can import it. One item, n_jobs 1, or n_jobs
     -1 where there is so `little` to do that starting workers takes longer, runs in this process.
@@ -55,7 +55,10 @@ def mapped(
                     raise result
                 yield result
         except tuple(deaths) as error:
-            remedy = "run the same command again, finished parts are kept; with too little memory lower compute.n_jobs"
+            remedy = (
+                "run the same command again, finished parts are kept; with too little memory lower"
+                " compute.n_jobs"
+            )
             lost = isinstance(error, TypeError)
             what = (
                 "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
@@ -71,7 +74,9 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) ->
     first is done at once, so are the others.
     """
     import joblib
-    import sklearn.linear_model  # noqa: F401 - only a library that is loaded can be held to one thread
+
+    # Only a library that is loaded can be held to one thread.
+    import sklearn.linear_model  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
@@ -127,7 +132,10 @@ def _ended(results: Any) -> None:
 
 
 def _attempted(function: Callable[[T], R], item: T) -> R | PipelineError:
-    """What the function makes of the item, or the fault it tells: not every backend brings an exception home."""
+    """What the function makes of the item, or the fault it tells.
+
+    Not every backend brings an exception home.
+    """
     try:
         return function(item)
     except PipelineError as error:
@@ -135,7 +143,10 @@ def _attempted(function: Callable[[T], R], item: T) -> R | PipelineError:
 
 
 def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
-    """What joblib needs to find the cluster; a cluster on this machine is started where no address is given."""
+    """What joblib needs to find the cluster.
+
+    A cluster on this machine is started where no address is given.
+    """
     if compute.backend == "dask":
         from dask.distributed import Client
 
