@@ -1,4 +1,6 @@
-"""The people's half of the loop: the `rounds` command and the annotation surfaces. May import `stages`.
+"""The people's half of the loop: the `rounds` command and the annotation surfaces.
+
+May import `stages`, never the reverse.
 
 For other programs: `rounds.load(project)` is a project's model, ready to predict.
 """

@@ -17,14 +17,23 @@ import click
 
 from stages.contract.errors import closest
 
-COMMANDS = {  # module, or module:function, and examples for --help, in the order of a project's life
+COMMANDS = {  # module or module:function, examples for --help; in the order of a project's life
     "demo": ("rounds.demo", ("rounds demo demo",)),
     "init": (
         "rounds.init",
         (
-            "rounds init shop --pool pool.csv --seed seed.csv --test test.csv --text question --label intent",
-            "rounds init cells --pool parts/ --columns area,perimeter --labels benign,malignant   # a cold start",
-            "rounds init scans --pool pool.csv --seed seed.csv --image file --images scans/ --label finding",
+            (
+                "rounds init shop --pool pool.csv --seed seed.csv --test test.csv "
+                "--text question --label intent"
+            ),
+            (
+                "rounds init cells --pool parts/ --columns area,perimeter "
+                "--labels benign,malignant   # a cold start"
+            ),
+            (
+                "rounds init scans --pool pool.csv --seed seed.csv "
+                "--image file --images scans/ --label finding"
+            ),
             "rounds init mails --data mails.xlsx --text subject --text body   # labelled in part",
             "rounds init blank   # then fill in params.yaml",
         ),
@@ -82,7 +91,10 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
         "rounds.labels",
         (
             "rounds labels --out labels.csv",
-            "rounds labels --as-of v1.0 --format parquet --out labels.parquet   # as known at a tag",
+            (
+                "rounds labels --as-of v1.0 --format parquet --out labels.parquet   "
+                "# as known at a tag"
+            ),
         ),
     ),
     "report": (
@@ -113,8 +125,14 @@ COMMANDS = {  # module, or module:function, and examples for --help, in the orde
         "rounds.backtest.command",
         (
             "rounds backtest labelled.csv --label intent --text question --out backtest",
-            "rounds backtest labelled.csv --label kind --features all --strategy auto,margin,own:badge --out backtest",
-            "rounds backtest --project --strategy auto,margin --out backtest   # on your own answers",
+            (
+                "rounds backtest labelled.csv --label kind --features all "
+                "--strategy auto,margin,own:badge --out backtest"
+            ),
+            (
+                "rounds backtest --project --strategy auto,margin --out backtest   "
+                "# on your own answers"
+            ),
         ),
     ),
 }
@@ -139,7 +157,10 @@ GROUPS = {  # how `rounds --help` sorts the commands
 
 
 class Lazy(click.Group):
-    """A group that imports a command's module when it is called for: `rounds status` need not load the web server."""
+    """A group that imports a command's module only when that command is called for.
+
+    `rounds status` need not load the web server.
+    """
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """The commands, in the order of a round."""
@@ -171,7 +192,10 @@ class Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first word names. Raises UsageError with the closest one for a name that is none."""
+        """The command that the first word names.
+
+        Raises UsageError for a name that is none, with the closest command.
+        """
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}{closest(args[0], COMMANDS)}.")
         return super().resolve_command(ctx, args)
@@ -185,12 +209,13 @@ def cli() -> None:
     """Spend a labelling budget well, provably.
 
     A round:  rounds annotate (people answer) -> rounds close (train, choose, commit) -> and again.
-    Start with `rounds demo`, or with `rounds init DIR` on your own data; `rounds status` says what comes next.
+    Start with `rounds demo`, or with `rounds init DIR` on your own data; `rounds status` says what
+    comes next.
     """
 
 
 def own_project() -> Path | None:
-    """The root of the project that the current folder lies in, if its code is not the code that runs now."""
+    """The project around the current folder, None where its code is the code that runs now."""
     for folder in (Path.cwd(), *Path.cwd().parents):
         if (folder / "dvc.yaml").is_file() and (folder / "rounds" / "__main__.py").is_file():
             return None if (folder / "rounds").samefile(Path(__file__).parent) else folder
@@ -198,10 +223,13 @@ def own_project() -> Path | None:
 
 
 class Lasting(io.FileIO):
-    """An output whose reader may leave, as in `rounds log | head -1`: the command goes on, and the rest is dropped."""
+    """An output whose reader may leave, as in `rounds log | head -1`.
+
+    The command goes on then, and what it still writes is dropped.
+    """
 
     def write(self, data: Any, /) -> int:
-        """Write, to the null device once nobody reads; the commands that this one starts do so, too."""
+        """Write, or drop the data once nobody reads; the programs started from here do so, too."""
         try:
             return super().write(data)
         except BrokenPipeError:

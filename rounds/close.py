@@ -1,4 +1,4 @@
-"""`rounds close`: take the answers in, train, choose the next batch, freeze it, and commit it all as one commit.
+"""`rounds close`: take the answers in, train, choose the next batch, and commit the round.
 
 A transaction that goes forward: every step can be repeated, so after a crash or Ctrl-C the same
 command goes on where it stopped, and the commit is the one that would have been made without the
@@ -36,8 +36,8 @@ from stages.contract.shell import one_line_errors
 MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock", "finish/")
 READ = ("data/", "stages/", "rounds/", ".dvc/")
 WHEN_HELD = (
-    "correct the answers (rounds annotate, rounds collect), or move gate.limits or gate.hold in params.yaml and commit "
-    "that; then rounds close"
+    "correct the answers (rounds annotate, rounds collect), or move gate.limits or gate.hold in "
+    "params.yaml and commit that; then rounds close"
 )
 ATTEMPTS = 5
 
@@ -160,7 +160,10 @@ def close(
 
 
 def _start(project: Project, decision: Decision | None) -> Start:
-    """The rounds to start from. Raises PipelineError where the tables, labels or files do not allow it."""
+    """The rounds to start from.
+
+    Raises PipelineError where the tables, the labels or the files do not allow a close.
+    """
     unfinished = begun(project)
     rounds = project.rounds()
     if unfinished is not None:
@@ -177,7 +180,7 @@ def _start(project: Project, decision: Decision | None) -> Start:
 def _run(
     project: Project, start: Start, say: Say, *, push_data: bool, decision: Decision | None
 ) -> tuple[str, str]:
-    """Run the pipeline and put the round into git's index. Subject and body of the commit to make."""
+    """Run the pipeline and put the round into git's index. Subject and body of its commit."""
     subject = None
     if decision is not None:
         subject = decide(project, start.committed, stop=decision.stop, why=decision.why)
@@ -192,7 +195,10 @@ def _run(
 
 
 def _pushes_data(project: Project, *, push: bool, keep_data: bool) -> bool:
-    """Whether the data is to be pushed. Raises PipelineError where the remote cannot be reached then."""
+    """Whether this close pushes the data.
+
+    Raises PipelineError where it should, and the remote cannot be reached.
+    """
     remote = default_remote(project.root)
     if keep_data or not (push or remote.folder):
         return False
@@ -213,7 +219,7 @@ def _push_commits(project: Project, words: list[str]) -> None:
 
 
 def _require_own_changes(project: Project) -> None:
-    """Raises PipelineError where the tree holds changes that are not this round's, or git ignores some that are."""
+    """Raises PipelineError for changes that are not this round's, or that git ignores."""
     foreign = strangers(project)
     if foreign:
         shown = ", ".join(foreign[:3])
@@ -227,7 +233,7 @@ def _require_own_changes(project: Project) -> None:
 def _advance(
     project: Project, number: int, dvc: Dvc, *, push_data: bool, ask: bool
 ) -> tuple[str, str]:
-    """Bring everything up to round `number`, and the question after it, into git's index. The commit's message.
+    """Bring round `number`, and the question after it, into git's index. The commit's message.
 
     Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the
     stage did not see, so import_labels is run again by force, until nothing moves between the first
@@ -242,7 +248,8 @@ def _advance(
         new = _question(project, ask=ask)
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")
-        # Where the new batch changed the labels, answers to it came in, and it would count as closed.
+        # If the labels changed after the batch was chosen, somebody answered the new batch
+        # meanwhile, and its round would count as closed.
         if _hashes(project.root / "build" / "labels") == labels:
             _push_data(project, dvc, now=push_data)
             git(project.root, "add", "--all", "--", *_mine(project))
@@ -271,7 +278,7 @@ def _take_back(project: Project, new: Round) -> None:
 
 
 def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
-    """Push the data of this round, and of rounds that were committed without a push; else note that it waits."""
+    """Push the data of this round and of rounds committed without a push, or note that it waits."""
     waiting = project.root / ".dvc" / "tmp" / "unpushed"
     if not now:
         waiting.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +291,10 @@ def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
 
 
 def _question(project: Project, *, ask: bool) -> Round | None:
-    """The next batch, frozen; one that an interrupted close froze is kept only if it still is what is to be asked."""
+    """The next batch, frozen.
+
+    A batch that an interrupted close froze is kept only if it still is what is to be asked.
+    """
     left, export = begun(project), project.root / "build" / "export" / "manifest.json"
     if left and ask and (left.folder / "manifest.json").read_bytes() == export.read_bytes():
         return left
@@ -298,11 +308,12 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _mine(project: Project) -> list[str]:
-    """Changed paths that are this round's. Raises PipelineError where git is told to ignore some of them."""
+    """Changed paths that are this round's. Raises PipelineError where git ignores some of them."""
     words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *MADE)
     for path in git(project.root, *words).split("\0"):
         if path.endswith((".json", ".jsonl", "dvc.lock")):
-            remedy = f"`git check-ignore -v {shlex.quote(path)}` names the line that does it; take it out"
+            names_it = f"`git check-ignore -v {shlex.quote(path)}` names the line that does it"
+            remedy = f"{names_it}; take it out"
             raise PipelineError(
                 project.root / path, "git ignores it, so no commit would hold it", remedy
             )
@@ -320,7 +331,7 @@ def _plan(last: Round | None, unfinished: Round | None, *, push: bool) -> str:
 
 
 def _require_repository(project: Project, *, push: bool) -> list[str]:
-    """The words that `git push` needs here. Raises PipelineError when git cannot commit, or push, as things are."""
+    """The words that `git push` needs here. Raises PipelineError when it or a commit must fail."""
     for name in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
         if (project.root / git(project.root, "rev-parse", "--git-path", name).strip()).exists():
             what = f"a merge or rebase is not finished ({name})"
@@ -348,7 +359,7 @@ def _require_repository(project: Project, *, push: bool) -> list[str]:
 
 
 def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: bool) -> None:
-    """Raises PipelineError while rows of the round are unanswered, unless the round is closed as it is."""
+    """Raises PipelineError while rows are unanswered, unless the round is closed as it is."""
     done, asked = answered(project, last)
     if done >= asked or last.closed_early.is_file():
         return
@@ -401,7 +412,7 @@ def message(project: Project, number: int) -> tuple[str, str]:
 
 
 def commit(project: Project, subject: str, body: str) -> bool:
-    """Commit git's index, which holds this round and nothing else. False when there is nothing to commit.
+    """Commit git's index, which holds this round alone. False when there is nothing to commit.
 
     Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites
     the round.
@@ -430,7 +441,10 @@ def commit(project: Project, subject: str, body: str) -> bool:
 
 
 def _staged(project: Project) -> list[str]:
-    """The paths in git's index that differ from HEAD. Raises PipelineError for one that is not this round's."""
+    """The paths in git's index that differ from HEAD, all of this round.
+
+    Raises PipelineError for one that is not.
+    """
     listed = git(project.root, "diff", "--cached", "--name-only", "--no-relative", "-z")
     names = [name for name in listed.split("\0") if name]
     here = git(project.root, "rev-parse", "--show-prefix").strip("\n")

@@ -1,4 +1,4 @@
-"""Running git and DVC inside a project, with one-line errors and progress that a person can follow."""
+"""Run git and DVC inside a project, with one-line errors and progress for a person."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BAR = re.compile(r"\s*\d+%.*\[[\d:]+<\d.*\]")  # DVC's own, once it knows the ti
 
 
 def environment(root: Path) -> dict[str, str]:
-    """This process's environment, with its own Python first on the PATH: `python` in dvc.yaml means this one."""
+    """This process's environment, in which `python` (in dvc.yaml) is the Python that runs now."""
     here = str(Path(sys.executable).parent)
     path = here + os.pathsep + os.environ.get("PATH", "")
     return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", WRITER: f"{root}:{os.getpid()}"}
@@ -64,7 +64,7 @@ def commit_named(root: Path, name: str, option: str) -> str:
 
 
 def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
-    """What a git command prints when it reads `feed`, byte for byte. Raises PipelineError when it fails."""
+    """What a git command prints when it reads `feed`, as bytes. Raises PipelineError."""
     try:
         done = subprocess.run(
             ["git", *words],
@@ -87,7 +87,7 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
 
 
 class Dvc:
-    """One DVC process that runs several commands in turn: loading DVC costs as much as most of its commands."""
+    """One DVC process that runs several commands in turn, because loading DVC takes so long."""
 
     def __init__(self, root: Path, say: Say) -> None:
         self.root = root
@@ -95,11 +95,17 @@ class Dvc:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER], cwd=self.root, process_group=0,
-            env={**environment(self.root), "DVC_IGNORE_ISATTY": "1"},  # it draws its bars into a pipe, too
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+            [sys.executable, "-c", DRIVER],
+            cwd=self.root,
+            process_group=0,
+            env={**environment(self.root), "DVC_IGNORE_ISATTY": "1"},  # draw bars into a pipe, too
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
             errors="replace",
-        )  # fmt: skip
+        )
         return self
 
     def __exit__(
@@ -115,7 +121,10 @@ class Dvc:
         self.process.communicate()
 
     def __call__(self, *words: str) -> None:
-        """Run a command, passing on what each stage says. Raises PipelineError with the stage's own error."""
+        """Run a command, passing on what each stage says.
+
+        Raises PipelineError with the stage's own error.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         lines: list[str] = []
@@ -165,7 +174,7 @@ def cache_of(root: Path) -> str:
 
 
 def _failure(words: Sequence[str], told: list[str]) -> PipelineError:
-    """A failed command's own words: a stage's one line, else DVC's first error, else the last line."""
+    """A failed command's own words: a stage's one line, DVC's first error, or the last line."""
     ours = [line for line in told if line.startswith("error: ")]
     if ours:
         return PipelineError(*_parts(ours[-1].removeprefix("error: ")))
@@ -188,7 +197,7 @@ def _parts(line: str) -> tuple[str, str, str]:
 
 
 def changed_paths(root: Path) -> list[str]:
-    """Every path that differs from the last commit, new files included, relative to the project's root."""
+    """Every path that differs from the last commit, new files included, from the project's root."""
     listed = git(
         root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", "."
     )

@@ -35,7 +35,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Changed:
-    """An id that was asked, the content that was judged, and the content it has now (None: no such row)."""
+    """An id that was asked, its content when it was judged, and now (None: it has no row)."""
 
     id: str
     judged: str
@@ -67,7 +67,9 @@ def _absent(project: Project) -> str | None:
 
 
 def changed(project: Project, *, anew: bool = False) -> list[Changed]:
-    """Every asked id whose content is not what was judged, sorted by id, without those that a person accepted.
+    """Every asked id whose content is not the one that was judged, sorted by id.
+
+    Those that a person has accepted are left out.
 
     anew: read every table, also one that has not changed since it was last looked at. Raises
     PipelineError where the pool's URL cannot be read.
@@ -84,7 +86,8 @@ def changed(project: Project, *, anew: bool = False) -> list[Changed]:
         for task in past.tasks():
             sha = asked_sha(task, tables.params, tables.fields)
             item = renamed(str(task["al_id"]), past.number, record)
-            # Without a hash another kind of content was asked; without an id the row left, as recorded.
+            # Without a hash another kind of content was asked. Without an id, the row has left,
+            # and a person recorded it.
             if sha is not None and item is not None:
                 judged[item, sha] = None
     contents = tables.contents({item for item, _ in judged}, anew=anew)
@@ -102,7 +105,9 @@ def summary(rows: list[Changed]) -> str:
     shown = ", ".join(repr(row.id) for row in rows[:3])
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     verb = "carries" if len(rows) == 1 else "carry"
-    return f"{len(rows)} asked {'id' if len(rows) == 1 else 'ids'} {verb} another content than was judged: {shown}{more}"
+    ids = "id" if len(rows) == 1 else "ids"
+    what = f"{len(rows)} asked {ids} {verb} another content than was judged"
+    return f"{what}: {shown}{more}"
 
 
 def require_same_contents(project: Project) -> None:
@@ -116,12 +121,13 @@ def require_same_contents(project: Project) -> None:
         shown = ", ".join(repr(row.id) for row in rows[:3])
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         what = f"pool and seed lack {len(rows)} of the asked ids: {shown}{more}"
-        remedy = "restore them, or let them go with their answers: `rounds changed --ids-moved --why TEXT`"
+        moved = "`rounds changed --ids-moved --why TEXT`"
+        remedy = f"restore them, or let them go with their answers: {moved}"
         raise PipelineError(table, what, remedy)
 
 
 def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
-    """Record what a person says about the changed ids. The new lines of data/rounds/changed.jsonl."""
+    """Record what a person says about the changed ids. The lines added to changed.jsonl."""
     if not why.strip():
         raise PipelineError(
             "--why", "no reason given", "say in a few words what happened to the table"
@@ -140,7 +146,7 @@ def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
 
 
 def _circumstances(project: Project, why: str, by: str) -> Row:
-    """What every line of one `rounds changed` says of when and why; see stages/answers/changed.py."""
+    """When and why, for every line of one `rounds changed`; see stages/answers/changed.py."""
     record = read_changed(project.rounds_folder)
     newest = project.rounds()[-1]
     corrections = 0
@@ -156,7 +162,7 @@ def _circumstances(project: Project, why: str, by: str) -> Row:
 
 
 def _edited(rows: list[Changed]) -> list[Row]:
-    """Lines that accept edited contents. Raises PipelineError for an id that has no row any more."""
+    """Lines that accept edited contents. Raises PipelineError for an id without a row now."""
     gone = [row.id for row in rows if row.now is None]
     if gone:
         what = f"{gone[0]!r} and {len(gone) - 1} more have no row now, so they were not edited"
@@ -210,4 +216,5 @@ def command(*, moved: bool, edited: bool, why: str, by: str | None) -> str:
     data = project.params().data.pool
     kept_by_dvc = (project.root / f"{data}.dvc").is_file()
     add = f"dvc add {quote(data)} && git add -A" if kept_by_dvc else "git add -A"
-    return f"changed: {len(lines)} ids recorded{left}; next: {add} && git commit the table, then rounds close"
+    commit = f"{add} && git commit the table"
+    return f"changed: {len(lines)} ids recorded{left}; next: {commit}, then rounds close"

@@ -1,4 +1,4 @@
-"""`rounds correct` and `rounds retract`: change your mind about a label by adding a row, never by editing one.
+"""`rounds correct` and `rounds retract`: change a label by adding a row, never by editing one.
 
 The row goes into the open round and takes effect when that round is closed; what was known before
 stays as it was, so the curve's old points do not move. It names the answers that stood in the open
@@ -58,7 +58,7 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
 
 
 def whoever(project: Project, by: str | None) -> str:
-    """The name that was given, else the person at the keyboard as git knows them, else their login."""
+    """The name that was given, else git's user.name, else the login."""
     with contextlib.suppress(PipelineError):
         name = (by or "").strip() or git(project.root, "config", "user.name").strip()
         if name:
@@ -73,7 +73,8 @@ def whoever(project: Project, by: str | None) -> str:
 
 def _done(row: Row) -> str:
     now = "no label" if row["label"] is None else repr(row["label"])
-    return f"{row['id']}: {row['was'] or 'no label'!r} -> {now}, when the open round is closed; next: rounds close"
+    change = f"{row['id']}: {row['was'] or 'no label'!r} -> {now}"
+    return f"{change}, when the open round is closed; next: rounds close"
 
 
 @click.command(cls=PlainWords)

@@ -1,4 +1,7 @@
-"""`rounds demo`: the whole loop on real handwritten digits, with a simulated annotator; every round a commit."""
+"""`rounds demo`: the whole loop on real handwritten digits, with a simulated annotator.
+
+Every round is a commit.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +44,14 @@ def table_line(facts: Row, gate: Row) -> str:
     )
     alarms = " ".join(alarm["code"] for alarm in facts["alarms"]) or "-"
     return (
-        f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  {random['accuracy']:>6.3f} at "
+        f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  "
+        f"{random['accuracy']:>6.3f} at "
         f"{random['labels']:>6}  {told:<21}  {gate['review']:>7}  {alarms}"
     )
 
 
 def labels_random_needs(project: Project, params: Params, accuracy: float) -> list[int]:
-    """How many labels random sampling needs for an accuracy, once for each of REPEATS random orders, by the oracle.
+    """How many labels random sampling needs for an accuracy, for each of REPEATS random orders.
 
     Counts the seed; steps of STEP labels; the whole pool if it never gets there. Only a
     demonstration can know this: it asks the oracle about every row.
@@ -84,7 +88,8 @@ def saving(project: Project) -> str:
     middle = int(np.median(needed))
     return (
         f"Active learning reached {facts['accuracy']:.3f} accuracy with {facts['labels']} labels.\n"
-        f"Random sampling needs {middle} for that (median of {len(needed)} random orders, {min(needed)} to "
+        f"Random sampling needs {middle} for that (median of {len(needed)} random orders, "
+        f"{min(needed)} to "
         f"{max(needed)}, by the oracle): {middle - facts['labels']:+d} labels, "
         f"{middle / facts['labels']:.1f} times as many."
     )
@@ -115,12 +120,16 @@ def command(target: Path, count: int) -> str:
     try:
         return played(target, count)
     except KeyboardInterrupt:
-        remedy = f"it is a project as far as it came (cd {target} && rounds status); for a whole one remove it first"
+        status = f"cd {target} && rounds status"
+        remedy = f"it is a project as far as it came ({status}); for a whole one remove it first"
         raise PipelineError(target, "interrupted", remedy) from None
 
 
 def played(target: Path, count: int) -> str:
-    """Run the loop for so many rounds, a line of the table for each. The sentence that says where the plots are."""
+    """Run the loop for so many rounds, printing a line of the table for each.
+
+    Returns the sentence that says where the plots are.
+    """
     project = Project.find(target)
 
     def say(stage: str) -> None:
@@ -131,7 +140,8 @@ def played(target: Path, count: int) -> str:
         click.echo((WIPE if sys.stderr.isatty() else "") + line, err=sys.stderr.isatty())
 
     click.echo(
-        f"demo: {target}: pool, seed and test from scikit-learn's digits, one seed label in ten is wrong",
+        f"demo: {target}: pool, seed and test from scikit-learn's digits, "
+        "one seed label in ten is wrong",
         err=True,
     )
     click.echo(HEAD)
@@ -152,7 +162,8 @@ def played(target: Path, count: int) -> str:
     show("")
     click.echo(saving(project))
     click.echo(
-        f"\nEvery round is a commit, with its plots:  cd {target} && git log --oneline && rounds status"
+        f"\nEvery round is a commit, with its plots:  "
+        f"cd {target} && git log --oneline && rounds status"
     )
     return (
         f"plots: {target}/dvc_plots/index.html; curves between commits: dvc plots diff HEAD~2 HEAD"

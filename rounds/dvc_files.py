@@ -1,4 +1,4 @@
-"""The form of DVC's files: what a stage read and wrote (dvc.lock), how it is run (dvc.yaml), its hashes.
+"""DVC's files: what a stage read and wrote (dvc.lock), how it runs (dvc.yaml), its hashes.
 
 This is the one place that knows how DVC writes them.
 """

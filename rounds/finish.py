@@ -134,4 +134,5 @@ def command(error: float, confidence: float, dry_run: bool) -> str:
     if dry_run:
         return said
     left = "build/finish/questions.jsonl lists what is left, the first to ask first"
-    return f"{said}\nlabels: build/finish/finished.parquet; {left}\nnext: rounds annotate, rounds close, and rounds finish again"
+    next_step = "rounds annotate, rounds close, and rounds finish again"
+    return f"{said}\nlabels: build/finish/finished.parquet; {left}\nnext: {next_step}"

@@ -1,4 +1,7 @@
-"""`rounds history ID`: the life of one example: asked why, answered by whom, judged how, corrected, trained on where.
+"""`rounds history ID`: the life of one example.
+
+Why it was asked, who answered what, how the label was judged and corrected, and which commits
+trained on it.
 
 Read from the sources (data/rounds) and git; of the derived tables only the seed's labels and the
 gate's present view.
@@ -40,7 +43,10 @@ MANIFESTS = ":(glob)data/rounds/*/manifest.json"
 
 
 def seed_labels(project: Project, params: Params) -> list[Labelled]:
-    """Id and label of every seed row. Raises PipelineError when ids are content hashes that were not computed yet."""
+    """Id and label of every seed row.
+
+    Raises PipelineError when ids are content hashes that were not computed yet.
+    """
     made = project.root / "build" / "seed" / "labels.jsonl"
     if made.is_file():
         return read_rows(made, Labelled)
@@ -54,7 +60,7 @@ def seed_labels(project: Project, params: Params) -> list[Labelled]:
 
 
 def mentions(one: Round, item: str) -> bool:
-    """Whether a round asked, doubted, answered or corrected an id (or may have: it stands in one of its files)."""
+    """Whether a file of the round mentions the id, so that the round may be part of its life."""
     needle = dumps(item).encode()
     files = [
         one.folder / "batch.jsonl",
@@ -66,7 +72,7 @@ def mentions(one: Round, item: str) -> bool:
 
 
 def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, Case]:
-    """All that the sources say of each id, the open round included; only of some rounds, if they are given."""
+    """What the sources say of each id, open round included; only of some rounds, if given."""
     params = project.params()
     asked: list[Asked] = []
     events: list[Event] = []
@@ -95,7 +101,7 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
 
 
 def life(project: Project, item: str) -> Row:
-    """Everything known about an id, as a JSON document. Raises PipelineError for an id without any history."""
+    """All about an id, as a JSON document. Raises PipelineError for an id without any history."""
     params = project.params()
     rounds = [one for one in project.rounds() if mentions(one, item)]
     cases = cases_of(project, rounds)
@@ -162,9 +168,11 @@ def _answers(
             if answer.id == item:
                 raw = Path(file).read_bytes().split(b"\n")[line - 1]
                 found.append({
-                    "round": one.number, "annotator": answer.annotator, "kind": answer.kind, "label": answer.label,
+                    "round": one.number, "annotator": answer.annotator, "kind": answer.kind,
+                    "label": answer.label,
                     "at": answer.at, "surface": json.loads(raw).get("al_dataset"),
-                    "file": Path(file).relative_to(project.root).as_posix(), "line": line, "raw": raw,
+                    "file": Path(file).relative_to(project.root).as_posix(),
+                    "line": line, "raw": raw,
                 })  # fmt: skip
     return _with_commits(project, found, told)
 
@@ -182,7 +190,7 @@ def _corrections(project: Project, rounds: list[Round], item: str, told: list[Ch
 
 
 def _with_commits(project: Project, rows: list[Row], told: list[Change]) -> list[Row]:
-    """The rows with the commit that first held each one's line, in whichever file of its round it stood then."""
+    """The rows with the commit that first held each one's line, in any file of its round."""
     numbers = {row["round"] for row in rows}
     steps = [step for step in told if step.new and place(step.path)[0] in numbers]
     steps = [step for step in steps if place(step.path)[1].startswith(("answers/", "corrections"))]
@@ -225,7 +233,8 @@ def lines_of(facts: Row) -> list[str]:
         told.append(f"  seed       label {facts['seed_label']}")
     moments: list[tuple[int, int, str]] = []
     for row in facts["asked"]:
-        what = f"asked      rank {row['rank']}, {'+'.join(row['arms'])} ({row['strategy']}): {row['reason']}"
+        arms = "+".join(row["arms"])
+        what = f"asked      rank {row['rank']}, {arms} ({row['strategy']}): {row['reason']}"
         model = f"model {row['model'][:8]}, " if row["model"] else ""
         moments.append(
             (
@@ -235,14 +244,17 @@ def lines_of(facts: Row) -> list[str]:
             )
         )
     for row in facts["doubted"]:
-        what = f"doubted    label {row['label']}, likelier {row['suggested']} ({'; '.join(row['reasons'])})"
+        reasons = "; ".join(row["reasons"])
+        what = f"doubted    label {row['label']}, likelier {row['suggested']} ({reasons})"
         moments.append((row["round"], 1, f"{what}; score {row['score']}"))
     for row in facts["answers"]:
         surface = row["surface"] or "unknown"
-        what = f"answered   {row['label'] or row['kind']} by {row['annotator']} {_moment(row['at'])}({surface})"
+        said = row["label"] or row["kind"]
+        what = f"answered   {said} by {row['annotator']} {_moment(row['at'])}({surface})"
         moments.append((row["round"], 2, f"{what} {row['file']}:{row['line']}{_who(row)}"))
     for row in facts["corrections"]:
-        what = f"corrected  {row['was'] or 'no label'} -> {row['label'] or 'no label'} by {row['by']}: {row['why']}"
+        change = f"{row['was'] or 'no label'} -> {row['label'] or 'no label'}"
+        what = f"corrected  {change} by {row['by']}: {row['why']}"
         moments.append((row["round"], 3, f"{what} {row['file']}:{row['line']}{_who(row)}"))
     moments += [
         (row["round"], 4, f"judged     {row['label'] or 'no label'} ({row['why']})")
@@ -254,7 +266,8 @@ def lines_of(facts: Row) -> list[str]:
     if trained:
         first, last = trained[0], trained[-1]
         told.append(
-            f"  trained on in {len(trained)} round commits, {first['commit'][:8]} to {last['commit'][:8]}"
+            f"  trained on in {len(trained)} round commits, "
+            f"{first['commit'][:8]} to {last['commit'][:8]}"
         )
     return told
 
@@ -276,7 +289,7 @@ def _who(row: Row) -> str:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @one_line_errors
 def command(item: str, as_json: bool) -> str:
-    """The life of one example: asked, answered, judged, corrected, trained on, and in which commits."""
+    """The life of one example: asked, answered, judged, corrected, trained on, in which commits."""
     facts = life(Project.find(Path()), item)
     click.echo(dumps(facts, indent=1) if as_json else "\n".join(lines_of(facts)))
     return f"history: {len(facts['asked'])} times asked, {len(facts['answers'])} answers"

@@ -1,4 +1,4 @@
-"""`rounds init DIR`: a new labelling project that carries its own pipeline, in a fresh git and DVC repository."""
+"""`rounds init DIR`: a new git and DVC repository, with a labelling project and its pipeline."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ from stages.examples.places import list_parts
 from stages.examples.tables import Table, as_text, read_table
 
 CARRIED = (
-    "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE", ".gitignore",
-    ".gitattributes", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", "data/README.md", "data/none.csv",
+    "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE",
+    ".gitignore", ".gitattributes", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots",
+    "data/README.md", "data/none.csv",
     "data/rounds/README.md", ".github/workflows/labels.yml",
 )  # fmt: skip
-MODEL: dict[str, dict[str, Any]] = {  # of logistic regression by kind; docs/benchmarks.md has the numbers
+# Of logistic regression, by kind of data; docs/benchmarks.md has the numbers.
+MODEL: dict[str, dict[str, Any]] = {
     "text": {"C": 10.0, "class_weight": "balanced"}, "numeric": {"C": 1.0}, "image": {"C": 10.0},
 }  # fmt: skip
 USUAL_HASHING = 1 << 16  # columns of each kind of n-gram, for a pool in parts
@@ -89,7 +91,7 @@ def refuse_unless_empty(target: Path) -> None:
 
 @contextmanager
 def whole(target: Path) -> Iterator[None]:
-    """A new folder, emptied again unless all that is to be in it is made; PipelineError where it is not new."""
+    """A new folder, emptied again unless all is made. PipelineError where it is not new."""
     refuse_unless_empty(target)
     target.mkdir(parents=True, exist_ok=True)
     try:
@@ -104,7 +106,7 @@ def whole(target: Path) -> Iterator[None]:
 
 
 def start(target: Path, subject: str) -> None:
-    """Make `target` a git and DVC repository with a data remote beside its cache, and commit what is there."""
+    """Make `target` a git and DVC repository with a data remote, and commit what is there."""
     git(target, "init", "--quiet", "--initial-branch", "main")
     for key, value in (("user.name", "labelrounds"), ("user.email", "labelrounds@localhost")):
         ask = ["git", "config", key]
@@ -152,7 +154,10 @@ def labels_in(paths: list[Path], column: str) -> list[str]:
 def settings(
     kind: str, columns: dict[str, str], numbers: list[str], labels: list[str]
 ) -> dict[tuple[str, ...], Any]:
-    """The params that a new project sets by the kind of its data. columns: of id, label, text and image."""
+    """The params that a new project sets by the kind of its data.
+
+    columns: of id, label, text and image.
+    """
     return {
         ("labels",): [DoubleQuotedScalarString(label) for label in labels],
         **{("data", name): DoubleQuotedScalarString(value) for name, value in columns.items()},
@@ -202,7 +207,7 @@ def _first_tables(sources: Mapping[str, Source]) -> list[Table]:
 
 
 def init(target: Path, tables: Mapping[str, Path | None], choices: Choices) -> str:
-    """Make the project, with the tables copied in and the params filled in as far as they are known.
+    """Make the project: tables copied in, params filled in as far as they are known.
 
     tables: of pool, seed and test, or `data`, which is pool and seed in one.
     """

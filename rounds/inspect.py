@@ -1,4 +1,6 @@
-"""`rounds inspect`: the label-quality gate on any labelled table, outside a project. Changes nothing.
+"""`rounds inspect`: the label-quality gate on any labelled table, outside a project.
+
+Changes nothing.
 
 Reads a table, or a table and a model's out-of-sample probabilities, and ranks its labels by how
 likely each is wrong.
@@ -170,7 +172,10 @@ def _labels(table: Table, source: Source, votes: list[dict[str, str]]) -> list[s
 
 
 def _logits(path: Path, n: int, seen: list[str]) -> Floats:
-    """Log probabilities (n, k) from a .npy file. Raises PipelineError for any row that is no distribution."""
+    """Log probabilities (n, k) from a .npy file.
+
+    Raises PipelineError for any row that is no distribution.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -186,13 +191,17 @@ def _logits(path: Path, n: int, seen: list[str]) -> Floats:
         & (np.abs(array.sum(axis=1) - 1) < 1e-2)
     )
     if bad.any():
-        what = f"row {int(np.flatnonzero(bad)[0])} is no probability distribution ({int(bad.sum())} such rows)"
+        row = int(np.flatnonzero(bad)[0])
+        what = f"row {row} is no probability distribution ({int(bad.sum())} such rows)"
         raise PipelineError(path, what, "rows must be >= 0 and sum to 1")
     return np.asarray(np.log(np.maximum(array.astype(np.float64), TINY)))
 
 
 def _column_names(seen: list[str], columns: int) -> list[str]:
-    """The class of each probability column: 0, 1, ... when the labels are such numbers, else the sorted labels."""
+    """The class of each probability column.
+
+    0, 1, ... when the labels are such numbers, else the sorted labels.
+    """
     numbered = [str(number) for number in range(columns)]
     if set(seen) <= set(numbered):
         return numbered
@@ -312,7 +321,8 @@ def _oddity_lines(facts: Row) -> list[str]:
 )
 @one_line_errors
 def command(
-    data: Path, label: str, text: str, features: str, proba: Path | None, annotators: str, out: Path | None,
+    data: Path, label: str, text: str, features: str, proba: Path | None, annotators: str,
+    out: Path | None,
     fail_over: float | None,
 ) -> str:  # fmt: skip
     """Find the labels of any table that are probably wrong."""

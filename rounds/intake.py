@@ -1,4 +1,6 @@
-"""Strangers' tables, read for `rounds init`: whatever a spreadsheet, pandas or an export wrote, and what was assumed.
+"""Strangers' tables, read for `rounds init`, with a note for every assumption made.
+
+A spreadsheet, pandas or an export of a tool may have written them.
 
 A table that the stages read as it stands is copied byte for byte. Any other is written anew into
 the project, as the CSV (cells of text) or JSONL (all else) that the stages read strictly; each
@@ -28,7 +30,10 @@ JOINT = "\n\n"  # between the parts of an example that has several columns of te
 
 
 def read(path: Path) -> Intake:
-    """The table at `path`, by its suffix. Raises PipelineError where it is missing, empty, or cannot be read."""
+    """The table at `path`, read by its suffix.
+
+    Raises PipelineError where it is missing, empty, or cannot be read.
+    """
     if not path.is_file():
         raise PipelineError(path, "file not found", "correct the path")
     suffix = path.suffix.lower()
@@ -48,7 +53,7 @@ def read(path: Path) -> Intake:
 
 
 def _without_index(intake: Intake) -> Intake:
-    """The table without the column of row numbers that pandas adds, which would pass for a feature."""
+    """The table without pandas' column of row numbers, which would pass for a feature."""
     columns = intake.table.columns
     indices = [name for name in INDICES if name in columns and is_index(columns[name])]
     if not indices:
@@ -84,7 +89,7 @@ def write(intake: Intake, stem: Path) -> Path:
 
 
 def join_texts(intake: Intake, names: Sequence[str], target: str) -> Intake:
-    """A table with a column `target` that joins some columns of text by a blank line; blank ones are passed over."""
+    """A table with a column `target`: some columns of text joined by a blank line, if not blank."""
     parts = [[as_text(cell) for cell in intake.table.column(name, "--text")] for name in names]
     joined = [
         JOINT.join(cell for cell in cells if cell.strip()) for cells in zip(*parts, strict=True)
@@ -93,7 +98,9 @@ def join_texts(intake: Intake, names: Sequence[str], target: str) -> Intake:
 
 
 def plain_labels(intake: Intake, column: str) -> Intake:
-    """A table whose labels are single values: a list of one label is that label, an empty list is no label.
+    """A table whose labels are single values.
+
+    A list of one label is that label, an empty list is no label.
 
     Raises PipelineError at file:line for a list of several, and for an object.
     """
@@ -126,7 +133,7 @@ def plain_labels(intake: Intake, column: str) -> Intake:
 
 
 def _structure(cell: object) -> object:
-    """The list or object that a cell is, or that its text spells as JSON or Python do; else the cell itself."""
+    """The list or object that a cell is, or spells as JSON or Python; else the cell itself."""
     if not isinstance(cell, str) or (cell[:1], cell[-1:]) not in {("[", "]"), ("{", "}")}:
         return cell
     for text in (cell, cell.replace("'", '"')):

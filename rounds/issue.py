@@ -17,7 +17,7 @@ from stages.contract.shell import one_line_errors
 
 
 def issue(project: Project) -> Round | None:
-    """Copy build/export to data/rounds/NNN, whole or not at all; None when the batch is empty (the work is done).
+    """Copy build/export to data/rounds/NNN, whole or not at all; None when the batch is empty.
 
     Raises PipelineError when there is no export, or when the last round already asks this very
     batch.
@@ -66,4 +66,7 @@ def command() -> str:
     if new is None:
         return "issue: the batch is empty, there is nothing left to ask; next: rounds status"
     shown = new.asked.relative_to(project.root)
-    return f"issue: round {new.number}: {len(new.tasks())} rows in {shown}; next: rounds close, which commits it"
+    count = len(new.tasks())
+    return (
+        f"issue: round {new.number}: {count} rows in {shown}; next: rounds close, which commits it"
+    )

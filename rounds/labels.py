@@ -1,4 +1,4 @@
-"""`rounds labels`: the accepted labels as known at any commit, with where each comes from, for use outside."""
+"""`rounds labels`: the accepted labels as known at any commit, with where each comes from."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def as_parquet(rows: list[Row]) -> bytes:
 )
 @one_line_errors
 def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str:
-    """The accepted labels as known at any commit, with round, arms, annotators and commit of each."""
+    """The accepted labels as known at any commit: round, arms, annotators and commit of each."""
     suffix = out.suffix.lower().removeprefix(".") if out else ""
     kind = kind or next((known for known in get_args(Format) if known == suffix), "csv")
     rows = labels(Project.find(Path()), as_of)

@@ -39,7 +39,10 @@ def load(place: str | Path, rev: str | None = None, trusted: Sequence[str] = ())
 
 
 def _fetch(place: str, rev: str | None, target: Path) -> None:
-    """Copy the predictor of a commit out of git and DVC. Raises PipelineError where it cannot be had."""
+    """Copy the predictor of a commit out of git and DVC.
+
+    Raises PipelineError where it cannot be had.
+    """
     from dvc.api import DVCFileSystem
 
     where = f"{place} at {rev}" if rev else place

@@ -1,4 +1,4 @@
-"""One writer at a time in a project, and what the next one tidies up after a writer that was killed.
+"""One writer at a time in a project, and what is tidied up after a writer that was killed.
 
 The lock is a file that the operating system releases with its holder, however that ends. It also is
 the journal: it holds the process id of a writer that has not finished its work. The page does not
@@ -74,7 +74,9 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def turn(asked: Path, *, last: bool) -> Iterator[None]:
-    """Take answers to a batch in turns that may overlap; the `last` turn, which ends the round, overlaps with none.
+    """Wait for a turn in taking answers to a batch.
+
+    Turns may overlap, but for the `last` one, which ends the round.
 
     So an answer is on the disk before the round's end begins, or is refused after it. asked: the
     batch's frozen file.
@@ -114,7 +116,7 @@ def tidy_up(root: Path, writer: str) -> None:
 
 
 def restore_rounds(root: Path) -> None:
-    """Bring back from git the committed rounds whose folders are gone: a close withdrew one and went no further."""
+    """Bring back from git the folders of committed rounds that an interrupted close took away."""
     words = (
         "diff",
         "HEAD",
@@ -136,7 +138,7 @@ def restore_rounds(root: Path) -> None:
 
 
 def half_written(root: Path) -> list[Path]:
-    """What a killed DVC, ours or a plain `dvc repro`, was writing in place, and no DVC can read again.
+    """What a killed DVC was writing in place, so that no DVC can read it again.
 
     That is its list of who reads and writes what, and a dvc.lock.
     """
@@ -147,7 +149,9 @@ def half_written(root: Path) -> list[Path]:
 
 
 def repair_dvc(root: Path) -> None:
-    """Restore what a killed DVC left half written, a dvc.lock from git: what that does not know yet runs again.
+    """Restore what a killed DVC left half written.
+
+    A dvc.lock comes from git; DVC then runs again what it does not know yet.
 
     Nothing is touched while a DVC is at work.
     """
@@ -161,7 +165,9 @@ def repair_dvc(root: Path) -> None:
 
 
 def repaired(root: Path) -> list[str]:
-    """The names of what a killed DVC had left half written, and what is whole again. For who only looks at a project.
+    """The names of what a killed DVC left half written, and what is whole again.
+
+    For commands that only look at a project.
 
     Raises PipelineError while a close is at work.
     """
@@ -209,5 +215,8 @@ def is_json(path: Path) -> bool:
 
 
 def is_lock(path: Path) -> bool:
-    """Whether a file is absent, or a dvc.lock that DVC can read; not one that it was killed in the midst of writing."""
+    """Whether a file is absent, or a dvc.lock that DVC can read.
+
+    One that DVC was killed in the midst of writing is not.
+    """
     return not path.is_file() or is_whole_lock(path.read_bytes())

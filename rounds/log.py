@@ -159,7 +159,7 @@ def share(value: float | None) -> str:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per round.")
 @one_line_errors
 def command(as_json: bool) -> str:
-    """One line per round: commit, labels, accuracy of both arms then and now, strategy, decision."""
+    """A line a round: commit, labels, accuracy of both arms then and now, strategy, decision."""
     log = rows(Project.find(Path()))
     if not log:
         return "log: no round was closed yet; next: rounds close"

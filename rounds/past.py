@@ -1,4 +1,6 @@
-"""What git knows of the rounds: which commit brought which file, and whether the ledger was only ever added to.
+"""What git knows of the rounds: which commit brought which file, and whether any was changed.
+
+The ledger (batches, answers, corrections) may only be added to.
 
 Nothing here needs DVC or the derived tables. A change is one file of data/rounds as one commit (or
 the working tree) changed it against one of its parents, so a merge is looked at from every side.
@@ -35,7 +37,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Change:
-    """Blob ids of a path before and after a commit, None where it was absent; `side` differs from parent to parent."""
+    """Blob ids of a path before and after a commit, None where it was absent.
+
+    `side` differs from parent to parent.
+    """
 
     commit: Commit
     side: int
@@ -46,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Fault:
-    """A row or file of the ledger that is not what it was: its path, line (0: the whole file) and what is wrong."""
+    """A row or file of the ledger that is not what it was: path, line (0: the whole file), what."""
 
     path: str
     line: int
@@ -54,7 +59,10 @@ class Fault:
 
 
 def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
-    """The contents of git objects, by id or `COMMIT:./path`; unknown ones are left out. One git process for all."""
+    """The contents of git objects, by id or `COMMIT:./path`; unknown ones are left out.
+
+    One git process reads them all.
+    """
     wanted = list(dict.fromkeys(names))
     if not wanted:
         return {}
@@ -83,8 +91,10 @@ def changes(project: Project, *paths: str, at: str = "HEAD") -> list[Change]:
         raise PipelineError(project.root, "a shallow clone, without the history", remedy)
     mark = secrets.token_hex(16)  # whoever chose the names of authors and files did not know it
     told = git(
-        project.root, "-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse", "--full-history",
-        "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative", "--no-show-signature",
+        project.root, "-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse",
+        "--full-history",
+        "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative",
+        "--no-show-signature",
         f"--format={mark}{COMMIT}", at, "--", *paths,
     )  # fmt: skip
     return [
@@ -117,7 +127,9 @@ def has_commits(project: Project) -> bool:
 
 
 def closing_commits(project: Project, history: list[Change], at: str = "HEAD") -> dict[int, Commit]:
-    """Round number -> the commit that closed it: it brought the next question, or says so when there is none.
+    """Round number -> the commit that closed it.
+
+    That commit brought the next question, or the note that there is none.
 
     history: of the manifests, up to the commit `at`.
     """
@@ -157,7 +169,7 @@ def place(path: str) -> tuple[int, str]:
 
 
 def is_rows(path: str) -> bool:
-    """Whether a path is a file of answers or corrections, or the note of a closing: what an open round may get.
+    """Whether an open round may get a file of this path: answers, corrections, its closing note.
 
     Only what import_labels reads: not answers/old/ann.jsonl, nor answers/ann.jsonl.bak.
     """
@@ -172,7 +184,9 @@ def faults(
     answered: Callable[[str], bool],
     over: Callable[[str], bool],
 ) -> list[Fault]:
-    """What a step from `before` to `after` (the changed paths only) did to the ledger that it may not do.
+    """What a step from `before` to `after` did to the ledger that it may not do.
+
+    Both hold the changed paths only.
 
     Answers and corrections: the old rows must still stand, in their order, in the same file; or, if
     the file is gone, in one that is new (a rename). A round that is over gets no new rows. Frozen
@@ -226,7 +240,7 @@ def late_rows(
 
 
 def lost(old: bytes, new: bytes) -> int:
-    """The first line of `old` that `new` does not hold in the same order, counted from 1; 0 when it holds them all."""
+    """The first line of `old` that `new` lacks or has in another order, from 1; 0 for none."""
     if new.startswith(old):
         return 0
     lines = iter(new.splitlines())
@@ -237,7 +251,7 @@ def lost(old: bytes, new: bytes) -> int:
 
 
 def added(new: bytes, held: Counter[bytes]) -> int:
-    """The first line of `new` that `held` has no (further) one of, counted from 1; 0 when there is none.
+    """The first line of `new` that `held` has no (further) one of, counted from 1; 0 for none.
 
     The lines are taken out of `held`.
     """
@@ -250,13 +264,15 @@ def added(new: bytes, held: Counter[bytes]) -> int:
 
 
 def signs_of_the_end(path: str) -> tuple[str, str]:
-    """What a commit holds when the round of a path is over: the next question, or the note of its closing."""
+    """What a commit holds once a path's round is over: the next question, or a closing note."""
     number = place(path)[0]
     return f"data/rounds/{number + 1:03d}/manifest.json", f"data/rounds/{number:03d}/closed.json"
 
 
 def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]:
-    """(side, path) of the steps that change rows of a round that was over in every parent of their commit.
+    """(side, path) of the steps that change rows of a round that was over before.
+
+    Over in every parent of their commit, that is.
 
     What a merge takes from one of its parents was not written by it.
     """
@@ -331,11 +347,12 @@ def answered_at(project: Project, path: str, commit: str) -> bool:
 
 
 def only_appended(project: Project) -> None:
-    """Raises PipelineError when the working tree changed or removed what the ledger of HEAD holds."""
+    """Raises PipelineError when the working tree lacks or changes what the ledger of HEAD holds."""
     for fault in uncommitted_faults(project):
         where = project.root / fault.path
         what = f"{fault.what}; answers are only ever added".replace(";", ",")
-        remedy = f"git checkout HEAD -- {quote(fault.path)}, and use `rounds correct` or `rounds retract`"
+        restore = f"git checkout HEAD -- {quote(fault.path)}"
+        remedy = f"{restore}, and use `rounds correct` or `rounds retract`"
         if "added" in fault.what:
             remedy = "take it out of there, and bring it in with `rounds collect`"
         raise PipelineError(f"{where}:{fault.line}" if fault.line else where, what, remedy)

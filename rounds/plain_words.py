@@ -1,4 +1,7 @@
-"""Commands that take an id or a label as a word, which may begin with a minus: `rounds correct -17 -1 --why …`."""
+"""Commands that take an id or a label as a word, which may begin with a minus.
+
+As in `rounds correct -17 -1 --why …`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import click
 
 
 class PlainWords(click.Command):
-    """A command that takes `-17` or `-abc` for an argument where no option has that name; `--abc` stays an option."""
+    """A command that takes `-17` or `-abc` for an argument where no option has that name.
+
+    `--abc` stays an option.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse strictly first, so that a mistyped long option is named; then take the rest for arguments."""
+        """Parse strictly, so that a mistyped long option is named; else take it as an argument."""
         if "-h" not in args:
             ctx.help_option_names = [
                 "--help"

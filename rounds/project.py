@@ -95,7 +95,10 @@ class Project:
         return self.root / "data" / "rounds"
 
     def params(self) -> Params:
-        """The project's checked params. Raises PipelineError, for a missing one with the value to start with."""
+        """The project's checked params.
+
+        Raises PipelineError; for a missing one, with the value to start with.
+        """
         try:
             return load(self.root / "params.yaml")
         except MissingParamError as error:
@@ -121,19 +124,21 @@ class Project:
         return rounds[-1]
 
     def open_round(self) -> Round:
-        """The newest round, which people may answer and correct in. Raises PipelineError when none is open.
+        """The newest round, in which people may answer. Raises PipelineError when none is open.
 
         A batch that is not committed is not open: the next close may replace it, and its answers
         would be lost.
         """
         newest = self.last_round()
         if newest.closed_early.is_file():
-            remedy = "run `rounds close`, which issues the next (after a stop: with --continue), and do this again"
+            issues = "run `rounds close`, which issues the next (after a stop: with --continue)"
+            remedy = f"{issues}, and do this again"
             raise PipelineError(
                 newest.folder, f"round {newest.number} is closed, and no other is open", remedy
             )
         if not is_as_committed(self.root, newest.folder / "manifest.json"):
-            what = f"the question of round {newest.number} is not committed yet, so nobody may answer it"
+            question = f"the question of round {newest.number}"
+            what = f"{question} is not committed yet, so nobody may answer it"
             raise PipelineError(
                 newest.folder, what, "run `rounds close`, which commits it, and do this again"
             )

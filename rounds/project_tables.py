@@ -1,4 +1,4 @@
-"""The tables of a new project: which of the user's files is pool, seed and test, and what classes they hold.
+"""The tables of a new project: which file is pool, seed and test, and what classes they hold.
 
 All that the first `rounds close` would refuse in them is refused here, at the user's own file and
 line.
@@ -95,13 +95,17 @@ def _same(path: Path | None, other: Path | None) -> bool:
 
 
 def split(whole: Intake, label: str) -> dict[str, Source]:
-    """The pool and the seed in a table labelled in part. Raises PipelineError where every row has a label."""
+    """The pool and the seed in a table labelled in part.
+
+    Raises PipelineError where every row has a label.
+    """
     has_label = [bool(as_text(cell).strip()) for cell in whole.table.column(label, "--label")]
     seed = [row for row, yes in enumerate(has_label) if yes]
     pool = [row for row, yes in enumerate(has_label) if not yes]
     name = Path(whole.table.path).name
     if not pool:
-        what = f"all {len(seed)} rows of {name} have a label in column {label!r}, and none is left to ask"
+        all_labelled = f"all {len(seed)} rows of {name} have a label in column {label!r}"
+        what = f"{all_labelled}, and none is left to ask"
         raise PipelineError("--data", what, "give it as --seed, and the unlabelled rows as --pool")
     note = f"{name}: {len(seed)} labelled rows are the seed, {len(pool)} others the pool"
     rest = whole.with_rows(pool)
@@ -125,13 +129,12 @@ def _labels_of_pool(table: Table, label: str) -> list[str]:
         else "give it, or a part of it, as --seed instead"
     )
     name = Path(table.path).name
-    return [
-        f"{name}: {count} of {len(table)} pool rows have a label in {label!r}, which is not used; {remedy}"
-    ]
+    labelled = f"{name}: {count} of {len(table)} pool rows have a label in {label!r}"
+    return [f"{labelled}, which is not used; {remedy}"]
 
 
 def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
-    """Raises PipelineError for a bad or repeated id over all tables, and for a seed that is larger than the pool."""
+    """Raises PipelineError for an id that is bad or stands twice, and a seed beyond the pool."""
     seen: dict[str, str] = {}
     for intake in read_tables.values():
         table = intake.table
@@ -149,7 +152,10 @@ def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
         pool, seed = read_tables["pool"].table, read_tables["seed"].table
         if len(seed) > len(pool):
             what = f"the seed has {len(seed)} rows and the pool only {len(pool)}"
-            remedy = "swap --pool and --seed if they are mixed up, or hold some labelled rows out as --test"
+            remedy = (
+                "swap --pool and --seed if they are mixed up, "
+                "or hold some labelled rows out as --test"
+            )
             if pool.path == seed.path:
                 what = f"{len(seed)} rows have a label and only {len(pool)} have none"
                 remedy = "add unlabelled rows, or hold some labelled ones out as --test"
@@ -159,7 +165,7 @@ def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
 def settle_classes(
     read_tables: Mapping[str, Intake], column: str, chosen: list[str], spelling: Spelling
 ) -> tuple[dict[str, Intake], list[str]]:
-    """The tables, with spellings merged where that was asked for, and the classes: those chosen, else all labels.
+    """The tables, spellings merged if asked for, and the classes: those chosen, else all labels.
 
     Raises PipelineError for labels that cannot be meant.
     """
@@ -234,7 +240,7 @@ def in_order(labels: Collection[str]) -> list[str]:
 
 
 def class_lines(read_tables: Mapping[str, Intake], column: str, classes: list[str]) -> list[str]:
-    """A line for seed and test each that counts its rows by class, and one for the classes without a seed row."""
+    """For seed and test a line that counts the rows by class; one for classes without seed rows."""
     lines = []
     for name in ("seed", "test"):
         if name not in read_tables:
@@ -242,12 +248,14 @@ def class_lines(read_tables: Mapping[str, Intake], column: str, classes: list[st
         labels = [item.label for item in labels_of(read_tables[name].table, column)]
         counts = Counter(labels)
         lines.append(
-            f"{name}: {len(labels)} rows, {_listed(f'{_quoted(label)} {counts[label]}' for label in classes)}"
+            f"{name}: {len(labels)} rows, "
+            f"{_listed(f'{_quoted(label)} {counts[label]}' for label in classes)}"
         )
         missing = [label for label in classes if not counts[label]]
         if name == "seed" and missing:
             lines.append(
-                f"no seed row of {_listed(map(_quoted, missing))}: found only by chance until answers bring one"
+                f"no seed row of {_listed(map(_quoted, missing))}: "
+                "found only by chance until answers bring one"
             )
     return lines
 

@@ -1,4 +1,4 @@
-"""Whether the default DVC remote can be reached, asked before a close trains a model whose data it could not push.
+"""Whether the default DVC remote can be reached, asked before a close trains a model.
 
 DVC itself tells no empty remote from one out of reach: it calls a file absent in both. So the
 remote's folder is listed here, in a process of its own that is given some seconds, by DVC's own
@@ -36,7 +36,7 @@ class Remote:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that it is on this machine, where a push costs next to nothing; None for any other."""
+        """The folder of this machine that it is, where a push costs little; None for any other."""
         path = self.url.removeprefix("file://")
         if not path or "://" in path:
             return None

@@ -23,13 +23,16 @@ from stages.contract.errors import PipelineError
 
 
 def offered_by(past: Round) -> list[str]:
-    """The labels that a round's batch offers; only the first task is read, for a batch of images is long."""
+    """The labels that a round's batch offers.
+
+    Only the first task is read, for a batch of images is long.
+    """
     first = next(iter(numbered_rows(past.asked)), None)
     return offered([first[1]]) if first else []
 
 
 def retired_labels(project: Project) -> dict[str, int]:
-    """Labels that answers and corrections of any round hold and params.labels lacks, each with its count."""
+    """Labels that answers and corrections hold and params.labels lacks, each with its count."""
     params = project.params()
     rounds = project.rounds()
     if all(set(offered_by(past)) <= set(params.labels) for past in rounds):
@@ -56,7 +59,7 @@ def outdated(project: Project, past: Round | None) -> bool:
 
 
 def untouched(past: Round) -> bool:
-    """Whether nobody has answered, corrected or closed a round: then its batch may be issued anew."""
+    """Whether nobody has answered, corrected or closed a round, so that it may be issued anew."""
     files = (
         path.relative_to(past.folder).as_posix()
         for path in past.folder.rglob("*")
@@ -75,7 +78,8 @@ def notes(project: Project) -> Iterator[str]:
         return
     shown = ", ".join(offered_by(last))
     if untouched(last):
-        yield f"round {last.number} was issued with {shown}; nobody has answered, so close issues it anew"
+        issued = f"round {last.number} was issued with {shown}"
+        yield f"{issued}; nobody has answered, so close issues it anew"
     else:
         now = ", ".join(project.params().labels)
         yield f"round {last.number} goes on with {shown}, as it was issued; the next asks for {now}"
@@ -83,7 +87,7 @@ def notes(project: Project) -> Iterator[str]:
 
 @contextmanager
 def withdrawn(project: Project, past: Round | None) -> Iterator[None]:
-    """Without a batch that nobody has answered, so that another can be issued; it is back where that fails.
+    """Take a batch away that nobody has answered; it comes back where the body fails.
 
     Raises PipelineError while a page is served on it.
     """

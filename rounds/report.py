@@ -144,7 +144,7 @@ def commits(project: Project) -> Cells:
 
 
 def verdict(proof: Row) -> list[str]:
-    """What is proved, in sentences: the arms, their gap, the saving, the next labels, the advice."""
+    """What is proved, in sentences: the arms, their gap, saving, next labels, the advice."""
     lines = [
         f"{name}: accuracy {arm['accuracy']:.3f} [{arm['low']:.3f}, {arm['high']:.3f}] "
         f"with {arm['labels']} labels"
@@ -198,7 +198,7 @@ def sign_rows(proof: Row) -> Cells:
 
 
 def class_rows(rows: list[Row]) -> Cells:
-    """Each class of the active arm's last point: test rows, recall, precision; lowest recall first."""
+    """Each class at the active arm's last point: test rows, recall, precision; low recall first."""
     active = [row for row in rows if row["arm"] == "active"]
     last = [row for row in active if row["round"] == active[-1]["round"]]
     return [
@@ -255,7 +255,7 @@ def batch_arms(batch: list[Row]) -> str:
 
 
 def moved_rows(before: Row, proof: Row) -> Cells:
-    """The figures of the proof that differ from an earlier one; none where there is no earlier one."""
+    """The figures of the proof that differ from an earlier one; none without an earlier one."""
     rows = []
     for arm in ("active", "random", "shipped") if before else ():
         then = before.get(arm) or {}

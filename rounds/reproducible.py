@@ -1,4 +1,6 @@
-"""Whether a round's commit describes itself, and whether its batch comes out again: two checks of `rounds verify`.
+"""Whether a round's commit describes itself, and whether its batch comes out again.
+
+Two checks of `rounds verify`.
 
 A commit describes itself when its dvc.lock holds the very files and params that git holds in it.
 """
@@ -37,7 +39,10 @@ SETTINGS = ("dvc.yaml", "params.yaml")
 
 @dataclass(frozen=True)
 class LockFault:
-    """What is wrong with a commit's dvc.lock, and at which file; is_output: the file is one that a stage wrote."""
+    """What is wrong with a commit's dvc.lock, and at which file.
+
+    is_output: the file is one that a stage wrote.
+    """
 
     where: str
     what: str
@@ -45,7 +50,7 @@ class LockFault:
 
 
 def locks(project: Project, history: list[Change]) -> list[Violation]:
-    """Round commits whose dvc.lock does not describe them, and figures of HEAD that no stage wrote."""
+    """Round commits that their dvc.lock does not describe; figures of HEAD that no stage wrote."""
     hashes: dict[str, str] = {}
     violations = []
     closing = dict.fromkeys(commit.id for commit in closing_commits(project, history).values())
@@ -111,7 +116,7 @@ def _documents(project: Project, tree: Mapping[str, str]) -> dict[str, Any]:
 def _hashes_of_files(
     project: Project, tree: Mapping[str, str], documents: Mapping[str, Any], hashes: dict[str, str]
 ) -> dict[str, str | None]:
-    """DVC's hash of each file that the dvc.lock names: as git holds it, else as DVC says that it made it.
+    """DVC's hash of each file that dvc.lock names: as git holds it, else as DVC says it made it.
 
     What lies at a URL is in neither: there all stages must have read the same. hashes: blob id ->
     MD5, filled in on the way.
@@ -176,7 +181,7 @@ def stage_faults(
 
 
 def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:
-    """DVC's hash of a file or folder as a commit's tree holds it; None when git does not hold it."""
+    """DVC's hash of a file or folder as a commit holds it; None when git does not hold it."""
     if path in tree:
         return hashes[tree[path]]
     inside = {
@@ -188,7 +193,7 @@ def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -
 
 
 def replay(project: Project) -> tuple[list[Violation], list[str]]:
-    """Run every issuing commit again from its own sources, code and params, and compare the batch, byte for byte.
+    """Run every issuing commit again, from its own sources, code and params; compare the batch.
 
     Code and params are always the commit's own; only the environment is today's. So a round is
     comparable when its commit has the requirements.lock of today; code and params that are not
@@ -229,7 +234,7 @@ def not_todays(project: Project, commit: str) -> list[str]:
 
 
 def run_again(project: Project, commit: str) -> bytes:
-    """The batch.jsonl that a commit makes of its sources, in a worktree of its own that is removed afterwards.
+    """The batch.jsonl that a commit makes of its sources, in a worktree that is removed after.
 
     Raises PipelineError when tables that DVC keeps are not in its cache.
     """

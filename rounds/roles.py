@@ -1,4 +1,6 @@
-"""Which column of a new project's tables is the id, the text, the image, the numbers: as a person says, else decided.
+"""Which column of a new project's tables is the id, the text, the image, the numbers.
+
+As a person says, else decided by the cells.
 
 Decided only where neither text, image nor columns of numbers were named, and said in a line. What
 could be meant in two ways is refused with the options that say it.
@@ -55,7 +57,10 @@ class Choices:
 
 @dataclass(frozen=True)
 class Roles:
-    """The kind of the examples and the columns that hold them; `numbers` empty: all the other columns."""
+    """The kind of the examples and the columns that hold them.
+
+    Empty `numbers`: all the other columns.
+    """
 
     kind: Kind
     id: str = ""
@@ -72,7 +77,7 @@ class Roles:
 
 
 def roles_of(tables: Sequence[Table], choices: Choices) -> Roles:
-    """The roles of the columns: those that were named, else those that the first table's cells show.
+    """The roles of the columns: as named, else as the first table's cells show.
 
     tables: the pool (of one in parts the first), then seed and test. Raises PipelineError where
     they could be meant in two ways.
@@ -132,7 +137,7 @@ def _decided(tables: Sequence[Table], choices: Choices) -> Roles:
 
 
 def _id_column(tables: Sequence[Table], unused: dict[str, str]) -> str:
-    """The column named id, where it names every row of all tables once; else empty, with the reason in `unused`."""
+    """The column named id if it names every row once; else empty, with the reason in `unused`."""
     names = [name for name in tables[0].columns if name.strip().casefold() == "id"]
     if len(names) != 1:
         return ""
@@ -199,7 +204,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _is_phrase(cell: str) -> bool:
-    """Whether a cell has several words; scripts without cases (Chinese, Thai) put no blanks between them."""
+    """Whether a cell has several words; Chinese or Thai put no blanks between them."""
     if len(cell.split()) > 1:
         return True
     return sum(unicodedata.category(sign) == "Lo" for sign in cell) > 3
@@ -235,7 +240,10 @@ def _content(
 def _image_column(
     first: Table, images: Sequence[str], texts: Sequence[str], choices: Choices
 ) -> str:
-    """The one column of images. Raises PipelineError beside another or beside text, and for files without a folder."""
+    """The one column of images.
+
+    Raises PipelineError beside another or beside text, and for files without a folder.
+    """
     where = f"{first.path}:1"
     name = images[0]
     if texts:

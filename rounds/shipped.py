@@ -19,7 +19,7 @@ PACKED = Path(
 
 
 def source() -> Path:
-    """The folder that holds the pipeline's own files: a checkout or project, else the copy in the installed package."""
+    """The folder with the pipeline's own files: a checkout, a project, or the package's copy."""
     packed = Path(__file__).parent / "_project"
     return packed if (packed / "dvc.yaml").is_file() else Path(__file__).parent.parent
 
@@ -55,7 +55,10 @@ def _changed(section: Section, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shipped_value(name: str) -> Any:
-    """The value of a param in a new project, by its dotted name; None where it has none. A section is a mapping."""
+    """A param's value in a new project, by its dotted name; None where it has none.
+
+    A section is a mapping.
+    """
     value: Any = shipped_params().model_dump(by_alias=True)
     for key in name.split("."):
         value = value.get(key) if isinstance(value, dict) else None

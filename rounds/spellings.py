@@ -1,4 +1,4 @@
-"""Class names that mean the same and are written differently: found, refused, or merged into one spelling.
+"""Class names that mean the same and are written differently: refused, or merged into one.
 
 "Card ", "card" and "CARD"; 0, 0.0 and False; letters that look alike only because Unicode has two
 ways to write them.
@@ -22,14 +22,14 @@ SHOWN = 3  # groups of spellings that a refusal names
 
 @dataclass(frozen=True)
 class Labelled:
-    """One label as it stands somewhere: in a row of a table, or in an option of the command line."""
+    """A label and where it stands: in a row of a table, or in an option of the command line."""
 
     label: str
     where: str
 
 
 def essence(label: str) -> str | Decimal:
-    """What is left of a label without case, blanks, invisible signs and Unicode's variants; a number is its value."""
+    """A label without case, blanks, invisible signs and Unicode's variants; a number's value."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
     invisible = {"Cf", "Zs", "Zl", "Zp", "Cc"}
     bare = "".join(sign for sign in folded if unicodedata.category(sign) not in invisible)
@@ -39,7 +39,7 @@ def essence(label: str) -> str | Decimal:
 
 
 def spellings(labels: Iterable[str]) -> list[list[str]]:
-    """The labels that only differ in their spelling, in groups of two or more, each in the order of appearance."""
+    """Groups of two or more labels that differ only in spelling, in the order of appearance."""
     groups: dict[str | Decimal, list[str]] = {}
     for label in dict.fromkeys(labels):
         groups.setdefault(essence(label), []).append(label)
@@ -47,7 +47,7 @@ def spellings(labels: Iterable[str]) -> list[list[str]]:
 
 
 def refuse_spellings(labelled: Sequence[Labelled]) -> None:
-    """Raises PipelineError for labels that differ only in their spelling, with the first row of each."""
+    """Raises PipelineError for labels that differ only in spelling, with the first row of each."""
     first: dict[str, str] = {}
     for item in labelled:
         first.setdefault(item.label, item.where)
@@ -62,12 +62,17 @@ def refuse_spellings(labelled: Sequence[Labelled]) -> None:
     what = "classes that differ only in case, blanks, Unicode form or number format: " + ", ".join(
         named
     )
-    remedy = "make each group one class with --merge-spellings, or several on purpose with --keep-spellings"
+    remedy = (
+        "make each group one class with --merge-spellings, "
+        "or several on purpose with --keep-spellings"
+    )
     raise PipelineError(first[groups[0][0]], what, remedy)
 
 
 def merged(labelled: Sequence[Labelled], chosen: Sequence[str]) -> dict[str, str]:
-    """The spelling to use in place of each one that goes: one of `chosen`, else the most frequent, else the first.
+    """The spelling to use in place of each one that goes.
+
+    One of `chosen`, else the most frequent, else the first.
 
     Of numbers a whole one comes before 0.0 and False; blanks at the ends are taken off.
     """

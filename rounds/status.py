@@ -21,7 +21,10 @@ from stages.answers.reading import RETIRED, retired_words
 from stages.contract.canonical import Row, read_json
 from stages.contract.shell import one_line_errors
 
-AFTER_THE_LAST = "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), commit, and rounds close"
+AFTER_THE_LAST = (
+    "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), "
+    "commit, and rounds close"
+)
 
 
 def metrics(project: Project, name: str) -> Row | None:
@@ -76,15 +79,18 @@ def report(project: Project) -> list[str]:
     if proof:
         for arm in ("active", "random"):
             if proof[arm]:
-                at = f"{proof[arm]['labels']} labels [{proof[arm]['low']:.3f}, {proof[arm]['high']:.3f}]"
+                interval = f"[{proof[arm]['low']:.3f}, {proof[arm]['high']:.3f}]"
+                at = f"{proof[arm]['labels']} labels {interval}"
                 lines.append(
-                    f"{arm:<9}{proof[arm]['accuracy']:.3f} accuracy at {at}, on the {proof['judged_on']}"
+                    f"{arm:<9}{proof[arm]['accuracy']:.3f} accuracy at {at}, "
+                    f"on the {proof['judged_on']}"
                 )
         gap = proof["difference"]
         if gap["active_minus_random"] is not None:
             interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
             lines.append(
-                f"proof    active - random {gap['active_minus_random']:+.3f} {interval} at {gap['labels']} labels"
+                f"proof    active - random {gap['active_minus_random']:+.3f} {interval} "
+                f"at {gap['labels']} labels"
             )
             lines.append(f"saved    {saved(proof['saving'])} labels")
         lines.append(f"advice   {proof['stopping']['advice']}: {proof['stopping']['why']}")
@@ -100,7 +106,7 @@ def report(project: Project) -> list[str]:
 
 
 def _content_and_labels(project: Project) -> list[str]:
-    """What changed under the answers since they were given, and the next command, which comes first to mend that."""
+    """What changed under the answers, and the next command, which mends that first."""
     lines = [f"labels   {note}" for note in notes(project)]
     lacking = retired_labels(project)
     if lacking:

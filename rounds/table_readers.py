@@ -1,4 +1,4 @@
-"""Readers of strangers' tables: text of any delimiter and encoding, spreadsheets, JSON. Each assumption is a note."""
+"""Readers of strangers' tables: text, spreadsheets, JSON. Each assumption becomes a note."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXACT_DIGITS = 15  # of a number in a spreadsheet; further ones are lost
 
 @dataclass(frozen=True)
 class Intake:
-    """A table as read, the notes on what was assumed, and whether the project's copy must be written anew."""
+    """A table as read, notes on what was assumed, and whether to write the copy anew."""
 
     table: Table
     notes: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ def _decoded(path: Path) -> tuple[str, str]:
 
 
 def _delimiter(text: str) -> str:
-    """What parts the cells: the sign that the header has most of outside quotes; the comma where it has none."""
+    """What parts the cells: the sign most frequent in the header outside quotes; else a comma."""
     widths = {}
     for sign in DELIMITERS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign)
@@ -125,7 +125,7 @@ def _delimiter(text: str) -> str:
 def _trimmed(
     path: Path, header: list[str], rows: list[tuple[int, list[str]]]
 ) -> tuple[Table, list[str]]:
-    """The table without rows that are all blank and columns without a name; notes say what was left out.
+    """The table without blank rows and unnamed columns, and notes on what was left out.
 
     Raises PipelineError for a row of another width, for a name that stands twice, and for cells
     under no name.
@@ -159,7 +159,7 @@ def _trimmed(
 
 
 def _refuse_unnamed(path: Path, unnamed: list[int], rows: list[tuple[int, list[str]]]) -> None:
-    """Raises PipelineError for a cell in a column without a name, unless the column is the index that pandas writes."""
+    """Raises PipelineError for a cell in a column without a name, if it is not pandas' index."""
     for place in unnamed:
         if place == 0 and is_index([cells[0] for _, cells in rows]):
             continue
@@ -170,7 +170,10 @@ def _refuse_unnamed(path: Path, unnamed: list[int], rows: list[tuple[int, list[s
 
 
 def spreadsheet(path: Path) -> Intake:
-    """The first sheet that holds anything; cells as a person sees them, whole numbers without a point."""
+    """The first sheet that holds anything.
+
+    Cells are as a person sees them: whole numbers without a point.
+    """
     import pandas as pd
 
     try:
@@ -209,7 +212,8 @@ def spreadsheet(path: Path) -> Intake:
     long = [row for row in frame.itertuples(index=False) if any(map(_rounded_by_excel, row))]
     if long:
         notes.append(
-            f"{path.name}: numbers of more than {EXACT_DIGITS} digits, which spreadsheets round: keep as text"
+            f"{path.name}: numbers of more than {EXACT_DIGITS} digits, "
+            "which spreadsheets round: keep as text"
         )
     return Intake(table, (read_as, *notes), rewritten=True)
 
@@ -265,7 +269,7 @@ def _elements(path: Path, data: bytes) -> list[tuple[int, Row]]:
 
 
 def _one_object(data: bytes) -> list[tuple[int, Row]]:
-    """The one row of a file that is a single object over several lines, as tools export one task; else nothing."""
+    """The one row of a file that is a single JSON object over several lines, if it is one."""
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What pool and seed hold now: the contents of ids that were asked, and the ids of contents that were judged.
+"""What pool and seed hold now: contents of ids that were asked, ids of contents judged.
 
 The pool is one table, or many parts in a folder or at a URL. One table is in memory at a time. A
 table that has not changed since it was last looked at is not read again (`.dvc/tmp/compared.json`).
@@ -85,7 +85,10 @@ class TablesNow:
         return first
 
     def _look_at(self, source: Source, mark: str, ids: Collection[str]) -> Seen:
-        """The contents of those ids that one table holds; of ids in a column only their rows are hashed."""
+        """The contents of those ids that a table holds.
+
+        With an id column, only their rows are hashed.
+        """
         with opened(source.url) as table:
             columns = list(table.columns)
             if not self.params.data.id:
@@ -113,7 +116,7 @@ class TablesNow:
         return Table(table.path, columns, [table.lines[row] for row in rows])
 
     def _question(self, ids: Collection[str]) -> str:
-        """A hash of what is looked for: of other ids or other columns what is remembered says nothing."""
+        """A hash of what is looked for; for other ids or columns nothing is remembered."""
         return sha256(dumps([sorted(ids), self.params.data.model_dump(), self.fields]))
 
 
@@ -135,7 +138,7 @@ def tables_now(project: Project) -> TablesNow:
 
 
 def _fields(first: str, params: Params, memory: Path | None) -> list[str] | None:
-    """The columns of numbers that are a row's content, by the pool's first table; None beside text or images."""
+    """The numeric columns that are a row's content, by the pool's first table; None for others."""
     if params.data.text or params.data.image:
         return None
     if params.features.columns:

@@ -1,12 +1,15 @@
-"""`rounds verify`: prove that the history is what happened: nothing asked, answered or learnt was changed afterwards.
+"""`rounds verify`: prove that nothing asked, answered or learnt was changed afterwards.
 
-    ledger    no answered batch and no answer row was changed or removed, in any commit or in the working tree
-    issue     every batch is byte for byte what export_prodigy had written, by the dvc.lock of its commit
+    ledger    no answered batch and no answer row was changed or removed, in any commit or in the
+              working tree
+    issue     every batch is byte for byte what export_prodigy had written, by the dvc.lock of its
+              commit
     answers   every answer and correction is readable and belongs to its batch
-    content   every asked id still carries the content that was judged, or a person said why not (`rounds changed`)
+    content   every asked id still carries the content that was judged, or a person said why not
+              (`rounds changed`)
     test      no id, and no content, of the test set was ever asked
-    lock      every round commit reproduces: its dvc.lock describes the very files and params of that commit; and the
-              figures (metrics, plots) of HEAD are those in its dvc.lock
+    lock      the dvc.lock of every round commit describes the very files and params of that
+              commit, and the figures (metrics, plots) of HEAD are those in its dvc.lock
     finish    every finished pool was made of what its commit holds, and is what the stage wrote
     replay    (with --replay) the batches come out again when a round commit is run from scratch
 
@@ -61,7 +64,10 @@ NOT_EXPORTED = "not what export_prodigy wrote (dvc.lock)"
 
 
 def verify(project: Project) -> tuple[list[Violation], list[str]]:
-    """All violations, and what could not be checked. Raises PipelineError before the first commit."""
+    """All violations, and what could not be checked.
+
+    Raises PipelineError before the first commit.
+    """
     if not has_commits(project):
         raise PipelineError(
             project.root, "no commit yet", "git add -A && git commit, then `rounds close`"
@@ -175,7 +181,10 @@ def _uncommitted_issues(project: Project, committed: Mapping[int, bytes | None])
 
 
 def _frozen_names(change: Change) -> dict[str, str]:
-    """The git name of each file of a batch in the commit that issued it. change: of its manifest."""
+    """The git name of each file of a batch in the commit that issued it.
+
+    change: of its manifest.
+    """
     folder = PurePosixPath(change.path).parent
     return {name: f"{change.commit.id}:./{folder}/{name}" for name in BATCH}
 
@@ -264,7 +273,10 @@ def tests(
 )
 @one_line_errors
 def command(again: bool, as_json: bool, since: str | None) -> str:
-    """Prove that no question, answer or label was changed afterwards. Exit 1 if any was, naming each."""
+    """Prove that no question, answer or label was changed afterwards.
+
+    Exit 1 if any was, naming each.
+    """
     project = Project.find(Path())
     violations, notes = verify(project)
     if again:

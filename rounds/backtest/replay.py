@@ -301,7 +301,8 @@ def _answer(
     for row in batch:
         label = reply(row["id"], truth[row["id"]], params.labels, noise=noise, skip=0.0, seed=seed)
         event: Event = {
-            "round": number, "id": row["id"], "annotator": "oracle", "kind": "label", "label": label,
+            "round": number, "id": row["id"], "annotator": "oracle", "kind": "label",
+            "label": label,
             "flagged": False, "at": None, "file": "", "line": 0, "late": False, "order": 0,
         }  # fmt: skip
         ledger.events.append(event)
