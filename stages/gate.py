@@ -28,7 +28,8 @@ from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
-from stages.quality.decision import TABLES, Ledger, gate
+from stages.quality.decision import TABLES, Ledger
+from stages.quality.gate_result import run_gate
 from stages.store.near import SAMPLE
 from stages.store.read import read_features
 
@@ -53,24 +54,24 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
         verdicts=read_rows(labels / "verdicts.jsonl", Verdict),
     )
     named = {row["id"] for row in (*ledger.seed, *ledger.suspects, *ledger.asked, *ledger.events)}
-    gated = gate(ledger, read_features(features, named, params.compute, SAMPLE), params)
+    result = run_gate(ledger, read_features(features, named, params.compute, SAMPLE), params)
     for name in TABLES:
-        write_jsonl(out / f"{name}.jsonl", getattr(gated.outcome, name))
-    write_jsonl(out / "redundancy.jsonl", gated.redundancy)
-    write_json(out / "state.json", gated.outcome.state)
-    write_json(metrics, gated.metrics)
-    write_json(plot, gated.plot)
-    if gated.failed and params.gate.on_fail == "stop":
-        first = gated.failed[0]
+        write_jsonl(out / f"{name}.jsonl", getattr(result.outcome, name))
+    write_jsonl(out / "redundancy.jsonl", result.redundancy)
+    write_json(out / "state.json", result.outcome.state)
+    write_json(metrics, result.metrics)
+    write_json(plot, result.plot)
+    if result.failed and params.gate.on_fail == "stop":
+        first = result.failed[0]
         measured = f"{first['value']:.3g}, limit {first['limit']:g}"
         what = f"{first['code']} failed: {first['title']} is {measured}"
         raise PipelineError(metrics, what, first["do"])
     counts = ", ".join(
-        f"{gated.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled")
+        f"{result.metrics[name]} {name}" for name in ("accepted", "review", "unlabelled")
     )
-    failed = "".join(f"; {row['code']} failed" for row in gated.failed)
-    held = f"; next round {gated.metrics['held']}" if gated.metrics["held"] else ""
-    return f"gate: round {gated.outcome.upto}: {counts}{held}{failed}"
+    failed = "".join(f"; {row['code']} failed" for row in result.failed)
+    held = f"; next round {result.metrics['held']}" if result.metrics["held"] else ""
+    return f"gate: round {result.outcome.upto}: {counts}{held}{failed}"
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ from stages.learning.training import learn, predicted
 from stages.proof.gap import compare
 from stages.proof.history import History
 from stages.proof.refits import Refits, judge_on_test
-from stages.quality.decision import Ledger, decide, gate
+from stages.quality.decision import Ledger, decide
+from stages.quality.gate_result import run_gate
 from stages.quality.seed import clean, seed_labels
 from stages.store.index import Features, Split
 from stages.strategies.registry import find
@@ -236,12 +237,12 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, li
     if not params.gate.max_quarantine and not params.gate.hold:
         outcome = decide(ledger, features, params, judging=False)
     else:
-        gated = gate(ledger, features, params)
-        if gated.metrics["held"]:
-            what = f"round {len(ledger.rounds)} is {gated.metrics['held']}"
+        result = run_gate(ledger, features, params)
+        if result.metrics["held"]:
+            what = f"round {len(ledger.rounds)} is {result.metrics['held']}"
             remedy = "backtest with --no-gate, or change what holds a round"
             raise PipelineError("params.yaml gate.hold", what, remedy)
-        outcome = gated.outcome
+        outcome = result.outcome
     gate_state = Gate(
         labels_of(outcome.accepted, params.labels, "replay"),
         plain(outcome.review),

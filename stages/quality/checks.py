@@ -7,12 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from stages.contract.canonical import Row
 from stages.contract.params import Limits
 
 Bound = Literal["at least", "at most"]
+Result = Literal["passed", "failed", "not_applicable"]
+
+
+class CheckResult(TypedDict):
+    """What a check says of a round.
+
+    value: None where there was too little to judge by; do: what to do where it fails.
+    """
+
+    code: str
+    name: str
+    title: str
+    value: float | None
+    outcome: Result
+    limit: float
+    bound: Bound
+    do: str
 
 
 @dataclass(frozen=True)
@@ -25,21 +42,24 @@ class Check:
     bound: Bound
     remedy: str
 
-    def verdict(self, value: float | None, limit: float) -> Row:
-        """Code, title, value, limit, outcome (passed, failed or not_applicable) and what to do."""
-        if value is None:
-            outcome = "not_applicable"
-        else:
-            good = value >= limit if self.bound == "at least" else value <= limit
-            outcome = "passed" if good else "failed"
-        facts = {
+    def result(self, value: float | None, limit: float) -> CheckResult:
+        """What the check says of a value."""
+        return {
             "code": self.code,
             "name": self.name,
             "title": self.title,
             "value": value,
-            "outcome": outcome,
+            "outcome": self._outcome(value, limit),
+            "limit": limit,
+            "bound": self.bound,
+            "do": self.remedy,
         }
-        return {**facts, "limit": limit, "bound": self.bound, "do": self.remedy}
+
+    def _outcome(self, value: float | None, limit: float) -> Result:
+        if value is None:
+            return "not_applicable"
+        good = value >= limit if self.bound == "at least" else value <= limit
+        return "passed" if good else "failed"
 
 
 CHECKS = (
@@ -109,17 +129,24 @@ CHECKS = (
 )
 
 
-def verdicts(values: Mapping[str, float | None], limits: Limits) -> list[Row]:
+def check_results(values: Mapping[str, float | None], limits: Limits) -> list[CheckResult]:
     """One row per check, in the order of their codes."""
-    return [check.verdict(values[check.name], getattr(limits, check.name)) for check in CHECKS]
+    return [check.result(values[check.name], getattr(limits, check.name)) for check in CHECKS]
 
 
-def holding(rows: list[Row], codes: Sequence[str]) -> list[Row]:
+def holding(results: list[CheckResult], codes: Sequence[str]) -> list[CheckResult]:
     """The failed checks that keep a round's labels out."""
-    return [row for row in rows if row["outcome"] == "failed" and row["code"] in codes]
+    return [row for row in results if row["outcome"] == "failed" and row["code"] in codes]
 
 
-def held_round(reason: str | None, failed: list[Row], kappas: dict[str, float | None]) -> list[Row]:
+def measured(result: CheckResult) -> str:
+    """What a check that could judge found, for a person: its title and the value."""
+    return f"{result['title']}: {result['value']:.3g}"
+
+
+def held_round(
+    reason: str | None, failed: list[CheckResult], kappas: dict[str, float | None]
+) -> list[Row]:
     """V006 while the gate holds a round, for failed checks or for answers that are missing.
 
     kappas: Cohen's kappa of each two annotators, "ann|bob"; the round's own, which no other figure
@@ -130,6 +157,6 @@ def held_round(reason: str | None, failed: list[Row], kappas: dict[str, float | 
     remedy = remedy or "finish the round, or close it with what is there: `rounds close --partial`"
     if not reason:
         return []
-    told = ", ".join(f"{pair} {value:.2f}" for pair, value in kappas.items() if value is not None)
-    seen = f"{reason} (Cohen's kappa: {told})" if failed and told else reason
+    pairs = ", ".join(f"{pair} {value:.2f}" for pair, value in kappas.items() if value is not None)
+    seen = f"{reason} (Cohen's kappa: {pairs})" if failed and pairs else reason
     return [{"code": "V006", "title": "the gate holds the round", "seen": seen, "do": remedy}]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.answers.ledger import AcceptedLabel, AnsweredRound, Asked, Redundancy, Repeat
 from stages.answers.standing import SEED, Case, Vote, reviewed
-from stages.contract.canonical import Row
 from stages.contract.identity import order_key
 from stages.contract.params import Params
 from stages.learning.scoring import cohen_kappa
@@ -29,83 +29,127 @@ STANDS_OUT = 3.0  # standard errors
 DRAWS = 9_999  # random tables behind the p-value of drift
 
 
+class AnnotatorCounts(TypedDict):
+    """What one annotator did.
+
+    answers, skip, empty, reject: how many, and how many of each kind; compared: labels of rows that
+    others labelled too; error_rate: the share of these that differ from the accepted label;
+    judged: labels that the model could judge; doubted: those of them that it doubts.
+    """
+
+    answers: int
+    skip: int
+    empty: int
+    reject: int
+    judged: int
+    doubted: int
+    compared: int
+    error_rate: float | None
+    skip_rate: float
+
+
+class Agreement(TypedDict):
+    """How far people agree; labelled_twice: how many rows two or more of them labelled in a round.
+
+    cohen_kappa: of each pair of annotators, "ann|bob" (`_pair_name`).
+    """
+
+    alpha: float | None
+    fleiss_kappa: float | None
+    cohen_kappa: dict[str, float | None]
+    labelled_twice: int
+
+
+class RoundQuality(TypedDict):
+    """A row of plots/label_quality.json.
+
+    flagged: labels doubted after the round; answered: its answered rows; confirmed, contradicted:
+    how doubts that it asked about ended; precision: contradicted doubts over decided ones, of all
+    rounds so far; agreement, redundancy: of the round.
+    """
+
+    round: int
+    flagged: int
+    answered: int
+    confirmed: int
+    contradicted: int
+    precision: float | None
+    agreement: float | None
+    redundancy: float | None
+
+
 def answered_share(rounds: list[AnsweredRound]) -> float | None:
     """Answered rows of the newest round over asked ones; None before the first round."""
-    return rounds[-1]["answered"] / rounds[-1]["asked"] if rounds and rounds[-1]["asked"] else None
+    if not rounds or not rounds[-1]["asked"]:
+        return None
+    return rounds[-1]["answered"] / rounds[-1]["asked"]
 
 
 def label_error_rate(cases: Iterable[Case], error: dict[str, float], newest: int) -> float | None:
     """Mean error probability of the labels that the newest round's new rows got.
 
-    None with fewer than 20 to judge.
-
-    Rows that were asked again for a doubt are left out: they were chosen for being probably wrong.
+    None with fewer than 20 to judge. Rows that were asked again for a doubt are left out: they were
+    chosen for being probably wrong.
     """
     if not newest:
         return None
-    judged = [error[case.id] for case in cases if case.id in error and _given(case, newest)]
+    judged = [error[case.id] for case in cases if case.id in error and _votes_of(case, newest)]
     return float(np.mean(judged)) if len(judged) >= SOME else None
 
 
-def _given(case: Case, at: int) -> list[str]:
-    """The labels that people gave when a round asked about a row that was not doubted."""
-    return [vote.label for vote in _votes_given(case, at)]
-
-
-def _votes_given(case: Case, at: int) -> list[Vote]:
-    """The labels, with names, that people gave in a round to a row that was not doubted."""
-    if at not in case.asked or at in case.doubted:
+def _votes_of(case: Case, asked_in: int) -> list[Vote]:
+    """The labels that people gave a row when a round asked about it, if nobody doubted it then."""
+    if asked_in not in case.asked or asked_in in case.doubted:
         return []
-    return [
-        vote for vote in case.votes if vote.round == at and vote.kind == "label" and not vote.late
-    ]
+    in_round = [vote for vote in case.votes if vote.round == asked_in]
+    return [vote for vote in in_round if vote.kind == "label" and not vote.late]
 
 
-def units(cases: Iterable[Case], at: int) -> list[list[str]]:
-    """The labels that new rows of one round got, one list per example.
+def _labels_of(case: Case, asked_in: int) -> list[str]:
+    return [vote.label for vote in _votes_of(case, asked_in)]
 
-    Doubted rows are left out: they were chosen for their doubt.
+
+def agreement(cases: Iterable[Case], asked_in: int) -> float | None:
+    """Krippendorff's alpha of one round's new rows.
+
+    None with fewer than ten rows that two or more people labelled. Doubted rows are left out: they
+    were chosen for their doubt.
     """
-    return [_given(case, at) for case in cases if at in case.asked and at not in case.doubted]
+    labels = [_labels_of(case, asked_in) for case in cases]
+    several = [unit for unit in labels if len(unit) > 1]
+    return krippendorff_alpha(several) if len(several) >= FEW else None
 
 
-def agreement(cases: Iterable[Case], at: int) -> float | None:
-    """Krippendorff's alpha of one round.
-
-    None with fewer than ten examples that two or more people labelled.
-    """
-    paired = [unit for unit in units(cases, at) if len(unit) > 1]
-    return krippendorff_alpha(paired) if len(paired) >= FEW else None
-
-
-def redundancy(asked: list[Asked], seed: list[str], index: Index, near: Near) -> list[Redundancy]:
+def redundancy(
+    asked: list[Asked], seed_ids: list[str], index: Index, near: Near
+) -> list[Redundancy]:
     """Per round: its new rows, how many of them are near duplicates, and their share.
 
-    A near duplicate nearly repeats a row before it in the batch, or one known earlier.
-
+    A near duplicate nearly repeats a row before it in the batch, or one asked or labelled earlier.
     The share is None with fewer than two new rows.
     """
-    known, rows = set(seed), list[Redundancy]()
-    for number in sorted({int(row["round"]) for row in asked}):
-        batch = sorted(
-            (row for row in asked if row["round"] == number), key=lambda row: int(row["rank"])
-        )
-        new = [row["id"] for row in batch if row["id"] not in known]
-        places, before = index.locate(new, "batch"), index.locate(sorted(known), "labels")
-        repeated = near.repeats(places, before) | np.tril(near.alike(places, places), -1).any(
-            axis=1
-        )
-        share = float(repeated.mean()) if len(new) > 1 else None
-        rows.append(
+    earlier = set(seed_ids)
+    result: list[Redundancy] = []
+    for number in sorted({row["round"] for row in asked}):
+        in_round = [row for row in asked if row["round"] == number]
+        batch = [row["id"] for row in sorted(in_round, key=lambda row: row["rank"])]
+        new_ids = [item for item in batch if item not in earlier]
+        new = index.locate(new_ids, "batch")
+        of_earlier = near.repeats(new, index.locate(sorted(earlier), "labels"))
+        # below the diagonal: each row against those before it in the batch
+        of_batch = np.tril(near.alike(new, new), -1).any(axis=1)
+        repeated = of_earlier | of_batch
+        share = float(repeated.mean()) if len(new_ids) > 1 else None
+        result.append(
             {
                 "round": number,
-                "asked": len(new),
+                "asked": len(new_ids),
                 "near_duplicates": int(repeated.sum()),
                 "share": share,
             }
         )
-        known |= {row["id"] for row in batch}
-    return rows
+        earlier.update(batch)
+    return result
 
 
 def coverage(labels: Iterable[str], classes: list[str]) -> float | None:
@@ -117,21 +161,25 @@ def coverage(labels: Iterable[str], classes: list[str]) -> float | None:
     return len(counts) / len(classes) if counts.total() >= FEW * len(classes) else None
 
 
-def annotator_gap(people: dict[str, Row]) -> float | None:
+def annotator_gap(people: dict[str, AnnotatorCounts]) -> float | None:
     """The largest excess of an annotator's doubted share over the others'.
 
-    It is 0 unless it is beyond three standard errors.
-
-    None with fewer than two annotators of 20 judged labels each.
+    It is 0 unless it is beyond three standard errors. None with fewer than two annotators of 20
+    judged labels each.
     """
-    able = [row for row in people.values() if row["judged"] >= SOME]
-    if len(able) < 2:
+    judged = [row for row in people.values() if row["judged"] >= SOME]
+    if len(judged) < 2:
         return None
-    bad, total = sum(row["doubted"] for row in able), sum(row["judged"] for row in able)
-    gaps = [
-        excess(r["doubted"], r["judged"], bad - r["doubted"], total - r["judged"]) for r in able
-    ]
-    return max([gap for gap, errors in gaps if errors > STANDS_OUT], default=0.0)
+    doubted = sum(row["doubted"] for row in judged)
+    total = sum(row["judged"] for row in judged)
+    gaps = []
+    for row in judged:
+        others_doubted = doubted - row["doubted"]
+        others_total = total - row["judged"]
+        gap, errors = excess(row["doubted"], row["judged"], others_doubted, others_total)
+        if errors > STANDS_OUT:
+            gaps.append(gap)
+    return max(gaps, default=0.0)
 
 
 def drift(cases: Iterable[Case], newest: int) -> float | None:
@@ -145,16 +193,18 @@ def drift(cases: Iterable[Case], newest: int) -> float | None:
     with given row and column totals" (1981); Phipson, Smyth, "Permutation p-values should never be
     zero" (2010).
     """
-    sides = {True: Counter[str](), False: Counter[str]()}
+    now: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     for case in cases:
-        for when, row in case.asked.items():
-            label = _majority(_given(case, when)) if "control" in row["arms"] else None
-            if label is not None and when <= newest:
-                sides[when == newest][label] += 1
-    classes = sorted(set(sides[True]) | set(sides[False]))
-    if min(side.total() for side in sides.values()) < SOME or len(classes) < 2:
+        for asked_in, row in case.asked.items():
+            label = _majority(_labels_of(case, asked_in)) if "control" in row["arms"] else None
+            if label is not None and asked_in <= newest:
+                counts = now if asked_in == newest else before
+                counts[label] += 1
+    classes = sorted(set(now) | set(before))
+    if min(now.total(), before.total()) < SOME or len(classes) < 2:
         return None
-    table = np.array([[side[label] for label in classes] for side in sides.values()])
+    table = np.array([[counts[label] for label in classes] for counts in (now, before)])
     return _same_mix(table, newest)
 
 
@@ -174,9 +224,9 @@ def _same_mix(table: NDArray[np.intp], seed: int) -> float:
     columns = table.sum(axis=0)
     expected = np.outer(rows, columns) / table.sum()
     draws = random_table(rows, columns).rvs(DRAWS, random_state=np.random.default_rng(seed))
-    seen = ((table - expected) ** 2 / expected).sum()
+    observed = ((table - expected) ** 2 / expected).sum()
     by_chance = ((draws - expected) ** 2 / expected).sum(axis=(1, 2))
-    return float((1 + np.sum(by_chance >= seen - 1e-9)) / (1 + DRAWS))
+    return float((1 + np.sum(by_chance >= observed - 1e-9)) / (1 + DRAWS))
 
 
 def repeats(cases: Iterable[Case], upto: int) -> list[bool]:
@@ -188,27 +238,25 @@ def repeats(cases: Iterable[Case], upto: int) -> list[bool]:
     """
     alike = []
     for case in cases:
-        for when, row in sorted(case.asked.items()):
-            if when <= upto and row["arms"] == ["review"] and when not in case.doubted:
-                alike += _alike(case, when)
+        for asked_in, row in sorted(case.asked.items()):
+            planted = row["arms"] == ["review"] and asked_in not in case.doubted
+            if planted and asked_in <= upto:
+                alike += _alike(case, asked_in)
     return alike
 
 
-def _alike(case: Case, when: int) -> list[bool]:
+def _alike(case: Case, repeated_in: int) -> list[bool]:
     """Whether each person who answered a repeat said the same before, since the last retraction."""
     earlier: dict[str, str] = {}
     alike = []
     for vote in case.votes:
         if vote.kind == "retract":
             earlier.clear()
-        elif vote.kind == "label" and vote.round < when:
+        if vote.kind != "label":
+            continue
+        if vote.round < repeated_in:
             earlier[vote.annotator] = vote.label
-        elif (
-            vote.kind == "label"
-            and vote.round == when
-            and not vote.late
-            and vote.annotator in earlier
-        ):
+        elif vote.round == repeated_in and not vote.late and vote.annotator in earlier:
             alike.append(earlier[vote.annotator] == vote.label)
     return alike
 
@@ -229,73 +277,74 @@ def repeat_rows(accepted: list[AcceptedLabel], cases: list[Case], params: Params
 
 def by_annotator(
     cases: Iterable[Case], final: dict[str, str], error: dict[str, float], threshold: float
-) -> dict[str, Row]:
-    """Counts per annotator.
+) -> dict[str, AnnotatorCounts]:
+    """What each annotator did, by name in alphabetical order.
 
-    Answers, skips, labels that others gave too and those against the accepted one, labels judged,
-    and doubted ones of these.
-
-    A label is doubted that the model doubts, or that lost against one that it does not.
+    final: the accepted label of each id; error: the probability that it is wrong; threshold: from
+    which on it is doubted. A person's label counts as doubted where the model doubts it, and where
+    it lost against a label that the model does not doubt.
     """
-    people: dict[str, Counter[str]] = {}
+    tallies: dict[str, Counter[str]] = {}
     for case in cases:
-        voters = {vote.annotator for vote in case.votes if vote.kind == "label"}
+        people = {vote.annotator for vote in case.votes if vote.kind == "label"}
         for vote in case.votes:
             if vote.annotator == SEED or vote.kind in ("override", "retract"):
                 continue
-            tally = people.setdefault(vote.annotator, Counter())
+            tally = tallies.setdefault(vote.annotator, Counter())
             tally["answers"] += 1
             tally[vote.kind] += 1
             if vote.kind != "label":
                 continue
-            if len(voters) > 1 and case.id in final:
+            if len(people) > 1 and case.id in final:
                 tally["compared"] += 1
                 tally["against"] += vote.label != final[case.id]
             if case.id in error:
+                accepted_is_doubted = error[case.id] >= threshold
+                is_accepted = final.get(case.id, vote.label) == vote.label
                 tally["judged"] += 1
-                doubted = error[case.id] >= threshold
-                tally["doubted"] += (
-                    doubted if final.get(case.id, vote.label) == vote.label else not doubted
-                )
-    rows: dict[str, Row] = {}
-    for name, tally in sorted(people.items()):
-        facts = {
-            key: tally[key] for key in ("answers", "skip", "empty", "reject", "judged", "doubted")
-        }
-        share = tally["against"] / tally["compared"] if tally["compared"] else None
-        skips = (tally["skip"] + tally["empty"]) / tally["answers"]
-        rows[name] = {
-            **facts,
-            "compared": tally["compared"],
-            "error_rate": share,
-            "skip_rate": skips,
-        }
-    return rows
+                tally["doubted"] += accepted_is_doubted == is_accepted
+    return {name: _counts(tally) for name, tally in sorted(tallies.items())}
 
 
-def kappas(cases: list[Case], only: int | None = None) -> Row:
+def _counts(tally: Counter[str]) -> AnnotatorCounts:
+    compared = tally["compared"]
+    return {
+        "answers": tally["answers"],
+        "skip": tally["skip"],
+        "empty": tally["empty"],
+        "reject": tally["reject"],
+        "judged": tally["judged"],
+        "doubted": tally["doubted"],
+        "compared": compared,
+        "error_rate": tally["against"] / compared if compared else None,
+        "skip_rate": (tally["skip"] + tally["empty"]) / tally["answers"],
+    }
+
+
+def agreement_of_people(cases: list[Case], only: int | None = None) -> Agreement:
     """Agreement over all rounds, or over `only` one.
 
-    alpha; Fleiss' kappa where every example has as many labels; Cohen's for each pair of
-    annotators (`_pair_name`). An example is a row as one round asked it.
+    An example is a row as one round asked it. Fleiss' kappa is None unless all examples have as
+    many labels.
     """
     labelled: list[list[str]] = []
-    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    pairs: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for case in cases:
-        for when in case.asked:
-            votes = _votes_given(case, when) if only in (None, when) else []
+        rounds = case.asked if only is None else [only]
+        for asked_in in rounds:
+            votes = _votes_of(case, asked_in)
             if len(votes) < 2:
                 continue
             labelled.append([vote.label for vote in votes])
             label_of = {vote.annotator: vote.label for vote in votes}
             for left, right in combinations(sorted(label_of), 2):
-                shared.setdefault((left, right), []).append((label_of[left], label_of[right]))
+                pairs.setdefault((left, right), []).append((label_of[left], label_of[right]))
     return {
         "alpha": krippendorff_alpha(labelled) if labelled else None,
         "fleiss_kappa": fleiss_kappa(labelled) if labelled else None,
         "cohen_kappa": {
             _pair_name(*pair): cohen_kappa(*zip(*labels, strict=True))
-            for pair, labels in sorted(shared.items())
+            for pair, labels in sorted(pairs.items())
         },
         "labelled_twice": len(labelled),
     }
@@ -308,33 +357,39 @@ def _pair_name(left: str, right: str) -> str:
 
 
 def round_rows(
-    cases: list[Case], rounds: list[AnsweredRound], current: int, spent: list[Redundancy]
-) -> list[Row]:
-    """One row per round: doubts after it, doubts answered in it, how they ended, and precision.
+    cases: list[Case],
+    rounds: list[AnsweredRound],
+    doubted_now: int,
+    redundancy_rows: list[Redundancy],
+) -> list[RoundQuality]:
+    """One row per round, the seed's first; doubted_now: how many labels are doubted.
 
-    current: labels doubted now; spent: the rows of `redundancy`. `flagged` is known for a past
-    round by what was frozen with the next batch.
+    How many were doubted after a past round is known from what was frozen with the next batch.
     """
-    doubted = Counter(when for case in cases for when in case.doubted)
+    frozen = Counter(number for case in cases for number in case.doubted)
+    last = max((row["round"] for row in rounds), default=0)
     ends: Counter[tuple[int, bool | None]] = Counter()
-    last = max((int(row["round"]) for row in rounds), default=0)
     for case in cases:
-        ends.update((int(doubt["round"]), right) for doubt, right in reviewed(case, last))
-    start = {"round": 0, "flagged": doubted[1] if last else current, "answered": 0}
-    rows: list[Row] = [{**start, "confirmed": 0, "contradicted": 0}]
-    for answered in rounds:
-        at = answered["round"]
-        facts = {
-            "round": at,
-            "flagged": doubted[at + 1] if at < last else current,
-            "answered": answered["answered"],
-        }
-        rows.append({**facts, "confirmed": ends[at, True], "contradicted": ends[at, False]})
-    share = {row["round"]: row["share"] for row in spent}
-    right = wrong = 0
-    for row in rows:
-        right, wrong = right + row["confirmed"], wrong + row["contradicted"]
-        row["precision"] = wrong / (right + wrong) if right + wrong else None
-        row["agreement"] = agreement(cases, row["round"])
-        row["redundancy"] = share.get(row["round"])
-    return rows
+        ends.update((doubt["round"], confirmed) for doubt, confirmed in reviewed(case, last))
+    answered = {0: 0} | {row["round"]: row["answered"] for row in rounds}
+    share = {row["round"]: row["share"] for row in redundancy_rows}
+    confirmed = 0
+    contradicted = 0
+    result: list[RoundQuality] = []
+    for number, count in answered.items():
+        confirmed += ends[number, True]
+        contradicted += ends[number, False]
+        decided = confirmed + contradicted
+        result.append(
+            {
+                "round": number,
+                "flagged": frozen[number + 1] if number < last else doubted_now,
+                "answered": count,
+                "confirmed": ends[number, True],
+                "contradicted": ends[number, False],
+                "precision": contradicted / decided if decided else None,
+                "agreement": agreement(cases, number),
+                "redundancy": share.get(number),
+            }
+        )
+    return result

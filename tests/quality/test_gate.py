@@ -10,7 +10,8 @@ from stages.answers.ledger import labels_known_at
 from stages.contract.canonical import Row, jsonl
 from stages.contract.identity import order_key
 from stages.contract.params import Params
-from stages.quality.decision import TABLES, Gated, Ledger, Outcome, complete, decide, gate
+from stages.quality.decision import TABLES, Ledger, Outcome, decide
+from stages.quality.gate_result import GateResult, complete_rounds, run_gate
 from stages.store.index import Features, Index
 
 N = 40
@@ -84,8 +85,8 @@ class Loop:
     def decide(self) -> Outcome:
         return decide(self.ledger(), self.features, self.params)
 
-    def gate(self) -> Gated:
-        return gate(self.ledger(), self.features, self.params)
+    def gate(self) -> GateResult:
+        return run_gate(self.ledger(), self.features, self.params)
 
     def checks(self) -> dict[str, str]:
         return {row["code"]: row["outcome"] for row in self.gate().metrics["checks"]}
@@ -175,7 +176,7 @@ def test_an_open_round_is_not_looked_at() -> None:
     loop.rounds.append({"round": 2, "asked": 2, "answered": 1, "state": "open"})
     loop.asked.append({"round": 2, "rank": 1, "id": "p04", "arms": ["review"]})
     loop.events.append({"round": 2, "id": "p04", "annotator": "ann", "kind": "label", "label": "A"})
-    last, pending = complete(loop.rounds)
+    last, pending = complete_rounds(loop.rounds)
     assert last == 1
     assert pending is not None
     after = decide(loop.ledger().until(last), loop.features, loop.params)

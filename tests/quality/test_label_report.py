@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.answers.standing import Case, Vote
-from stages.quality.report import agreement, drift, kappas, label_error_rate, repeats
+from stages.quality.report import agreement, agreement_of_people, drift, label_error_rate, repeats
 
 
 def asked(arms: list[str]) -> dict[str, object]:
@@ -121,9 +121,9 @@ def test_kappa_of_one_round_is_that_rounds_own() -> None:
 
     good = [pair(n, 1, "ab"[n % 2], "ab"[n % 2]) for n in range(10)]
     bad = [pair(n, 2, "ab"[n % 2], "ba"[n % 2]) for n in range(10)]
-    assert kappas([*good, *bad])["cohen_kappa"] == {"ann|bob": pytest.approx(0.0)}
-    assert kappas([*good, *bad], 2)["cohen_kappa"] == {"ann|bob": pytest.approx(-1.0)}
-    assert kappas([*good, *bad], 1)["cohen_kappa"] == {"ann|bob": pytest.approx(1.0)}
+    assert agreement_of_people([*good, *bad])["cohen_kappa"] == {"ann|bob": pytest.approx(0.0)}
+    assert agreement_of_people([*good, *bad], 2)["cohen_kappa"] == {"ann|bob": pytest.approx(-1.0)}
+    assert agreement_of_people([*good, *bad], 1)["cohen_kappa"] == {"ann|bob": pytest.approx(1.0)}
 
 
 def test_kappa_tells_pairs_apart_whose_names_hold_a_bar() -> None:
@@ -135,7 +135,7 @@ def test_kappa_tells_pairs_apart_whose_names_hold_a_bar() -> None:
 
     agree = [pair(n, "a|b", "c", "xx" if n % 2 else "yy") for n in range(10)]
     differ = [pair(n, "a", "b|c", "xy" if n % 2 else "yx") for n in range(10)]
-    assert kappas([*agree, *differ])["cohen_kappa"] == {
+    assert agreement_of_people([*agree, *differ])["cohen_kappa"] == {
         r"a|b\|c": pytest.approx(-1.0),
         r"a\|b|c": pytest.approx(1.0),
     }
@@ -160,7 +160,7 @@ def test_kappa_counts_a_row_that_two_rounds_asked_once_for_each() -> None:
     ]
     # of 20 examples ten agree; ann says a 6 + 5 times, bob 6 + 5: chance (11 x 11 + 9 x 9) / 400
     chance = (11 * 11 + 9 * 9) / 400
-    kappa = kappas([*twice, *once])["cohen_kappa"]["ann|bob"]
+    kappa = agreement_of_people([*twice, *once])["cohen_kappa"]["ann|bob"]
     assert kappa == pytest.approx((0.5 - chance) / (1 - chance))
 
 
