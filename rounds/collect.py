@@ -10,7 +10,7 @@ closed go into the open round, and count from its closing on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -295,11 +295,12 @@ def collect(
     file does not say it. Raises PipelineError for a file that cannot be read.
     """
     answers = project.last_round().answers.resolve()
+    names = formats.own_names(project.params().data)
     exports = []
     for path in files:
         if path.resolve().parent == answers:
             raise PipelineError(path, "it is in its place already", "there is nothing to collect")
-        exports.append(_read(path, forced, annotator))
+        exports.append(_read(path, forced, annotator, names))
     if strict:  # one bad row in any file: none is written
         for export in exports:
             bring(project, export, strict=True, dry_run=True)
@@ -308,14 +309,16 @@ def collect(
     return lines, [heaps for _, heaps in brought]
 
 
-def _read(path: Path, forced: str | None, annotator: str | None) -> Export:
+def _read(
+    path: Path, forced: str | None, annotator: str | None, names: Mapping[str, str]
+) -> Export:
     """The rows of a file. Raises PipelineError where it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise PipelineError(path, what, "check the path") from error
-    tool, items = formats.read(path, data, forced, annotator)
+    tool, items = formats.read(path, data, forced, annotator, names=names)
     return Export(path.stem, tool, items, path.with_name(f"{path.name}.bad.jsonl"))
 
 
@@ -348,9 +351,9 @@ def command(
 ) -> str:
     """Bring exported answers of any tool into the newest round.
 
-    Prodigy, Label Studio, Argilla, doccano, CSV, Excel, JSON and Parquet are read. An answer is
-    matched by al_id, else by its text. Who answered is what the file says; else --annotator, else
-    the file's name.
+    Prodigy, Label Studio, Argilla, doccano, CSV, Excel, JSON and Parquet are read, and your own
+    table with a label in it. An answer is matched by al_id, else by its text. Who answered is what
+    the file says; else --annotator, else the file's name.
     """
     project = Project.find(Path())
     if server is None and not files:

@@ -276,9 +276,11 @@ class Finder:
         return self._by_plain_text.get(_plain(answer.text))
 
     def named(self, item_id: str) -> str | None:
-        """The asked id that is meant: the very one, or the one that is the same whole number."""
+        """The asked id that is meant: the very one, the same but for blanks, or the same number."""
         if item_id in self.texts:
             return item_id
+        if item_id.strip() in self.texts:
+            return item_id.strip()
         number = item_id.removesuffix(".0")
         other = number if number != item_id else f"{item_id}.0"  # pandas' way with whole numbers
         return other if other in self.texts and number.isdecimal() else None
@@ -377,9 +379,10 @@ def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) 
 
 
 def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Answer]) -> None:
-    """Put aside binary rows that accept several labels for one item.
+    """Put aside the binary rows about an item for which a person accepts several labels.
 
-    They are compared with each other, and with the same person's answers that are held already.
+    They are compared with each other, and with the same person's answers that are held already. The
+    labels rejected beside them are no answer alone: the item is still to be answered.
     """
     said: dict[tuple[str | None, str], list[tuple[Answer, int]]] = defaultdict(list)
     for answer in before:
@@ -394,7 +397,7 @@ def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Ans
     for taken in heaps.good:
         answer = taken.answer
         labels = accepted[answer.id, answer.annotator]
-        if answer.about in labels and answer.label == answer.about:
+        if labels and answer.about is not None:
             names = ", ".join(labels)
             what = f"{answer.annotator} accepted several labels for {answer.id!r}: {names}"
             refusal = Refusal(by_line[taken.line], "accepted with several labels", what)

@@ -29,9 +29,12 @@ def text_tasks(
 
 
 def params_text(
-    labels: Sequence[str] = LABELS, data_id: str = "id", surface: Row | None = None
+    labels: Sequence[str] = LABELS,
+    data_id: str = "id",
+    surface: Row | None = None,
+    columns: Row | None = None,
 ) -> str:
-    """The params.yaml of a project whose people read texts."""
+    """The params.yaml of a project whose people read texts. columns: other values of `data`."""
     data = {
         "pool": "p.csv",
         "seed": "s.csv",
@@ -43,7 +46,7 @@ def params_text(
     changes = {
         "seed": 1,
         "labels": list(labels),
-        "data": {**data, "id": data_id},
+        "data": {**data, "id": data_id, **(columns or {})},
         "features": {"kind": "text"},
     }
     return json.dumps(
@@ -84,12 +87,15 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject
         labels: Sequence[str] = LABELS,
         surface: Row | None = None,
         data_id: str = "id",
+        columns: Row | None = None,
     ) -> Project:
         root = tmp_path / "project"
         (root / "stages").mkdir(parents=True)
         (root / "stages" / "query.py").touch()
         (root / "dvc.yaml").touch()
-        (root / "params.yaml").write_text(params_text(labels, data_id, surface), encoding="utf-8")
+        (root / "params.yaml").write_text(
+            params_text(labels, data_id, surface, columns), encoding="utf-8"
+        )
         write_round(root, 1, text_tasks(texts, labels) if tasks is None else tasks, "b1")
         committed(root)
         monkeypatch.chdir(root)

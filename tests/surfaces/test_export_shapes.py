@@ -76,6 +76,13 @@ def test_a_second_question_that_was_answered_alone_is_no_label() -> None:
     assert seen(apart) == ["`mood`, `topic` may each be the label: name one of them `label`"] * 2
 
 
+def test_what_a_model_predicted_or_nobody_submitted_is_no_label() -> None:
+    said = {"result": [choices("label", "B")], "completed_by": 9}
+    guessed = {**task(1, choices("label", "A")), "predictions": [said], "drafts": [said]}
+    unseen = {**task(2), "annotations": [], "predictions": [said], "drafts": [said]}
+    assert seen(array(guessed, unseen)) == [("p-1", None, "label", "A", "4"), ""]
+
+
 def test_a_skip_needs_no_question() -> None:
     skipped = task(3, was_cancelled=True)
     data = array(task(1, choices("mood", "A")), task(2, choices("topic", "B")), skipped)

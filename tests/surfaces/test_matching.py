@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds import collect
+from rounds.shipped import shipped_params
 from rounds.surfaces import formats
+from rounds.surfaces.formats import own_names
 from stages.answers import prodigy as answers_prodigy
 from stages.answers.prodigy import conflict_of, keep_last, read_answer
 from stages.contract.canonical import Row, write_jsonl
@@ -213,6 +215,50 @@ def test_ids_that_are_ours_beside_the_text_of_another_are_refused(
     )
 
 
+def test_an_id_beside_the_picture_of_another_item_is_refused(make_project: MakeProject) -> None:
+    """Pictures have no text to compare: Prodigy's hash of the content says whose it is."""
+    shown = [
+        {"image": f"data:image/png;base64,{sign * 4}", "path": f"{sign}.png"} for sign in "ABC"
+    ]
+    tasks = [
+        answers_prodigy.task(one, LABELS, al_id=f"p-{n}", batch_id="b1", rank=n + 1, score=0)
+        for n, one in enumerate(shown)
+    ]
+    project = make_project(tasks=tasks)
+    rows = [
+        answers_prodigy.answer_row(one, label=TRUTH[n], answer="accept", annotator="ana",
+                                   dataset="ds", at=1.0)
+        for n, one in enumerate(tasks)
+    ]  # fmt: skip
+    rows[1]["al_id"], rows[2]["al_id"] = "p-2", None
+    write("ana.jsonl", rows)
+    told = run("ana.jsonl")[1]
+    assert (
+        "  ana:2: the text beside id 'p-2' is not the one that was asked: it is that of 'p-1'"
+        in told
+    )
+    assert [(item, label) for item, _, _, label in state(project)] == [RIGHT[0], RIGHT[2]]
+
+
+@pytest.mark.parametrize("column", ["batch", "al_batch", "AL_Batch"])
+def test_a_tables_column_of_batches_tells_which_round_an_answer_is_for(
+    column: str, make_project: MakeProject
+) -> None:
+    project = make_project(TEXTS)
+    project.last_round().closed_early.write_text("{}")
+    write_round(project.root, 2, text_tasks(["so so"], batch="b2"), "b2")  # its p-0 is another text
+    committed(project.root)
+    rows = [("p-1", "b1", "positive"), ("p-0", "b2", "neutral"), ("p-1", "b3", "neutral")]
+    Path("ana.csv").write_bytes(table(("id", column, "label"), rows, ";"))
+    told = run("ana.csv")[1]
+    assert "3 rows: 2 answered, 1 wrong batch, 1 late; 2 new" in told
+    held = collect.answers_in(project.last_round(), LABELS)
+    assert [(answer.batch, answer.label) for answer, _ in held] == [
+        ("b1", "positive"),
+        ("b2", "neutral"),
+    ]
+
+
 def test_the_last_word_counts_whatever_file_it_stands_in(make_project: MakeProject) -> None:
     project = make_project(TEXTS)
     for folder, label in (("first", "positive"), ("second", "negative")):
@@ -364,6 +410,83 @@ def test_pandas_way_with_whole_numbers_is_the_same_id(make_project: MakeProject)
     )
 
 
+def test_blanks_around_an_id_are_no_part_of_it_unless_it_was_asked_so(
+    make_project: MakeProject,
+) -> None:
+    tasks = [
+        {**one, "al_id": name}
+        for one, name in zip(text_tasks(TEXTS), ("7", " 7", "8"), strict=True)
+    ]
+    project = make_project(tasks=tasks)
+    Path("ana.csv").write_text("id,label\n7,positive\n 7,negative\n 8\t,neutral\n")
+    run("ana.csv")
+    said = [(item, label) for item, _, _, label in state(project)]
+    assert said == [(" 7", "negative"), ("7", "positive"), ("8", "neutral")]
+
+
+OWN = {"id": "Ref", "text": "Question", "label": "intent"}  # a project's own names
+
+
+def own_cells(*columns: str) -> list[list[object]]:
+    """Rows of the project's own table, with a number of somebody else's in `id`."""
+    cells = [
+        {"id": f"p-{2 - n}", "Ref": f"p-{n}", "Question": TEXTS[n], "intent": TRUTH[n],
+         "annotation_id": 9, "lead_time": 1.5, "annotator": "1", "channel": "web"}
+        for n in range(3)
+    ]  # fmt: skip
+    return [[cell[column] for column in columns] for cell in cells]
+
+
+def own_task(n: int) -> Row:
+    """A task that was imported into Label Studio by hand, with two questions of choices."""
+    made = task(n, {**SECOND, "from_name": "sure"})
+    made["annotations"][0]["result"][0]["from_name"] = "intent"
+    return {**made, "data": {"Question": TEXTS[n], "id": f"p-{2 - n}"}}
+
+
+OWN_STUDIO = ("annotation_id", "annotator", "id", "lead_time", "Question", "channel", "intent")
+OWN_FILES = {
+    "ids.csv": table(("channel", "Ref", "intent"), own_cells("channel", "Ref", "intent")),
+    "ids_and_numbers.tsv": table(("id", "intent", "Ref"), own_cells("id", "intent", "Ref"), "\t"),
+    "texts.csv": table(("Question", "intent"), own_cells("Question", "intent"), ";"),
+    "texts.jsonl": all_of(lambda n: {"Question": TEXTS[n], "label": TRUTH[n], "id": f"p-{2 - n}"}),
+    "studio.json": all_of(own_task),
+    "studio.csv": table(OWN_STUDIO, own_cells(*OWN_STUDIO)),
+    "argilla.json": all_of(lambda n: {**argilla(n), "id": f"p-{2 - n}", "fields": {"Question": TEXTS[n]}}),
+    "doccano.jsonl": all_of(lambda n: {"id": n, "Question": TEXTS[n], "label": [TRUTH[n]]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+def test_the_projects_own_names_of_columns_are_understood(
+    name: str, make_project: MakeProject
+) -> None:
+    project = make_project(TEXTS, columns=OWN)
+    Path(name).write_bytes(OWN_FILES[name])
+    assert run(name)[0] == 0
+    assert [(item, label) for item, _, _, label in state(project)] == RIGHT
+
+
+def test_an_own_id_beside_the_text_of_another_item_is_refused(make_project: MakeProject) -> None:
+    project = make_project(TEXTS, columns=OWN)
+    rows = [("p-0", "good"), ("p-2", "so so"), ("p-1", "good")]
+    cells = [(*cell, "neutral") for cell in rows]
+    Path("ana.csv").write_bytes(table(("ref", "question", "intent"), cells))
+    told = run("ana.csv")[1]
+    assert (
+        "  ana:4: the text beside id 'p-1' is not the one that was asked: it is that of 'p-0'"
+        in told
+    )
+    assert [item for item, _, _, _ in state(project)] == ["p-0", "p-2"]
+
+
+def test_names_that_mean_something_in_every_file_are_never_a_projects_own() -> None:
+    data = shipped_params({"data": {"id": "annotator", "text": "Answer", "label": "status"}}).data
+    assert own_names(data) == {}
+    usual = shipped_params({"data": {"id": "id", "text": "text", "label": "label"}}).data
+    assert own_names(usual) == {}
+
+
 def binary(n: int, label: str, verdict: str, at: float | None = 1.0) -> Row:
     base = {
         "text": TEXTS[n],
@@ -403,10 +526,13 @@ def test_several_labels_accepted_for_one_item_are_a_conflict_and_put_aside(
         binary(0, "negative", "accept", 2.0),
         binary(1, "negative", "accept"),
     ]
+    rows.insert(1, binary(0, "neutral", "reject", 1.5))
     write("binary.jsonl", rows)
     output = run("binary.jsonl")[1]
-    assert "1 answered, 2 accepted with several labels; 1 new" in output
+    # The rejected third label is no answer alone: the item is missing, and not skipped.
+    assert "4 rows: 1 answered, 3 accepted with several labels; 1 new" in output
     assert "  binary:1: ana accepted several labels for 'p-0': negative, positive" in output
+    assert "  missing: p-0, p-2" in output
     assert state(project) == [("p-1", "ana", "label", "negative")]
 
 

@@ -11,10 +11,13 @@ tools put a number of their own there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from rounds.surfaces.formats import argilla, doccano, label_studio, plain, prodigy
 from rounds.surfaces.formats.items import QUESTION, Item, Reply, Source, person_of_file
+from rounds.surfaces.formats.names import own_names, renamed
 from rounds.surfaces.formats.tables import (
     PARQUET,
     Numbered,
@@ -28,7 +31,7 @@ from rounds.surfaces.formats.tables import (
 from stages.answers.prodigy import NotAnAnswer
 from stages.contract.errors import PipelineError
 
-__all__ = ["READERS", "Item", "person_of_file", "read"]
+__all__ = ["READERS", "Item", "own_names", "person_of_file", "read"]
 
 READERS: dict[str, Callable[[Mapping[str, object], Source], Sequence[Reply | NotAnAnswer | None]]]
 READERS = {
@@ -53,7 +56,7 @@ _QUESTIONS: dict[str, Callable[[Mapping[str, object]], Sequence[str]]] = {
 }
 _READ = (
     "answers of Prodigy, Label Studio, Argilla or doccano, and tables with the columns "
-    "`label` and `al_id`, `id` or `text`, are"
+    "`label` and `al_id`, `id` or `text` (or what `data` in params.yaml calls them), are"
 )
 
 
@@ -63,31 +66,49 @@ def read(
     forced: str | None = None,
     annotator: str | None = None,
     question: str = QUESTION,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, list[Item]]:
     """The format's name and the items of a file, recognised by its content unless `forced`.
 
     annotator: who answered, where the file does not say it; by default the file's name says it.
     question: the name of the question about the label, where a file answers several.
+    names: what the project's own columns are called here (`own_names`).
     Raises PipelineError when no row looks like a known format.
     """
     data, note = as_utf8(data)
     is_table = _is_table(data, forced)
     table = _table_of(source, data, is_table=is_table)
-    mappings = [raw for _, raw, fault in table.rows if not fault and isinstance(raw, dict)]
-    if table.header:
-        mappings.append(dict.fromkeys(table.header, ""))
-    tool = forced or _recognised(mappings, is_table=is_table)
+    tool = forced or _recognised(table.mappings(), is_table=is_table)
+    if names and tool != "prodigy":  # whose rows are the tasks that we wrote
+        table = replace(table, rows=[_under(names, row) for row in table.rows])
+        tool = tool or _recognised(table.mappings(), is_table=is_table)
+    mappings = table.mappings()
     if tool is None:
         columns = columns_of(table.rows, mappings)
         what = f"found the columns {', '.join(columns)}" if columns else "found no rows"
         choices = "|".join(READERS)
         raise PipelineError(source, what, f"{_READ} read; or name the tool: --format {choices}")
     questions = _QUESTIONS.get(tool)
-    answered = [question for row in mappings for question in questions(row)] if questions else []
+    answered = [name for row in mappings for name in questions(row)] if questions else []
+    own = [name for name in answered if names.get(name.casefold()) == QUESTION]
+    if question not in answered and own:
+        question = own[0]
     file = Source(source, annotator, frozenset(answered), question)
     return tool, [
         item for row in table.rows for item in _items(row, READERS[tool], file, note or table.note)
     ]
+
+
+def _under(names: Mapping[str, str], numbered: Numbered) -> Numbered:
+    """A row, and the example within it, with our names in place of the project's own."""
+    line, raw, fault = numbered
+    if fault or not isinstance(raw, dict):
+        return numbered
+    row = renamed(raw, names)
+    for key in ("data", "fields", "inputs"):  # of Label Studio, Argilla 2 and Argilla 1
+        if isinstance(row.get(key), dict):
+            row[key] = renamed(row[key], names)
+    return line, row, fault
 
 
 def _table_of(source: Path, data: bytes, *, is_table: bool) -> Table:

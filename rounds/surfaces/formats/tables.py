@@ -34,6 +34,15 @@ class Table:
     rows: list[Numbered]
     note: str
 
+    def mappings(self) -> list[Mapping[str, object]]:
+        """The rows that could be read; of a table without any, its header with empty cells."""
+        found: list[Mapping[str, object]] = [
+            raw for _, raw, fault in self.rows if not fault and isinstance(raw, dict)
+        ]
+        if not found and self.header:
+            found.append(dict.fromkeys(self.header, ""))
+        return found
+
 
 def columns_of(rows: Sequence[Numbered], mappings: Sequence[Mapping[str, object]]) -> list[str]:
     """The names of the columns or keys that a file has, the first few, for a refusal."""
