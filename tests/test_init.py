@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,6 +200,81 @@ def test_a_table_labelled_in_part_is_pool_and_seed_in_one(
     seed = read_table(tmp_path / "p/data/seed.csv").columns
     assert (seed["title + body"], seed["label"]) == (["A\n\na", "C\n\nc"], ["card", "loan"])
     assert YAML(typ="safe").load(tmp_path / "p/params.yaml")["data"]["text"] == "title + body"
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("role", ["seed", "test"])
+def test_exports_of_tools_give_the_labels_that_were_accepted_whatever_other_columns_stand_there(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pool, seed and test have columns of their own; of nine binary rows three were accepted."""
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    pool = write_csv(tmp_path / "pool.csv", ["n", "text"], [[row, f"w {row}"] for row in range(9)])
+    binary = [
+        {"text": text, "label": label, "answer": "accept" if label == right else "reject",
+         "_session_id": "d-ana", "score": 0.5}
+        for label in ("A", "B", "C")
+        for text, right in [("t1", "B"), ("t2", "A"), ("t3", "C")]
+    ]  # fmt: skip
+    studio = [
+        {"id": n, "data": {"text": text, "shop": "x"}, "predictions": [],
+         "annotations": [{"completed_by": 1, "result": [
+             {"from_name": "c", "type": "choices", "value": {"choices": [label]}}]}]}
+        for n, (text, label) in enumerate([("s1", "A"), ("s2", "B"), ("s3", "C")])
+    ]  # fmt: skip
+    files = {"seed": binary, "test": studio} if role == "seed" else {"seed": studio, "test": binary}
+    given: dict[str, Path | None] = {"pool": pool}
+    given |= {name: lines(tmp_path / f"{name}.jsonl", rows) for name, rows in files.items()}
+    told = init(tmp_path / "p", given, Choices(texts=("text",)))
+    for name in files:
+        tool = "Prodigy" if name == role else "Label Studio"
+        said = f"  {name}.jsonl: an export of {tool}, read by its answers: 3 labels"
+        assert said in told.splitlines()
+    found = read_table(tmp_path / f"p/data/{role}.csv").columns
+    assert dict(zip(found["text"], found["label"], strict=True)) == {
+        "t1": "B",
+        "t2": "A",
+        "t3": "C",
+    }
+    other = read_table(tmp_path / f"p/data/{'test' if role == 'seed' else 'seed'}.csv").columns
+    assert dict(zip(other["text"], other["label"], strict=True)) == {
+        "s1": "A",
+        "s2": "B",
+        "s3": "C",
+    }
+
+
+def test_an_export_of_which_a_part_is_answered_is_seed_and_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    rows = [
+        {"text": f"t{n}", "accept": ["A" if n else "B"], "options": [], "_session_id": "d-ana",
+         "answer": "accept" if n < 2 else "ignore"}
+        for n in range(5)
+    ]  # fmt: skip
+    init(tmp_path / "p", {"data": lines(tmp_path / "d.jsonl", rows)}, Choices(texts=("text",)))
+    assert (tmp_path / "p/data/seed.csv").read_text() == "text,label\nt0,B\nt1,A\n"
+    assert (tmp_path / "p/data/pool.csv").read_text() == "text\nt2\nt3\nt4\n"
+
+
+def test_lists_of_one_label_in_a_seed_are_that_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "start", lambda *_: None)
+    given = text_tables(tmp_path, pool=POOL)
+    rows = [
+        {"id": "s1", "text": "one", "label": ["card"]},
+        {"id": "s2", "text": "two", "label": ["loan"]},
+    ]
+    given["seed"] = lines(tmp_path / "seed.jsonl", rows)
+    told = init(tmp_path / "p", given, TEXT)
+    assert "  seed: 2 rows, card 1, loan 1" in told.splitlines()
+    assert (tmp_path / "p/data/seed.csv").read_text() == SEED
 
 
 def test_spellings_are_merged_in_the_projects_own_tables_or_kept(

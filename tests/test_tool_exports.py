@@ -128,6 +128,19 @@ def test_label_studio_argilla_and_flat_exports_are_read_by_their_answers() -> No
     assert outcome(people)[0] == {"t2": "A"}
 
 
+def test_doccanos_annotations_of_several_people_are_settled_and_numbered_labels_refused() -> None:
+    def example(text: str, *labels: object) -> dict[str, Any]:
+        said = [{"label": label, "user": user} for user, label in enumerate(labels)]
+        return {"id": 4, "text": text, "annotations": said, "meta": {"source": "web"}}
+
+    rows = [example("t1", "A", "B", "B"), example("t2"), example("t3", "A")]
+    note = "an export of doccano, read by its answers: 2 labels; "
+    note += "no labels: 1 rejected, ignored or not answered"
+    assert outcome(rows) == ({"t1": "B", "t3": "A"}, note)
+    with pytest.raises(PipelineError, match=r"x.jsonl:1: .*doccano.*labels are numbers without"):
+        labelled(table([example("t1", 3)]), "label")
+
+
 def hub(text: str, *said: tuple[str | None, str]) -> dict[str, Any]:
     """A record of Argilla 1 as the Hub keeps it: the question's column holds the responses."""
     responses = [

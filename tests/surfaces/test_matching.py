@@ -142,6 +142,15 @@ def test_a_spreadsheet_is_read_and_whole_numbers_stay_whole(make_project: MakePr
                                                                        ("9", "neutral")]  # fmt: skip
 
 
+def test_a_spreadsheets_whole_numbers_are_the_names_of_classes(make_project: MakeProject) -> None:
+    project = make_project(TEXTS, labels=("0", "1", "-1"))
+    frame = pd.DataFrame({"text": TEXTS, "label": [1.0, None, -1]})
+    frame.to_excel("ana.xlsx", index=False)
+    assert run("ana.xlsx")[0] == 0
+    kept = [(item, kind, label) for item, _, kind, label in state(project)]
+    assert kept == [("p-0", "label", "1"), ("p-1", "skip", None), ("p-2", "label", "-1")]
+
+
 def test_one_task_alone_is_a_file_too(make_project: MakeProject) -> None:
     project = make_project(TEXTS)
     Path("one.json").write_text(json.dumps(task(1), indent=2))

@@ -243,3 +243,35 @@ def test_the_last_word_is_by_time_then_by_line_whatever_the_order_given() -> Non
             ("bo", "D"),
         ]
     assert keep_last([(said("A", 5.0), 1), (said("B", 5.0), 2)])[0][0].label == "B"
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "kind", "label"),
+    [
+        ("A+ B- C-", "A B C", "label", "A"),
+        ("B- C- A+", "A B C", "label", "A"),
+        ("A- A+ B-", "A B C", "label", "A"),  # of one label the later row holds
+        ("A- B- C-", "A B C", "skip", None),
+        ("A+ B+", "A B C", "skip", None),
+        ("A+ B+ C-", "A B C", "skip", None),
+        ("A+ B+ A-", "A B C", "label", "B"),
+        ("A+ A-", "A B C", "skip", None),
+        ("A-", "A B", "label", "B"),
+        ("A- B-", "A B", "skip", None),  # neither of the two
+        ("A+ B-", "A B", "label", "A"),
+    ],
+)
+@pytest.mark.parametrize("timed", [True, False])
+def test_one_persons_binary_rows_about_an_item_are_one_word(
+    said: str, labels: str, kind: str, label: str | None, timed: bool
+) -> None:
+    rows = [
+        {"al_id": "x", "label": word[0], "answer": "accept" if word[1] == "+" else "reject"}
+        for word in said.split()
+    ]
+    answers = [
+        (read_answer({**row, "_timestamp": float(n) if timed else None}, labels.split()), n)
+        for n, row in enumerate(rows)
+    ]
+    [(answer, _)] = keep_last(answers)
+    assert (answer.kind, answer.label) == (kind, label)
