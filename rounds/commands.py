@@ -17,9 +17,10 @@ from typing import Self
 
 from stages.contract.errors import PipelineError
 from stages.contract.progress import MARK, WRITER, progress
+from stages.contract.shell import FAULT
 
 Say = Callable[[str], None]
-LOGGED = 10.0  # seconds before a log is told more of a stage than its name
+LOGGED = 10.0  # seconds until a log, which is no terminal, shows more of a stage than its name
 # DVC formats the cache's path as the template of a bar, which fails where a folder's name has
 # braces: double them.
 DRIVER = """
@@ -77,12 +78,10 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     except FileNotFoundError as error:
         raise PipelineError("git", "not installed", "install git") from error
     if done.returncode:
-        told = (
-            (done.stderr.strip() or done.stdout.strip() or b"no message")
-            .decode("utf-8", "replace")
-            .splitlines()
-        )
-        raise PipelineError(f"git {words[0]}", told[-1], "repair it and run the same command again")
+        written = done.stderr.strip() or done.stdout.strip() or b"no message"
+        last_line = written.decode("utf-8", "replace").splitlines()[-1]
+        remedy = "repair it and run the same command again"
+        raise PipelineError(f"git {words[0]}", last_line, remedy)
     return done.stdout
 
 
@@ -115,9 +114,8 @@ class Dvc:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None and not issubclass(kind, PipelineError):
-            os.killpg(
-                self.process.pid, signal.SIGTERM
-            )  # interrupted: the stage that runs goes with it
+            # Interrupted: the stage that runs ends with DVC.
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.communicate()
 
     def __call__(self, *words: str) -> None:
@@ -134,27 +132,26 @@ class Dvc:
             self.process.stdin.flush()
         except BrokenPipeError:
             lines.append("it ended unexpectedly")
-        telling = partial(
-            progress, project=self.root, delay=None if sys.stderr.isatty() else LOGGED
-        )
+        delay = None if sys.stderr.isatty() else LOGGED
+        shown = partial(progress, project=self.root, delay=delay)
         with ExitStack() as work:
-            told = work.enter_context(telling(f"dvc {words[0]}"))
+            bar = work.enter_context(shown(f"dvc {words[0]}"))
             for written in self.process.stdout:
                 line = ESCAPES.sub("", written)
                 if line.startswith("\0"):
                     code = int(line[1:])
                     break
                 if line.startswith(MARK) or BAR.match(line):
-                    told.message = line.removeprefix(MARK).strip()
+                    bar.message = line.removeprefix(MARK).strip()
                     continue
                 if line.strip():
-                    told.message = ""
+                    bar.message = ""
                 lines.append(line.rstrip())
                 if line.startswith("Running stage "):
                     work.close()
                     stage = line.split("'")[1]
                     self.say(stage)
-                    told = work.enter_context(telling(stage))
+                    bar = work.enter_context(shown(stage))
         if code:
             raise _failure(words, lines)
 
@@ -173,27 +170,18 @@ def cache_of(root: Path) -> str:
     ).stdout.strip()
 
 
-def _failure(words: Sequence[str], told: list[str]) -> PipelineError:
-    """A failed command's own words: a stage's one line, DVC's first error, or the last line."""
-    ours = [line for line in told if line.startswith("error: ")]
-    if ours:
-        return PipelineError(*_parts(ours[-1].removeprefix("error: ")))
-    theirs = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
-    last = [line for line in told if line.strip()][-1:] or ["no message"]
-    return PipelineError(
-        f"dvc {words[0]}", (theirs or last)[0], f"run `dvc {' '.join(words)}` to see it whole"
-    )
+def _failure(words: Sequence[str], lines: list[str]) -> PipelineError:
+    """The error of a failed command: the stage's own, DVC's first line about it, or the last line.
 
-
-def _parts(line: str) -> tuple[str, str, str]:
-    """A PipelineError's line, taken apart again."""
-    where, _, rest = line.partition(": ")
-    what, _, remedy = rest.rpartition("; ")
-    return (
-        (where, what, remedy)
-        if what
-        else ("dvc repro", line, "repair it and run the same command again")
-    )
+    lines: all that the command wrote.
+    """
+    faults = [line.removeprefix(FAULT) for line in lines if line.startswith(FAULT)]
+    if faults:
+        return PipelineError(**json.loads(faults[-1]))
+    of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    last = [line for line in lines if line.strip()][-1:] or ["no message"]
+    command = f"dvc {' '.join(words)}"
+    return PipelineError(f"dvc {words[0]}", (of_dvc or last)[0], f"run `{command}` to see it whole")
 
 
 def changed_paths(root: Path) -> list[str]:
@@ -207,12 +195,12 @@ def changed_paths(root: Path) -> list[str]:
 
 def is_committed(root: Path, path: Path) -> bool:
     """Whether the last commit holds the path."""
-    asked = ["git", "cat-file", "-e", f"HEAD:./{path.relative_to(root).as_posix()}"]
-    return subprocess.run(asked, cwd=root, capture_output=True, check=False).returncode == 0
+    command = ["git", "cat-file", "-e", f"HEAD:./{path.relative_to(root).as_posix()}"]
+    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
 
 
 def is_as_committed(root: Path, path: Path) -> bool:
     """Whether the last commit holds the path with these very bytes."""
-    asked = ["git", "diff", "--quiet", "HEAD", "--", path.relative_to(root).as_posix()]
-    same = subprocess.run(asked, cwd=root, capture_output=True, check=False).returncode == 0
+    command = ["git", "diff", "--quiet", "HEAD", "--", path.relative_to(root).as_posix()]
+    same = subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
     return same and is_committed(root, path)

@@ -3,8 +3,8 @@
 Why it was asked, who answered what, how the label was judged and corrected, and which commits
 trained on it.
 
-Read from the sources (data/rounds) and git; of the derived tables only the seed's labels and the
-gate's present view.
+Read from data/rounds and git. Of the tables that the pipeline makes, only the seed's labels and
+the gate's known.jsonl are read.
 """
 
 from __future__ import annotations
@@ -12,11 +12,21 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 import click
 
 from rounds.dvc_files import output_md5
-from rounds.past import Change, Commit, changes, closing_commits, manifests, place, read_blobs
+from rounds.past import (
+    Change,
+    Commit,
+    changes,
+    closing_commits,
+    manifests,
+    name_in_round,
+    read_blobs,
+    round_of_path,
+)
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
 from stages.answers.changed import read_changed
@@ -40,6 +50,7 @@ from stages.contract.shell import one_line_errors
 from stages.examples.tables import as_text, read_table
 
 MANIFESTS = ":(glob)data/rounds/*/manifest.json"
+EVERY_ROUND = 10**9  # as the last round to look at
 
 
 def seed_labels(project: Project, params: Params) -> list[Labelled]:
@@ -47,48 +58,47 @@ def seed_labels(project: Project, params: Params) -> list[Labelled]:
 
     Raises PipelineError when ids are content hashes that were not computed yet.
     """
-    made = project.root / "build" / "seed" / "labels.jsonl"
-    if made.is_file():
-        return read_rows(made, Labelled)
+    labels = project.root / "build" / "seed" / "labels.jsonl"
+    if labels.is_file():
+        return read_rows(labels, Labelled)
     table = read_table(project.root / params.data.seed, may_be_empty=True)
     if len(table) and not params.data.id:
-        raise PipelineError(made, "file not found", "run `dvc repro`, or `dvc pull` after a clone")
+        remedy = "run `dvc repro`, or `dvc pull` after a clone"
+        raise PipelineError(labels, "file not found", remedy)
     columns = [table.column(name, "data") for name in (params.data.id, params.data.label)]
     return [
         {"id": as_text(item), "label": as_text(label)} for item, label in zip(*columns, strict=True)
     ]
 
 
-def mentions(one: Round, item: str) -> bool:
-    """Whether a file of the round mentions the id, so that the round may be part of its life."""
+def mentions(issued: Round, item: str) -> bool:
+    """Whether a file of the round holds the id, so that the round may be part of its life."""
     needle = dumps(item).encode()
     files = [
-        one.folder / "batch.jsonl",
-        one.folder / "verdicts.jsonl",
-        one.corrections,
-        *one.answer_files(),
+        issued.folder / "batch.jsonl",
+        issued.folder / "verdicts.jsonl",
+        issued.corrections,
+        *issued.answer_files(),
     ]
     return any(needle in file.read_bytes() for file in files if file.is_file())
 
 
 def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, Case]:
-    """What the sources say of each id, open round included; only of some rounds, if given."""
+    """What the seed and all rounds, the open one included, say of each id.
+
+    rounds: read these only, and leave ids as they were when they were asked.
+    """
     params = project.params()
     asked: list[Asked] = []
     events: list[Event] = []
     verdicts: list[Verdict] = []
-    for one in project.rounds() if rounds is None else rounds:
-        imported = import_round(one.folder, params)
-        if imported is not None:
-            events += imported.events
-        else:
-            corrections = corrections_of(one.folder, acceptable(one.tasks(), params.labels))
-            events += [correction.event for correction in corrections]
-        batch = read_rows(one.folder / "batch.jsonl", Asked)
-        frozen = read_rows(one.folder / "verdicts.jsonl", Doubt)
-        asked += [{"round": one.number, **row} for row in batch]
-        verdicts += [{"round": one.number, **row} for row in frozen]
-    # `life` tells the story of an id as it was asked; labels belong to today's ids
+    for issued in project.rounds() if rounds is None else rounds:
+        number = issued.number
+        events += _events(issued, params)
+        batch = read_rows(issued.folder / "batch.jsonl", Asked)
+        doubts = read_rows(issued.folder / "verdicts.jsonl", Doubt)
+        asked += [{"round": number, **row} for row in batch]
+        verdicts += [{"round": number, **row} for row in doubts]
     if rounds is None:
         record = read_changed(project.rounds_folder)
         asked = under_todays_ids(asked, record)
@@ -100,58 +110,90 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     return {case.id: case for case in collect(seed, asked, events, verdicts)}
 
 
-def life(project: Project, item: str) -> Row:
-    """All about an id, as a JSON document. Raises PipelineError for an id without any history."""
+def _events(issued: Round, params: Params) -> list[Event]:
+    """The answers and corrections of a round; of one without answers, the corrections."""
+    imported = import_round(issued.folder, params)
+    if imported is not None:
+        return imported.events
+    corrections = corrections_of(issued.folder, acceptable(issued.tasks(), params.labels))
+    return [correction.event for correction in corrections]
+
+
+class Life(TypedDict):
+    """All about an id, as `rounds history --json` writes it.
+
+    asked, answers, corrections, doubted, trained  one row per event, with its round
+    judged                                         the label and its reason, after each change
+    label                                          the label that counts now
+    """
+
+    id: str
+    seed_label: str | None
+    asked: list[Row]
+    answers: list[Row]
+    corrections: list[Row]
+    judged: list[Row]
+    doubted: list[Row]
+    label: str | None
+    trained: list[Row]
+
+
+def life(project: Project, item: str) -> Life:
+    """All about an id. Raises PipelineError for an id without any history."""
     params = project.params()
-    rounds = [one for one in project.rounds() if mentions(one, item)]
+    rounds = [issued for issued in project.rounds() if mentions(issued, item)]
     cases = cases_of(project, rounds)
     if item not in cases:
-        raise PipelineError(
-            "ID", f"{item!r} has no label and was never asked{closest(item, cases)}", "check the id"
-        )
+        what = f"{item!r} has no label and was never asked{closest(item, cases)}"
+        raise PipelineError("ID", what, "check the id")
     case = cases[item]
-    folders = [f"data/rounds/{one.folder.name}" for one in rounds]
-    told = changes(project, MANIFESTS, *folders)
-    closings = closing_commits(project, told)
-    issued = {number: change.commit for number, change in manifests(told).items()}
-    locks = read_blobs(
-        project, [f"{issued[one.number].id}:./dvc.lock" for one in rounds if one.number in issued]
-    )
+    folders = [f"data/rounds/{issued.folder.name}" for issued in rounds]
+    file_changes = changes(project, MANIFESTS, *folders)
+    closings = closing_commits(project, file_changes)
+    last_closed = max(closings, default=0)
     seed = [vote.label for vote in case.votes if vote.round == 0]
-    upto = max(closings, default=0)
     return {
         "id": item,
         "seed_label": seed[0] if seed else None,
-        "asked": [
-            _asked(one, item, issued.get(one.number), locks)
-            for one in rounds
-            if one.number in case.asked
-        ],
-        "answers": _answers(project, rounds, item, params, told),
-        "corrections": _corrections(project, rounds, item, told),
+        "asked": _asked(project, [r for r in rounds if r.number in case.asked], item, file_changes),
+        "answers": _answers(project, rounds, item, file_changes),
+        "corrections": _corrections(project, rounds, item, file_changes),
         "judged": [
-            {"round": at, "label": stand.label, "why": stand.why}
-            for at, stand in history(case, 10**9, params.gate)
+            {"round": number, "label": stand.label, "why": stand.why}
+            for number, stand in history(case, EVERY_ROUND, params.gate)
         ],
-        "doubted": [{"round": when, **row} for when, row in sorted(case.doubted.items())],
-        "label": standing(case, upto, params.gate).label,
-        "trained": _trained(project, case, upto, closings, params),
+        "doubted": [{"round": number, **row} for number, row in sorted(case.doubted.items())],
+        "label": standing(case, last_closed, params.gate).label,
+        "trained": _trained(project, case, last_closed, closings),
     }
 
 
-def _asked(one: Round, item: str, commit: Commit | None, locks: dict[str, bytes]) -> Row:
-    row = next(row for row in read_jsonl(one.folder / "batch.jsonl") if row["id"] == item)
-    lock = locks.get(f"{commit.id}:./dvc.lock", b"") if commit else b""
-    return {
-        **{key: row[key] for key in ("rank", "arms", "strategy", "score", "reason")},
-        "round": one.number,
-        "batch_id": one.batch_id(),
-        "model": output_md5(lock, "build/model"),
-        **_by(commit),
-    }
+def _asked(
+    project: Project, rounds: list[Round], item: str, file_changes: list[Change]
+) -> list[Row]:
+    """Where an id was asked and why, with the model that chose it. rounds: those that asked it."""
+    issued_by = {number: change.commit for number, change in manifests(file_changes).items()}
+    locks = {number: f"{commit.id}:./dvc.lock" for number, commit in issued_by.items()}
+    numbers = [issued.number for issued in rounds if issued.number in locks]
+    blobs = read_blobs(project, [locks[number] for number in numbers])
+    rows = []
+    for issued in rounds:
+        batch = read_jsonl(issued.folder / "batch.jsonl")
+        row = next(row for row in batch if row["id"] == item)
+        lock = blobs.get(locks.get(issued.number, ""), b"")
+        rows.append(
+            {
+                **{key: row[key] for key in ("rank", "arms", "strategy", "score", "reason")},
+                "round": issued.number,
+                "batch_id": issued.batch_id(),
+                "model": output_md5(lock, "build/model"),
+                **_commit_columns(issued_by.get(issued.number)),
+            }
+        )
+    return rows
 
 
-def _by(commit: Commit | None) -> Row:
+def _commit_columns(commit: Commit | None) -> Row:
     """The commit's columns; all empty for what is not committed yet."""
     if commit is None:
         return {"commit": None, "author": None, "date": None}
@@ -159,66 +201,84 @@ def _by(commit: Commit | None) -> Row:
 
 
 def _answers(
-    project: Project, rounds: list[Round], item: str, params: Params, told: list[Change]
+    project: Project, rounds: list[Round], item: str, file_changes: list[Change]
 ) -> list[Row]:
-    found: list[Row] = []
-    for one in rounds:
-        tasks = one.tasks()
-        for answer, (file, line) in answers_of(one.folder, one.batch_id(), tasks, params.labels):
+    labels = project.params().labels
+    rows: list[Row] = []
+    for issued in rounds:
+        answers = answers_of(issued.folder, issued.batch_id(), issued.tasks(), labels)
+        for answer, (file, line) in answers:
             if answer.id == item:
                 raw = Path(file).read_bytes().split(b"\n")[line - 1]
-                found.append({
-                    "round": one.number, "annotator": answer.annotator, "kind": answer.kind,
+                row = {
+                    "round": issued.number,
+                    "annotator": answer.annotator,
+                    "kind": answer.kind,
                     "label": answer.label,
-                    "at": answer.at, "surface": json.loads(raw).get("al_dataset"),
+                    "at": answer.at,
+                    "surface": json.loads(raw).get("al_dataset"),
                     "file": Path(file).relative_to(project.root).as_posix(),
-                    "line": line, "raw": raw,
-                })  # fmt: skip
-    return _with_commits(project, found, told)
+                    "line": line,
+                    "raw": raw,
+                }
+                rows.append(row)
+    return _with_commits(project, rows, file_changes)
 
 
-def _corrections(project: Project, rounds: list[Round], item: str, told: list[Change]) -> list[Row]:
-    found: list[Row] = []
-    for one in rounds:
-        lines = one.corrections.read_bytes().split(b"\n") if one.corrections.is_file() else []
-        for line, raw in enumerate(lines, start=1):
+def _corrections(
+    project: Project, rounds: list[Round], item: str, file_changes: list[Change]
+) -> list[Row]:
+    rows: list[Row] = []
+    for issued in rounds:
+        if not issued.corrections.is_file():
+            continue
+        file = issued.corrections.relative_to(project.root).as_posix()
+        for line, raw in enumerate(issued.corrections.read_bytes().split(b"\n"), start=1):
             row = json.loads(raw) if raw.strip() else {}
             if row.get("id") == item:
-                file = one.corrections.relative_to(project.root).as_posix()
-                found.append({"round": one.number, **row, "file": file, "line": line, "raw": raw})
-    return _with_commits(project, found, told)
+                rows.append({"round": issued.number, **row, "file": file, "line": line, "raw": raw})
+    return _with_commits(project, rows, file_changes)
 
 
-def _with_commits(project: Project, rows: list[Row], told: list[Change]) -> list[Row]:
-    """The rows with the commit that first held each one's line, in any file of its round."""
+def _with_commits(project: Project, rows: list[Row], file_changes: list[Change]) -> list[Row]:
+    """The rows with the commit that first held each one's line, in any file of its round.
+
+    `raw`, the bytes of the line, is taken out of each row.
+    """
     numbers = {row["round"] for row in rows}
-    steps = [step for step in told if step.new and place(step.path)[0] in numbers]
-    steps = [step for step in steps if place(step.path)[1].startswith(("answers/", "corrections"))]
+    steps = [
+        change
+        for change in file_changes
+        if change.new
+        and round_of_path(change.path) in numbers
+        and name_in_round(change.path).startswith(("answers/", "corrections"))
+    ]
     blobs = read_blobs(project, [str(step.new) for step in steps])
     lines = {name: set(data.split(b"\n")) for name, data in blobs.items()}
-    done = []
+    dated = []
     for row in rows:
         raw = row.pop("raw")
         holders = (
-            s.commit for s in steps if place(s.path)[0] == row["round"] and raw in lines[str(s.new)]
+            step.commit
+            for step in steps
+            if round_of_path(step.path) == row["round"] and raw in lines[str(step.new)]
         )
-        done.append({**row, **_by(next(holders, None))})
-    return done
+        dated.append({**row, **_commit_columns(next(holders, None))})
+    return dated
 
 
 def _trained(
-    project: Project, case: Case, upto: int, closings: dict[int, Commit], params: Params
+    project: Project, case: Case, last_closed: int, closings: dict[int, Commit]
 ) -> list[Row]:
     """The round commits whose model learnt the id, and with which label."""
-    made = project.root / "build" / "gate" / "known.jsonl"
-    doubted = {case.id} if upto + 1 in case.doubted else set()
-    spans = (
-        read_rows(made, KnownLabel)
-        if made.is_file()
-        else known_labels([case], upto, doubted, params.gate)
-    )
+    file = project.root / "build" / "gate" / "known.jsonl"
+    if file.is_file():
+        spans = read_rows(file, KnownLabel)
+    else:
+        doubted = {case.id} if last_closed + 1 in case.doubted else set()
+        spans = known_labels([case], last_closed, doubted, project.params().gate)
     return [
-        {"round": number, "label": span["label"], **_by(commit)}
+        {"round": number, "label": span["label"], **_commit_columns(commit)}
         for span in spans
         if span["id"] == case.id
         for number, commit in closings.items()
@@ -226,61 +286,66 @@ def _trained(
     ]
 
 
-def lines_of(facts: Row) -> list[str]:
+def lines_of(facts: Life) -> list[str]:
     """The life as a person reads it."""
-    told = [f"{facts['id']}: {facts['label'] if facts['label'] is not None else 'no label'}"]
+    label = "no label" if facts["label"] is None else facts["label"]
+    lines = [f"{facts['id']}: {label}"]
     if facts["seed_label"] is not None:
-        told.append(f"  seed       label {facts['seed_label']}")
-    moments: list[tuple[int, int, str]] = []
-    for row in facts["asked"]:
-        arms = "+".join(row["arms"])
-        what = f"asked      rank {row['rank']}, {arms} ({row['strategy']}): {row['reason']}"
-        model = f"model {row['model'][:8]}, " if row["model"] else ""
-        moments.append(
-            (
-                row["round"],
-                0,
-                f"{what}; score {row['score']}, {model}batch {row['batch_id'][:8]}{_who(row)}",
-            )
-        )
-    for row in facts["doubted"]:
-        reasons = "; ".join(row["reasons"])
-        what = f"doubted    label {row['label']}, likelier {row['suggested']} ({reasons})"
-        moments.append((row["round"], 1, f"{what}; score {row['score']}"))
-    for row in facts["answers"]:
-        surface = row["surface"] or "unknown"
-        said = row["label"] or row["kind"]
-        what = f"answered   {said} by {row['annotator']} {_moment(row['at'])}({surface})"
-        moments.append((row["round"], 2, f"{what} {row['file']}:{row['line']}{_who(row)}"))
-    for row in facts["corrections"]:
-        change = f"{row['was'] or 'no label'} -> {row['label'] or 'no label'}"
-        what = f"corrected  {change} by {row['by']}: {row['why']}"
-        moments.append((row["round"], 3, f"{what} {row['file']}:{row['line']}{_who(row)}"))
-    moments += [
-        (row["round"], 4, f"judged     {row['label'] or 'no label'} ({row['why']})")
-        for row in facts["judged"]
-        if row["round"]
+        lines.append(f"  seed       label {facts['seed_label']}")
+    # Within a round in the order in which things happen there.
+    sentences = [
+        *((row["round"], 0, _asked_sentence(row)) for row in facts["asked"]),
+        *((row["round"], 1, _doubted_sentence(row)) for row in facts["doubted"]),
+        *((row["round"], 2, _answer_sentence(row)) for row in facts["answers"]),
+        *((row["round"], 3, _correction_sentence(row)) for row in facts["corrections"]),
+        *((row["round"], 4, _judged_sentence(row)) for row in facts["judged"] if row["round"]),
     ]
-    told += [f"  round {number:<4} {what}" for number, _, what in sorted(moments)]
+    lines += [f"  round {number:<4} {sentence}" for number, _, sentence in sorted(sentences)]
     trained = facts["trained"]
     if trained:
-        first, last = trained[0], trained[-1]
-        told.append(
-            f"  trained on in {len(trained)} round commits, "
-            f"{first['commit'][:8]} to {last['commit'][:8]}"
-        )
-    return told
+        span = f"{trained[0]['commit'][:8]} to {trained[-1]['commit'][:8]}"
+        lines.append(f"  trained on in {len(trained)} round commits, {span}")
+    return lines
 
 
-def _moment(at: float | None) -> str:
-    """A time of an answer, seconds since 1970, as a date; as it is where no calendar has it."""
+def _asked_sentence(row: Row) -> str:
+    arms = "+".join(row["arms"])
+    why = f"rank {row['rank']}, {arms} ({row['strategy']}): {row['reason']}; score {row['score']}"
+    model = f"model {row['model'][:8]}, " if row["model"] else ""
+    return f"asked      {why}, {model}batch {row['batch_id'][:8]}{_commit_of(row)}"
+
+
+def _doubted_sentence(row: Row) -> str:
+    labels = f"label {row['label']}, likelier {row['suggested']}"
+    return f"doubted    {labels} ({'; '.join(row['reasons'])}); score {row['score']}"
+
+
+def _answer_sentence(row: Row) -> str:
+    answer = f"{row['label'] or row['kind']} by {row['annotator']}"
+    surface = row["surface"] or "unknown"
+    source = f"({surface}) {row['file']}:{row['line']}"
+    return f"answered   {answer} {_time_of(row['at'])}{source}{_commit_of(row)}"
+
+
+def _correction_sentence(row: Row) -> str:
+    change = f"{row['was'] or 'no label'} -> {row['label'] or 'no label'}"
+    source = f"{row['file']}:{row['line']}"
+    return f"corrected  {change} by {row['by']}: {row['why']} {source}{_commit_of(row)}"
+
+
+def _judged_sentence(row: Row) -> str:
+    return f"judged     {row['label'] or 'no label'} ({row['why']})"
+
+
+def _time_of(at: float | None) -> str:
+    """Seconds since 1970 as a date and a blank; the number itself where no calendar has it."""
     try:
         return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z "
     except (ValueError, OverflowError):
         return f"at {at} "
 
 
-def _who(row: Row) -> str:
+def _commit_of(row: Row) -> str:
     return f"  [{row['commit'][:8]} {row['author']}]" if row["commit"] else "  [not committed]"
 
 

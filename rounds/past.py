@@ -1,9 +1,8 @@
-"""What git knows of the rounds: which commit brought which file, and whether any was changed.
+"""What git knows of data/rounds: which commit brought which file, and whether any was changed.
 
-The ledger (batches, answers, corrections) may only be added to.
-
-Nothing here needs DVC or the derived tables. A change is one file of data/rounds as one commit (or
-the working tree) changed it against one of its parents, so a merge is looked at from every side.
+The ledger (batches, answers, corrections) may only be added to. Nothing here needs DVC or the
+tables that the pipeline makes. A change is what one commit (or the working tree) did to one file,
+compared with one parent of the commit; so a merge is compared with each of its parents.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ from stages.answers.rounds import FROZEN
 from stages.contract.errors import PipelineError
 
 FIXED = (*FROZEN, "manifest.json", "closed.json")
-COMMIT = "%H%x09%P%x09%aI%x09%an"
+ROWS = re.compile(r"answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json")
+IN_ROUND = re.compile(r"data/rounds/([0-9]{3,})/(.+)", re.DOTALL)
+COMMIT = "%H%x09%P%x09%aI%x09%an"  # as git's --format: id, parents, author's date, author
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Fault:
-    """A row or file of the ledger that is not what it was: path, line (0: the whole file), what."""
+    """A row or file of the ledger that is not what it was.
+
+    line: 0 for the whole file. is_late: the row was added after its round was over.
+    """
 
     path: str
     line: int
     what: str
+    is_late: bool = False
 
 
 def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
@@ -66,18 +71,21 @@ def read_blobs(project: Project, names: Iterable[str]) -> dict[str, bytes]:
     wanted = list(dict.fromkeys(names))
     if not wanted:
         return {}
-    told = git_bytes(project.root, "cat-file", "--batch", feed=("\n".join(wanted) + "\n").encode())
-    found: dict[str, bytes] = {}
-    place = 0
+    feed = ("\n".join(wanted) + "\n").encode()
+    output = git_bytes(project.root, "cat-file", "--batch", feed=feed)
+    contents: dict[str, bytes] = {}
+    start = 0
     for name in wanted:
-        end = told.index(b"\n", place)
-        head = told[place:end].split(b" ")
-        place = end + 1
+        # A line `<id> <type> <size>`, then the content and a newline; or `<name> missing`.
+        line_end = output.index(b"\n", start)
+        head = output[start:line_end].split(b" ")
+        start = line_end + 1
         if head[-1] == b"missing":
             continue
-        found[name] = told[place : place + int(head[2])]
-        place += int(head[2]) + 1
-    return found
+        size = int(head[2])
+        contents[name] = output[start : start + size]
+        start += size + 1
+    return contents
 
 
 def changes(project: Project, *paths: str, at: str = "HEAD") -> list[Change]:
@@ -89,36 +97,40 @@ def changes(project: Project, *paths: str, at: str = "HEAD") -> list[Change]:
     if git(project.root, "rev-parse", "--is-shallow-repository").strip() == "true":
         remedy = "git fetch --unshallow (in CI: fetch-depth: 0)"
         raise PipelineError(project.root, "a shallow clone, without the history", remedy)
-    mark = secrets.token_hex(16)  # whoever chose the names of authors and files did not know it
-    told = git(
-        project.root, "-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse",
-        "--full-history",
-        "--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative",
-        "--no-show-signature",
-        f"--format={mark}{COMMIT}", at, "--", *paths,
-    )  # fmt: skip
+    # Between the commits: nobody who chose the names of authors and files can know it.
+    separator = secrets.token_hex(16)
+    log = git(
+        project.root,
+        *("-c", "log.showRoot=true", "log", "-z", "--topo-order", "--reverse", "--full-history"),
+        *("--diff-merges=separate", "--raw", "--no-abbrev", "--no-renames", "--relative"),
+        *("--no-show-signature", f"--format={separator}{COMMIT}", at, "--", *paths),
+    )
     return [
         change
-        for side, section in enumerate(told.split(mark)[1:])
-        for change in _section(section, side)
+        for side, section in enumerate(log.split(separator)[1:])
+        for change in _changes_in(section, side)
     ]
 
 
-def _commit(told: str) -> Commit:
-    """What git tells of a commit in the form COMMIT."""
-    identity, parents, date, author = told.split("\t", 3)
+def _commit(line: str) -> Commit:
+    """A commit as git prints it in the form COMMIT."""
+    identity, parents, date, author = line.split("\t", 3)
     return Commit(identity, tuple(parents.split()), date, author)
 
 
-def _section(section: str, side: int) -> Iterator[Change]:
+def _changes_in(section: str, side: int) -> Iterator[Change]:
+    """What git's log says of one commit and one of its parents: a line, then facts and paths."""
     head, *entries = section.replace("\n", "\0", 1).split("\0")
     commit = _commit(head)
     entries = [entry for entry in entries if entry]
     for facts, path in zip(entries[::2], entries[1::2], strict=True):
         _, _, old, new, _ = facts.strip().split(" ")
-        yield Change(
-            commit, side, path, old if old.strip("0") else None, new if new.strip("0") else None
-        )
+        yield Change(commit, side, path, _blob(old), _blob(new))
+
+
+def _blob(identity: str) -> str | None:
+    """The id of a blob; None for the zeros that git writes where there is none."""
+    return identity if identity.strip("0") else None
 
 
 def has_commits(project: Project) -> bool:
@@ -129,43 +141,42 @@ def has_commits(project: Project) -> bool:
 def closing_commits(project: Project, history: list[Change], at: str = "HEAD") -> dict[int, Commit]:
     """Round number -> the commit that closed it.
 
-    That commit brought the next question, or the note that there is none.
-
+    That commit brought the next question; for the last round its subject says that it closed it.
     history: of the manifests, up to the commit `at`.
     """
-    found: dict[int, Commit] = {}
-    for number, change in manifests(history).items():
-        found[number - 1] = change.commit
-    last = max(found, default=-1) + 1
-    subject = (
-        "--basic-regexp",
-        f"--grep=^Round {last}: [0-9]* labels; ",
-    )  # not "Round 3: Ann's answers", a person's
-    said = git(
-        project.root, "log", "-1", "--no-show-signature", f"--format={COMMIT}", *subject, at
-    ).strip()
-    if said:
-        found[last] = _commit(said)
-    return dict(sorted(found.items()))
+    closings = {number - 1: change.commit for number, change in manifests(history).items()}
+    last = max(closings, default=-1) + 1
+    # Not every subject that begins so: "Round 3: Ann's answers" is a person's.
+    pattern = f"^Round {last}: [0-9]* labels; "
+    matching = ("--basic-regexp", f"--grep={pattern}")
+    words = ("log", "-1", "--no-show-signature", f"--format={COMMIT}", *matching, at)
+    line = git(project.root, *words).strip()
+    if line:
+        closings[last] = _commit(line)
+    return dict(sorted(closings.items()))
 
 
 def manifests(history: list[Change]) -> dict[int, Change]:
     """Round number -> the change that brought the manifest as it is now."""
-    newest: dict[str, str | None] = {}
+    newest = {change.path: change.new for change in history}
+    first: dict[int, Change] = {}
     for change in history:
-        newest[change.path] = change.new
-    found: dict[int, Change] = {}
-    for change in history:
-        number, rest = place(change.path)
-        if rest == "manifest.json" and change.new and change.new == newest[change.path]:
-            found.setdefault(number, change)
-    return dict(sorted(found.items()))
+        is_manifest = name_in_round(change.path) == "manifest.json"
+        if is_manifest and change.new and change.new == newest[change.path]:
+            first.setdefault(round_of_path(change.path), change)
+    return dict(sorted(first.items()))
 
 
-def place(path: str) -> tuple[int, str]:
-    """(round number, path within the round) of a path in data/rounds; (0, "") for another."""
-    found = re.fullmatch(r"data/rounds/([0-9]{3,})/(.+)", path, re.DOTALL)
-    return (int(found[1]), found[2]) if found else (0, "")
+def round_of_path(path: str) -> int:
+    """The number of the round whose folder in data/rounds holds a path; 0 for another path."""
+    match = IN_ROUND.fullmatch(path)
+    return int(match[1]) if match else 0
+
+
+def name_in_round(path: str) -> str:
+    """A path from its round's folder, as in answers/ann.jsonl; "" for a path of no round."""
+    match = IN_ROUND.fullmatch(path)
+    return match[2] if match else ""
 
 
 def is_rows(path: str) -> bool:
@@ -173,9 +184,7 @@ def is_rows(path: str) -> bool:
 
     Only what import_labels reads: not answers/old/ann.jsonl, nor answers/ann.jsonl.bak.
     """
-    return bool(
-        re.fullmatch(r"answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json", place(path)[1])
-    )
+    return bool(ROWS.fullmatch(name_in_round(path)))
 
 
 def faults(
@@ -184,38 +193,47 @@ def faults(
     answered: Callable[[str], bool],
     over: Callable[[str], bool],
 ) -> list[Fault]:
-    """What a step from `before` to `after` did to the ledger that it may not do.
+    """What a step did to the ledger that it may not do.
 
-    Both hold the changed paths only.
+    - The frozen files of an answered round, and the note that a round is closed, stay as they were.
+    - Rows of answers and corrections stay, in their order, in their file; or in a new file, if the
+      old one is gone (it was renamed).
+    - A round that is over gets no new rows.
 
-    Answers and corrections: the old rows must still stand, in their order, in the same file; or, if
-    the file is gone, in one that is new (a rename). A round that is over gets no new rows. Frozen
-    files of an answered round and notes of a closing must be what they were. answered, over:
+    before, after: the content of each changed path, None where there is no file. answered, over:
     whether the round of a path was so before the step.
     """
-    found: list[Fault] = []
+    wrong: list[Fault] = []
     for path, old in before.items():
-        number, rest = place(path)
         new = after.get(path)
         if old is None or old == new:
             continue
         gone = "removed" if new is None else "changed"
-        if rest in FIXED:
+        if name_in_round(path) in FIXED:
             if answered(path):
-                found.append(Fault(path, 0, f"{gone} after round {number} was answered"))
-        elif is_rows(path):
-            folder = PurePosixPath(path).parent
-            beside = [
-                other for other in after if is_rows(other) and PurePosixPath(other).parent == folder
-            ]
-            moved = (after[other] for other in beside if before.get(other) is None)
-            if new is None and any(data and not lost(old, data) for data in moved):
-                continue
+                what = f"{gone} after round {round_of_path(path)} was answered"
+                wrong.append(Fault(path, 0, what))
+        elif is_rows(path) and not (new is None and _is_renamed(path, old, before, after)):
             line = lost(old, new or b"")
             if line:
-                found.append(Fault(path, line, f"the row that stood here was {gone}"))
-    wrong = {fault.path for fault in found}
-    return found + [fault for fault in late_rows(before, after, over) if fault.path not in wrong]
+                wrong.append(Fault(path, line, f"the row that stood here was {gone}"))
+    paths = {fault.path for fault in wrong}
+    return wrong + [fault for fault in late_rows(before, after, over) if fault.path not in paths]
+
+
+def _is_renamed(
+    path: str,
+    old: bytes,
+    before: Mapping[str, bytes | None],
+    after: Mapping[str, bytes | None],
+) -> bool:
+    """Whether a new file of the same folder holds all rows of a file that is gone."""
+    folder = PurePosixPath(path).parent
+    return any(
+        content and not lost(old, content)
+        for other, content in after.items()
+        if before.get(other) is None and is_rows(other) and PurePosixPath(other).parent == folder
+    )
 
 
 def late_rows(
@@ -225,22 +243,26 @@ def late_rows(
 ) -> Iterator[Fault]:
     """The first row of each file that a step added to a round that was over.
 
-    A copy of an old row is one too: where rows have no time, the last line is the last word.
+    A copy of an old row counts as added: where rows have no time, the last line is the last word.
     """
-    held: dict[int, Counter[bytes]] = defaultdict(Counter)
+    old_rows: dict[int, Counter[bytes]] = defaultdict(Counter)
     for path, old in before.items():
         if old and is_rows(path):
-            held[place(path)[0]].update(old.splitlines())
+            old_rows[round_of_path(path)].update(old.splitlines())
     for path, new in after.items():
         if new and is_rows(path) and over(path):
-            number = place(path)[0]
-            line = added(new, held[number])
+            number = round_of_path(path)
+            line = added(new, old_rows[number])
             if line:
-                yield Fault(path, line, f"the row was added after round {number} was over")
+                what = f"the row was added after round {number} was over"
+                yield Fault(path, line, what, is_late=True)
 
 
 def lost(old: bytes, new: bytes) -> int:
-    """The first line of `old` that `new` lacks or has in another order, from 1; 0 for none."""
+    """The number (from 1) of the first line of `old` that `new` lacks or has in another order.
+
+    0 where `new` holds them all, in their order.
+    """
     if new.startswith(old):
         return 0
     lines = iter(new.splitlines())
@@ -250,79 +272,81 @@ def lost(old: bytes, new: bytes) -> int:
     return 0
 
 
-def added(new: bytes, held: Counter[bytes]) -> int:
-    """The first line of `new` that `held` has no (further) one of, counted from 1; 0 for none.
+def added(new: bytes, old_rows: Counter[bytes]) -> int:
+    """The number (from 1) of the first line of `new` that is none of the old rows; 0 for none.
 
-    The lines are taken out of `held`.
+    The lines of `new` are taken out of `old_rows`, so a second copy of a row is added, too.
     """
     first = 0
     for number, line in enumerate(new.splitlines(), start=1):
-        held[line] -= bool(line.strip())
-        if held[line] < 0 and not first:
+        old_rows[line] -= bool(line.strip())
+        if old_rows[line] < 0 and not first:
             first = number
     return first
 
 
 def signs_of_the_end(path: str) -> tuple[str, str]:
     """What a commit holds once a path's round is over: the next question, or a closing note."""
-    number = place(path)[0]
+    number = round_of_path(path)
     return f"data/rounds/{number + 1:03d}/manifest.json", f"data/rounds/{number:03d}/closed.json"
 
 
 def rounds_over(project: Project, history: list[Change]) -> set[tuple[int, str]]:
     """(side, path) of the steps that change rows of a round that was over before.
 
-    Over in every parent of their commit, that is.
-
-    What a merge takes from one of its parents was not written by it.
+    A step counts if the round was over in every parent of its commit. What a merge takes from one
+    of its parents is not counted: the merge did not write it.
     """
-    written = Counter((change.commit.id, change.path) for change in history)
-    issued = [
-        change
+    parents_changed = Counter((change.commit.id, change.path) for change in history)
+    # The very step that issues a round may still bring answers to the one before it.
+    ending = {
+        (change.side, round_of_path(change.path) - 1)
         for change in history
         if change.path.endswith("manifest.json") and change.new and not change.old
-    ]
-    begun = {(change.side, place(change.path)[0] - 1) for change in issued}
+    }
     steps = [
         change
         for change in history
         if is_rows(change.path)
         and change.new
         and change.commit.parents
-        and written[change.commit.id, change.path] == len(change.commit.parents)
-        and (change.side, place(change.path)[0]) not in begun
+        and parents_changed[change.commit.id, change.path] == len(change.commit.parents)
+        and (change.side, round_of_path(change.path)) not in ending
     ]
-    names = {
-        (one.side, one.path): [
-            [f"{up}:./{sign}" for sign in signs_of_the_end(one.path)] for up in one.commit.parents
+    # For each parent of a step's commit, the git names of the files that show the round's end.
+    signs = {
+        (step.side, step.path): [
+            [f"{parent}:./{sign}" for sign in signs_of_the_end(step.path)]
+            for parent in step.commit.parents
         ]
-        for one in steps
+        for step in steps
     }
-    held = read_blobs(project, [name for ups in names.values() for signs in ups for name in signs])
+    names = [name for parents in signs.values() for parent in parents for name in parent]
+    existing = read_blobs(project, names)
     return {
         step
-        for step, ups in names.items()
-        if all(any(name in held for name in signs) for signs in ups)
+        for step, parents in signs.items()
+        if all(any(name in existing for name in parent) for parent in parents)
     }
 
 
 def uncommitted_faults(project: Project) -> list[Fault]:
     """What the working tree did to the ledger of HEAD that it may not do."""
-    paths = [path for path in changed_paths(project.root) if place(path)[0]]
+    paths = [path for path in changed_paths(project.root) if round_of_path(path)]
     if not paths or not has_commits(project):
         return []
-    held = {
+    committed = {
         path: blob
         for path, blob in tree_of(project, "HEAD").items()
         if path.startswith("data/rounds/")
     }
-    old = read_blobs(project, [held[path] for path in paths if path in held])
-    now = {path: project.root / path for path in paths}
+    old = read_blobs(project, [committed[path] for path in paths if path in committed])
+    files = {path: project.root / path for path in paths}
     return faults(
-        {path: old.get(held.get(path, "")) for path in paths},
-        {path: file.read_bytes() if file.is_file() else None for path, file in now.items()},
-        answered=lambda path: any(other.startswith(signs_of_an_answer(path)) for other in held),
-        over=lambda path: any(sign in held for sign in signs_of_the_end(path)),
+        {path: old.get(committed.get(path, "")) for path in paths},
+        {path: file.read_bytes() if file.is_file() else None for path, file in files.items()},
+        answered=lambda path: any(name.startswith(signs_of_an_answer(path)) for name in committed),
+        over=lambda path: any(sign in committed for sign in signs_of_the_end(path)),
     )
 
 
@@ -349,10 +373,10 @@ def answered_at(project: Project, path: str, commit: str) -> bool:
 def only_appended(project: Project) -> None:
     """Raises PipelineError when the working tree lacks or changes what the ledger of HEAD holds."""
     for fault in uncommitted_faults(project):
-        where = project.root / fault.path
-        what = f"{fault.what}; answers are only ever added".replace(";", ",")
-        restore = f"git checkout HEAD -- {quote(fault.path)}"
-        remedy = f"{restore}, and use `rounds correct` or `rounds retract`"
-        if "added" in fault.what:
-            remedy = "take it out of there, and bring it in with `rounds collect`"
-        raise PipelineError(f"{where}:{fault.line}" if fault.line else where, what, remedy)
+        file = project.root / fault.path
+        where = f"{file}:{fault.line}" if fault.line else file
+        remedy = "take it out of there, and bring it in with `rounds collect`"
+        if not fault.is_late:
+            restore = f"git checkout HEAD -- {quote(fault.path)}"
+            remedy = f"{restore}, and use `rounds correct` or `rounds retract`"
+        raise PipelineError(where, f"{fault.what}, answers are only ever added", remedy)

@@ -14,24 +14,17 @@ from rounds.close import WHEN_HELD, answered
 from rounds.content import REMEDY, changed, not_compared, summary
 from rounds.decision import stopped
 from rounds.lock import repaired
-from rounds.project import Project
+from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
-from rounds.report import saved
+from rounds.report import read_metrics, saved
 from stages.answers.reading import RETIRED, retired_words
-from stages.contract.canonical import Row, read_json
+from stages.contract.canonical import Row
 from stages.contract.shell import one_line_errors
 
 AFTER_THE_LAST = (
     "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), "
     "commit, and rounds close"
 )
-
-
-def metrics(project: Project, name: str) -> Row | None:
-    """metrics/NAME.json, or None before the first `dvc repro`."""
-    path = project.root / "metrics" / f"{name}.json"
-    found: Row | None = read_json(path) if path.is_file() else None
-    return found
 
 
 def next_command(project: Project) -> str:
@@ -41,68 +34,79 @@ def next_command(project: Project) -> str:
         return "rounds report   (or take the work up again: `rounds close --continue --why REASON`)"
     if not rounds:
         return "rounds close   (issues batch 1)"
-    done, asked = answered(project, rounds[-1])
-    if untouched(rounds[-1]) and outdated(project, rounds[-1]):
+    newest = rounds[-1]
+    done, asked = answered(project, newest)
+    if untouched(newest) and outdated(project, newest):
         return "rounds close   (issues the batch anew, with the labels of params.yaml)"
-    if rounds[-1].closed_early.is_file() or done >= asked:
-        query = metrics(project, "query")
-        if query is not None and query["round"] > rounds[-1].number and not query["batch"]["rows"]:
-            return f"nothing more to ask: {query['state']}; {AFTER_THE_LAST}"
-        gate = metrics(project, "gate")
-        checked = (
-            gate is not None
-            and gate["rounds"] < rounds[-1].number
-            and "held, G" in (gate["held"] or "")
-        )
-        return WHEN_HELD if checked else "rounds close"
+    if newest.closed_early.is_file() or done >= asked:
+        return _after_the_answers(project, newest)
     return "rounds annotate" if not done else "rounds annotate   (or `rounds close --partial`)"
+
+
+def _after_the_answers(project: Project, newest: Round) -> str:
+    """What to type when the newest round needs no more answers."""
+    query = read_metrics(project, "query")
+    if query and query["round"] > newest.number and not query["batch"]["rows"]:
+        return f"nothing more to ask: {query['state']}; {AFTER_THE_LAST}"
+    gate = read_metrics(project, "gate")
+    if gate and gate["rounds"] < newest.number and gate.get("held_by"):
+        return WHEN_HELD
+    return "rounds close"
 
 
 def report(project: Project) -> list[str]:
     """The lines of the status."""
-    params, rounds = project.params(), project.rounds()
-    gate, query, proof = (metrics(project, name) for name in ("gate", "query", "validate"))
-    lines = []
-    if rounds:
-        done, asked = answered(project, rounds[-1])
-        lines.append(f"round    {rounds[-1].number}: {done} of {asked} rows answered")
-    else:
-        lines.append("round    none issued yet")
+    gate = read_metrics(project, "gate")
+    query = read_metrics(project, "query")
+    proof = read_metrics(project, "validate")
+    lines = [_round_line(project)]
     if gate:
         lines.append(f"labels   {gate['accepted']} accepted, {gate['review']} doubted")
-    spent = query["answers_spent"] if query else 0
-    limit = params.query.budget
-    lines.append(
-        f"budget   {spent} answers spent"
-        + (f" of {limit}" if limit is not None else ", no limit set")
-    )
+    answers = query["answers_spent"] if query else 0
+    budget = project.params().query.budget
+    limit = ", no limit set" if budget is None else f" of {budget}"
+    lines.append(f"budget   {answers} answers spent{limit}")
     if proof:
-        for arm in ("active", "random"):
-            if proof[arm]:
-                interval = f"[{proof[arm]['low']:.3f}, {proof[arm]['high']:.3f}]"
-                at = f"{proof[arm]['labels']} labels {interval}"
-                lines.append(
-                    f"{arm:<9}{proof[arm]['accuracy']:.3f} accuracy at {at}, "
-                    f"on the {proof['judged_on']}"
-                )
-        gap = proof["difference"]
-        if gap["active_minus_random"] is not None:
-            interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-            lines.append(
-                f"proof    active - random {gap['active_minus_random']:+.3f} {interval} "
-                f"at {gap['labels']} labels"
-            )
-            lines.append(f"saved    {saved(proof['saving'])} labels")
-        lines.append(f"advice   {proof['stopping']['advice']}: {proof['stopping']['why']}")
-    decision = stopped(project)
-    if decision:
-        lines.append(f"stopped  after round {decision['round']}: {decision['why']}")
-    raised = [alarm for told in (gate, proof) if told for alarm in told.get("alarms", [])]
-    alarms = [
+        lines += _proof_lines(proof)
+    stop = stopped(project)
+    if stop:
+        lines.append(f"stopped  after round {stop['round']}: {stop['why']}")
+    lines += [
         f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}"
-        for alarm in raised
+        for metrics in (gate, proof)
+        for alarm in metrics.get("alarms", [])
     ]
-    return [*lines, *alarms, *_content_and_labels(project)]
+    return [*lines, *_content_and_labels(project)]
+
+
+def _round_line(project: Project) -> str:
+    rounds = project.rounds()
+    if not rounds:
+        return "round    none issued yet"
+    done, asked = answered(project, rounds[-1])
+    return f"round    {rounds[-1].number}: {done} of {asked} rows answered"
+
+
+def _proof_lines(proof: Row) -> list[str]:
+    """The accuracy of both arms, their gap, the saving and the advice.
+
+    proof: metrics/validate.json.
+    """
+    lines = []
+    for name in ("active", "random"):
+        arm = proof[name]
+        if arm:
+            labels = f"{arm['labels']} labels [{arm['low']:.3f}, {arm['high']:.3f}]"
+            accuracy = f"{arm['accuracy']:.3f} accuracy at {labels}"
+            lines.append(f"{name:<9}{accuracy}, on the {proof['judged_on']}")
+    gap = proof["difference"]
+    if gap["active_minus_random"] is not None:
+        interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
+        difference = f"{gap['active_minus_random']:+.3f} {interval}"
+        lines.append(f"proof    active - random {difference} at {gap['labels']} labels")
+        lines.append(f"saved    {saved(proof['saving'])} labels")
+    advice = proof["stopping"]
+    return [*lines, f"advice   {advice['advice']}: {advice['why']}"]
 
 
 def _content_and_labels(project: Project) -> list[str]:

@@ -41,8 +41,8 @@ from rounds.past import (
     faults,
     has_commits,
     manifests,
-    place,
     read_blobs,
+    round_of_path,
     rounds_over,
     uncommitted_faults,
 )
@@ -92,7 +92,7 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
 
 def ledger(project: Project, history: list[Change]) -> list[Violation]:
     """Rows and files that a commit, or the working tree, changed or removed."""
-    history = [change for change in history if place(change.path)[0]]
+    history = [change for change in history if round_of_path(change.path)]
     late = rounds_over(project, history)
     # Only these steps can have done wrong: they replace a file, or add to a round that was over.
     suspects = {change.side for change in history if change.old} | {side for side, _ in late}

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 import click
 
 from stages.contract.errors import PipelineError
+from stages.contract.progress import WRITER
 
 P = ParamSpec("P")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 PATH = click.Path(path_type=Path)
+FAULT = "\2"  # with it a stage begins a line that holds its error's fields for a `rounds` command
 
 
 def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
@@ -31,8 +35,7 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
         try:
             said = main(*args, **kwargs)
         except PipelineError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
+            _exit_with(error)
         except KeyboardInterrupt:
             click.echo("error: interrupted; nothing is lost: run the same command again", err=True)
             sys.exit(INTERRUPTED)
@@ -40,11 +43,17 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
             if error.errno not in DISK:
                 raise
             where = error.filename or "the disk"
-            click.echo(
-                f"error: {where}: {error.strerror}; see to that, and run the same command again",
-                err=True,
-            )
-            sys.exit(1)
+            remedy = "see to that, and run the same command again"
+            _exit_with(PipelineError(where, str(error.strerror), remedy))
         click.echo(said, err=True)
 
     return run
+
+
+def _exit_with(error: PipelineError) -> NoReturn:
+    """Print the error and exit with code 1. A `rounds` command gets its fields beside the line."""
+    click.echo(f"error: {error}", err=True)
+    if WRITER in os.environ:
+        fields = {"where": error.where, "what": error.what, "remedy": error.remedy}
+        click.echo(f"{FAULT}{json.dumps(fields)}", err=True)
+    sys.exit(1)

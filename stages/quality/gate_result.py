@@ -55,6 +55,7 @@ def run_gate(ledger: Ledger, features: Features, params: Params) -> GateResult:
         outcome = decide(ledger, features, params)
     metrics = {
         **_metrics(outcome, checks, reason, params),
+        "held_by": [row["code"] for row in holds],
         "alarms": held_round(reason, holds, kappas),
     }
     return GateResult(

@@ -568,11 +568,10 @@ def test_status_of_a_round_that_a_check_holds_says_how_to_go_on(project: Fresh) 
     path = one.root / "metrics" / "gate.json"
     gate = read_json(path)
     assert next_command(one) == "rounds close"
-    write_json(path, {**gate, "rounds": 1, "held": "held, G003 agreement: 0.1"})
+    write_json(path, {**gate, "rounds": 1, "held": "a check failed", "held_by": ["G003"]})
     assert next_command(one) == WHEN_HELD
-    write_json(
-        path, {**gate, "rounds": 1, "held": "held, 3 of 40 answered"}
-    )  # of before the last answers came
+    # The gate looked before the last answers came.
+    write_json(path, {**gate, "rounds": 1, "held": "held, 3 of 40 answered", "held_by": []})
     assert next_command(one) == "rounds close"
 
 

@@ -77,7 +77,7 @@ def test_an_answer_file_may_grow_and_be_renamed_but_not_change_vanish_or_swap() 
     assert faults({ANN: b"1\n"}, {ANN: None}, always, never) == [
         Fault(ANN, 1, "the row that stood here was removed")
     ]
-    grown = Fault(ANN, 2, "the row was added after round 1 was over")
+    grown = Fault(ANN, 2, "the row was added after round 1 was over", is_late=True)
     assert faults({ANN: b"1\n"}, {ANN: b"1\n2\n"}, always, always) == [grown]
     assert faults({ANN: b"1\n", BO: None}, {ANN: None, BO: b"1\n"}, always, always) == []
     note = "data/rounds/001/closed.json"

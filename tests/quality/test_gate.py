@@ -296,6 +296,7 @@ def test_an_open_round_leaves_every_table_and_says_how_far_it_is() -> None:
     loop.answer(2, "ann0", {"p04": "A"})
     after = loop.gate()
     assert after.metrics["held"] == "held, 7 of 20 answered"
+    assert after.metrics["held_by"] == []
     assert [row["code"] for row in after.metrics["alarms"]] == ["V006"]
     assert before.metrics["alarms"] == []
     for name in TABLES:
@@ -346,6 +347,7 @@ def test_g003_fails_and_holds_the_round_when_annotators_contradict_each_other() 
     assert gated.outcome.upto == 0
     assert gated.outcome.accepted == []
     assert gated.metrics["held"].startswith("held, G003 Krippendorff's alpha")
+    assert gated.metrics["held_by"] == ["G003"]
     assert "rewrite the guideline" in gated.metrics["alarms"][0]["do"]
     assert "(Cohen's kappa: " in gated.metrics["alarms"][0]["seen"]
     free = Loop(hold=[])
