@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.labels import Data, load
 from benchmarks.stopping import params_of, simulate
 from rounds.shipped import shipped_params
-from stages.answers.gated import Gate
+from stages.answers.gate_tables import GateTables
 from stages.answers.ledger import Labels
 from stages.contract.identity import stratified_folds
 from stages.learning.classifier import fit
@@ -186,7 +186,7 @@ def played(data: Data, seed: int, rounds: int, claim: Claim) -> tuple[int, float
     done = simulate(data, params, rounds, 4000)
     index, labels = done.index, done.history.arm("all", rounds, params.labels, seed)
     ids = sorted(labels)
-    gate = Gate(
+    gate = GateTables(
         Labels(ids, np.array([labels[item] for item in ids], dtype=np.intp), []), [], [],
         {"rounds": rounds, "answers": len(ids), "review_found": 0},
     )  # fmt: skip

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from benchmarks.labels import Data, load
 from rounds.shipped import shipped_params
-from stages.answers.gated import Gate
+from stages.answers.gate_tables import GateTables
 from stages.answers.ledger import Labels
-from stages.batch.compose import Model, compose
+from stages.batch.compose import compose
+from stages.batch.model import Model
 from stages.contract.canonical import Row, dumps
 from stages.contract.params import Params
 from stages.learning.classifier import out_of_fold
@@ -115,7 +116,7 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
                 out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed)
             )
             model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
-        gate = Gate(
+        gate = GateTables(
             Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)}
         )
         batch = compose(Features(index, matrix, space), model, gate, params).rows

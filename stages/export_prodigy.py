@@ -12,13 +12,14 @@ from pathlib import Path
 
 import click
 
+from stages.answers.ledger import BatchRow, read_rows
 from stages.answers.rounds import batch_id
 from stages.batch.export import export, fields_of
 from stages.contract.canonical import jsonl, read_jsonl, sha256, write_bytes, write_json
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.content import shown
-from stages.store.read import read_rows
+from stages.store.read import from_tables
 
 
 @click.command(help=__doc__)
@@ -37,11 +38,11 @@ from stages.store.read import read_rows
 def main(batch: Path, gate: Path, features: Path, pool: str, seed: Path, out: Path) -> str:
     """Read batch and contents, write the export."""
     params = load()
-    rows = read_jsonl(batch / "batch.jsonl")
+    rows = read_rows(batch / "batch.jsonl", BatchRow)
     ids = [row["id"] for row in rows]
     tables = {"pool": pool, "seed": str(seed)}
     columns = fields_of(pool, params)
-    contents = read_rows(
+    contents = from_tables(
         ids, tables, features, lambda table, row: shown(table, row, params, columns)
     )
     files = {

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import click
 
-from stages.answers.gated import read_gate
+from stages.answers.gate_tables import read_gate_tables
 from stages.answers.rounds import batch_id
-from stages.batch.compose import compose, read_model
+from stages.batch.compose import compose
+from stages.batch.model import read_model
 from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.params import load
 from stages.contract.progress import progress
@@ -40,24 +41,22 @@ from stages.store.read import read_features
 def main(features: Path, probabilities: Path, gate: Path, out: Path, metrics: Path) -> str:
     """Read what is known, write the batch."""
     params = load()
-    kept, known = read_kept(probabilities / "kept.parquet"), read_gate(gate, params.labels)
-    ids, stands_for = kept or ([], None)
+    gate_tables = read_gate_tables(gate, params.labels)
+    # of a pool in parts only the rows that train kept, which stand for the others
+    ids, stands_for = read_kept(probabilities / "kept.parquet") or ([], None)
     store = read_features(features, ids, params.compute)
     with progress("batch"):
-        batch = compose(store, read_model(probabilities), known, params, stands_for)
+        batch = compose(store, read_model(probabilities), gate_tables, params, stands_for)
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_jsonl(out / "passed_over.jsonl", batch.passed_over)
     scan = read_calibration(probabilities)["scan"]
-    write_json(
-        metrics,
-        {**batch.metrics, **({"scan": scan} if scan else {}), "batch_id": batch_id(batch.rows)},
-    )
-    if not batch.rows:
-        return f"query: an empty batch: {batch.metrics['state']}"
-    arms = ", ".join(
-        f"{count} {arm}" for arm, count in batch.metrics["batch"].items() if arm != "rows"
-    )
     facts = batch.metrics
+    scan_metrics = {"scan": scan} if scan else {}
+    write_json(metrics, {**facts, **scan_metrics, "batch_id": batch_id(batch.rows)})
+    if not batch.rows:
+        return f"query: an empty batch: {facts['state']}"
+    in_arm = (f"{count} {arm}" for arm, count in facts["batch"].items() if arm != "rows")
+    arms = ", ".join(in_arm)
     return f"query: round {facts['round']}: {len(batch.rows)} rows ({arms}); {facts['regime']}"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from stages.answers.gated import read_gate
+from stages.answers.gate_tables import read_gate_tables
 from stages.contract.canonical import write_json
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
@@ -35,9 +35,9 @@ from stages.strategies.registry import find
 def main(gate: Path, features: Path, out: Path) -> str:
     """Read accepted labels and features, write the model and its scores."""
     params = load()
-    gated = read_gate(gate, params.labels)
-    labels = gated.accepted
-    store = read_features(features, gated.labelled_ids(), params.compute)
+    gate_tables = read_gate_tables(gate, params.labels)
+    labels = gate_tables.accepted
+    store = read_features(features, gate_tables.labelled_ids(), params.compute)
     classifier = learn(labels, store, params)
     facts = described(classifier, labels, params)
     model = out / "model.skops" if classifier is not None else None
@@ -47,9 +47,9 @@ def main(gate: Path, features: Path, out: Path) -> str:
     if pool is not None:
         from stages.learning.shortlist import scan
 
-        kept = scan(pool, model, gated, params)
+        kept = scan(pool, model, gate_tables, params)
         # query sees from the end of the permutation how close rows usually are
-        others = np.union1d(pool.locate(gated.labelled_ids()), pool.last(SAMPLE))
+        others = np.union1d(pool.locate(gate_tables.labelled_ids()), pool.last(SAMPLE))
         rows = np.union1d(kept.rows, others).astype(np.intp)
         store = gathered(pool, rows, params.compute)
         write_kept(out / "kept.parquet", store.index, kept.rows, kept.stands_for)

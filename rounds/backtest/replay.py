@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rounds.surfaces.oracle import reply, round_seed
-from stages.answers.gated import Gate
+from stages.answers.gate_tables import GateTables
 from stages.answers.ledger import (
     Asked,
     Doubt,
@@ -28,7 +28,8 @@ from stages.answers.ledger import (
     labels_of,
 )
 from stages.answers.rounds import batch_id
-from stages.batch.compose import Model, compose, model_of
+from stages.batch.compose import compose
+from stages.batch.model import Model, model_of
 from stages.contract.arrays import Ints
 from stages.contract.canonical import Row, plain, sha256
 from stages.contract.errors import PipelineError
@@ -228,7 +229,9 @@ def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> tupl
     return compare(history, judge_on_test(refits, setting.test), params)
 
 
-def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, list[KnownLabel]]:
+def _gated(
+    ledger: Ledger, features: Features, params: Params
+) -> tuple[GateTables, list[KnownLabel]]:
     """What the gate hands to train and query, and to validate.
 
     Where nothing can be doubted, no label is judged. Raises PipelineError when the gate would hold
@@ -243,7 +246,7 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, li
             remedy = "backtest with --no-gate, or change what holds a round"
             raise PipelineError("params.yaml gate.hold", what, remedy)
         outcome = result.outcome
-    gate_state = Gate(
+    gate_state = GateTables(
         labels_of(outcome.accepted, params.labels, "replay"),
         plain(outcome.review),
         outcome.unlabelled,
@@ -254,7 +257,7 @@ def _gated(ledger: Ledger, features: Features, params: Params) -> tuple[Gate, li
     return gate_state, outcome.known
 
 
-def _model(gate_state: Gate, features: Features, params: Params) -> tuple[Ints, Model | None]:
+def _model(gate_state: GateTables, features: Features, params: Params) -> tuple[Ints, Model | None]:
     """The classes predicted for the test rows, and what calibrate hands to query."""
     labels = gate_state.accepted
     query = params.query

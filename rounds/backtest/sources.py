@@ -22,7 +22,7 @@ from stages.examples.tables import Table, read_table
 from stages.learning.calibration import drawn_at_random
 from stages.store.index import SPLITS, read_index
 from stages.store.parts import open_pool
-from stages.store.read import read_rows
+from stages.store.read import from_tables
 
 FEWEST_TIMES = 10  # gaps between answers needed to tell how long an answer takes
 NO_TEST = "No test table: a quarter of the rows, stratified, was held out, anew in each repeat."
@@ -170,7 +170,7 @@ def own_rows(project: Project) -> tuple[bytes, int, str]:
     params = project.params()
     features = project.root / "build" / "features"
     accepted = read_labels(project.root / "build" / "gate" / "accepted.jsonl", params.labels)
-    cells = read_rows(accepted.ids, table_paths(project, params), features, cells_of_row)
+    cells = from_tables(accepted.ids, table_paths(project, params), features, cells_of_row)
     rows = [
         {**cells[item], params.data.label: row["label"]}
         for item, row in zip(accepted.ids, accepted.rows, strict=True)

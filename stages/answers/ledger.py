@@ -90,16 +90,13 @@ class AnsweredRound(TypedDict):
     state: RoundState
 
 
-class Asked(TypedDict):
-    """A row of a batch that was asked.
+class Picked(TypedDict):
+    """A row that is to be asked.
 
     arms: those that picked it in this round (active, control, review); score: the strategy's;
-    doubt: the model's, the same measure for every arm; ids: only where ids moved since, the id that
-    the row had in its round and after each move (stages/answers/arms.py).
+    doubt: the model's uncertainty, the same measure for every arm.
     """
 
-    round: int
-    rank: int
     id: str
     sha: str
     arms: list[str]
@@ -107,6 +104,22 @@ class Asked(TypedDict):
     doubt: float
     strategy: str
     reason: str
+
+
+class BatchRow(Picked):
+    """A row of build/batch/batch.jsonl; rank: its place in the batch, from 1."""
+
+    round: int
+    rank: int
+
+
+class Asked(BatchRow):
+    """A row of a batch that was asked.
+
+    ids: only where ids moved since, the id that the row had in its round and after each move
+    (stages/answers/arms.py).
+    """
+
     ids: NotRequired[list[str]]
 
 

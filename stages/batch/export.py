@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.answers.ledger import BatchRow
 from stages.answers.prodigy import task
 from stages.answers.rounds import batch_id
 from stages.contract.canonical import Row
@@ -11,21 +12,23 @@ from stages.examples.places import in_parts, list_parts, local
 from stages.examples.tables import read_table
 
 
-def export(batch: list[Row], contents: dict[str, Row], params: Params) -> list[Row]:
-    """One task per row of the batch, in its order.
+def export(batch: list[BatchRow], contents: dict[str, Row], params: Params) -> list[Row]:
+    """One task per row of the batch, in its order; contents: what a person sees of each id.
 
     The score is the model's uncertainty, the same measure for every arm.
-
-    contents: what a person sees of each id.
     """
     identity = batch_id(batch)
     return [
         task(
-            contents[row["id"]], params.labels,
-            al_id=row["id"], batch_id=identity, rank=row["rank"], score=row["doubt"],
+            contents[row["id"]],
+            params.labels,
+            al_id=row["id"],
+            batch_id=identity,
+            rank=row["rank"],
+            score=row["doubt"],
         )
         for row in batch
-    ]  # fmt: skip
+    ]
 
 
 def fields_of(pool: str, params: Params) -> list[str] | None:

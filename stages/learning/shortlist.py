@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.answers.gated import Gate, settled
+from stages.answers.gate_tables import GateTables, settled
 from stages.contract.arrays import Floats, Keys, Matrix, Rows
 from stages.contract.canonical import sha256
 from stages.contract.identity import TIE_DIGITS, best_first
@@ -99,7 +99,7 @@ class Kept:
         }
 
 
-def scan(pool: Pool, model: Path | None, gate: Gate, params: Params) -> Kept:
+def scan(pool: Pool, model: Path | None, gate: GateTables, params: Params) -> Kept:
     """The rows of the pool that a batch may come from; see the module's text.
 
     model: the fitted one, None for none.

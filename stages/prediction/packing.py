@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.answers.gated import Gate, read_gate
+from stages.answers.gate_tables import GateTables, read_gate_tables
 from stages.contract.arrays import Geometry
 from stages.contract.canonical import Row, read_json, write_array, write_bytes, write_json
 from stages.contract.params import Params
@@ -35,7 +35,7 @@ class Made:
 
 def pack(made: Made, out: Path, params: Params) -> Row:
     """Write the predictor to a folder, whole; what predictor.json says of it."""
-    gate = read_gate(made.gate, params.labels)
+    gate = read_gate_tables(made.gate, params.labels)
     trained = read_json(made.model / "model.json")
     store = read_features(made.features, gate.accepted.ids, params.compute, last=SAMPLE)
     labelled = store.geometry[store.index.locate(gate.accepted.ids, made.gate)]
@@ -57,7 +57,7 @@ def pack(made: Made, out: Path, params: Params) -> Row:
     return facts
 
 
-def described(gate: Gate, trained: Row, calibration: Row, params: Params) -> Row:
+def described(gate: GateTables, trained: Row, calibration: Row, params: Params) -> Row:
     """What predictor.json says, but for the distance."""
     return {
         "format": FORMAT,

@@ -18,7 +18,7 @@ from typing import TypedDict
 import numpy as np
 
 from stages.answers.arms import arms_by_id
-from stages.answers.gated import Gate, read_gate
+from stages.answers.gate_tables import GateTables, read_gate_tables
 from stages.answers.ledger import Asked, Labels, Verdict, read_rows
 from stages.contract.arrays import Floats, Ints, Mask, Matrix
 from stages.contract.canonical import read_json
@@ -98,7 +98,7 @@ class JudgedControl:
 class Sources:
     """What a project knows when it is finished. scores, probabilities: (n_pool, k)."""
 
-    gate: Gate
+    gate: GateTables
     asked: list[Asked]
     verdicts: list[Verdict]
     index: Index
@@ -126,7 +126,7 @@ def read_sources(folders: Folders, params: Params) -> Sources:
     if not read_json(folders["model"] / "model.json")["fitted"]:
         what = "there is no model yet: the accepted labels are of fewer than two classes"
         raise PipelineError(folders["model"], what, "label more rows: `rounds annotate`")
-    gate = read_gate(folders["gate"], params.labels)
+    gate = read_gate_tables(folders["gate"], params.labels)
     upto = gate.state["rounds"]
     asked = read_rows(folders["labels"] / "asked.jsonl", Asked)
     verdicts = read_rows(folders["labels"] / "verdicts.jsonl", Verdict)
@@ -142,7 +142,7 @@ def read_sources(folders: Folders, params: Params) -> Sources:
     )
 
 
-def population_of(gate: Gate, asked: list[Asked], index: Index, params: Params) -> Population:
+def population_of(gate: GateTables, asked: list[Asked], index: Index, params: Params) -> Population:
     """Who judges, who is known, and what the rest is. Rows with one content count as one."""
     number = {label: column for column, label in enumerate(params.labels)}
     distinct = np.flatnonzero(index.askable).tolist()  # the pool's rows are the first of the index

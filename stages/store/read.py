@@ -45,7 +45,7 @@ def read_features(folder: Path, wanted: Iterable[str], compute: Compute, last: i
     return gathered(pool, rows, compute)
 
 
-def read_rows(
+def from_tables(
     ids: Iterable[str], tables: dict[str, str], features: Path, take: Callable[[Table, int], T]
 ) -> dict[str, T]:
     """What `take` makes of each id's row in the user's tables, which are opened one by one.

@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds.shipped import shipped_params
-from stages.answers.gated import Gate, exhausted
+from stages.answers.gate_tables import GateTables, exhausted
 from stages.answers.ledger import Labels
 from stages.answers.rounds import batch_id
-from stages.batch.compose import Model, compose, interleave, model_of, sizes, unasked, worth_review
+from stages.batch.compose import compose, sizes, unasked
+from stages.batch.model import Model, model_of
+from stages.batch.reviews import worth_review
+from stages.batch.rows import interleave
 from stages.contract.errors import PipelineError
 from stages.contract.identity import order_key
 from stages.contract.params import Params
@@ -41,11 +44,13 @@ def pool_index(n: int = N) -> Index:
     return Index(ids=ids, sha=[f"h-{item}" for item in ids], split=["pool"] * n, row=list(range(n)))
 
 
-def gate(accepted=(), review=(), unlabelled=(), rounds: int = 1, answers: int = 0) -> Gate:
+def gate(accepted=(), review=(), unlabelled=(), rounds: int = 1, answers: int = 0) -> GateTables:
     labels = Labels(
         list(accepted), np.zeros(len(accepted), dtype=np.intp), [{"id": item} for item in accepted]
     )
-    return Gate(labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers})
+    return GateTables(
+        labels, list(review), list(unlabelled), {"rounds": rounds, "answers": answers}
+    )
 
 
 def doubted(item: str) -> dict[str, object]:
@@ -172,7 +177,7 @@ def test_a_row_that_both_arms_want_is_asked_once_and_counts_for_both() -> None:
     assert sum("control" in row["arms"] for row in rows) == 3
 
 
-def crowd(review: list[dict[str, object]]) -> tuple[Gate, Model]:
+def crowd(review: list[dict[str, object]]) -> tuple[GateTables, Model]:
     """Twenty accepted rows that ann and bob label alike, and doubted rows that ann labelled `a`."""
     state = gate([f"p-{row:02d}" for row in range(20)], review)
     votes = [
@@ -204,7 +209,7 @@ def test_a_doubt_is_asked_again_when_it_is_among_the_best_questions_of_a_batch(
         assert len(fresh) == len(new)
         return np.array([0.6, 0.3] + [0.0] * 20), np.array(new)
 
-    monkeypatch.setattr("stages.batch.compose.relabel_or_new", scores)
+    monkeypatch.setattr("stages.batch.reviews.relabel_or_new", scores)
     state, known = crowd([doubted("p-40"), doubted("p-41")])
     found = worth_review(
         state, pool_index(), known, np.arange(50, 50 + len(new)), params(batch_size=batch)
@@ -318,7 +323,7 @@ def test_a_batch_larger_than_the_pool_is_the_whole_pool_and_says_so() -> None:
     assert compose(features(pool_index()), model(), gate(), params()).metrics["state"] == "ready"
 
 
-def weighted_state() -> tuple[Gate, Model]:
+def weighted_state() -> tuple[GateTables, Model]:
     """Ten labels of each class; held out, all of class b are taken for a."""
     labelled = [f"p-{row:02d}" for row in range(20)]
     state = gate(labelled)

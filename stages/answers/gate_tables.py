@@ -22,7 +22,7 @@ RETRIES = 2  # a skipped id is asked once more after its cool-down, and then nev
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateTables:
     """What the gate says of the pool.
 
     Accepted labels, doubted labels (worst first), ids that got no label, state, and labels to plant
@@ -41,7 +41,7 @@ class Gate:
         return [*self.accepted.ids, *(row["id"] for row in (*self.review, *self.repeats))]
 
 
-def settled(gate: Gate, cooldown: int) -> set[str]:
+def settled(gate: GateTables, cooldown: int) -> set[str]:
     """Ids that may not be asked now: labelled or doubted, rejected, or skipped and cooling down.
 
     A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a
@@ -51,7 +51,7 @@ def settled(gate: Gate, cooldown: int) -> set[str]:
     return ids | {row["id"] for row in (*for_good(gate), *resting(gate, cooldown))}
 
 
-def for_good(gate: Gate) -> list[Unlabelled]:
+def for_good(gate: GateTables) -> list[Unlabelled]:
     """The unlabelled rows that are never asked again: rejected, unresolved, or skipped twice."""
     return [
         row
@@ -60,7 +60,7 @@ def for_good(gate: Gate) -> list[Unlabelled]:
     ]
 
 
-def resting(gate: Gate, cooldown: int) -> list[Unlabelled]:
+def resting(gate: GateTables, cooldown: int) -> list[Unlabelled]:
     """The skipped rows that are asked once more, but not before `cooldown` rounds have passed."""
     next_round = gate.state["rounds"] + 1
     return [
@@ -72,7 +72,7 @@ def resting(gate: Gate, cooldown: int) -> list[Unlabelled]:
     ]
 
 
-def exhausted(gate: Gate, cooldown: int) -> str:
+def exhausted(gate: GateTables, cooldown: int) -> str:
     """Why a pool without a free row is used up, and what brings rows back.
 
     Rounds pass only while batches are issued, so rows that rest would rest for ever: a shorter rest
@@ -95,9 +95,9 @@ def exhausted(gate: Gate, cooldown: int) -> str:
     return ", ".join(parts)
 
 
-def read_gate(folder: Path, labels: list[str]) -> Gate:
+def read_gate_tables(folder: Path, labels: list[str]) -> GateTables:
     """The gate's tables."""
-    return Gate(
+    return GateTables(
         read_labels(folder / "accepted.jsonl", labels),
         read_rows(folder / "review.jsonl", Doubt),
         read_rows(folder / "unlabelled.jsonl", Unlabelled),

@@ -1,0 +1,100 @@
+"""The rows of a batch: who picked each of them and why, and the order in which they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from stages.answers.ledger import BatchRow, Picked
+from stages.batch.model import Model
+from stages.contract.arrays import Floats
+from stages.learning.scoring import margin_of
+from stages.store.index import Index
+from stages.strategies import Candidates, Ranking
+
+
+def active_rows(
+    ranking: Ranking, candidates: Candidates, doubts: Floats, strategy: str, index: Index
+) -> list[Picked]:
+    """The strategy's picks, best first; doubts: (n,) the model's, of all candidates."""
+    rows: list[Picked] = []
+    for pick, position in enumerate(ranking.positions):
+        item = candidates.ids[position]
+        rows.append(
+            {
+                "id": item,
+                "sha": index.sha[index.row_of[item]],
+                "arms": ["active"],
+                "score": ranking.scores[pick],
+                "doubt": doubts[position],
+                "strategy": strategy,
+                "reason": ranking.reasons[pick],
+            }
+        )
+    return rows
+
+
+def with_control(
+    active: list[Picked], candidates: Candidates, doubts: Floats, size: int, index: Index
+) -> list[Picked]:
+    """The active rows, then the next rows of the permutation, until they are `size` rows.
+
+    A row that both arms want is asked once and counts for both; the walk then goes on.
+    """
+    rows = {row["id"]: row for row in active}
+    for position in np.argsort(candidates.keys, kind="stable"):
+        if len(rows) >= size:
+            break
+        item = candidates.ids[position]
+        if item in rows:
+            rows[item] = {**rows[item], "arms": ["active", "control"]}
+            continue
+        rows[item] = {
+            "id": item,
+            "sha": index.sha[index.row_of[item]],
+            "arms": ["control"],
+            "score": doubts[position],
+            "doubt": doubts[position],
+            "strategy": "random",
+            "reason": "drawn at random",
+        }
+    return list(rows.values())
+
+
+def review_row(item: str, score: float, reason: str, index: Index, model: Model | None) -> Picked:
+    """A row with a label that is asked again; of a seed row the model has no doubt, which is 0."""
+    row = index.row_of[item]
+    doubt = 0.0
+    if model is not None and index.split[row] == "pool":
+        doubt = float(margin_of(model.pool[row : row + 1])[0])
+    return {
+        "id": item,
+        "sha": index.sha[row],
+        "arms": ["review"],
+        "score": score,
+        "doubt": doubt,
+        "strategy": "review",
+        "reason": reason,
+    }
+
+
+def interleave(new: list[Picked], asked_again: list[Picked], seed: int) -> list[Picked]:
+    """Active rows in their order, with control and review rows at seeded places between them.
+
+    So nobody can tell the arms apart by where a row stands.
+    """
+    draw = np.random.default_rng(seed)
+    active = [row for row in new if "active" in row["arms"]]
+    others = [row for row in new if "active" not in row["arms"]] + asked_again
+    shuffled = [others[number] for number in draw.permutation(len(others))]
+    size = len(active) + len(others)
+    places = set(draw.choice(size, size=len(others), replace=False).tolist())
+    rest: Iterator[Picked] = iter(shuffled)
+    best: Iterator[Picked] = iter(active)
+    return [next(rest) if place in places else next(best) for place in range(size)]
+
+
+def numbered(rows: list[Picked], round_number: int) -> list[BatchRow]:
+    """The rows in the order to ask, with their rank, from 1, and their round."""
+    return [{**row, "rank": rank, "round": round_number} for rank, row in enumerate(rows, start=1)]
