@@ -1,11 +1,12 @@
-"""What one round of `dvc repro` costs, stage by stage, beside the same work in one Python process
+"""What `rounds close` and `dvc repro` of one round cost, beside the same stages in one Python process
 (the floor).
 
     python benchmarks/round.py [--data FOLDER] [--repeats 3]
 
 Measured: a project with one answered round; every stage but featurize and clean_seed runs, as in
 any round. `stage` is the stage's own process; `dvc` is what DVC adds; `floor` is all stages in one
-process, imports included.
+process, imports included; `close` is the whole command, commit and push to the store included. Close
+and floor are run in turn, and the ratio is of their medians.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ import click
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-ROUND = ("import_labels", "gate", "train", "calibrate", "query", "export_prodigy", "validate")
+ROUND = (
+    "import_labels",
+    "gate",
+    "train",
+    "calibrate",
+    "query",
+    "export_prodigy",
+    "validate",
+    "package",
+)
 ENV = {
     **os.environ,
     "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
@@ -105,6 +115,30 @@ for line in sys.stdin:
 """
 
 
+def close(root: Path) -> float:
+    """Wall seconds of `rounds close`, in a copy of the project."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / root.name
+        shutil.copytree(root, copy, symlinks=True)
+        return run(copy, sys.executable, "-m", "rounds", "close")
+
+
+def floor_of(root: Path, lines: dict[str, list[str]]) -> float:
+    """Wall seconds of the round's stages in one process."""
+    script = "\n".join(" ".join([name, *lines[name][3:]]) for name in ROUND)
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", FLOOR],
+        input=script,
+        cwd=root,
+        env=ENV,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return time.perf_counter() - start
+
+
 def measure(root: Path, repeats: int) -> None:
     """Print the table of one project."""
     lines = commands(root)
@@ -119,28 +153,17 @@ def measure(root: Path, repeats: int) -> None:
     noop = statistics.median(
         run(root, sys.executable, "-m", "dvc", "repro") for _ in range(repeats)
     )
-    script = "\n".join(" ".join([name, *lines[name][3:]]) for name in ROUND)
-    floors = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", FLOOR],
-            input=script,
-            cwd=root,
-            env=ENV,
-            text=True,
-            capture_output=True,
-            check=True,
-        )
-        floors.append(time.perf_counter() - start)
-    floor = statistics.median(floors)
+    pairs = [(close(root), floor_of(root, lines)) for _ in range(repeats)]
+    closing, floor = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
     print(f"\n### {root.name}\n\n| what | seconds | share of repro |\n|---|---|---|")
     for name, seconds in own.items():
         print(f"| stage {name} | {seconds:.2f} | {seconds / repro:.0%} |")
     print(f"| dvc itself | {repro - sum(own.values()):.2f} | {1 - sum(own.values()) / repro:.0%} |")
     print(f"| **one round, dvc repro** | **{repro:.2f}** | 100% |")
     print(f"| dvc repro with nothing to do | {noop:.2f} | {noop / repro:.0%} |")
-    print(f"| floor: one process | {floor:.2f} | {floor / repro:.0%} |", flush=True)
+    print(f"| floor: one process | {floor:.2f} | {floor / repro:.0%} |")
+    print(f"| **rounds close** | **{closing:.2f}** | {closing / repro:.0%} |")
+    print(f"\nrounds close / floor: {closing / floor:.2f}", flush=True)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rounds.warm import Warm
 from stages.contract.errors import PipelineError
 from stages.contract.progress import MARK, WRITER, progress
 from stages.contract.shell import FAULT
@@ -93,11 +94,13 @@ class Dvc:
         self.say = say
 
     def __enter__(self) -> Self:
+        # DVC_IGNORE_ISATTY: it draws its bars into a pipe, too
+        self.warm = Warm(self.root, {**environment(self.root), "DVC_IGNORE_ISATTY": "1"})
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER],
             cwd=self.root,
             process_group=0,
-            env={**environment(self.root), "DVC_IGNORE_ISATTY": "1"},  # draw bars into a pipe, too
+            env=self.warm.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -105,6 +108,7 @@ class Dvc:
             encoding="utf-8",
             errors="replace",
         )
+        self.warm.start(self.process.pid)
         return self
 
     def __exit__(
@@ -117,6 +121,7 @@ class Dvc:
             # Interrupted: the stage that runs ends with DVC.
             os.killpg(self.process.pid, signal.SIGTERM)
         self.process.communicate()
+        self.warm.stop()
 
     def __call__(self, *words: str) -> None:
         """Run a command, passing on what each stage says.
