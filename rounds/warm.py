@@ -1,4 +1,4 @@
-"""Stages without their start: while a `rounds` command drives DVC, they run as forks of a process that is warm.
+"""Stages without their start: while a command drives DVC, they run as forks of a warm process.
 
 Half of a close of a small project is Python loading the same libraries ten times. DVC knows nothing
 of this: it runs `python -m stages.train …` as always, and finds on the PATH a `python` that hands
@@ -38,7 +38,7 @@ os.execv(real, [real, *words])
 
 
 class Warm:
-    """The warm process and the `python` that leads to it. Where a process cannot be forked safely, neither.
+    """The warm process and the `python` that leads to it; neither where forking is not safe.
 
     root: the project; environment: of DVC and the stages.
     """
@@ -71,7 +71,7 @@ class Warm:
         self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
 
     def start(self, group: int) -> None:
-        """Start the process. group: the process group that it joins, so that it is killed along with DVC."""
+        """Start the process. group: the process group that it joins, DVC's, to be killed along."""
         if self._listener is None:
             return
         source = Path(__file__).with_name("warm_server.py").read_text("utf-8")

@@ -1,12 +1,12 @@
-"""A process that has the libraries loaded and runs each stage in a fork of itself (rounds/warm.py starts it).
+"""A process that has the libraries loaded and runs each stage in a fork of itself.
 
-Run as source with the project's root as working folder: `python -c SOURCE NUMBER` (of an open socket). It imports
-nothing of `rounds`, and no stage: each fork imports the project's own code anew, so an edit between
-two stages counts. It ends when its standard input does, which is when the process that started it
-ends, however that ends.
+rounds/warm.py starts it as source, `python -c SOURCE NUMBER` (of an open socket), in the project's
+root. It imports nothing of `rounds`, and no stage: each fork imports the project's own code anew,
+so an edit between two stages counts. It ends when its standard input does, which is when the
+process that started it ends, however that ends.
 
-    python (the stand-in on the PATH)  --- words, folder, environment, 0 1 2 --->  server
-    python                             <--------------- exit code ---------------  fork of the server
+    python (the stand-in on the PATH)  --- words, folder, environment, 0 1 2 -->  server
+    python                             <-------------- exit code ---------------  its fork
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Request(TypedDict):
 
 def serve(listener: socket.socket) -> None:
     """Answer requests until the standard input ends."""
-    import stages  # noqa: F401  # the project's: it says how numpy is to add up, before numpy is loaded
+    # The project's own says how numpy is to add up, before numpy is loaded.
+    import stages  # noqa: F401
 
     for name in LIBRARIES:
         with suppress(Exception):
@@ -93,7 +94,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def end_with(connection: socket.socket) -> None:
-    """End this process at once when the stand-in ends that asked for it: whoever kills that means the stage."""
+    """End this process when the stand-in ends that asked for it: who kills that means the stage."""
     connection.recv(1)
     os.kill(os.getpid(), signal.SIGKILL)
 
