@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.contract.canonical import dumps, write_jsonl
+from stages.contract.canonical import Row, dumps, write_jsonl
 from stages.contract.identity import order_key
 from stages.contract.params import Params
 from stages.learning.classifier import together
@@ -20,9 +20,11 @@ from stages.proof.next_labels import next_labels
 from stages.proof.proof import most_fits
 from stages.proof.refits import Judged, Refits, judge_on_control, judge_on_test
 from stages.proof.stopping import (
+    Circumstances,
     circumstances_before,
     own_confidence_held,
     own_confidence_holds,
+    panel,
     stop_set,
 )
 from stages.store import workers
@@ -530,6 +532,49 @@ def test_the_panels_earlier_point_has_the_budget_and_the_gain_of_its_time(world:
         ).budget_left
         == 130 - 80
     )
+
+
+def test_the_panel_is_given_the_circumstances_of_its_earlier_point_and_not_those_of_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Circumstances, Circumstances]] = []
+
+    def panel_of(points: list[Row], now: Circumstances, before: Circumstances) -> Row:
+        seen.append((now, before))
+        return panel(points, now, before)
+
+    monkeypatch.setattr("stages.proof.proof.panel", panel_of)
+    query = world.params.query.model_copy(update={"budget": 130})
+    tight = replace(world, params=world.params.model_copy(update={"query": query}))
+    tight.prove(make_history(world, 2), answers=40)  # 20 answers a round
+    ((now, before),) = seen
+    assert (now.budget_left, before.budget_left) == (90, 110)
+
+
+@pytest.mark.parametrize(
+    ("redundancy", "leakage", "rings"),
+    [(0.1, 0.01, {"V003", "V007"}), (0.1, 0.03, {"V003"}), (0.3, 0.01, {"V007"}), (0.3, 0.03, set())],
+)
+def test_the_limits_of_the_project_reach_the_alarms_of_redundancy_and_leakage(
+    world: World, redundancy: float, leakage: float, rings: set[str]
+) -> None:
+    """A quarter of the last batch are repeats, and 3 of the 150 test rows are rows of the seed."""
+    matrix = world.matrix.copy()
+    test = world.index.rows("test").start
+    seed = world.index.rows("seed").start
+    matrix[test : test + 3] = matrix[seed : seed + 3]
+    limits = world.params.gate.limits.model_copy(
+        update={"redundancy": redundancy, "leakage": leakage}
+    )
+    gate = world.params.gate.model_copy(update={"limits": limits})
+    params = world.params.model_copy(update={"gate": gate})
+    history = make_history(world, 1)
+    repeats = [{"round": 1, "asked": 20, "near_duplicates": 5, "share": 0.25}]
+    proof = replace(world, matrix=matrix, params=params).prove(
+        replace(history, redundancy=repeats)
+    )
+    raised = {row["code"] for row in proof.facts["alarms"]}
+    assert raised & {"V003", "V007"} == rings
 
 
 def test_the_chart_of_near_duplicates_draws_the_limit_that_the_project_set(world: World) -> None:

@@ -355,6 +355,21 @@ def test_g003_fails_and_holds_the_round_when_annotators_contradict_each_other() 
     assert free.gate().outcome.upto == 1
 
 
+def test_a_held_round_is_told_with_its_own_kappa_and_not_that_of_all_rounds() -> None:
+    """Twenty rows on which two people agree, then twenty of which they agree on ten, as by chance."""
+    loop = Loop()
+    agreed = loop.some(0, 20)
+    loop.round(agreed, dict(agreed))
+    first = loop.some(20, 40)
+    other = dict(first)
+    for item in list(first)[:10]:
+        other[item] = "BA"["AB".index(first[item])]
+    loop.round(first, other)
+    (alarm,) = loop.gate().metrics["alarms"]
+    # of all forty rows three in four are labelled alike: (.75 - .5) / .5 = .5
+    assert alarm["seen"].endswith("(Cohen's kappa: ann0|ann1 0.00)")
+
+
 def test_g004_fails_when_the_batch_repeats_itself() -> None:
     loop = Loop()
     first_round(loop)
