@@ -152,6 +152,9 @@ def bring(
     written = target.read_bytes().split(b"\n") if target.is_file() else []
     new, changed = additions(heaps.good, answers_in(newest, labels), written)
     report = _report(export, heaps, len(new), newest.number)
+    if heaps.bad and not dry_run:
+        what = f"the {len(heaps.bad)} rows that cannot be used are in {export.aside.name}"
+        report.append(f"  {what}")
     report += _whose(heaps, changed)
     if not dry_run:
         if new:
@@ -181,9 +184,6 @@ def _report(export: Export, heaps: Sorted, new: int, number: int) -> list[str]:
     if heaps.late:
         what = f"{heaps.late} came after their round was closed"
         lines.append(f"  {what}: they count from round {number} on")
-    if heaps.bad:
-        what = f"the {len(heaps.bad)} rows that cannot be used are in {export.aside.name}"
-        lines.append(f"  {what}")
     return lines
 
 

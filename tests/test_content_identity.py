@@ -4,6 +4,7 @@ of its columns.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,22 +16,22 @@ from stages.examples.content import asked_sha, identities, shown
 from stages.examples.tables import Table
 from tests.conftest import Small, write_csv
 
-POOL = [(f"p-{row:02d}", str(row), f"{row % 7}.50") for row in range(20)]
+POOL = [(f"p-{row:02d}", str(row), f"{row % 7}.10") for row in range(20)]
 
 
 def with_copies(small: Small, *, parts: bool) -> None:
-    """Pool rows 3 and 5 stand in the test set too, as numbers, beside a column that the pool does
-    not have.
+    """Pool rows 3 and 5 stand in the test set too, as numbers, one of them in single precision,
+    beside a column that the pool does not have.
     """
     test = pd.DataFrame({
-        "note": ["checked", "twice", ""], "label": ["red", "green", "blue"], "y": [3.5, 5.5, 9.0],
+        "note": ["checked", "twice", ""], "label": ["red", "green", "blue"], "y": np.array([3.1, 5.1, 9.0], np.float32),
         "id": ["t-0", "t-1", "t-2"], "x": [3.0, 5.0, 99.0],
     })  # fmt: skip
     test.to_parquet(small.root / "data/test.parquet")
     seed = [
         ("s-0", "50", "1", "red", "7"),
         ("s-1", "51", "2", "green", "8"),
-        ("s-2", "4.0", "4.5", "blue", "9"),
+        ("s-2", "4.0", "4.1", "blue", "9"),
     ]
     write_csv(small.root / "data/seed.csv", ["id", "x", "y", "label", "age"], seed)
     small.set({("data", "test"): "data/test.parquet"})

@@ -88,7 +88,7 @@ class ArrowColumns(Mapping[str, list[Any]]):
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._lists:
-            self._lists[name] = self._read(name).to_pylist()
+            self._lists[name] = _cells(self._read(name))
         return self._lists[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -145,6 +145,22 @@ class ArrowColumns(Mapping[str, list[Any]]):
         except (pa.ArrowException, OSError) as error:
             what = f"not a readable Parquet file ({str(error).splitlines()[0]})"
             raise PipelineError(self._path, what, "write the file again") from error
+
+
+def _cells(column: Any) -> list[Any]:
+    """The values of an Arrow column; a single-precision number as the shortest decimal that it is.
+
+    So 3.1 is 3.1 for who reads it, and for the content's hash, in whatever precision it is kept.
+    """
+    import pyarrow as pa
+
+    if column.type not in {pa.float16(), pa.float32()}:
+        return list(column.to_pylist())
+    kind = column.type.to_pandas_dtype()
+    numbers = column.to_numpy(zero_copy_only=False).astype(kind)
+    nothing = column.is_null().to_pylist()
+    pairs = zip(numbers, nothing, strict=True)
+    return [None if missing else float(str(number)) for number, missing in pairs]
 
 
 def read_table(path: Path, *, may_be_empty: bool = False) -> Table:

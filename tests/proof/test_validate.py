@@ -553,7 +553,12 @@ def test_the_panel_is_given_the_circumstances_of_its_earlier_point_and_not_those
 
 @pytest.mark.parametrize(
     ("redundancy", "leakage", "rings"),
-    [(0.1, 0.01, {"V003", "V007"}), (0.1, 0.03, {"V003"}), (0.3, 0.01, {"V007"}), (0.3, 0.03, set())],
+    [
+        (0.1, 0.01, {"V003", "V007"}),
+        (0.1, 0.03, {"V003"}),
+        (0.3, 0.01, {"V007"}),
+        (0.3, 0.03, set()),
+    ],
 )
 def test_the_limits_of_the_project_reach_the_alarms_of_redundancy_and_leakage(
     world: World, redundancy: float, leakage: float, rings: set[str]
@@ -570,9 +575,7 @@ def test_the_limits_of_the_project_reach_the_alarms_of_redundancy_and_leakage(
     params = world.params.model_copy(update={"gate": gate})
     history = make_history(world, 1)
     repeats = [{"round": 1, "asked": 20, "near_duplicates": 5, "share": 0.25}]
-    proof = replace(world, matrix=matrix, params=params).prove(
-        replace(history, redundancy=repeats)
-    )
+    proof = replace(world, matrix=matrix, params=params).prove(replace(history, redundancy=repeats))
     raised = {row["code"] for row in proof.facts["alarms"]}
     assert raised & {"V003", "V007"} == rings
 

@@ -161,6 +161,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(make_project: MakeProject) 
     write("answers.jsonl", [row(0), row(0, "x")])
     code, told = run("--dry-run", "answers.jsonl")
     assert (code, "1 answered, 1 unknown labels; 1 new" in told) == (0, True)
+    assert "bad.jsonl" not in told  # nothing was put aside
     assert list(project.last_round().answers.iterdir()) == []
     assert not Path("answers.jsonl.bad.jsonl").exists()
 

@@ -649,11 +649,19 @@ def test_a_tools_own_number_alone_names_no_item(tool: str, make_project: MakePro
     [
         ("1714564800", 1714564800.0),
         ("1714564800123", 1714564800.123),
+        ("1714564800123456", 1714564800.123456),
+        ("1714564800123456789", 1714564800.1234567),
+        ("2024-05-01 12:00:00 UTC", 1714564800.0),
         ("20240501", None),
         ("01/05/2024", None),
+        ("2024-13-45", None),
+        ("-1", None),
+        ("1e30", None),
+        ("nan", None),
+        ("inf", None),
     ],
 )
-def test_times_are_seconds_milliseconds_or_iso_8601_and_never_guessed(
+def test_times_are_seconds_or_parts_of_them_or_iso_8601_and_never_guessed(
     written: str, seconds: float | None
 ) -> None:
     _, items = formats.read(Path("a.csv"), f"id,label,timestamp\np-0,A,{written}\n".encode())

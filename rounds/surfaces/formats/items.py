@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from stages.answers.prodigy import ANONYMOUS, NotAnAnswer, Verdict
 from stages.contract.canonical import Row
 
 TIME_LOST = "time cannot be read"
-MILLISECONDS = (1e11, 1e14)  # of what is too large for seconds
+# A number below the first is of that many units a second: seconds, then those of pandas and browsers.
+UNITS = ((1e11, 1), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
 DATES = (19_000_101, 21_001_232)  # as numbers
 QUESTION = "label"  # the name that we give the question about the label
 # " (1)", " - Copy (2)", " copy 2", " - Kopie", " - copie", " - copia": a second download or copy
@@ -205,26 +205,27 @@ def number_as_text(value: object) -> object:
 def seconds_of(value: object) -> float | None:
     """Seconds since 1970 of a number or an ISO 8601 time (UTC where it names no zone), or None.
 
-    A number of thirteen digits is milliseconds; one of eight that is a date, as 20240501, is no
-    number of seconds.
+    A number of 13, 16 or 19 digits is of milli-, micro- or nanoseconds; one of eight that is a
+    date, as 20240501, is no number of seconds, nor is one below zero.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        seconds = float(value)
+        number = float(value)
     except (ValueError, OverflowError):
-        seconds = _moment(str(value))
-    if MILLISECONDS[0] <= seconds < MILLISECONDS[1]:
-        seconds /= 1000
-    return seconds if math.isfinite(seconds) and not DATES[0] <= seconds < DATES[1] else None
+        return _moment(str(value))
+    if number < 0 or DATES[0] <= number < DATES[1]:
+        return None
+    return next((number / a_second for limit, a_second in UNITS if number < limit), None)
 
 
-def _moment(text: str) -> float:
+def _moment(text: str) -> float | None:
+    """Seconds since 1970 of an ISO 8601 time, None for anything else."""
     try:
         moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        return math.nan
+        return None
 
 
 def single(labels: object) -> str | None:
