@@ -152,12 +152,14 @@ def test_people_who_agree_cannot_clear_a_row_that_an_exact_copy_contradicts() ->
     labels = np.array([0] * 20 + [1] * 20, dtype=np.intp)
     conflict = np.isin(np.arange(40), [0, 20])  # one content under two ids, with two labels
     given_errors = np.where(conflict, 0.5, 0.3)
-    judged = np.ones(40, dtype=np.bool_)
+    judged = conflict | (np.arange(40) % 3 > 0)
     doubts = LabelErrors(given_errors, labels.copy(), judged, 0.0, 1.0, np.zeros(40))
     sure = np.log(np.where(np.eye(2)[labels] > 0, 0.99, 0.01))
     near = Neighbours(labels, np.zeros(40))
     found = Judgement(doubts, sure, conflict, np.zeros(40), labels, near)
-    error = with_annotators(found, given_, labels)[0].errors.probability
+    heeded = with_annotators(found, given_, labels)[0].errors
+    error = heeded.probability
+    assert heeded.share == pytest.approx(error[judged].mean())
     assert error[conflict] == pytest.approx([0.5, 0.5])
     assert (error[~conflict] < 1e-4).all()
 

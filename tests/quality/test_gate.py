@@ -250,6 +250,8 @@ def test_a_seed_label_that_a_person_corrects_as_suggested_is_settled_for_good() 
     outcome = loop.round({}, review={"p04": "A"})
     assert outcome.review == []
     assert outcome.final["p04"] == "A"
+    of_seed = {row["id"]: (row["in_seed"], row["round"]) for row in outcome.accepted}
+    assert (of_seed["p04"], of_seed["p05"], of_seed["p30"]) == ((True, 2), (True, 0), (False, 1))
     for start in range(31, 34):
         assert loop.round(loop.some(start, start + 1)).review == []
 

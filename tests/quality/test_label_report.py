@@ -4,6 +4,8 @@ under the null.
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,23 @@ def test_drift_that_is_there_is_found() -> None:
     value = drift([*now, *before], 2)
     assert value is not None
     assert value < 0.001
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "p_value"),
+    [
+        ("a" * 19 + "b", "a" * 20, 1.0),  # the one b has to stand on some side
+        ("a" * 18 + "bb", "a" * 20, 2 * comb(38, 18) / comb(40, 20)),  # both b on one side: .49
+        ("abcdefghijklmnopqrst", "ABCDEFGHIJKLMNOPQRST", 1.0),  # all tables are as far from even
+    ],
+)
+def test_the_p_value_of_drift_is_exact_where_classes_are_rare(
+    now: str, before: str, p_value: float
+) -> None:
+    """By the chi-square distribution they would be .31, .15 and .43."""
+    rows = [control_case(n, 2, [label]) for n, label in enumerate(now)]
+    rows += [control_case(n, 1, [label]) for n, label in enumerate(before)]
+    assert drift(rows, 2) == pytest.approx(p_value, abs=0.02)
 
 
 def test_a_disputed_row_and_a_late_answer_do_not_count_for_drift() -> None:
