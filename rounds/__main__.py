@@ -182,8 +182,8 @@ class Lazy(click.Group):
         """The command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        place, examples = COMMANDS[cmd_name]
-        module, _, name = place.partition(":")
+        target, examples = COMMANDS[cmd_name]
+        module, _, name = target.partition(":")
         command = getattr(import_module(module), name or "command")
         assert isinstance(command, click.Command)
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)

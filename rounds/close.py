@@ -22,6 +22,7 @@ import click
 from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
 from rounds.content import require_same_contents
 from rounds.decision import decide, require_open, stopped
+from rounds.enumeration import listed
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
 from rounds.past import only_appended
@@ -45,8 +46,8 @@ ATTEMPTS = 5
 def strangers(project: Project) -> list[str]:
     """Changed paths that `close` may not commit, and that the commit would be wrong without.
 
-    Every tracked file that is neither a round's nor made by the pipeline, and new files that the
-    pipeline may read: data and code. Other new files (notes, notebooks) are nobody's business.
+    These are tracked files that are neither a round's nor made by the pipeline, and new files that
+    the pipeline may read: data and code. Other new files (notes, notebooks) are left alone.
     """
     tracked = set(git(project.root, "diff", "HEAD", "--name-only", "--relative", "-z").split("\0"))
     changed = [path for path in changed_paths(project.root) if not path.startswith(MADE)]
@@ -70,8 +71,9 @@ def answered(project: Project, last: Round) -> tuple[int, int]:
     from stages.answers.reading import import_round
 
     _, batch, _ = read_frozen(last.folder)
-    found = import_round(last.folder, project.params())
-    return (found.rounds[0]["answered"] if found else 0), len(batch)
+    imported = import_round(last.folder, project.params())
+    done = imported.rounds[0]["answered"] if imported else 0
+    return done, len(batch)
 
 
 def begun(project: Project) -> Round | None:
@@ -222,9 +224,7 @@ def _require_own_changes(project: Project) -> None:
     """Raises PipelineError for changes that are not this round's, or that git ignores."""
     foreign = strangers(project)
     if foreign:
-        shown = ", ".join(foreign[:3])
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        what = f"changes that are not this round's: {shown}{more}"
+        what = f"changes that are not this round's: {listed(foreign, 3)}"
         remedy = "commit them first (git add -A && git commit), or undo them"
         raise PipelineError(project.root, what, remedy)
     _mine(project)
@@ -295,11 +295,13 @@ def _question(project: Project, *, ask: bool) -> Round | None:
 
     A batch that an interrupted close froze is kept only if it still is what is to be asked.
     """
-    left, export = begun(project), project.root / "build" / "export" / "manifest.json"
-    if left and ask and (left.folder / "manifest.json").read_bytes() == export.read_bytes():
-        return left
-    if left:
-        shutil.rmtree(left.folder)
+    unfinished = begun(project)
+    if unfinished is not None:
+        frozen = unfinished.folder / "manifest.json"
+        export = project.root / "build" / "export" / "manifest.json"
+        if ask and frozen.read_bytes() == export.read_bytes():
+            return unfinished
+        shutil.rmtree(unfinished.folder)
     return issue(project) if ask else None
 
 
@@ -314,9 +316,8 @@ def _mine(project: Project) -> list[str]:
         if path.endswith((".json", ".jsonl", "dvc.lock")):
             names_it = f"`git check-ignore -v {shlex.quote(path)}` names the line that does it"
             remedy = f"{names_it}; take it out"
-            raise PipelineError(
-                project.root / path, "git ignores it, so no commit would hold it", remedy
-            )
+            what = "git ignores it, so no commit would hold it"
+            raise PipelineError(project.root / path, what, remedy)
     return [path for path in changed_paths(project.root) if path.startswith(MADE)]
 
 
@@ -335,27 +336,23 @@ def _require_repository(project: Project, *, push: bool) -> list[str]:
     for name in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
         if (project.root / git(project.root, "rev-parse", "--git-path", name).strip()).exists():
             what = f"a merge or rebase is not finished ({name})"
-            raise PipelineError(
-                project.root, what, "finish it (git status says how), then `rounds close`"
-            )
+            remedy = "finish it (git status says how), then `rounds close`"
+            raise PipelineError(project.root, what, remedy)
     if not push:
         return []
     remotes = git(project.root, "remote").split()
     if not remotes:
-        raise PipelineError(
-            "--push", "this repository has no git remote", "git remote add origin URL"
-        )
+        what = "this repository has no git remote"
+        raise PipelineError("--push", what, "git remote add origin URL")
     branch = git(project.root, "branch", "--show-current").strip()
     if not branch:
-        raise PipelineError(
-            "--push", "HEAD is on no branch", "git switch -c NAME, or close without --push"
-        )
-    upstream = git(
-        project.root, "for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}"
-    ).strip()
-    if upstream:
+        remedy = "git switch -c NAME, or close without --push"
+        raise PipelineError("--push", "HEAD is on no branch", remedy)
+    words = ("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}")
+    if git(project.root, *words).strip():
         return []
-    return ["--set-upstream", "origin" if "origin" in remotes else remotes[0], branch]
+    remote = "origin" if "origin" in remotes else remotes[0]
+    return ["--set-upstream", remote, branch]
 
 
 def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: bool) -> None:
@@ -365,11 +362,8 @@ def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: b
         return
     if not partial:
         what = f"round {last.number}: {done} of {asked} rows are answered"
-        raise PipelineError(
-            last.folder,
-            what,
-            "go on with `rounds annotate`, or close it so: `rounds close --partial`",
-        )
+        remedy = "go on with `rounds annotate`, or close it so: `rounds close --partial`"
+        raise PipelineError(last.folder, what, remedy)
     if not dry_run:
         with turn(last.asked, last=True):
             done, asked = answered(project, last)
@@ -387,9 +381,9 @@ def _require_accepted(project: Project, number: int) -> None:
 def message(project: Project, number: int) -> tuple[str, str]:
     """Subject and body of the round's commit: what it found, and what it asks next."""
     metrics = project.root / "metrics"
-    proof, gate, query = (
-        read_json(metrics / f"{name}.json") for name in ("validate", "gate", "query")
-    )
+    proof = read_json(metrics / "validate.json")
+    gate = read_json(metrics / "gate.json")
+    query = read_json(metrics / "query.json")
     accuracy = [
         f"{arm} {proof[arm]['accuracy']:.3f} at {proof[arm]['labels']}"
         for arm in ("active", "random")

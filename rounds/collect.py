@@ -1,10 +1,10 @@
-"""`rounds collect`: bring answers home, into data/rounds/NNN/answers/, checked row by row.
+"""`rounds collect`: bring exported answers into data/rounds/NNN/answers/, checked row by row.
 
-Collecting the same thing twice, or in pieces, gives the same state: what a person says now is added
-where it differs from that person's answer so far, and nothing is taken away. Answers with times may
-come in any order; an answer without a time counts from when it was collected. Rows that cannot be
-used are kept aside, beside their source, with the reason. Rows that come after their round was
-closed go into the open round, and count from its closing on.
+To collect a file twice, or in pieces, gives the same result as once: an answer is added where it
+differs from the same person's answer so far, and nothing is removed. Answers with times may come in
+any order; an answer without a time counts from when it was collected. Rows that cannot be used are
+written beside their source, with the reason. Rows that come after their round was closed go into
+the open round, and count from its closing on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from rounds.enumeration import listed
 from rounds.lock import exclusive
 from rounds.matching import Sorted, Taken, sort_out
 from rounds.project import Project, Round
@@ -56,17 +57,18 @@ def target_of(newest: Round, name: str) -> Path:
 
 
 def additions(
-    good: Sequence[Taken], held: Answered, lines: Iterable[bytes]
+    good: Sequence[Taken], existing: Answered, lines: Iterable[bytes]
 ) -> tuple[list[Row], int]:
-    """The rows of one source that add to what is held, and how many current answers they change.
+    """The rows of one source that are new, and how many current answers they change.
 
-    Rows with a time are added unless the very line is held: their times say which is last. Rows
-    without one are the last word of who said them, and are added where that differs from the
-    person's answer so far.
+    existing: the round's answers so far; lines: those of the source's own answer file. A row with a
+    time is added unless that very line is there already: the times say which answer is last. A row
+    without a time counts as its person's last answer, and is added where it differs from the
+    answer so far.
     """
-    current = _by_person(held)
+    current = _by_person(existing)
     written = set(lines)
-    order = max((answer.order for answer, _ in held), default=0)
+    order = max((answer.order for answer, _ in existing), default=0)
     by_person: dict[tuple[str, str], list[Taken]] = defaultdict(list)
     for taken in good:
         by_person[taken.answer.id or "", taken.answer.annotator].append(taken)
@@ -100,16 +102,16 @@ def _untimed_additions(
 ) -> list[Row]:
     """What one person's rows without a time add about one item; each notes when it was collected.
 
-    before: what is held of the person. order: the place in the order of collecting that was
-    reached. has_timed: rows with a time are added as well.
+    before: the person's answers so far. order: the last number in the order of collecting.
+    has_timed: rows with a time are added as well.
     """
     untimed = [taken for taken in rows if taken.answer.at is None]
     if not untimed:
         return []
-    said = [(taken.answer, _NEW_LINE) for taken in untimed]
+    new = [(taken.answer, _NEW_LINE) for taken in untimed]
     # Binary rows are judged together with those that are there, all others by the last row.
     is_binary = all(taken.answer.about is not None for taken in untimed)
-    last, _ = verdict_of([*before, *said] if is_binary else said)
+    last, _ = verdict_of([*before, *new] if is_binary else new)
     if before and not has_timed and _word(verdict_of(before)[0]) == _word(last):
         return []
     times = [answer.moment[0] for answer, _ in before]
@@ -118,7 +120,7 @@ def _untimed_additions(
     after = {} if latest == _OLDEST else {"al_after": latest}
     distinct = _distinct([taken.row for taken in untimed])
     return [
-        {**row, "al_order": place, **after} for place, row in enumerate(distinct, start=order + 1)
+        {**row, "al_order": number, **after} for number, row in enumerate(distinct, start=order + 1)
     ]
 
 
@@ -226,7 +228,7 @@ def state_of(newest: Round, answers: Sequence[Answer]) -> tuple[list[str], int]:
     answered = len(asked) - len(missing)
     lines = [f"round {newest.number}: {answered} of {len(asked)} items are answered"]
     if missing:
-        lines.append(f"  missing: {_some(missing)}")
+        lines.append(f"  missing: {listed(missing, _SHOWN)}")
     lines += _differing({item_id: voices[item_id] for item_id in asked if item_id in voices})
     lines += _spelled_twice(answers)
     return lines, len(missing)
@@ -251,7 +253,7 @@ def _spelled_twice(answers: Iterable[Answer]) -> list[str]:
     for answer in answers:
         spellings[answer.annotator.casefold().strip()].add(answer.annotator)
     return [
-        f"  one person under several names? {_some(sorted(names))}"
+        f"  one person under several names? {listed(sorted(names), _SHOWN)}"
         for names in spellings.values()
         if len(names) > 1
     ]
@@ -266,18 +268,15 @@ def contradicting_sessions(answers: Iterable[Answer]) -> list[str]:
     for answer in sorted(answers, key=lambda answer: answer.moment):
         if answer.annotator == ANONYMOUS:
             words[str(answer.id)][answer.session] = answer.label or answer.kind
-    items = sorted(item_id for item_id, said in words.items() if len(set(said.values())) > 1)
+    items = sorted(
+        item_id for item_id, by_session in words.items() if len(set(by_session.values())) > 1
+    )
     if not items:
         return []
     count = "1 item" if len(items) == 1 else f"{len(items)} items"
-    what = f"sessions without a name contradict each other on {count} ({_some(items)})"
+    what = f"sessions without a name contradict each other on {count} ({listed(items, _SHOWN)})"
     remedy = "open Prodigy with ?session=NAME, or collect each one's file with --annotator NAME"
     return [f"  {what}: they count as one person, whose last word it is; {remedy}"]
-
-
-def _some(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return ", ".join(words[:_SHOWN]) + more
 
 
 def collect(
@@ -362,8 +361,8 @@ def command(
     with exclusive(project.root, wait=True):
         newest = project.open_round()
         if fetched is not None:
-            lines, found = bring(project, fetched, strict=strict, dry_run=dry_run)
-            heaps = [found]
+            lines, heap = bring(project, fetched, strict=strict, dry_run=dry_run)
+            heaps = [heap]
         else:
             lines, heaps = collect(
                 project, files, forced=forced, annotator=annotator, strict=strict, dry_run=dry_run
@@ -391,11 +390,11 @@ def _standing(project: Project, newest: Round, heaps: Sequence[Sorted]) -> tuple
     heaps: what was collected, of which a dry run has written nothing.
     """
     batch = newest.batch_id()
-    held = to_batch(answers_in(newest, project.params().labels), batch)
-    lines, missing = state_of(newest, [answer for answer, _ in keep_last(held)])
+    answers = to_batch(answers_in(newest, project.params().labels), batch)
+    lines, missing = state_of(newest, [answer for answer, _ in keep_last(answers)])
     collected = [taken.answer for heap in heaps for taken in heap.good]
     current = [answer for answer in collected if answer.batch == batch]
-    lines += contradicting_sessions([*(answer for answer, _ in held), *current])
+    lines += contradicting_sessions([*(answer for answer, _ in answers), *current])
     return lines, missing
 
 

@@ -17,6 +17,7 @@ from shlex import quote
 import click
 
 from rounds.correct import whoever
+from rounds.enumeration import listed
 from rounds.lock import exclusive
 from rounds.project import Project
 from rounds.tables_now import pool_of, tables_now
@@ -27,6 +28,7 @@ from stages.contract.shell import one_line_errors
 from stages.examples.content import asked_sha
 from stages.examples.places import in_parts, is_url
 
+SHOWN = 3  # ids that a sentence names
 REMEDY = (
     "say what happened: `rounds changed --ids-moved --why TEXT` (answers follow their content), or "
     "`rounds changed --texts-edited --why TEXT` (answers stay with their ids); or restore the table"
@@ -79,9 +81,8 @@ def changed(project: Project, *, anew: bool = False) -> list[Changed]:
         return []
     tables = tables_now(project)
     record = read_changed(project.rounds_folder)
-    judged: dict[
-        tuple[str, str], None
-    ] = {}  # each content that was judged under each of today's ids
+    # Each content that was judged, under the id that it has today.
+    judged: dict[tuple[str, str], None] = {}
     for past in rounds:
         for task in past.tasks():
             sha = asked_sha(task, tables.params, tables.fields)
@@ -102,12 +103,10 @@ def changed(project: Project, *, anew: bool = False) -> list[Changed]:
 
 def summary(rows: list[Changed]) -> str:
     """How many ids changed, and the first three of them."""
-    shown = ", ".join(repr(row.id) for row in rows[:3])
-    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     verb = "carries" if len(rows) == 1 else "carry"
     ids = "id" if len(rows) == 1 else "ids"
     what = f"{len(rows)} asked {ids} {verb} another content than was judged"
-    return f"{what}: {shown}{more}"
+    return f"{what}: {listed((repr(row.id) for row in rows), SHOWN)}"
 
 
 def require_same_contents(project: Project) -> None:
@@ -118,9 +117,8 @@ def require_same_contents(project: Project) -> None:
     if other:
         raise PipelineError(table, summary(other), REMEDY)
     if rows:
-        shown = ", ".join(repr(row.id) for row in rows[:3])
-        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-        what = f"pool and seed lack {len(rows)} of the asked ids: {shown}{more}"
+        shown = listed((repr(row.id) for row in rows), SHOWN)
+        what = f"pool and seed lack {len(rows)} of the asked ids: {shown}"
         moved = "`rounds changed --ids-moved --why TEXT`"
         remedy = f"restore them, or let them go with their answers: {moved}"
         raise PipelineError(table, what, remedy)
@@ -138,9 +136,9 @@ def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
             raise PipelineError(
                 "rounds changed", "every asked id has the content that was judged", "all is well"
             )
-        said = _moved(project, rows) if moved else _edited(rows)
-        facts = _circumstances(project, why.strip(), by)
-        lines = [{**facts, **line} for line in said]
+        changes = _moved(project, rows) if moved else _edited(rows)
+        circumstances = _circumstances(project, why.strip(), by)
+        lines = [{**circumstances, **change} for change in changes]
         add_lines(project.rounds_folder / CHANGED, jsonl(lines))
     return lines
 

@@ -27,7 +27,7 @@ from stages.contract.shell import one_line_errors
 
 
 def amend(project: Project, item: str, label: str | None, why: str, by: str) -> Row:
-    """Add the row that makes `label` (None: no label at all) the project's word on an id. The row.
+    """Add the row that gives an id another label, or none (None). Returns the row.
 
     Raises PipelineError for an unknown id or label, an empty reason, or when nothing would change.
     """
@@ -45,14 +45,12 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
             )
         was = standing(cases[item], target.number, project.params().gate).label
         if was == label:
-            raise PipelineError(
-                "ID",
-                f"{item!r} has {'the label ' + repr(was) if was else 'no label'} now",
-                "all is well",
-            )
-        said = answers_of(target.folder, target.batch_id(), target.tasks(), project.params().labels)
+            now = f"the label {was!r}" if was else "no label"
+            raise PipelineError("ID", f"{item!r} has {now} now", "all is well")
+        labels = project.params().labels
+        answers = answers_of(target.folder, target.batch_id(), target.tasks(), labels)
         row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
-        row["after"] = answers_before(said, item)
+        row["after"] = answers_before(answers, item)
         add_lines(target.corrections, jsonl([row]))
     return row
 

@@ -28,41 +28,45 @@ from stages.learning.classifier import fit
 from stages.proof.refits import truth_of_test
 from stages.store.index import read_index, read_model_matrix
 
-NOISE, SKIP = 0.03, 0.02
-STEP, REPEATS = 10, 5
+NOISE = 0.03  # share of wrong answers of the simulated annotator
+SKIP = 0.02  # share of skipped ones
+STEP = 10  # labels between two looks at random sampling
+REPEATS = 5  # random orders
 HEAD = "round  labels  active  random at labels  gap at equal labels    doubted  alarms"
 
 
 def table_line(facts: Row, gate: Row) -> str:
     """One line of the growing table."""
-    active, random, gap = facts["active"], facts["random"], facts["difference"]
-    known = gap["active_minus_random"] is not None
-    told = (
-        f"{gap['active_minus_random']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        if known
-        else "-"
-    )
+    active = facts["active"]
+    random = facts["random"]
+    gap = facts["difference"]
+    difference = "-"
+    if gap["active_minus_random"] is not None:
+        interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
+        difference = f"{gap['active_minus_random']:+.3f} {interval}"
     alarms = " ".join(alarm["code"] for alarm in facts["alarms"]) or "-"
     return (
         f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  "
-        f"{random['accuracy']:>6.3f} at "
-        f"{random['labels']:>6}  {told:<21}  {gate['review']:>7}  {alarms}"
+        f"{random['accuracy']:>6.3f} at {random['labels']:>6}  "
+        f"{difference:<21}  {gate['review']:>7}  {alarms}"
     )
 
 
 def labels_random_needs(project: Project, params: Params, accuracy: float) -> list[int]:
     """How many labels random sampling needs for an accuracy, for each of REPEATS random orders.
 
-    Counts the seed; steps of STEP labels; the whole pool if it never gets there. Only a
-    demonstration can know this: it asks the oracle about every row.
+    The seed's labels count. It is looked at in steps of STEP labels; where an order never gets
+    there, the whole pool counts. Only a demonstration can know this: it asks the oracle about
+    every row.
     """
     build = project.root / "build"
-    index, matrix = read_index(build / "features"), read_model_matrix(build / "features")
+    index = read_index(build / "features")
+    matrix = read_model_matrix(build / "features")
     table = read_table(project.root / "data" / "demo" / "oracle.csv")
     truth = dict(
         zip(map(as_text, table.columns["id"]), map(as_text, table.columns["label"]), strict=True)
     )
-    place = {label: number for number, label in enumerate(params.labels)}
+    class_of = {label: number for number, label in enumerate(params.labels)}
     seed = read_labels(build / "seed" / "labels.jsonl", params.labels)
     test = truth_of_test(read_table(project.root / params.data.test), index, params)
     pool = index.ids[index.rows("pool")]
@@ -72,7 +76,7 @@ def labels_random_needs(project: Project, params: Params, accuracy: float) -> li
         for count in range(STEP, len(pool) + STEP, STEP):
             chosen = order[:count]
             rows = matrix[index.locate([*seed.ids, *chosen], "demo")]
-            labels = np.concatenate([seed.classes, [place[truth[item]] for item in chosen]])
+            labels = np.concatenate([seed.classes, [class_of[truth[item]] for item in chosen]])
             model = fit(params.model, rows, labels, len(params.labels), params.seed)
             reached = (model.scores(matrix[index.rows("test")]).argmax(axis=1) == test).mean()
             if reached >= accuracy or count >= len(pool):
@@ -89,9 +93,8 @@ def saving(project: Project) -> str:
     return (
         f"Active learning reached {facts['accuracy']:.3f} accuracy with {facts['labels']} labels.\n"
         f"Random sampling needs {middle} for that (median of {len(needed)} random orders, "
-        f"{min(needed)} to "
-        f"{max(needed)}, by the oracle): {middle - facts['labels']:+d} labels, "
-        f"{middle / facts['labels']:.1f} times as many."
+        f"{min(needed)} to {max(needed)}, by the oracle): "
+        f"{middle - facts['labels']:+d} labels, {middle / facts['labels']:.1f} times as many."
     )
 
 

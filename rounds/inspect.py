@@ -1,9 +1,7 @@
 """`rounds inspect`: the label-quality gate on any labelled table, outside a project.
 
-Changes nothing.
-
-Reads a table, or a table and a model's out-of-sample probabilities, and ranks its labels by how
-likely each is wrong.
+It reads a table, and out-of-sample probabilities of a model if there are any, and ranks the labels
+by how likely each is wrong. It changes nothing.
 """
 
 from __future__ import annotations
@@ -131,7 +129,7 @@ def _ranked(
             "error": errors.probability[row] if errors.judged[row] else "",
             "reasons": " ".join(_reasons(judgement, row, bool(flagged[row]))),
             "outlier": judgement.outlier[row],
-            "duplicates": group if (group := judgement.duplicates[row]) >= 0 else "",
+            "duplicates": judgement.duplicates[row] if judgement.duplicates[row] >= 0 else "",
             "class_balance": balance[row],
         }
         for row in order
@@ -207,11 +205,8 @@ def _column_names(seen: list[str], columns: int) -> list[str]:
         return numbered
     if len(seen) != columns:
         what = f"{columns} probability columns, and {len(seen)} classes among the labels"
-        raise PipelineError(
-            "--proba",
-            what,
-            "give one column per class in sorted order, or number the labels from 0",
-        )
+        remedy = "give one column per class in sorted order, or number the labels from 0"
+        raise PipelineError("--proba", what, remedy)
     return seen
 
 
@@ -321,10 +316,15 @@ def _oddity_lines(facts: Row) -> list[str]:
 )
 @one_line_errors
 def command(
-    data: Path, label: str, text: str, features: str, proba: Path | None, annotators: str,
+    data: Path,
+    label: str,
+    text: str,
+    features: str,
+    proba: Path | None,
+    annotators: str,
     out: Path | None,
     fail_over: float | None,
-) -> str:  # fmt: skip
+) -> str:
     """Find the labels of any table that are probably wrong."""
     people = tuple(name.strip() for name in annotators.split(",") if name.strip())
     if not (label or people):

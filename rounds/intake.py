@@ -1,10 +1,8 @@
-"""Strangers' tables, read for `rounds init`, with a note for every assumption made.
+"""Tables that anything may have written, read for `rounds init`: spreadsheets, pandas, exports.
 
-A spreadsheet, pandas or an export of a tool may have written them.
-
-A table that the stages read as it stands is copied byte for byte. Any other is written anew into
-the project, as the CSV (cells of text) or JSONL (all else) that the stages read strictly; each
-assumption is a note, one line for a person.
+A table that the stages can read is copied byte for byte. Any other is written anew into the
+project, as CSV (cells of text) or JSONL (all else). Each assumption that was made becomes a note,
+one line for a person.
 """
 
 from __future__ import annotations
@@ -22,10 +20,8 @@ from stages.examples.tables import Table, as_text, read_table
 DELIMITED = (".csv", ".tsv", ".tab", ".txt")
 SHEETS = (".xlsx", ".xlsm")
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet or .xlsx"
-INDICES = (
-    "Unnamed: 0",
-    "__index_level_0__",
-)  # what pandas calls its row numbers in CSV and Parquet
+# What pandas calls its row numbers in CSV and Parquet.
+INDICES = ("Unnamed: 0", "__index_level_0__")
 JOINT = "\n\n"  # between the parts of an example that has several columns of text
 
 
@@ -109,11 +105,8 @@ def plain_labels(intake: Intake, column: str) -> Intake:
     for row, cell in enumerate(cells):
         value = _structure(cell)
         if isinstance(value, dict):
-            what, remedy = (
-                f"the label is an object ({as_text(cell)[:60]})",
-                "write one label per row",
-            )
-            raise PipelineError(intake.table.where(row), what, remedy)
+            what = f"the label is an object ({as_text(cell)[:60]})"
+            raise PipelineError(intake.table.where(row), what, "write one label per row")
         if not isinstance(value, list):
             continue
         if len(value) > 1 or any(isinstance(item, list | dict) for item in value):

@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -77,16 +79,16 @@ def labels(project: Project, as_of: str) -> list[Row]:
     """
     commit = commit_named(project.root, as_of, "--as-of")
     closings = closing_commits(project, changes(project, MANIFESTS, at=commit), commit)
-    told = []
+    rows = []
     for row in accepted_at(project, commit):
-        brought = closings.get(row["round"])
+        closing = closings.get(row["round"])
         facts = {
             **{key: row[key] for key in COLUMNS if key in row},
-            "commit": brought.id if brought else None,
+            "commit": closing.id if closing else None,
         }
-        told.append({**facts, "copy_of": None})
-        told += [{**facts, "id": copy, "copy_of": row["id"]} for copy in row["copies"]]
-    return sorted(told, key=lambda row: str(row["id"]))
+        rows.append({**facts, "copy_of": None})
+        rows += [{**facts, "id": copy, "copy_of": row["id"]} for copy in row["copies"]]
+    return sorted(rows, key=lambda row: str(row["id"]))
 
 
 def as_csv(rows: list[Row], *, raw: bool) -> bytes:
@@ -152,7 +154,8 @@ def as_parquet(rows: list[Row]) -> bytes:
 def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str:
     """The accepted labels as known at any commit: round, arms, annotators and commit of each."""
     suffix = out.suffix.lower().removeprefix(".") if out else ""
-    kind = kind or next((known for known in get_args(Format) if known == suffix), "csv")
+    by_suffix: Format = next((name for name in get_args(Format) if name == suffix), "csv")
+    kind = kind or by_suffix
     rows = labels(Project.find(Path()), as_of)
     if kind == "parquet" and out is None:
         raise PipelineError(
@@ -160,13 +163,12 @@ def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str
             "a binary file does not go to the screen",
             "name one: --out labels.parquet",
         )
-    data = (
-        as_csv(rows, raw=raw)
-        if kind == "csv"
-        else jsonl(rows)
-        if kind == "jsonl"
-        else as_parquet(rows)
-    )
+    writers: dict[Format, Callable[[list[Row]], bytes]] = {
+        "csv": partial(as_csv, raw=raw),
+        "jsonl": jsonl,
+        "parquet": as_parquet,
+    }
+    data = writers[kind](rows)
     if out is None:
         click.echo(data, nl=False)
     else:

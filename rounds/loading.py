@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 FOLDER = "build/predictor"
 
 
-def load(place: str | Path, rev: str | None = None, trusted: Sequence[str] = ()) -> Predictor:
+def load(source: str | Path, rev: str | None = None, trusted: Sequence[str] = ()) -> Predictor:
     """The model of a labelling project: `predict_proba(rows)`, `predict(rows)`, `classes_`.
 
-    place: a predictor's folder, a project's folder, or the URL of a project's git repository; rev:
+    source: a predictor's folder, a project's folder, or the URL of a project's git repository; rev:
     a commit, branch or tag of it, by default what is there now. trusted: types in a model or
     transformer of your own that skops does not know. Nothing in the file is run before its types
     are checked. Raises PipelineError where there is no model.
@@ -28,26 +28,26 @@ def load(place: str | Path, rev: str | None = None, trusted: Sequence[str] = ())
     """
     from stages.prediction.predictor import read_predictor
 
-    folder = Path(place)
-    if rev is None and "://" not in str(place):
+    folder = Path(source)
+    if rev is None and "://" not in str(source):
         is_project = (folder / "dvc.yaml").is_file()
         return read_predictor(folder / FOLDER if is_project else folder, trusted)
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "predictor"
-        _fetch(str(place), rev, copy)
+        _fetch(str(source), rev, copy)
         return read_predictor(copy, trusted)
 
 
-def _fetch(place: str, rev: str | None, target: Path) -> None:
+def _fetch(source: str, rev: str | None, target: Path) -> None:
     """Copy the predictor of a commit out of git and DVC.
 
     Raises PipelineError where it cannot be had.
     """
     from dvc.api import DVCFileSystem
 
-    where = f"{place} at {rev}" if rev else place
+    where = f"{source} at {rev}" if rev else source
     try:
-        files: Any = DVCFileSystem(url=place, rev=rev)
+        files: Any = DVCFileSystem(url=source, rev=rev)
         if not files.isdir(FOLDER):
             what = f"no {FOLDER} there"
             raise PipelineError(where, what, "name a commit of `rounds log` that has a model")

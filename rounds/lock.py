@@ -1,9 +1,9 @@
 """One writer at a time in a project, and what is tidied up after a writer that was killed.
 
-The lock is a file that the operating system releases with its holder, however that ends. It also is
-the journal: it holds the process id of a writer that has not finished its work. The page does not
-take it, it may be served while a round is closed: each of its answers is taken in a `turn`, as is
-the end of the round.
+The lock is a file lock, which the operating system releases when its holder ends, however it ends.
+The file also holds the process id of a writer that has not finished its work. The labelling page
+does not take the lock, for it may be served while a round is closed; instead each of its answers is
+taken in a `turn`, and so is the end of the round.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ RUNNING = ".dvc/tmp/rwlock"  # where DVC notes who reads and writes what
 def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
     """Hold the project's lock; what an unfinished writer left half done is tidied up first.
 
-    wait: queue behind whoever is at work. Without it (a close) only short work is waited for:
-    PipelineError when another close has the lock.
+    wait: queue behind whoever is at work. A close does not: it waits for short work only, and
+    raises PipelineError when another close has the lock.
     """
     path = root / ".dvc" / "tmp" / "rounds.lock"
     try:
@@ -64,9 +64,8 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
         try:
             yield
         except PipelineError:
-            if (
-                wait
-            ):  # short work that was refused left nothing behind; a close may have stopped half way
+            # Short work that was refused left nothing behind; a close may have stopped half way.
+            if wait:
                 file.truncate(0)
             raise
         file.truncate(0)
@@ -74,12 +73,10 @@ def exclusive(root: Path, *, wait: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def turn(asked: Path, *, last: bool) -> Iterator[None]:
-    """Wait for a turn in taking answers to a batch.
+    """Take answers to a batch: many turns may overlap, but none overlaps with the `last` one.
 
-    Turns may overlap, but for the `last` one, which ends the round.
-
-    So an answer is on the disk before the round's end begins, or is refused after it. asked: the
-    batch's frozen file.
+    The last turn ends the round. So an answer is on the disk before the round's end begins, or it
+    is refused after that. asked: the batch's frozen file.
     """
     handle = os.open(asked, os.O_RDONLY)
     try:
@@ -117,20 +114,10 @@ def tidy_up(root: Path, writer: str) -> None:
 
 def restore_rounds(root: Path) -> None:
     """Bring back from git the folders of committed rounds that an interrupted close took away."""
-    words = (
-        "diff",
-        "HEAD",
-        "--name-only",
-        "--diff-filter=D",
-        "--relative",
-        "-z",
-        "--",
-        "data/rounds",
-    )
-    with contextlib.suppress(
-        PipelineError
-    ):  # before the first commit there is nothing to bring back
-        gone = git(root, *words).split("\0")
+    words = ("diff", "HEAD", "--name-only", "--diff-filter=D", "--relative", "-z")
+    # Before the first commit git refuses, and there is nothing to bring back.
+    with contextlib.suppress(PipelineError):
+        gone = git(root, *words, "--", "data/rounds").split("\0")
         folders = {"/".join(path.split("/")[:3]) for path in gone if path.count("/") > 2}
         for folder in sorted(folders):
             if not (root / folder).exists():
@@ -151,9 +138,8 @@ def half_written(root: Path) -> list[Path]:
 def repair_dvc(root: Path) -> None:
     """Restore what a killed DVC left half written.
 
-    A dvc.lock comes from git; DVC then runs again what it does not know yet.
-
-    Nothing is touched while a DVC is at work.
+    A dvc.lock comes from git; DVC then runs again what that does not know yet. Nothing is touched
+    while a DVC is at work.
     """
     broken = half_written(root)
     if broken and not at_work("dvc", root):
@@ -165,11 +151,9 @@ def repair_dvc(root: Path) -> None:
 
 
 def repaired(root: Path) -> list[str]:
-    """The names of what a killed DVC left half written, and what is whole again.
+    """The files that a killed DVC left half written, and that are whole again now.
 
-    For commands that only look at a project.
-
-    Raises PipelineError while a close is at work.
+    For commands that only look at a project else. Raises PipelineError while a close is at work.
     """
     broken = half_written(root)
     if not broken or at_work("dvc", root):
@@ -181,7 +165,7 @@ def repaired(root: Path) -> list[str]:
 
 
 def end_orphans(mark: str) -> None:
-    """Kill the processes that carry the mark of a dead writer, and see them end."""
+    """Kill the processes that a dead writer started, and wait until they have ended."""
     import psutil
 
     orphans = []

@@ -73,7 +73,7 @@ def rows(project: Project) -> list[LogRow]:
     curve = project.root / "plots" / "learning_curve.json"
     points = read_json(curve) if curve.is_file() else []
     now = {(point["round"], point["arm"]): point["accuracy"] for point in points}
-    notes = {one.number: one.folder / FILE for one in project.rounds()}
+    notes = {issued.number: issued.folder / FILE for issued in project.rounds()}
     log = []
     for number, closing in closings.items():
         row = row_of(number, closing, issues.get(number), reports)

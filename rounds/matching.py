@@ -33,8 +33,7 @@ _KINDS = {
 }
 # The tools that number their rows themselves.
 NUMBERED = ("labelstudio", "argilla", "doccano")
-# By what an answer is known again, however it was exported: batch, id, annotator, kind, label,
-# time.
+# What identifies an answer, however it was exported: batch, id, annotator, kind, label, time.
 Mark = tuple[str | None, str | None, str, str, str | None, float | None]
 
 
@@ -66,8 +65,8 @@ class Refusal(NamedTuple):
 class Sorted:
     """Every item of one file, in one of four heaps: good, bad, earlier, unanswered.
 
-    earlier         rows of earlier rounds that are held already: a dataset that serves several
-                    rounds brings them along
+    earlier         rows of earlier rounds that were collected before: a dataset that serves
+                    several rounds brings them along
     unanswered      rows that nobody answered
     late            good rows of earlier rounds
     respaced        good rows whose text differs from the asked one in blanks or Unicode form alone
@@ -116,23 +115,23 @@ def _all_rejected(answers: Iterable[Answer]) -> int:
 
 
 def mark_of(answer: Answer, batch: str) -> Mark:
-    """By what an answer is known again, however it was exported."""
+    """What identifies an answer, however it was exported."""
     return batch, answer.id, answer.annotator, answer.kind, answer.label, answer.at
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked, and what of the answers to earlier batches is held already.
+    """What was asked, and which answers to earlier batches were collected before.
 
-    tasks   the rows of each batch
-    batch   the one that is open
-    held    the marks of answers to earlier batches
-    rounds  of batches that are not open, the latest round that asked each id: number and batch
+    tasks      the rows of each batch
+    batch      the one that is open
+    collected  the marks of answers to earlier batches
+    rounds     of batches that are not open, the latest round that asked each id: number and batch
     """
 
     tasks: Mapping[str, Sequence[Row]]
     batch: str
-    held: Container[Mark] = ()
+    collected: Container[Mark] = ()
     rounds: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -158,12 +157,12 @@ def asked_in(project: Project, items: Sequence[Item], labels: Sequence[str]) -> 
     }
     # Answers to an earlier batch stand in its own round, or came late and stand in a later one.
     since = [issued for issued in all_rounds if issued.number >= wanted[0].number] if rounds else []
-    held = {
+    collected = {
         mark_of(answer, answer.batch or issued.batch_id())
         for issued in since
         for answer in _answers(issued, labels)
     }
-    return Asked(tasks, newest.batch_id(), held, rounds)
+    return Asked(tasks, newest.batch_id(), collected, rounds)
 
 
 def _is_of_another_round(item: Item, ids: Container[str]) -> bool:
@@ -175,8 +174,8 @@ def _is_of_another_round(item: Item, ids: Container[str]) -> bool:
 
 
 def _answers(issued: Round, labels: Sequence[str]) -> list[Answer]:
-    held = answers_of(issued.folder, issued.batch_id(), issued.tasks(), list(labels))
-    return [answer for answer, _ in held]
+    pairs = answers_of(issued.folder, issued.batch_id(), issued.tasks(), list(labels))
+    return [answer for answer, _ in pairs]
 
 
 def sort_out(items: Sequence[Item], project: Project, labels: Sequence[str]) -> Sorted:
@@ -195,7 +194,7 @@ def before_of(project: Project, items: Iterable[Item], labels: Sequence[str]) ->
 def sorted_by(
     items: Sequence[Item], asked: Asked, labels: Sequence[str], before: Sequence[Answer] = ()
 ) -> Sorted:
-    """Every item in exactly one heap. before: answers of the open round that are held already."""
+    """Every item in exactly one heap. before: answers that the open round has already."""
     finders = {batch: Finder(rows) for batch, rows in asked.tasks.items()}
     own_ids = _ids_are_ours(items, finders[asked.batch], labels)
     heaps = Sorted()
@@ -234,7 +233,7 @@ def _take(
         raise _Bad("unknown labels", what)
     answer = replace(answer, id=match.item_id, batch=match.batch)
     is_late = match.batch != asked.batch
-    if is_late and mark_of(answer, match.batch) in asked.held:
+    if is_late and mark_of(answer, match.batch) in asked.collected:
         heaps.earlier += 1
         return
     heaps.late += is_late
@@ -342,13 +341,13 @@ def _located(
 
 
 def _elsewhere(item_id: str, answer: Answer, batch: str, asked: Asked) -> _Match:
-    """The answer of another round that is held already, by an id that this batch did not ask.
+    """The answer of another round that was collected before, by an id that this batch did not ask.
 
     Raises _Bad otherwise, with the round that asked it.
     """
     if batch == asked.batch and item_id in asked.rounds:
         number, earlier = asked.rounds[item_id]
-        if mark_of(replace(answer, id=item_id), earlier) in asked.held:
+        if mark_of(replace(answer, id=item_id), earlier) in asked.collected:
             return _Match(item_id, earlier, respaced=False)
         remedy = f"name its batch (al_batch {earlier[:12]}…), or use `rounds correct`"
         what = f"id {item_id!r} was asked in round {number}, which is over; {remedy}"
@@ -381,15 +380,15 @@ def _ids_are_ours(items: Iterable[Item], finder: Finder, labels: Sequence[str]) 
 def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Answer]) -> None:
     """Put aside the binary rows about an item for which a person accepts several labels.
 
-    They are compared with each other, and with the same person's answers that are held already. The
-    labels rejected beside them are no answer alone: the item is still to be answered.
+    They are compared with each other, and with the answers that the person gave before. The labels
+    rejected beside them are no answer alone: the item is still to be answered.
     """
-    said: dict[tuple[str | None, str], list[tuple[Answer, int]]] = defaultdict(list)
+    pairs_of: dict[tuple[str | None, str], list[tuple[Answer, int]]] = defaultdict(list)
     for answer in before:
-        said[answer.id, answer.annotator].append((answer, 0))
+        pairs_of[answer.id, answer.annotator].append((answer, 0))
     for taken in heaps.good:
-        said[taken.answer.id, taken.answer.annotator].append((taken.answer, taken.line))
-    accepted = {key: conflict_of(sorted(pairs, key=_moment)) for key, pairs in said.items()}
+        pairs_of[taken.answer.id, taken.answer.annotator].append((taken.answer, taken.line))
+    accepted = {key: conflict_of(sorted(pairs, key=_moment)) for key, pairs in pairs_of.items()}
     if not any(accepted.values()):
         return
     by_line = {item.line: item for item in items}
@@ -408,9 +407,9 @@ def _refuse_conflicts(heaps: Sorted, items: Sequence[Item], before: Sequence[Ans
 
 
 def _moment(pair: tuple[Answer, int]) -> tuple[tuple[float, int], int]:
-    """The place of an answer in the order in which answers count; line 0: it is held already.
+    """By what answers are sorted into the order in which they count. line: 0 for an earlier answer.
 
-    A new one without a time comes after all that are held.
+    A new answer without a time comes after all earlier ones.
     """
     answer, line = pair
     is_last = line > 0 and answer.at is None

@@ -104,8 +104,9 @@ class Project:
         except MissingParamError as error:
             if error.name.partition(".")[0] in SECTIONS_OF_THE_DATA:
                 raise
-            last, value = error.name.rpartition(".")[2], shipped_value(error.name)
-            remedy = f"add `{last}: {json.dumps(value)}`, as a new project has it"
+            key = error.name.rpartition(".")[2]
+            value = json.dumps(shipped_value(error.name))
+            remedy = f"add `{key}: {value}`, as a new project has it"
             raise PipelineError(error.where, error.what, remedy) from error
 
     def rounds(self) -> list[Round]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from rounds.enumeration import listed
 from rounds.intake import join_texts, plain_labels, read
 from rounds.roles import Choices, Spelling
 from rounds.spellings import Labelled, merged, refuse_spellings
@@ -64,12 +65,9 @@ def _source(name: str, path: Path, choices: Choices) -> Source:
 def _refuse_paths(paths: Mapping[str, Path]) -> None:
     """Raises PipelineError for what is no file, and for one file in two roles."""
     for name, path in paths.items():
-        if ":/" in str(path):  # a path has lost one of the two strokes
-            what, remedy = (
-                "a URL, and init copies tables",
-                "leave it out, and set data.pool in params.yaml",
-            )
-            raise PipelineError(f"--{name}", what, f"{remedy} (docs/scale.md)")
+        if ":/" in str(path):  # Path() makes one slash of the two in https://
+            remedy = "leave it out, and set data.pool in params.yaml (docs/scale.md)"
+            raise PipelineError(f"--{name}", "a URL, and init copies tables", remedy)
         if name != "pool" and path.is_dir():
             raise PipelineError(
                 f"--{name}", f"{path} is a folder", "name a file: only a pool may be in parts"
@@ -110,10 +108,11 @@ def split(whole: Intake, label: str) -> dict[str, Source]:
     note = f"{name}: {len(seed)} labelled rows are the seed, {len(pool)} others the pool"
     rest = whole.with_rows(pool)
     unlabelled = {column: cells for column, cells in rest.table.columns.items() if column != label}
-    asked = Intake(
-        Table(rest.table.path, unlabelled, rest.table.lines), (*whole.notes, note), rewritten=True
-    )
-    return {"pool": asked, "seed": whole.with_rows(seed)} if seed else {"pool": asked}
+    table = Table(rest.table.path, unlabelled, rest.table.lines)
+    sources: dict[str, Source] = {"pool": Intake(table, (*whole.notes, note), rewritten=True)}
+    if seed:
+        sources["seed"] = whole.with_rows(seed)
+    return sources
 
 
 def _labels_of_pool(table: Table, label: str) -> list[str]:
@@ -123,18 +122,16 @@ def _labels_of_pool(table: Table, label: str) -> list[str]:
     count = sum(bool(as_text(cell).strip()) for cell in table.columns[label])
     if not count:
         return []
-    remedy = (
-        "give it as --data instead"
-        if count < len(table)
-        else "give it, or a part of it, as --seed instead"
-    )
+    remedy = "give it, or a part of it, as --seed instead"
+    if count < len(table):
+        remedy = "give it as --data instead"
     name = Path(table.path).name
     labelled = f"{name}: {count} of {len(table)} pool rows have a label in {label!r}"
     return [f"{labelled}, which is not used; {remedy}"]
 
 
 def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
-    """Raises PipelineError for an id that is bad or stands twice, and a seed beyond the pool."""
+    """Raises PipelineError for a bad id, one that stands twice, and a seed beyond the pool."""
     seen: dict[str, str] = {}
     for intake in read_tables.values():
         table = intake.table
@@ -149,17 +146,19 @@ def refuse_rows(read_tables: Mapping[str, Intake], id_column: str) -> None:
                 raise PipelineError(table.where(row), what, remedy)
             seen[item] = table.where(row)
     if {"pool", "seed"} <= set(read_tables):
-        pool, seed = read_tables["pool"].table, read_tables["seed"].table
-        if len(seed) > len(pool):
-            what = f"the seed has {len(seed)} rows and the pool only {len(pool)}"
-            remedy = (
-                "swap --pool and --seed if they are mixed up, "
-                "or hold some labelled rows out as --test"
-            )
-            if pool.path == seed.path:
-                what = f"{len(seed)} rows have a label and only {len(pool)} have none"
-                remedy = "add unlabelled rows, or hold some labelled ones out as --test"
-            raise PipelineError(seed.path, what, remedy)
+        _refuse_large_seed(read_tables["pool"].table, read_tables["seed"].table)
+
+
+def _refuse_large_seed(pool: Table, seed: Table) -> None:
+    """Raises PipelineError where more rows have a label than are left to ask."""
+    if len(seed) <= len(pool):
+        return
+    what = f"the seed has {len(seed)} rows and the pool only {len(pool)}"
+    remedy = "swap --pool and --seed if they are mixed up, or hold some labelled rows out as --test"
+    if pool.path == seed.path:
+        what = f"{len(seed)} rows have a label and only {len(pool)} have none"
+        remedy = "add unlabelled rows, or hold some labelled ones out as --test"
+    raise PipelineError(seed.path, what, remedy)
 
 
 def settle_classes(
@@ -247,25 +246,15 @@ def class_lines(read_tables: Mapping[str, Intake], column: str, classes: list[st
             continue
         labels = [item.label for item in labels_of(read_tables[name].table, column)]
         counts = Counter(labels)
-        lines.append(
-            f"{name}: {len(labels)} rows, "
-            f"{_listed(f'{_quoted(label)} {counts[label]}' for label in classes)}"
-        )
+        by_class = [f"{_quoted(label)} {counts[label]}" for label in classes]
+        lines.append(f"{name}: {len(labels)} rows, {listed(by_class, SHOWN)}")
         missing = [label for label in classes if not counts[label]]
         if name == "seed" and missing:
-            lines.append(
-                f"no seed row of {_listed(map(_quoted, missing))}: "
-                "found only by chance until answers bring one"
-            )
+            without = f"no seed row of {listed(map(_quoted, missing), SHOWN)}"
+            lines.append(f"{without}: found only by chance until answers bring one")
     return lines
 
 
 def _quoted(label: str) -> str:
     """The label, in quotes where blanks or commas would hide where it ends."""
     return label if label.isprintable() and not {" ", ","} & set(label) else repr(label)
-
-
-def _listed(words: Iterable[str]) -> str:
-    every = list(words)
-    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return ", ".join(every[:SHOWN]) + more

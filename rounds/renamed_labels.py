@@ -1,9 +1,9 @@
 """What a change of params.labels means for the batches that were issued before it.
 
-A batch asks with the labels that it was issued with: every surface offers those, and an answer may
-hold them. While nobody has answered the open batch, the next close issues it anew, with today's
-labels. A label that answers hold has to stay in params.labels, because answers are never rewritten:
-that is said before any stage runs.
+A batch keeps the labels that it was issued with: every surface offers those, and answers may hold
+them. If nobody has answered the open batch yet, the next close issues it anew, with the labels of
+today. A label that answers hold must stay in params.labels, because answers are never rewritten;
+this is checked before any stage runs.
 """
 
 from __future__ import annotations
@@ -38,18 +38,16 @@ def retired_labels(project: Project) -> dict[str, int]:
     if all(set(offered_by(past)) <= set(params.labels) for past in rounds):
         return {}
     imported = (import_round(past.folder, params) for past in rounds)
-    return retired(
-        [event for tables in imported if tables for event in tables.events], params.labels
-    )
+    events = [event for tables in imported if tables for event in tables.events]
+    return retired(events, params.labels)
 
 
 def require_answered_labels(project: Project) -> None:
     """Raises PipelineError where people gave labels that params.labels has no more."""
     counts = retired_labels(project)
     if counts:
-        raise PipelineError(
-            "params.yaml labels", retired_words(counts, project.params().labels), RETIRED
-        )
+        what = retired_words(counts, project.params().labels)
+        raise PipelineError("params.yaml labels", what, RETIRED)
 
 
 def outdated(project: Project, past: Round | None) -> bool:
@@ -60,12 +58,9 @@ def outdated(project: Project, past: Round | None) -> bool:
 
 def untouched(past: Round) -> bool:
     """Whether nobody has answered, corrected or closed a round, so that it may be issued anew."""
-    files = (
-        path.relative_to(past.folder).as_posix()
-        for path in past.folder.rglob("*")
-        if path.is_file()
-    )
-    return set(files) <= {*FROZEN, "manifest.json"}
+    files = [path for path in past.folder.rglob("*") if path.is_file()]
+    names = {path.relative_to(past.folder).as_posix() for path in files}
+    return names <= {*FROZEN, "manifest.json"}
 
 
 def notes(project: Project) -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""Whether a round's commit describes itself, and whether its batch comes out again.
+"""Whether a commit's dvc.lock describes it, and whether its batch comes out again.
 
-Two checks of `rounds verify`.
-
-A commit describes itself when its dvc.lock holds the very files and params that git holds in it.
+Two checks of `rounds verify`, `lock` and `replay`. A dvc.lock describes its commit when it names
+the very files and params that git holds there.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def locks(project: Project, history: list[Change]) -> list[Violation]:
     """Round commits that their dvc.lock does not describe; figures of HEAD that no stage wrote."""
     hashes: dict[str, str] = {}
     violations = []
-    closing = dict.fromkeys(commit.id for commit in closing_commits(project, history).values())
+    closing = [commit.id for commit in closing_commits(project, history).values()]
     head = git(project.root, "rev-parse", "HEAD").strip()
     for commit in watched("verify", list(dict.fromkeys([*closing, head])), "commit"):
         try:

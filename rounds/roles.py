@@ -1,9 +1,8 @@
 """Which column of a new project's tables is the id, the text, the image, the numbers.
 
-As a person says, else decided by the cells.
-
-Decided only where neither text, image nor columns of numbers were named, and said in a line. What
-could be meant in two ways is refused with the options that say it.
+A person's options decide. Where they name neither text, image nor columns of numbers, the cells
+decide, and a line says what was taken for what. Tables that could be meant in two ways are refused,
+with the options that say which is meant.
 """
 
 from __future__ import annotations
@@ -173,9 +172,8 @@ def _form(cells: Sequence[str], images: Path | None) -> Form:
         return "date"
     if len(distinct) == 1 and len(cells) > 1:
         return "constant"
-    if _mostly(map(_is_phrase, filled)) and (
-        len(filled) < SMALL or len(distinct) > FEW * len(filled)
-    ):
+    are_names = len(filled) >= SMALL and len(distinct) <= FEW * len(filled)
+    if _mostly(map(_is_phrase, filled)) and not are_names:
         return "text"
     return "word"
 
@@ -217,7 +215,9 @@ def _content(
 
     Raises PipelineError where several columns could be meant, or none.
     """
-    texts, numbers, words = (forms.get(form, []) for form in ("text", "number", "word"))
+    texts = forms.get("text", [])
+    numbers = forms.get("number", [])
+    words = forms.get("word", [])
     where = f"{first.path}:1"
     if forms.get("image"):
         return "image", _image_column(first, forms["image"], texts, choices)
@@ -285,8 +285,10 @@ def _no_number(table: Table, name: str, numbers: Sequence[str]) -> PipelineError
 def _notes(first: Table, decided: Mapping[str, str], unused: Mapping[str, str]) -> list[str]:
     """One line that says what was decided, none where nothing was."""
     parts = [f"{role} {column!r}" for role, column in decided.items() if column]
-    left = [f"{column!r} ({why})" for column, why in sorted(unused.items())]
-    if not parts and not left:
+    left_out = [f"{column!r} ({why})" for column, why in sorted(unused.items())]
+    if not parts and not left_out:
         return []
-    said = f"{Path(first.path).name}: taken from the columns: {', '.join(parts) or 'numbers'}"
-    return [said + (f"; not used: {', '.join(left)}" if left else "")]
+    note = f"{Path(first.path).name}: taken from the columns: {', '.join(parts) or 'numbers'}"
+    if left_out:
+        note += f"; not used: {', '.join(left_out)}"
+    return [note]

@@ -59,8 +59,9 @@ def refuse_spellings(labelled: Sequence[Labelled]) -> None:
     ]
     if len(groups) > SHOWN:
         named.append(f"{len(groups) - SHOWN} more such groups")
-    what = "classes that differ only in case, blanks, Unicode form or number format: " + ", ".join(
-        named
+    what = (
+        "classes that differ only in case, blanks, Unicode form or number format: "
+        f"{', '.join(named)}"
     )
     remedy = (
         "make each group one class with --merge-spellings, "
@@ -70,18 +71,17 @@ def refuse_spellings(labelled: Sequence[Labelled]) -> None:
 
 
 def merged(labelled: Sequence[Labelled], chosen: Sequence[str]) -> dict[str, str]:
-    """The spelling to use in place of each one that goes.
+    """For each spelling that goes, the one to use in its place.
 
-    One of `chosen`, else the most frequent, else the first.
-
-    Of numbers a whole one comes before 0.0 and False; blanks at the ends are taken off.
+    That is one of `chosen`, else the most frequent, else the first. Of numbers a whole one comes
+    before 0.0 and False; blanks at the ends are taken off.
     """
     counts = Counter(item.label for item in labelled)
     instead: dict[str, str] = {}
     for group in spellings([*chosen, *counts]):
         named = [label for label in group if label in chosen]
-        # max() takes the first of equals, and a group is in the order of appearance 0.0 is what a
-        # gap in a column makes of 0, and False what a database does: the whole number is meant
+        # 0.0 is what a gap in a column makes of 0, and False what a database does: the whole
+        # number is meant. max() takes the first of equals, in the order of appearance.
         whole = [label for label in group if label.strip().isdecimal()]
         frequent = max(whole or group, key=lambda label: counts[label])
         best = named[0] if named else " ".join(frequent.split())

@@ -60,19 +60,17 @@ def delimited(path: Path) -> Intake:
     """A text file of cells: its encoding and what parts the cells are told by its content."""
     text, encoding = _decoded(path)
     first, _, rest = text.partition("\n")
-    hint = re.fullmatch(
-        r"sep=(.)\r?", first
-    )  # a line that Excel writes and reads, and shows to no one
+    # A line that Excel writes and reads, and shows to no one.
+    hint = re.fullmatch(r"sep=(.)\r?", first)
     delimiter = hint[1] if hint else _delimiter(text)
     lines = io.StringIO(rest if hint else text, newline="")
     records = list(csv_records(lines, path, delimiter))
     shift = 1 if hint else 0
     header = records[0][1] if records else []
     rows = [(line + shift, cells) for line, cells in records[1:]]
-    assumed = (
-        [f"{DELIMITERS.get(delimiter, repr(delimiter))}-separated"] if delimiter != "," else []
-    )
-    assumed += [encoding] if encoding else []
+    assumed = [encoding] if encoding else []
+    if delimiter != ",":
+        assumed.insert(0, f"{DELIMITERS.get(delimiter, repr(delimiter))}-separated")
     notes = [f"{path.name}: read as {', '.join(assumed)}"] if assumed else []
     table, trimmed = _trimmed(path, header, rows)
     rewritten = bool(assumed or hint or trimmed or path.suffix.lower() != ".csv")
@@ -89,7 +87,8 @@ def _decoded(path: Path) -> tuple[str, str]:
             raise PipelineError(path, "not valid UTF-16", "save the file as UTF-8") from error
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        text, encoding = data.decode("utf-8"), ""
+        text = data.decode("utf-8")
+        encoding = ""
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         try:
@@ -97,9 +96,8 @@ def _decoded(path: Path) -> tuple[str, str]:
         except UnicodeDecodeError:
             what = "neither UTF-8 nor Windows-1252"
             raise PipelineError(f"{path}:{line}", what, "save the file as UTF-8") from error
-        words = re.findall(r"\w+", text) + re.findall(
-            r"\S+", text
-        )  # a dash may be all that is not ASCII
+        # A dash may be all that is not ASCII: then no word is, but something between blanks.
+        words = re.findall(r"\w+", text) + re.findall(r"\S+", text)
         word = next((word for word in words if not word.isascii()), "")
         encoding = f"Windows-1252 (if {word[:30]!r} looks wrong, save it as UTF-8)"
     if "\0" in text:
@@ -141,10 +139,10 @@ def _trimmed(
     filled = [
         (line, cells) for line, cells in rows if width == 1 or any(cell.strip() for cell in cells)
     ]
-    named = [place for place, name in enumerate(header) if name.strip()]
-    unnamed = [place for place, name in enumerate(header) if not name.strip()]
+    named = [column for column, name in enumerate(header) if name.strip()]
+    unnamed = [column for column, name in enumerate(header) if not name.strip()]
     _refuse_unnamed(path, unnamed, filled)
-    refuse_twice([header[place] for place in named], path)
+    refuse_twice([header[column] for column in named], path)
     notes = []
     if wide:
         notes.append(
@@ -154,18 +152,18 @@ def _trimmed(
         notes.append(f"{path.name}: columns without a name left out ({len(unnamed)})")
     if len(filled) < len(rows):
         notes.append(f"{path.name}: blank rows left out ({len(rows) - len(filled)})")
-    columns = {header[place]: [cells[place] for _, cells in filled] for place in named}
+    columns = {header[column]: [cells[column] for _, cells in filled] for column in named}
     return Table(path, columns, [line for line, _ in filled]), notes
 
 
 def _refuse_unnamed(path: Path, unnamed: list[int], rows: list[tuple[int, list[str]]]) -> None:
     """Raises PipelineError for a cell in a column without a name, if it is not pandas' index."""
-    for place in unnamed:
-        if place == 0 and is_index([cells[0] for _, cells in rows]):
+    for column in unnamed:
+        if column == 0 and is_index([cells[0] for _, cells in rows]):
             continue
         for line, cells in rows:
-            if cells[place].strip():
-                what = f"{cells[place]!r} stands in column {place + 1}, which has no name"
+            if cells[column].strip():
+                what = f"{cells[column]!r} stands in column {column + 1}, which has no name"
                 raise PipelineError(f"{path}:{line}", what, "give the column a name in the header")
 
 
@@ -174,10 +172,33 @@ def spreadsheet(path: Path) -> Intake:
 
     Cells are as a person sees them: whole numbers without a point.
     """
+    sheets = _sheets(path)
+    filled = {name: rows for name, rows in sheets.items() if rows}
+    if not filled:
+        raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
+    name, raw_rows = next(iter(filled.items()))
+    texts = [[_seen(cell) for cell in cells] for cells in raw_rows]
+    rows = [
+        (line, cells)
+        for line, cells in enumerate(texts, start=1)
+        if any(cell.strip() for cell in cells)
+    ]
+    table, notes = _trimmed(path, rows[0][1], rows[1:])
+    read_as = f"{path.name}: read from sheet {name!r}"
+    if len(filled) > 1:
+        read_as += f", the first of {len(filled)}"
+    if any(_rounded_by_excel(cell) for cells in raw_rows for cell in cells):
+        numbers = f"numbers of more than {EXACT_DIGITS} digits"
+        notes.append(f"{path.name}: {numbers}, which spreadsheets round: keep as text")
+    return Intake(table, (read_as, *notes), rewritten=True)
+
+
+def _sheets(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of every sheet, by its name. Raises PipelineError for a file that cannot be read."""
     import pandas as pd
 
     try:
-        sheets = pd.read_excel(
+        frames = pd.read_excel(
             path,
             sheet_name=None,
             header=None,
@@ -187,35 +208,15 @@ def spreadsheet(path: Path) -> Intake:
             engine="openpyxl",
         )
     except ImportError as error:
-        raise PipelineError(
-            path, "reading .xlsx needs openpyxl", "`pip install openpyxl`, or save as .csv"
-        ) from error
-    except (
-        Exception
-    ) as error:  # openpyxl raises errors of many kinds for a file that is damaged or protected
-        raise PipelineError(
-            path, f"not a readable .xlsx file ({error})", "save it as .csv"
-        ) from error
-    filled = {name: frame for name, frame in sheets.items() if len(frame)}
-    if not filled:
-        raise PipelineError(path, "the file has no rows", "add rows, or correct the path")
-    name, frame = next(iter(filled.items()))
-    rows = [
-        (line, list(map(_seen, cells)))
-        for line, cells in enumerate(frame.itertuples(index=False), start=1)
-    ]
-    rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
-    table, notes = _trimmed(path, rows[0][1], rows[1:])
-    read_as = f"{path.name}: read from sheet {str(name)!r}"
-    if len(filled) > 1:
-        read_as += f", the first of {len(filled)}"
-    long = [row for row in frame.itertuples(index=False) if any(map(_rounded_by_excel, row))]
-    if long:
-        notes.append(
-            f"{path.name}: numbers of more than {EXACT_DIGITS} digits, "
-            "which spreadsheets round: keep as text"
-        )
-    return Intake(table, (read_as, *notes), rewritten=True)
+        remedy = "`pip install openpyxl`, or save as .csv"
+        raise PipelineError(path, "reading .xlsx needs openpyxl", remedy) from error
+    except Exception as error:  # openpyxl's are of many kinds for a damaged or protected file
+        what = f"not a readable .xlsx file ({error})"
+        raise PipelineError(path, what, "save it as .csv") from error
+    return {
+        str(name): [tuple(cells) for cells in frame.itertuples(index=False, name=None)]
+        for name, frame in frames.items()
+    }
 
 
 def _seen(cell: object) -> str:

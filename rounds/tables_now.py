@@ -1,4 +1,4 @@
-"""What pool and seed hold now: contents of ids that were asked, ids of contents judged.
+"""What pool and seed hold now: the content of an id that was asked, the id of a content.
 
 The pool is one table, or many parts in a folder or at a URL. One table is in memory at a time. A
 table that has not changed since it was last looked at is not read again (`.dvc/tmp/compared.json`).
@@ -32,9 +32,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found in a table when it was last looked at.
+    """A table as it was when it was last looked at.
 
-    mark: its fingerprint then; columns: their names; contents: of the ids that were looked for.
+    mark: its fingerprint; columns: their names; contents: hashes by id, of the ids looked for.
     """
 
     mark: str
@@ -53,7 +53,7 @@ class TablesNow:
     sources: list[Source]
     params: Params
     fields: list[str] | None
-    memory: Path | None  # where what was seen is remembered; None where that cannot be trusted
+    memory: Path | None  # the file of Seen; None where fingerprints of tables say too little
 
     def contents(self, ids: Collection[str], *, anew: bool = False) -> dict[str, str]:
         """The content hash of each of those ids that has a row. anew: read every table."""
@@ -163,9 +163,9 @@ def _remembered(memory: Path | None, question: str = "") -> dict[str, Seen]:
     if memory is None:
         return {}
     try:
-        kept = json.loads(memory.read_bytes())
-        if question and kept["question"] != question:
+        document = json.loads(memory.read_bytes())
+        if question and document["question"] != question:
             return {}
-        return {url: Seen(**table) for url, table in kept["tables"].items()}
+        return {url: Seen(**table) for url, table in document["tables"].items()}
     except (OSError, ValueError, LookupError, TypeError):
         return {}

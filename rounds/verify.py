@@ -285,8 +285,8 @@ def command(again: bool, as_json: bool, since: str | None) -> str:
         notes += lines
     if since:
         commit = commit_named(project.root, since, "--since")
-        known = set(git(project.root, "rev-list", commit).split())
-        later = [violation for violation in violations if violation.commit not in known]
+        earlier = set(git(project.root, "rev-list", commit).split())
+        later = [violation for violation in violations if violation.commit not in earlier]
         notes.append(
             f"since {since}: {len(violations) - len(later)} violations up to it are not counted"
         )

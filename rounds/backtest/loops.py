@@ -226,8 +226,8 @@ def claim(plan: Plan, chosen: Variants, params: bytes) -> None:
         refuse_unless_ours(plan.out, plan.data)
         write_bytes(plan.out / "params.yaml", params)
         write_json(file, facts)
-    known = read_json(file)
-    differs = ", ".join(key for key in facts if known.get(key) != plain(facts[key]))
+    noted = read_json(file)
+    differs = ", ".join(key for key in facts if noted.get(key) != plain(facts[key]))
     if differs:
         what = f"holds another backtest, with other {differs}"
         raise PipelineError(plan.out, what, "name another --out")

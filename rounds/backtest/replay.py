@@ -116,8 +116,9 @@ def split(examples: Examples, params: Params, seed_size: int) -> dict[Split, Tab
         raise PipelineError(examples.table.path, what, "give more rows or a smaller --seed-size")
     other_class = np.flatnonzero(classes[order] != classes[order[0]])
     if seed_size > 1 and len(other_class) and other_class[0] >= seed_size:
-        last, next_other = seed_size - 1, other_class[0]
-        order[[last, next_other]] = order[[next_other, last]]
+        # A seed of one class teaches nothing: its last row changes places with another class's.
+        swapped = [seed_size - 1, other_class[0]]
+        order[swapped] = order[swapped[::-1]]
     return {
         "pool": examples.part(order[seed_size:]),
         "seed": examples.part(order[:seed_size]),

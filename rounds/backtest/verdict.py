@@ -191,7 +191,7 @@ def saving(own: Sequence[Curve], random: Sequence[Curve], target: float, seed: i
     # infinity below: 0 where the target is not reached; 0 below: no factor, it is reached at once
     zeros = np.zeros_like(needed)
     factors = np.divide(needed_by_random, needed, out=zeros, where=needed > 0)
-    low, high = 0.0, 0.0
+    low = high = 0.0
     if n > 1:
         low, high = np.quantile(factors[1:], [0.025, 0.975], method="inverted_cdf")
     return Saving(

@@ -80,7 +80,7 @@ def _annotation(
     person = annotation.get("completed_by")
     if isinstance(person, dict):
         person = person.get("email") or person.get("id")
-    said = Annotation(
+    annotated = Annotation(
         _TOOL,
         content,
         single(chosen),
@@ -90,7 +90,7 @@ def _annotation(
         bare_id=bare_id,
         notes=[ASIDE] if has_others else [],
     )
-    return said.reply(file)
+    return annotated.reply(file)
 
 
 def _chosen(results: list[object], question: str) -> tuple[list[object], bool]:
@@ -132,7 +132,7 @@ def _flat(raw: Mapping[str, object], file: Source) -> Reply:
         raise NotAnAnswer(f"no column `{QUESTION}` in Label Studio's row (it has {names})")
     is_skipped = str(raw.get("was_cancelled")).casefold() in ("true", "1")
     label = None if is_skipped else _flat_label(raw.get(file.question()))
-    said = Annotation(
+    annotated = Annotation(
         _TOOL,
         content_of(raw, identity_in(raw.get("meta"))),
         label or None,
@@ -141,7 +141,7 @@ def _flat(raw: Mapping[str, object], file: Source) -> Reply:
         time=raw.get("updated_at") or raw.get("created_at"),
         bare_id=raw.get("id"),
     )
-    return said.reply(file)
+    return annotated.reply(file)
 
 
 def _flat_label(chosen: object) -> object:

@@ -36,12 +36,12 @@ class Table:
 
     def mappings(self) -> list[Mapping[str, object]]:
         """The rows that could be read; of a table without any, its header with empty cells."""
-        found: list[Mapping[str, object]] = [
+        readable: list[Mapping[str, object]] = [
             raw for _, raw, fault in self.rows if not fault and isinstance(raw, dict)
         ]
-        if not found and self.header:
-            found.append(dict.fromkeys(self.header, ""))
-        return found
+        if not readable and self.header:
+            readable.append(dict.fromkeys(self.header, ""))
+        return readable
 
 
 def columns_of(rows: Sequence[Numbered], mappings: Sequence[Mapping[str, object]]) -> list[str]:
