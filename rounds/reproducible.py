@@ -6,7 +6,8 @@ the very files and params that git holds there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -194,9 +195,7 @@ def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -
 def replay(project: Project) -> tuple[list[Violation], list[str]]:
     """Run every issuing commit again, from its own sources, code and params; compare the batch.
 
-    Code and params are always the commit's own; only the environment is today's. So a round is
-    comparable when its commit has the requirements.lock of today; code and params that are not
-    today's are named. Returns the violations, and a line for each round.
+    Returns the violations, and a line for each round.
     """
     violations: list[Violation] = []
     lines: list[str] = []
@@ -205,17 +204,35 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
         commit = change.commit.id
         path = f"data/rounds/{number:03d}/batch.jsonl"
         name = f"{commit}:./{path}"
-        others = not_todays(project, commit)
+        comparison = compare_to_today(project, commit)
         same = run_again(project, commit) == read_blobs(project, [name])[name]
-        if not same and "environment" not in others:
+        if not same and comparison.possible:
             what = "another batch comes out when this commit is run again"
             violations.append(Violation("replay", commit, path, what))
-        note = f" (its own {' and '.join(others)}, not today's)" if others else ""
-        if "environment" in others:
-            note = f" (not comparable: {' and '.join(others)} are not today's)"
         which = "the same batch" if same else "another batch"
-        lines.append(f"replay: round {number}: {which}{note}")
+        lines.append(f"replay: round {number}: {which}{comparison.note}")
     return violations, lines
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether what a commit makes today can be compared with what it made; a note on that."""
+
+    possible: bool
+    note: str
+
+
+def compare_to_today(project: Project, commit: str) -> Comparison:
+    """How a commit stands to today: it runs its own code and params in today's environment.
+
+    So it is comparable when it has the requirements.lock of today; code and params that are not
+    today's are named.
+    """
+    others = not_todays(project, commit)
+    if "environment" in others:
+        return Comparison(False, f" (not comparable: {' and '.join(others)} are not today's)")
+    note = f" (its own {' and '.join(others)}, not today's)" if others else ""
+    return Comparison(True, note)
 
 
 def not_todays(project: Project, commit: str) -> list[str]:
@@ -233,7 +250,15 @@ def not_todays(project: Project, commit: str) -> list[str]:
 
 
 def run_again(project: Project, commit: str) -> bytes:
-    """The batch.jsonl that a commit makes of its sources, in a worktree that is removed after.
+    """The batch.jsonl that a commit makes of its sources. Raises as `checked_out`."""
+    with checked_out(project, commit) as dvc:
+        dvc("repro", "--force", "--no-run-cache", "export_prodigy")
+        return (dvc.root / "build" / "export" / "batch.jsonl").read_bytes()
+
+
+@contextmanager
+def checked_out(project: Project, commit: str) -> Iterator[Dvc]:
+    """A DVC in a worktree of its own that holds a commit; the worktree is removed afterwards.
 
     Raises PipelineError when tables that DVC keeps are not in its cache.
     """
@@ -248,8 +273,7 @@ def run_again(project: Project, commit: str) -> bytes:
             write_bytes(root / ".dvc" / "config.local", config.encode())
             with Dvc(root, lambda _: None) as dvc:
                 _check_out_tables(root, commit, dvc)
-                dvc("repro", "--force", "--no-run-cache", "export_prodigy")
-            return (root / "build" / "export" / "batch.jsonl").read_bytes()
+                yield dvc
         finally:
             git(project.root, "worktree", "remove", "--force", str(top))
 

@@ -11,7 +11,8 @@
     lock      the dvc.lock of every round commit describes the very files and params of that
               commit, and the figures (metrics, plots) of HEAD are those in its dvc.lock
     finish    every finished pool was made of what its commit holds, and is what the stage wrote
-    replay    (with --replay) the batches come out again when a round commit is run from scratch
+    replay    (with --replay) the batches, and the labels of finished pools, come out again when
+              their commit is run from scratch
 
 Needs git only, --replay excepted. What it cannot see: a history that was rewritten as a whole; sign
 or push commits.
@@ -32,7 +33,7 @@ import click
 from rounds.commands import changed_paths, commit_named, git
 from rounds.content import changed, not_compared, summary
 from rounds.dvc_files import folder_md5, md5, output_md5
-from rounds.finished import finishes
+from rounds.finished import finishes, replay_finishes
 from rounds.past import (
     Change,
     Fault,
@@ -263,7 +264,7 @@ def tests(
     "--replay",
     "again",
     is_flag=True,
-    help="Run every round commit again and compare the batches (slow).",
+    help="Run every round commit again and compare batches and finished labels (slow).",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per violation.")
 @click.option(
@@ -280,9 +281,10 @@ def command(again: bool, as_json: bool, since: str | None) -> str:
     project = Project.find(Path())
     violations, notes = verify(project)
     if again:
-        differing, lines = replay(project)
-        violations += differing
-        notes += lines
+        for replayed in (replay, replay_finishes):
+            differing, lines = replayed(project)
+            violations += differing
+            notes += lines
     if since:
         commit = commit_named(project.root, since, "--since")
         earlier = set(git(project.root, "rev-list", commit).split())

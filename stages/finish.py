@@ -23,7 +23,7 @@ from stages.proof.certificate import Claim
 from stages.proof.finished_tables import (
     figures,
     finished_labels,
-    questions,
+    questions_left,
     sentence,
     write_labels,
 )
@@ -39,23 +39,28 @@ from stages.proof.finishing import Folders, finish, read_sources, require_certif
 @click.option("--error", type=float, required=True, help="Share of wrong labels allowed.")
 @click.option("--confidence", type=float, required=True, help="How sure the bound is to be.")
 @click.option("--commit", required=True, help="The commit that holds the model.")
-@click.option("--out", type=PATH, required=True, help="Folder for the labels and questions.")
+@click.option("--finished", type=PATH, required=True, help="Parquet file for the labels.")
+@click.option("--questions", type=PATH, required=True, help="JSONL file for what is left.")
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
 @one_line_errors
 def main(
-    error: float, confidence: float, commit: str, out: Path, metrics: Path, **folders: Path
+    error: float,
+    confidence: float,
+    commit: str,
+    finished: Path,
+    questions: Path,
+    metrics: Path,
+    **folders: Path,
 ) -> str:
     """Read labels and scores, write the finished labels."""
     params = load()
     sources = read_sources(cast(Folders, folders), params)
-    finished = finish(sources, Claim(error, confidence), params)
-    require_certificate(finished)
-    write_labels(
-        out / "finished.parquet", finished_labels(finished, sources, params.labels, commit)
-    )
-    write_jsonl(out / "questions.jsonl", questions(finished, sources))
-    write_json(metrics, figures(finished, sources, params.labels, commit))
-    return sentence(finished)
+    outcome = finish(sources, Claim(error, confidence), params)
+    require_certificate(outcome)
+    write_labels(finished, finished_labels(outcome, sources, params.labels, commit))
+    write_jsonl(questions, questions_left(outcome, sources))
+    write_json(metrics, figures(outcome, sources, params.labels, commit))
+    return sentence(outcome)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def _by_people(item: str, accepted: AcceptedLabel) -> FinishedLabel:
     }  # fmt: skip
 
 
-def questions(finished: Finished, sources: Sources) -> list[Question]:
+def questions_left(finished: Finished, sources: Sources) -> list[Question]:
     """What people must still answer: doubted labels, then the rest from the most doubtful on.
 
     Rows that people could not label come last.

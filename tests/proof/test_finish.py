@@ -22,7 +22,13 @@ def run(small: Small, monkeypatch: pytest.MonkeyPatch, error: float, out: str) -
     inputs = ("gate", "labels", "features", "model", "probabilities")
     words = [word for name in inputs for word in (f"--{name}", f"build/{name}")]
     words += ["--error", str(error), "--confidence", "0.95", "--commit", "abc"]
-    done = CliRunner().invoke(main, [*words, "--out", out, "--metrics", f"{out}/finish.json"])
+    files = {
+        "finished": "finished.parquet",
+        "questions": "questions.jsonl",
+        "metrics": "finish.json",
+    }
+    words += [word for name, file in files.items() for word in (f"--{name}", f"{out}/{file}")]
+    done = CliRunner().invoke(main, words)
     return done.exit_code, done.stderr
 
 

@@ -14,7 +14,8 @@ from stages.answers.prodigy import ANONYMOUS, NotAnAnswer, Verdict
 from stages.contract.canonical import Row
 
 TIME_LOST = "time cannot be read"
-# A number below the first is of that many units a second: seconds, then those of pandas and browsers.
+# A number below the first is of that many units a second: seconds, then those of pandas and
+# browsers.
 UNITS = ((1e11, 1), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
 DATES = (19_000_101, 21_001_232)  # as numbers
 QUESTION = "label"  # the name that we give the question about the label
