@@ -10,8 +10,10 @@ the gate's known.jsonl are read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TypedDict
 
 import click
@@ -29,7 +31,7 @@ from rounds.past import (
 )
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
-from stages.answers.changed import read_changed
+from stages.answers.changed import id_then, read_changed, renamed
 from stages.answers.ledger import (
     Asked,
     Doubt,
@@ -71,22 +73,23 @@ def seed_labels(project: Project, params: Params) -> list[Labelled]:
     ]
 
 
-def mentions(issued: Round, item: str) -> bool:
-    """Whether a file of the round holds the id, so that the round may be part of its life."""
-    needle = dumps(item).encode()
+def mentions(issued: Round, items: set[str]) -> bool:
+    """Whether a file of the round holds an id, so that the round may be part of its life."""
+    needles = [dumps(item).encode() for item in items]
     files = [
         issued.folder / "batch.jsonl",
         issued.folder / "verdicts.jsonl",
         issued.corrections,
         *issued.answer_files(),
     ]
-    return any(needle in file.read_bytes() for file in files if file.is_file())
+    contents = [file.read_bytes() for file in files if file.is_file()]
+    return any(needle in content for content in contents for needle in needles)
 
 
 def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, Case]:
-    """What the seed and all rounds, the open one included, say of each id.
+    """What the seed and all rounds, the open one included, say of what has each id today.
 
-    rounds: read these only, and leave ids as they were when they were asked.
+    rounds: read these only.
     """
     params = project.params()
     asked: list[Asked] = []
@@ -99,11 +102,10 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
         doubts = read_rows(issued.folder / "verdicts.jsonl", Doubt)
         asked += [{"round": number, **row} for row in batch]
         verdicts += [{"round": number, **row} for row in doubts]
-    if rounds is None:
-        record = read_changed(project.rounds_folder)
-        asked = under_todays_ids(asked, record)
-        events = under_todays_ids(events, record)
-        verdicts = under_todays_ids(verdicts, record)
+    record = read_changed(project.rounds_folder)
+    asked = under_todays_ids(asked, record)
+    events = under_todays_ids(events, record)
+    verdicts = under_todays_ids(verdicts, record)
     seed = seed_labels(project, params)
     for row in seed:
         check_label(row["label"], params.labels, params.data.seed)
@@ -123,6 +125,7 @@ class Life(TypedDict):
     """All about an id, as `rounds history --json` writes it.
 
     asked, answers, corrections, doubted, trained  one row per event, with its round
+    changed                                        the rows of changed.jsonl that are about it
     judged                                         the label and its reason, after each change
     label                                          the label that counts now
     """
@@ -132,6 +135,7 @@ class Life(TypedDict):
     asked: list[Row]
     answers: list[Row]
     corrections: list[Row]
+    changed: list[Row]
     judged: list[Row]
     doubted: list[Row]
     label: str | None
@@ -139,13 +143,21 @@ class Life(TypedDict):
 
 
 def life(project: Project, item: str) -> Life:
-    """All about an id. Raises PipelineError for an id without any history."""
+    """All about what has an id today; where ids moved, under the ids of its time.
+
+    Raises PipelineError for an id without any history.
+    """
     params = project.params()
-    rounds = [issued for issued in project.rounds() if mentions(issued, item)]
+    record = read_changed(project.rounds_folder)
+    names = {issued.number: id_then(item, issued.number, record) for issued in project.rounds()}
+    rounds = [
+        issued
+        for issued in project.rounds()
+        if mentions(issued, {item, names[issued.number] or item})
+    ]
     cases = cases_of(project, rounds)
     if item not in cases:
-        what = f"{item!r} has no label and was never asked{closest(item, cases)}"
-        raise PipelineError("ID", what, "check the id")
+        raise _no_history(item, cases, record)
     case = cases[item]
     folders = [f"data/rounds/{issued.folder.name}" for issued in rounds]
     file_changes = changes(project, MANIFESTS, *folders)
@@ -155,9 +167,12 @@ def life(project: Project, item: str) -> Life:
     return {
         "id": item,
         "seed_label": seed[0] if seed else None,
-        "asked": _asked(project, [r for r in rounds if r.number in case.asked], item, file_changes),
-        "answers": _answers(project, rounds, item, file_changes),
-        "corrections": _corrections(project, rounds, item, file_changes),
+        "asked": _asked(
+            project, [r for r in rounds if r.number in case.asked], names, file_changes
+        ),
+        "answers": _answers(project, rounds, names, file_changes),
+        "corrections": _corrections(project, rounds, item, record, file_changes),
+        "changed": _changes_of(item, record),
         "judged": [
             {"round": number, "label": stand.label, "why": stand.why}
             for number, stand in history(case, EVERY_ROUND, params.gate)
@@ -168,10 +183,40 @@ def life(project: Project, item: str) -> Life:
     }
 
 
+def _no_history(item: str, cases: Mapping[str, Case], record: list[Row]) -> PipelineError:
+    """The refusal of an id that nothing is known of today, with what became of one that moved."""
+    moved = [row for row in record if row["kind"] == "moved" and row["id"] == item]
+    if not moved:
+        what = f"{item!r} has no label and was never asked{closest(item, cases)}"
+        return PipelineError("ID", what, "check the id")
+    today = renamed(item, moved[-1]["round"], record)
+    if today is None:
+        return PipelineError("ID", f"what was asked as {item!r} has left the pool", "check the id")
+    what = f"what was asked as {item!r} has the id {today!r} now"
+    return PipelineError("ID", what, f"rounds history {quote(today)}")
+
+
+def _changes_of(item: str, record: list[Row]) -> list[Row]:
+    """What people said of changes of an id's content, or of moves to the id: rows of the record."""
+    rows: list[Row] = []
+    for change in sorted({row["change"] for row in record}):
+        later = [row for row in record if row["change"] > change]
+        name = id_then(item, 0, later)
+        said = [row for row in record if row["change"] == change and name is not None]
+        rows += [row for row in said if row.get("to", row["id"]) == name]
+    return rows
+
+
 def _asked(
-    project: Project, rounds: list[Round], item: str, file_changes: list[Change]
+    project: Project,
+    rounds: list[Round],
+    names: Mapping[int, str | None],
+    file_changes: list[Change],
 ) -> list[Row]:
-    """Where an id was asked and why, with the model that chose it. rounds: those that asked it."""
+    """Where an example was asked and why, with the model that chose it.
+
+    rounds: those that asked it; names: its id in each round.
+    """
     issued_by = {number: change.commit for number, change in manifests(file_changes).items()}
     locks = {number: f"{commit.id}:./dvc.lock" for number, commit in issued_by.items()}
     numbers = [issued.number for issued in rounds if issued.number in locks]
@@ -179,7 +224,7 @@ def _asked(
     rows = []
     for issued in rounds:
         batch = read_jsonl(issued.folder / "batch.jsonl")
-        row = next(row for row in batch if row["id"] == item)
+        row = next(row for row in batch if row["id"] == names[issued.number])
         lock = blobs.get(locks.get(issued.number, ""), b"")
         rows.append(
             {
@@ -201,14 +246,18 @@ def _commit_columns(commit: Commit | None) -> Row:
 
 
 def _answers(
-    project: Project, rounds: list[Round], item: str, file_changes: list[Change]
+    project: Project,
+    rounds: list[Round],
+    names: Mapping[int, str | None],
+    file_changes: list[Change],
 ) -> list[Row]:
+    """Every answer to an example. names: its id in each round."""
     labels = project.params().labels
     rows: list[Row] = []
     for issued in rounds:
         answers = answers_of(issued.folder, issued.batch_id(), issued.tasks(), labels)
         for answer, (file, line) in answers:
-            if answer.id == item:
+            if answer.id == names[issued.number]:
                 raw = Path(file).read_bytes().split(b"\n")[line - 1]
                 row = {
                     "round": issued.number,
@@ -226,8 +275,13 @@ def _answers(
 
 
 def _corrections(
-    project: Project, rounds: list[Round], item: str, file_changes: list[Change]
+    project: Project,
+    rounds: list[Round],
+    item: str,
+    record: list[Row],
+    file_changes: list[Change],
 ) -> list[Row]:
+    """Every correction of what has the id `item` now."""
     rows: list[Row] = []
     for issued in rounds:
         if not issued.corrections.is_file():
@@ -235,7 +289,7 @@ def _corrections(
         file = issued.corrections.relative_to(project.root).as_posix()
         for line, raw in enumerate(issued.corrections.read_bytes().split(b"\n"), start=1):
             row = json.loads(raw) if raw.strip() else {}
-            if row.get("id") == item:
+            if row and renamed(row["id"], issued.number, record, line) == item:
                 rows.append({"round": issued.number, **row, "file": file, "line": line, "raw": raw})
     return _with_commits(project, rows, file_changes)
 
@@ -299,6 +353,7 @@ def lines_of(facts: Life) -> list[str]:
         *((row["round"], 2, _answer_sentence(row)) for row in facts["answers"]),
         *((row["round"], 3, _correction_sentence(row)) for row in facts["corrections"]),
         *((row["round"], 4, _judged_sentence(row)) for row in facts["judged"] if row["round"]),
+        *((row["round"], 5, _change_sentence(row)) for row in facts["changed"]),
     ]
     lines += [f"  round {number:<4} {sentence}" for number, _, sentence in sorted(sentences)]
     trained = facts["trained"]
@@ -325,6 +380,11 @@ def _answer_sentence(row: Row) -> str:
     surface = row["surface"] or "unknown"
     source = f"({surface}) {row['file']}:{row['line']}"
     return f"answered   {answer} {_time_of(row['at'])}{source}{_commit_of(row)}"
+
+
+def _change_sentence(row: Row) -> str:
+    what = f"was {row['id']}" if row["kind"] == "moved" else "edited"
+    return f"{what:<10} {row['why']} ({row['by']})"
 
 
 def _correction_sentence(row: Row) -> str:

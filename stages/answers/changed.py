@@ -69,6 +69,24 @@ def ids_since(
     return ids
 
 
+def id_then(item: str, round_number: int, record: Sequence[Row]) -> str | None:
+    """The id under which a round asked what has the id `item` now: `renamed`, backwards.
+
+    None where the content that had this id then has another one now, and nothing that was asked
+    took its place.
+    """
+    moved = [row for row in record if row["kind"] == "moved"]
+    later = [row for row in moved if _is_before(round_number, 0, row)]
+    for change in sorted({row["change"] for row in later}, reverse=True):
+        moves = {row["id"]: row["to"] for row in later if row["change"] == change}
+        came_from = {after: before for before, after in moves.items() if after is not None}
+        if item in came_from:
+            item = came_from[item]
+        elif item in moves:
+            return None
+    return item
+
+
 def _is_before(round_number: int, correction: int, row: Row) -> bool:
     """Whether what a round asked, or a correction in it, was there before a line of the record."""
     if round_number == row["round"] and correction:

@@ -15,12 +15,13 @@ import pytest
 import rounds.tables_now
 from rounds.close import _push_data
 from rounds.content import accept, changed, not_compared
+from rounds.history import life, lines_of
 from rounds.init import CARRIED, carry, fill_in
 from rounds.project import Project
 from rounds.status import report
 from rounds.tables_now import tables_now
 from rounds.verify import verify
-from stages.answers.changed import ids_since, renamed
+from stages.answers.changed import id_then, ids_since, renamed
 from stages.contract.canonical import read_jsonl, sha256, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import load
@@ -56,6 +57,17 @@ def test_an_id_counts_every_move_after_its_round_its_own_or_not() -> None:
     assert ids_since("b", 2, record) == ["b", "c"]
     assert ids_since("a", 3, record) == ["a"]
     assert ids_since("a", 1, [moved(1, "a", None)]) == ["a", None]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_an_id_of_today_is_found_under_the_one_of_its_time(rounds: int) -> None:
+    record = [moved(1, "a", "b"), moved(1, "b", "a"), moved(2, "b", "c", 2), moved(2, "d", None, 2)]
+    for item in "abdz":
+        today = renamed(item, rounds, record)
+        assert today is None or id_then(today, rounds, record) == item
+    assert [id_then(item, 1, record) for item in "abcz"] == ["b", None, "a", "z"]
+    assert [id_then(item, 2, record) for item in "abcd"] == ["a", None, "b", None]
+    assert id_then("b", 3, record) == "b"
 
 
 def test_a_correction_made_after_the_move_names_todays_id() -> None:
@@ -112,6 +124,15 @@ def test_moved_ids_are_found_refused_and_followed(tmp_path: Path) -> None:
         (item, new.get(item, item)) for item in seed_or_pool
     }
     assert not [one for one in verify(project)[0] if one.check == "content"]
+    # An example's life is told under the id that its content has now, with what it was and why.
+    accepted = read_jsonl(project.root / "build/gate/accepted.jsonl")
+    known = {row["id"]: row["label"] for row in accepted}
+    for item in sorted(seed_or_pool & set(new))[:3]:
+        facts = life(project, new[item])
+        assert facts["label"] == known[new[item]]
+        assert [row["round"] for row in facts["asked"]] == [1]
+        assert [row["annotator"] for row in facts["answers"]] == ["ann"]
+        assert any(line.endswith(f"was {item:<6} exported anew (ann)") for line in lines_of(facts))
 
 
 def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_path: Path) -> None:
@@ -127,6 +148,8 @@ def test_edited_contents_are_accepted_with_a_reason_until_they_change_again(tmp_
         line["id"] for line in accept(project, moved=False, why="a typing error", by="ann")
     ] == [item]
     assert not changed(project)
+    committed(project)
+    assert "  round 1    edited     a typing error (ann)" in lines_of(life(project, item))
     path.write_text(original.replace(row, f"{item},7.5,9.5"))
     assert [one.id for one in changed(project)] == [item]
     path.write_text(original.replace(row + "\n", ""))
