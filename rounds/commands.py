@@ -138,7 +138,7 @@ class Dvc:
         except BrokenPipeError:
             lines.append("it ended unexpectedly")
         delay = None if sys.stderr.isatty() else LOGGED
-        shown = partial(progress, project=self.root, delay=delay)
+        shown = partial(progress, root=self.root, delay=delay)
         with ExitStack() as work:
             bar = work.enter_context(shown(f"dvc {words[0]}"))
             for written in self.process.stdout:

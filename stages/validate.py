@@ -26,6 +26,7 @@ from stages.contract.params import load
 from stages.contract.progress import progress
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.tables import read_table
+from stages.learning.calibration import read_calibration
 from stages.proof.history import read_history
 from stages.proof.proof import Shipped, most_fits, prove, sentence
 from stages.proof.refits import truth_of_test
@@ -66,7 +67,7 @@ def main(
     shipped = Shipped(
         truth_of_test(table, store.index, params) if tested else np.empty(0, dtype=np.intp),
         np.load(probabilities / "test.npy").astype(np.float64),
-        read_json(probabilities / "calibration.json"),
+        read_calibration(probabilities),
     )
     models = most_fits(state["rounds"], params, tested=tested)
     with progress("models", models, "model") as bar:

@@ -83,15 +83,18 @@ def exhausted(gate: GateTables, cooldown: int) -> str:
     if rest:
         # With this rest the one that was skipped last may be asked, and so may all others.
         shorter = gate.state["rounds"] - max(row["round"] for row in rest)
-        one = len(rest) == 1
-        rows = "1 skipped row rests" if one else f"{len(rest)} skipped rows rest"
         shorten = f"query.skip_cooldown {shorter} instead of {cooldown}"
-        parts.append(f"{rows} ({shorten} brings {'it' if one else 'them'} back)")
+        if len(rest) == 1:
+            parts.append(f"1 skipped row rests ({shorten} brings it back)")
+        else:
+            parts.append(f"{len(rest)} skipped rows rest ({shorten} brings them back)")
     gone = len(for_good(gate))
     if gone:
-        rows = "1 row was" if gone == 1 else f"{gone} rows were"
-        verb = "is" if gone == 1 else "are"
-        parts.append(f"{rows} rejected or skipped {RETRIES} times, and {verb} not asked again")
+        reason = f"rejected or skipped {RETRIES} times"
+        if gone == 1:
+            parts.append(f"1 row was {reason}, and is not asked again")
+        else:
+            parts.append(f"{gone} rows were {reason}, and are not asked again")
     return ", ".join(parts)
 
 

@@ -95,9 +95,14 @@ def task(
         row["text"] = "\n".join(f"{name}: {value}" for name, value in fields.items())
     options = [{"id": label, "text": label} for label in labels]
     return {
-        **row, "options": options, "meta": {"id": al_id},
-        "al_id": al_id, "al_batch": batch_id, "rank": rank, "score": score,
-    }  # fmt: skip
+        **row,
+        "options": options,
+        "meta": {"id": al_id},
+        "al_id": al_id,
+        "al_batch": batch_id,
+        "rank": rank,
+        "score": score,
+    }
 
 
 def offered(tasks: Sequence[Mapping[str, object]]) -> list[str]:

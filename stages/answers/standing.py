@@ -284,8 +284,8 @@ def _spans(case: Case, upto: int, policy: Gate, *, doubted_now: bool) -> list[Kn
     for at in sorted(moment for moment in moments if 0 <= moment <= upto):
         if at in standings:
             label = standings[at].label
-        held = at + 1 in case.doubted if at < upto else doubted_now
-        accepted = None if held else label
+        doubted = at + 1 in case.doubted if at < upto else doubted_now
+        accepted = None if doubted else label
         current = spans[-1] if spans and spans[-1]["to_round"] is None else None
         if current is not None and current["label"] != accepted:
             current["to_round"] = at

@@ -111,12 +111,12 @@ def compose(
     if size.control:
         new_rows = size.batch - size.review - len(planted)
         new = with_control(new, candidates, doubts, new_rows, index)
-    again = [
+    asked_again = [
         review_row(row["id"], row["score"], "; ".join(row["reasons"]), index, model)
         for row in doubted[: size.review]
     ]
-    again += [review_row(row["id"], 0.0, PLANTED, index, model) for row in planted]
-    mixed = interleave(new, again, params.seed + gate.state["rounds"])
+    asked_again += [review_row(row["id"], 0.0, PLANTED, index, model) for row in planted]
+    mixed = interleave(new, asked_again, params.seed + gate.state["rounds"])
     rows = numbered(mixed, gate.state["rounds"] + 1)
     metrics = _metrics(rows, ranking, len(passed), doubts, candidates, gate, params)
     return Batch(rows, metrics, [_passed_row(row, candidates) for row in passed])

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.contract.arrays import Ints, Mask
+from stages.contract.distances import squared_distances, squared_norms
 from stages.store.near import COPY, SAMPLE, reach
 from stages.strategies import Candidates, Rank, Ranking
-from stages.strategies._geometry import Points, nearest, squared_distances, squared_norms
+from stages.strategies._geometry import Points, nearest
 
 MOST = 4_096  # picks that a strategy is asked for at a time: several take memory with their square
 

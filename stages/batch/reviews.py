@@ -32,9 +32,9 @@ def worth_review(
         return gate.review
     labelled = np.vstack([_beliefs(doubted, index, model), model.held_out[several]])
     scores, new = relabel_or_new(votes, labelled, model.pool[free])
-    again = np.round(scores[: len(doubted)], 9)
-    order = np.argsort(again, kind="stable")
-    better_new = np.searchsorted(np.sort(np.round(new, 9)), again[order], side="left")
+    of_doubts = np.round(scores[: len(doubted)], 9)
+    order = np.argsort(of_doubts, kind="stable")
+    better_new = np.searchsorted(np.sort(np.round(new, 9)), of_doubts[order], side="left")
     better = better_new + np.arange(len(order))
     return [gate.review[row] for row in order[better < params.query.batch_size]]
 

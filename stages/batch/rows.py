@@ -92,7 +92,7 @@ def interleave(new: list[Picked], asked_again: list[Picked], seed: int) -> list[
     places = set(draw.choice(size, size=len(others), replace=False).tolist())
     rest: Iterator[Picked] = iter(shuffled)
     best: Iterator[Picked] = iter(active)
-    return [next(rest) if place in places else next(best) for place in range(size)]
+    return [next(rest) if rank in places else next(best) for rank in range(size)]
 
 
 def numbered(rows: list[Picked], round_number: int) -> list[BatchRow]:

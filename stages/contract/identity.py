@@ -33,18 +33,15 @@ def best_first(
 ) -> NDArray[np.intp]:
     """Positions of the `count` highest scores, best first.
 
-    Of equal scores (to nine digits) the one with the smaller key comes first.
-
-    scores: (n,), finite. keys: (n,) from `order_keys`. A `count` above n gives all n.
+    Of equal scores (to nine digits) the one with the smaller key comes first. scores: (n,), finite.
+    keys: (n,) from `order_keys`. A `count` above n gives all n.
     """
     rounded = np.round(np.asarray(scores, dtype=np.float64), TIE_DIGITS)
-    if (
-        0 < count < rounded.size
-    ):  # only rows that can win are sorted; every row tied with the last one competes
+    candidates = np.arange(rounded.size)
+    if 0 < count < rounded.size:
+        # Only rows that can win are sorted; every row tied with the last one competes.
         threshold = np.partition(rounded, rounded.size - count)[rounded.size - count]
         candidates = np.flatnonzero(rounded >= threshold)
-    else:
-        candidates = np.arange(rounded.size)
     order = np.lexsort((keys[candidates], -rounded[candidates]))
     return candidates[order][: max(count, 0)]
 

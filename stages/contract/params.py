@@ -273,8 +273,9 @@ class Params(Section):
 
         It is 1 where query.class_weights does not say, or is auto.
         """
-        given = self.query.class_weights
-        return [1.0 if given == "auto" else given.get(label, 1.0) for label in self.labels]
+        chosen = self.query.class_weights
+        weights = {} if chosen == "auto" else chosen
+        return [weights.get(label, 1.0) for label in self.labels]
 
 
 def read_yaml(path: Path) -> Any:
@@ -310,7 +311,7 @@ def load(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(_plain(document))
     except ValidationError as error:
-        raise _told(path, document, error) from error
+        raise _first_fault(path, document, error) from error
 
 
 def _plain(node: Any) -> Any:
@@ -325,7 +326,7 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
+def _first_fault(path: Path, document: Any, error: ValidationError) -> PipelineError:
     """The first fault of a validation, in one line.
 
     An unknown key is told before the one that is missing because of it.
@@ -338,7 +339,7 @@ def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
     if fault["type"] == "extra_forbidden":
         return PipelineError(
             where,
-            f"unknown param {name!r}{closest(keys[-1], _known(keys[:-1]))}",
+            f"unknown param {name!r}{closest(keys[-1], _accepted_keys(keys[:-1]))}",
             "correct the key",
         )
     if fault["type"] == "missing":
@@ -346,18 +347,14 @@ def _told(path: Path, document: Any, error: ValidationError) -> PipelineError:
     if fault["type"] == "value_error":
         what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
         return PipelineError(where, what, remedy)
-    shown = (
-        fault["input"]
-        if isinstance(fault["input"], str | int | float | bool | None)
-        else _plain(fault["input"])
-    )
-    said = fault["msg"].partition(" after validation")[0]
-    none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
-    hint = "write data/none.csv (a table without rows) for none" if none else "correct the value"
-    return PipelineError(where, f"{name}: {said[0].lower()}{said[1:]}, found {shown!r}", hint)
+    expected = fault["msg"].partition(" after validation")[0]
+    what = f"{name}: {expected[0].lower()}{expected[1:]}, found {_plain(fault['input'])!r}"
+    may_be_none = name in {"data.seed", "data.test", "data.images", "features.vectors"}
+    for_none = "write data/none.csv (a table without rows) for none"
+    return PipelineError(where, what, for_none if may_be_none else "correct the value")
 
 
-def _known(keys: list[str]) -> list[str]:
+def _accepted_keys(keys: list[str]) -> list[str]:
     """The keys that the section at `keys` accepts."""
     model: Any = Params
     for key in keys:

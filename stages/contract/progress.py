@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 DELAY = 2.0  # seconds before the first line
+EVERY = 1.0  # seconds between two lines; ten times as many in a log
 BLOCK = 16_384  # rows taken at a time
 MEMORY = Path(".dvc/tmp")  # of a project, where the time that work takes is kept
 WRITER = "LABELROUNDS_WRITER"  # set by a `rounds` command for the stages that it starts
@@ -29,9 +30,9 @@ WIPE = "\r\033[K"  # empties a terminal's line
 
 @dataclass(eq=False)
 class Progress:
-    """How far some work is: `done` of `total` steps, or of fewer (`at_most`).
+    """How far some work is: `done` of `total` steps (0: not known), or of fewer (`at_most`).
 
-    total: 0 while it is not known. message: a line of another program, to be shown instead.
+    message: a line of another program, to be shown instead.
     """
 
     doing: str = ""
@@ -61,8 +62,8 @@ class Progress:
         seconds = time.monotonic() - self.start
         if self.total and self.done:
             name = f"{self.doing}, at most" if self.at_most else self.doing
-            bar = tqdm.format_meter(self.done, self.total, seconds, prefix=name, unit=self.unit)
-            return str(bar)
+            meter = tqdm.format_meter(self.done, self.total, seconds, prefix=name, unit=self.unit)
+            return str(meter)
         line = f"{self.doing}: {seconds:.0f} s"
         if previous > seconds:
             line += f", {tqdm.format_interval(previous - seconds)} left as of the last time"
@@ -74,33 +75,25 @@ _under_way: list[Progress] = []  # the outermost first
 
 @contextmanager
 def progress(
-    doing: str,
-    total: int = 0,
-    unit: str = "step",
-    project: Path = Path(),
-    delay: float | None = None,
+    doing: str, total: int = 0, unit: str = "step", root: Path = Path(), delay: float | None = None
 ) -> Iterator[Progress]:
     """Shows how far work is: a bar once a step is done, until then the time.
 
-    Of work within other work the outermost is shown of which a step is done. A worker process shows
-    nothing. project: where the time that it takes is kept; delay: seconds before the first line,
-    by default DELAY.
+    Of work within other work the outermost is shown of which a step is done; a worker process shows
+    nothing. root: of the project, where the time is kept; delay: seconds until the first line.
     """
     work = Progress(doing, total, unit, start=time.monotonic())
-    is_outermost = not _under_way
+    shows = not _under_way and current_process().name == "MainProcess"
     _under_way.append(work)
     try:
-        if is_outermost and current_process().name == "MainProcess":
-            with _shown(work, project / MEMORY, DELAY if delay is None else delay):
-                yield work
-        else:
+        with _shown(work, root / MEMORY, delay) if shows else nullcontext():
             yield work
     finally:
         _under_way.remove(work)
 
 
 @contextmanager
-def _shown(outermost: Progress, memory: Path, delay: float) -> Iterator[None]:
+def _shown(outermost: Progress, memory: Path, delay: float | None) -> Iterator[None]:
     """Shows, from a thread, how far the work is; keeps the time of work that could not count."""
     over = threading.Event()
     path = memory / f"took-{re.sub(r'[^a-z]+', '-', outermost.doing)}"
@@ -109,14 +102,13 @@ def _shown(outermost: Progress, memory: Path, delay: float) -> Iterator[None]:
         previous = float(path.read_text("ascii"))
 
     def show() -> None:
-        if over.wait(delay):
-            return
-        while True:
+        in_place = WRITER in os.environ or sys.stderr.isatty()
+        stopped = over.wait(DELAY if delay is None else delay)
+        while not stopped:
             counting = (work for work in tuple(_under_way) if work.total and work.done)
             _say(next(counting, outermost).line(previous))
-            if over.wait(_interval()):
-                break
-        _say("")
+            if stopped := over.wait(EVERY if in_place else 10 * EVERY):
+                _say("")
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
@@ -143,11 +135,6 @@ def blocks(doing: str, rows: int) -> Iterator[slice]:
         for start in range(0, max(rows, 1), BLOCK):
             yield slice(start, min(start + BLOCK, rows))
             bar.update(min(BLOCK, rows - start))
-
-
-def _interval() -> float:
-    """Seconds between two lines; a log gets fewer."""
-    return 1 if WRITER in os.environ or sys.stderr.isatty() else 10
 
 
 def _say(line: str) -> None:

@@ -33,7 +33,7 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            said = main(*args, **kwargs)
+            sentence = main(*args, **kwargs)
         except PipelineError as error:
             _exit_with(error)
         except KeyboardInterrupt:
@@ -45,7 +45,7 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
             where = error.filename or "the disk"
             remedy = "see to that, and run the same command again"
             _exit_with(PipelineError(where, str(error.strerror), remedy))
-        click.echo(said, err=True)
+        click.echo(sentence, err=True)
 
     return run
 

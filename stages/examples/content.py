@@ -100,11 +100,12 @@ def image_bytes(cell: str, folder: Path, where: str) -> bytes:
 
 def shrunk(table: Table, params: Params, rows: slice = EVERY) -> NDArray[np.float32]:
     """The pixels of the images of some rows, (n, size * size * channels), see `pixels`."""
-    size, mode = params.features.image.size, params.features.image.mode
-    places = range(len(table))[rows]
-    files = zip(places, images(table, params, rows), strict=True)
-    small = [pixels(data, size, mode, table.where(row)) for row, data in files]
-    return np.array(small, dtype=np.float32).reshape(len(small), size * size * len(mode))
+    options = params.features.image
+    numbers = range(len(table))[rows]
+    files = zip(numbers, images(table, params, rows), strict=True)
+    small = [pixels(data, options.size, options.mode, table.where(row)) for row, data in files]
+    width = options.size * options.size * len(options.mode)
+    return np.array(small, dtype=np.float32).reshape(len(small), width)
 
 
 def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]:
@@ -124,10 +125,9 @@ def pixels(data: bytes, size: int, mode: str, where: str) -> NDArray[np.float32]
                     )
                 small = image.convert(mode).resize((size, size), Image.Resampling.BOX)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombWarning) as error:
-        told = "no image format" if isinstance(error, UnidentifiedImageError) else error
-        raise PipelineError(
-            where, f"unreadable image ({told})", "replace the file or remove the row"
-        ) from error
+        why = "no image format" if isinstance(error, UnidentifiedImageError) else error
+        remedy = "replace the file or remove the row"
+        raise PipelineError(where, f"unreadable image ({why})", remedy) from error
     return (np.asarray(small, dtype=np.float32) / np.float32(255)).ravel()
 
 
@@ -181,10 +181,14 @@ def vectors(table: Table, column: str) -> NDArray[np.float32]:
     width = len(cells[0]) if cells and isinstance(cells[0], list) else 0
     for row, cell in enumerate(cells):
         sound = isinstance(cell, list) and len(cell) == width > 0
-        if not sound or not all(isinstance(x, int | float) and math.isfinite(x) for x in cell):
+        if not sound or not all(map(_is_finite, cell)):
             what = f"column {column!r} must hold vectors of {width} finite numbers"
             raise PipelineError(table.where(row), what, "compute the vector again")
     return np.array(cells, dtype=np.float32).reshape(len(cells), width)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def shown(
@@ -295,8 +299,8 @@ def identities(
     An id is the user's column, else the content hash (`seed-` and `test-` before it outside the
     pool); if `counted`, a repeat of the same content gets `-2`, `-3`.
     """
-    with progress("images" if params.data.image else "rows", len(table), "row") as told:
-        shas = [sha256(data) for data in told.each(exact_bytes(table, params, columns))]
+    with progress("images" if params.data.image else "rows", len(table), "row") as bar:
+        shas = [sha256(data) for data in bar.each(exact_bytes(table, params, columns))]
     if not params.data.id:
         return _content_ids(shas, "" if split == "pool" else f"{split}-", counted=counted), shas
     ids = [as_text(cell) for cell in table.column(params.data.id, "data.id")]

@@ -46,8 +46,8 @@ class Table:
             return []
         names = ", ".join(map(repr, self.columns))
         what = f"no column {name!r}{closest(name, self.columns)}, found {names}"
-        place = param if param.startswith("--") else f"{param} in params.yaml"
-        raise PipelineError(f"{self.path}:1", what, f"correct {place} or the file's header")
+        named = param if param.startswith("--") else f"{param} in params.yaml"
+        raise PipelineError(f"{self.path}:1", what, f"correct {named} or the file's header")
 
     def array(self, name: str) -> NDArray[Any] | None:
         """A Parquet column of numbers (n,), or of vectors of one length (n, d), uncopied.
@@ -80,11 +80,13 @@ class ArrowColumns(Mapping[str, list[Any]]):
         """
         import pyarrow.parquet as pq
 
-        self._path, self._source, self._chosen = path, file or path, chosen
+        self._path = path
+        self._source = file or path
+        self._chosen = chosen
         self._lists = dict[str, list[Any]]()
         with self._faults():
-            head = pq.read_metadata(self._source)
-            self._names, self.rows = pq.read_schema(self._source).names, int(head.num_rows)
+            self._names = pq.read_schema(self._source).names
+            self.rows = int(pq.read_metadata(self._source).num_rows)
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._lists:
@@ -125,16 +127,22 @@ class ArrowColumns(Mapping[str, list[Any]]):
         with self._faults():
             if self._chosen is None:
                 return pq.read_table(self._source, columns=[name]).column(name).combine_chunks()
-            file, chosen = pq.ParquetFile(self._source), np.asarray(self._chosen)
-            sizes = np.array(
-                [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            )
-            starts = np.cumsum([0, *sizes])
-            groups = np.searchsorted(starts, chosen, side="right") - 1
-            held = np.unique(groups)
-            found = file.read_row_groups(held.tolist(), columns=[name]).column(name)
-            before = np.cumsum([0, *sizes[held]])[np.searchsorted(held, groups)]
-            return found.take(before + chosen - starts[groups]).combine_chunks()
+            return self._read_chosen(name, np.asarray(self._chosen))
+
+    def _read_chosen(self, name: str, chosen: NDArray[np.intp]) -> Any:
+        """Some rows of a column; only the row groups that hold any of them are read."""
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(self._source)
+        groups = range(file.num_row_groups)
+        sizes = np.array([file.metadata.row_group(group).num_rows for group in groups])
+        starts = np.cumsum([0, *sizes])
+        group_of = np.searchsorted(starts, chosen, side="right") - 1
+        read = np.unique(group_of)
+        column = file.read_row_groups(read.tolist(), columns=[name]).column(name)
+        # where each row's group begins in what was read
+        begins = np.cumsum([0, *sizes[read]])[np.searchsorted(read, group_of)]
+        return column.take(begins + chosen - starts[group_of]).combine_chunks()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -210,8 +218,9 @@ def csv_header(records: Iterator[tuple[int, list[str]]], path: Path) -> list[str
     """
     _, header = next(records, (1, []))
     refuse_twice(header, path)
-    other = next((mark for mark in ";\t|" if mark in header[0]), "") if len(header) == 1 else ""
-    if other:
+    marks = [mark for mark in ";\t|" if len(header) == 1 and mark in header[0]]
+    if marks:
+        other = marks[0]
         what = f"cells stand apart by {other!r}, and commas were expected"
         remedy = "save the file as comma-separated UTF-8, or as .jsonl or .parquet"
         raise PipelineError(f"{path}:1", what, remedy)
@@ -244,9 +253,9 @@ def csv_records(text: Iterable[str], path: Path, delimiter: str) -> Iterator[tup
     start = 1
     try:
         for cells in reader:
-            line, start = start, reader.line_num + 1
-            if cells or line == 1:
-                yield line, cells
+            if cells or start == 1:
+                yield start, cells
+            start = reader.line_num + 1
     except csv.Error as error:
         raise PipelineError(
             f"{path}:{reader.line_num}", f"not valid CSV ({error})", "repair the quotes"
@@ -306,10 +315,6 @@ def as_text(cell: Any) -> str:
     """A cell as the text that a person would see; missing is empty."""
     if cell is None or cell != cell:  # noqa: PLR0124 - NaN, which pandas writes for a missing cell
         return ""
-    return (
-        cell
-        if isinstance(cell, str)
-        else json.dumps(cell)
-        if isinstance(cell, list | dict)
-        else str(cell)
-    )
+    if isinstance(cell, list | dict):
+        return json.dumps(cell)
+    return str(cell)

@@ -33,7 +33,8 @@ def embedded(texts: list[str], options: Embedding) -> NDArray[np.float32]:
         raise PipelineError(
             "params.yaml features.embedding.model", f"no folder {options.model!r}", remedy
         )
-    encode, made = _encoder(options.library, str(folder)), []
+    encode = _encoder(options.library, str(folder))
+    made = []
     with progress("embeddings", len(texts), "text") as bar:
         for start in range(0, max(len(texts), 1), BLOCK):
             block = texts[start : start + BLOCK]

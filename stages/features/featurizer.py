@@ -159,8 +159,8 @@ def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
             analyzer, options, min_df=min_df, max_features=options.max_features
         )
         try:
-            with progress(f"{analyzer} n-grams, learnt", len(known), "text") as learning:
-                fitted.append(vectorizer.fit(learning.each(known)))
+            with progress(f"{analyzer} n-grams, learnt", len(known), "text") as bar:
+                fitted.append(vectorizer.fit(bar.each(known)))
         except ValueError as error:
             what = f"no {analyzer} n-grams of {list(span)} in these texts ({error})"
             remedy = "lower min_df or change the ranges"
@@ -178,8 +178,8 @@ def ngrams(texts: list[str], vectorizers: list[Any]) -> Matrix:
 
     blocks = []
     for vectorizer in vectorizers:
-        with progress(f"{vectorizer.analyzer} n-grams", len(texts), "text") as making:
-            blocks.append(vectorizer.transform(making.each(texts)))
+        with progress(f"{vectorizer.analyzer} n-grams", len(texts), "text") as bar:
+            blocks.append(vectorizer.transform(bar.each(texts)))
     return normalize(sp.hstack(blocks, format="csr", dtype=np.float32))
 
 

@@ -46,7 +46,8 @@ def read_tables(params: Params) -> dict[Split, Table]:
 
 def featurize(tables: dict[Split, Table], params: Params) -> tuple[Features, Featurizer]:
     """The features of every example of the tables, and what makes them of rows to come."""
-    pool, seed = tables["pool"], tables["seed"]
+    pool = tables["pool"]
+    seed = tables["seed"]
     if len(seed) > len(pool):
         what = f"the seed has {len(seed)} rows and the pool only {len(pool)}"
         remedy = "swap data.pool and data.seed in params.yaml if they are mixed up"

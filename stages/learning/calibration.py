@@ -163,8 +163,9 @@ def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats
     """Probabilities of every row by a map that was fitted without it, (n, k)."""
     probabilities = np.empty_like(scores)
     for part in np.unique(fold):
-        held = fold == part
-        probabilities[held] = FITTERS[method](scores[~held], truth[~held])(scores[held])
+        left_out = fold == part
+        fitted = FITTERS[method](scores[~left_out], truth[~left_out])
+        probabilities[left_out] = fitted(scores[left_out])
     return probabilities
 
 

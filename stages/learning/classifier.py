@@ -26,7 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 TINY = 1e-12
 MAX_ROW_SPACE = 3000  # rows; beyond, the products of all pairs cost more than they save
-WORTH_TELLING = 2_000_000  # the size of a fit that may take two seconds
+WORTH_SHOWING = 2_000_000  # the size of a fit that may take two seconds
 SPANNED = 1e-10  # of the longest row's squared length: what is left of a row that others span
 
 
@@ -53,7 +53,7 @@ class Classifier:
             aligned[:, self.seen] = 0.0
             return aligned
         classes = np.asarray(self.estimator.classes_, dtype=np.intp)
-        if rows.shape[0] <= BLOCK:  # no copy, and nothing to tell
+        if rows.shape[0] <= BLOCK:  # no copy, and no bar
             aligned[:, classes] = self._logits(rows)
         else:
             for block in blocks("scores", rows.shape[0]):
@@ -67,6 +67,7 @@ class Classifier:
         return aligned
 
     def _logits(self, rows: Matrix) -> Floats:
+        """Scores of the classes that were seen, (n, seen)."""
         # A product in single precision depends on how many rows are multiplied at a time. In double
         # precision what is kept of it (float32) does not: a row alone is scored as in its table.
         if isinstance(rows, np.ndarray) and hasattr(self.estimator, "coef_"):
@@ -74,9 +75,9 @@ class Classifier:
         if hasattr(self.estimator, "predict_proba"):
             return np.asarray(np.log(np.maximum(self.estimator.predict_proba(rows), TINY)))
         decision = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
-        return (
-            np.column_stack([np.zeros_like(decision), decision]) if decision.ndim == 1 else decision
-        )
+        if decision.ndim == 1:  # of two classes: the log odds of the second
+            return np.column_stack([np.zeros_like(decision), decision])
+        return decision
 
 
 @contextmanager
@@ -100,12 +101,12 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
         raise PipelineError(
             "params.yaml model.path", what, "name a classifier that has one of them"
         )
-    with few_rows_a_class(), _telling(estimator, rows.shape[0] * min(rows.shape) * n_classes):
-        fitted = (
-            _fit_in_row_space(estimator, rows, labels) if _has_short_cut(estimator, rows) else None
-        )
+    size = rows.shape[0] * min(rows.shape) * n_classes
+    with few_rows_a_class(), _progress_of_fit(estimator, size):
+        if _has_short_cut(estimator, rows):
+            return Classifier(_fit_in_row_space(estimator, rows, labels), seen, n_classes)
         try:
-            fitted = fitted or estimator.fit(rows, labels)
+            fitted = estimator.fit(rows, labels)
         except ValueError as error:
             what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
             remedy = (
@@ -116,25 +117,22 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
 
 
 @contextmanager
-def _telling(estimator: Any, size: int) -> Iterator[None]:
+def _progress_of_fit(estimator: Any, size: int) -> Iterator[None]:
     """Shows how far a fit is, by its solver's steps where scikit-learn tells them.
 
-    It does from 1.9, for L-BFGS and for pipelines.
-
-    size: rows x columns (or rows again, if these are fewer) x classes. A small fit is not asked:
-    that takes time, too.
+    It does from 1.9, for L-BFGS and for pipelines. size: rows x columns (or rows again, if these
+    are fewer) x classes. A small fit has no callback, which would take time.
     """
-    tells = type(estimator).__module__.startswith("sklearn.") and hasattr(
-        estimator, "set_callbacks"
-    )
-    if tells and size < WORTH_TELLING:
+    of_scikit_learn = type(estimator).__module__.startswith("sklearn.")
+    takes_callbacks = of_scikit_learn and hasattr(estimator, "set_callbacks")
+    if takes_callbacks and size < WORTH_SHOWING:
         yield
         return
-    with progress("model") as told:
-        if tells:
-            estimator.set_callbacks(Steps(told))
+    with progress("model") as bar:
+        if takes_callbacks:
+            estimator.set_callbacks(SolverSteps(bar))
         yield
-        if tells:
+        if takes_callbacks:
             estimator.set_callbacks()  # they are no part of the model
 
 
@@ -144,15 +142,16 @@ def together(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> lis
         return side_by_side(function, items, n_jobs)
 
 
-class Steps:
+class SolverSteps:
     """A callback for scikit-learn (sklearn.callback.FitCallback): counts an estimator's steps."""
 
-    def __init__(self, told: Progress) -> None:
-        self.told = told
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
 
     def setup(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 - called by these names
         """The fit begins: its steps are at most so many, if it knows."""
-        self.told.total, self.told.at_most = context.max_subtasks or 0, True
+        self.bar.total = context.max_subtasks or 0
+        self.bar.at_most = True
 
     def on_fit_task_begin(self, _estimator: Any, _context: Any) -> None:
         """A step begins."""
@@ -160,7 +159,7 @@ class Steps:
     def on_fit_task_end(self, _estimator: Any, context: Any) -> None:
         """A step is done; the whole fit is none of them, nor are steps within a step."""
         if context.parent is not None and context.parent.parent is None:
-            self.told.update()
+            self.bar.update()
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """The fit is over."""
@@ -185,24 +184,26 @@ def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
 def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
     """The same fit, 10 to 50 times faster, on the coordinates of the rows in their own span.
 
-    Weights that minimise a loss and an L2 penalty are combinations of the rows.
-
-    That holds whatever the loss of a row counts. So n rows are written in an orthonormal basis of
-    their span, at most n dimensions, and the weights found there are turned back. Distances and
-    penalty are unchanged, and so is the solution. The basis is Gram-Schmidt's, by a Cholesky
-    decomposition of the inner products that leaves out rows which others already span.
+    Weights that minimise a loss and an L2 penalty are combinations of the rows, however much each
+    row's loss counts. So n rows are written in an orthonormal basis of their span, at most n
+    dimensions, and the weights that are fitted there are turned back. Distances and penalty are
+    unchanged, and so is the solution. The basis is Gram-Schmidt's, by a Cholesky decomposition of
+    the inner products that leaves out rows which others already span.
     Source: Hastie, Tibshirani, "Efficient quadratic regularization for expression arrays" (2004).
     """
     from scipy.linalg import lapack, solve_triangular
 
     gram = _gram(rows)
-    factor, order, rank, _ = lapack.dpstrf(gram, tol=gram.diagonal().max() * SPANNED)
-    upper, order = np.triu(factor)[:rank], order - 1
-    short = np.empty((len(order), rank))
-    short[order] = upper.T
-    estimator.fit(short, labels)
-    turned = solve_triangular(upper[:, :rank], estimator.coef_.T)
-    estimator.coef_ = np.asarray((rows[order[:rank]].T @ turned).T, dtype=np.float64)
+    # the pivoted decomposition: gram[order][:, order] = upper.T @ upper, of the rank of the rows
+    factor, fortran_order, rank, _ = lapack.dpstrf(gram, tol=gram.diagonal().max() * SPANNED)
+    upper = np.triu(factor)[:rank]
+    order = fortran_order - 1
+    coordinates = np.empty((len(order), rank))
+    coordinates[order] = upper.T
+    estimator.fit(coordinates, labels)
+    # as combinations of the rows that were not left out
+    combined = solve_triangular(upper[:, :rank], estimator.coef_.T)
+    estimator.coef_ = np.asarray((rows[order[:rank]].T @ combined).T, dtype=np.float64)
     estimator.n_features_in_ = rows.shape[1]
     return estimator
 
@@ -211,8 +212,9 @@ def _gram(rows: Matrix) -> Floats:
     """Inner products of sparse rows, (n, n); columns that most rows have are multiplied densely."""
     columns = rows.tocsc()
     full = 2 * np.diff(columns.indptr) > rows.shape[0]
-    thick, thin = columns[:, full].toarray().astype(np.float64), columns[:, ~full].tocsr()
-    return np.asarray((thin @ thin.T).toarray() + thick @ thick.T, dtype=np.float64)
+    dense = columns[:, full].toarray().astype(np.float64)
+    sparse = columns[:, ~full].tocsr()
+    return np.asarray((sparse @ sparse.T).toarray() + dense @ dense.T, dtype=np.float64)
 
 
 def out_of_fold(
@@ -228,6 +230,7 @@ def out_of_fold(
     fold = stratified_folds(labels, ids, min(folds, len(labels)), seed)
     scores = np.full((len(labels), n_classes), -np.inf)
     for part in watched("folds", np.unique(fold).tolist(), "fold"):
-        held = fold == part
-        scores[held] = fit(spec, rows[~held], labels[~held], n_classes, seed).scores(rows[held])
+        left_out = fold == part
+        classifier = fit(spec, rows[~left_out], labels[~left_out], n_classes, seed)
+        scores[left_out] = classifier.scores(rows[left_out])
     return scores

@@ -51,9 +51,10 @@ def per_class(truth: Ints, predicted: Ints, n_classes: int) -> list[Row]:
     Precision and recall are null where there is no row to count.
     """
     rows: list[Row] = []
-    for place in range(n_classes):
-        hits = int(np.sum((truth == place) & (predicted == place)))
-        support, claimed = int(np.sum(truth == place)), int(np.sum(predicted == place))
+    for number in range(n_classes):
+        hits = int(np.sum((truth == number) & (predicted == number)))
+        support = int(np.sum(truth == number))
+        claimed = int(np.sum(predicted == number))
         low, high = wilson(hits, support)
         precise_low, precise_high = wilson(hits, claimed)
         rows.append(
@@ -98,13 +99,11 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> li
     """Bins of equal width over confidence in [0, 1]: count, mean confidence, accuracy.
 
     Bins without rows are left out.
-
-    A confidence on an edge falls into the lower bin, as in Guo et al. (2017).
     """
-    place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
+    bin_of = _bins(confidence, bins)
     rows: list[Row] = []
-    for number in np.unique(place):
-        inside = place == number
+    for number in np.unique(bin_of):
+        inside = bin_of == number
         rows.append(
             {
                 "bin": int(number),
@@ -114,6 +113,11 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> li
             }
         )
     return rows
+
+
+def _bins(confidence: Floats, bins: int) -> Ints:
+    """The bin of each confidence, (n,); on an edge it is the lower one (Guo et al., 2017)."""
+    return np.asarray(np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1))
 
 
 def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> float:
@@ -132,13 +136,13 @@ def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], b
 def calibrated_ece(confidence: Floats, bins: int, seed: int, draws: int = 200) -> float:
     """The ECE that chance alone gives a perfectly calibrated model of these confidences.
 
-    The mean over seeded draws.
-
-    Source: Broecker, Smith, "Increasing the reliability of reliability diagrams" (2007).
+    The mean over seeded draws. Source: Broecker, Smith, "Increasing the reliability of reliability
+    diagrams" (2007).
     """
-    gaps = (np.random.default_rng(seed).random((draws, len(confidence))) < confidence) - confidence
-    place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
-    sums = np.array([gaps[:, place == number].sum(axis=1) for number in np.unique(place)])
+    correct = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
+    gaps = correct - confidence
+    bin_of = _bins(confidence, bins)
+    sums = np.array([gaps[:, bin_of == number].sum(axis=1) for number in np.unique(bin_of)])
     return float(np.abs(sums).sum(axis=0).mean() / len(confidence))
 
 
@@ -160,13 +164,11 @@ BLOCK = 65_536
 def margin_of(probabilities: Floats) -> Floats:
     """Uncertainty in [0, 1]: one minus the gap between the two likeliest classes; 1 = cannot tell.
 
-    (n, k >= 2) -> (n,).
-
-    Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for information extraction"
-    (2001).
+    (n, k >= 2) -> (n,). Source: Scheffer, Decomain, Wrobel, "Active hidden Markov models for
+    information extraction" (2001).
     """
-    doubt = np.empty(len(probabilities))
+    uncertainty = np.empty(len(probabilities))
     for start in range(0, len(probabilities), BLOCK):  # a bounded copy, not a second table of n x k
         ranked = np.partition(probabilities[start : start + BLOCK], -2, axis=1)
-        doubt[start : start + BLOCK] = 1 - (ranked[:, -1] - ranked[:, -2])
-    return doubt
+        uncertainty[start : start + BLOCK] = 1 - (ranked[:, -1] - ranked[:, -2])
+    return uncertainty

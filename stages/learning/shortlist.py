@@ -39,44 +39,53 @@ BINS = 20  # of the histogram of doubt
 
 @dataclass(frozen=True)
 class Task:
-    """One part to be scanned: small values and places, so that a worker reads the rest itself.
+    """One part to be scanned: small values and paths, so that a worker reads the rest itself.
 
     model: the fitted one, empty for none; stamp: a hash of model and fitted, so that a worker that
-    outlives a round takes the new ones; out: ascending numbers of the part's rows that may not be
-    asked; drawn: which share of the others is scored, and the round that draws them; weights: (k,)
-    how much each class matters.
+    outlives a round takes the new ones; excluded: ascending numbers of the part's rows that may not
+    be asked; drawn: which share of the others is scored, and the round that draws them; weights:
+    (k,) how much each class matters.
     """
 
     part: Part
     model: str
     fitted: str
     stamp: str
-    out: Rows
+    excluded: Rows
     drawn: float
     round: int
     weights: Floats
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a part has for a batch: row numbers in the pool with keys and doubts, and counts.
+class Ranked:
+    """Some rows of the pool in an order, with their order keys and doubts, (n,) each."""
 
-    top: the most doubtful of the rows that were scored, best first; first: rows in the order of the
-    permutation.
+    rows: Rows
+    keys: Keys
+    doubts: Floats
+
+    def at(self, positions: Rows) -> Ranked:
+        """Those at some positions, in that order."""
+        return Ranked(self.rows[positions], self.keys[positions], self.doubts[positions])
+
+
+@dataclass(frozen=True)
+class PartShortlist:
+    """What a part has for a batch.
+
+    doubtful: the most doubtful of the rows that were scored, best first; first: rows in the order
+    of the permutation; histogram: (BINS,) of the doubts of all rows that were scored.
     """
 
-    top: Rows
-    top_keys: Keys
-    top_doubt: Floats
-    first: Rows
-    first_keys: Keys
-    first_doubt: Floats
+    doubtful: Ranked
+    first: Ranked
     scored: int
     histogram: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Kept:
+class Shortlist:
     """The rows that stand for the pool, ascending, how many each stands for, the scan's facts."""
 
     rows: Rows
@@ -99,63 +108,71 @@ class Kept:
         }
 
 
-def scan(pool: Pool, model: Path | None, gate: GateTables, params: Params) -> Kept:
+def scan(pool: Pool, model: Path | None, gate: GateTables, params: Params) -> Shortlist:
     """The rows of the pool that a batch may come from; see the module's text.
 
     model: the fitted one, None for none.
     """
-    said = pool.with_copies(pool.locate(settled(gate, params.query.skip_cooldown)))
-    out = np.union1d(pool.blocked, said).astype(np.intp)
-    unasked = pool.rows - len(out)
+    answered = pool.with_copies(pool.locate(settled(gate, params.query.skip_cooldown)))
+    excluded = np.union1d(pool.blocked, answered).astype(np.intp)
+    unasked = pool.rows - len(excluded)
     wanted = params.query.candidates or unasked
-    drawn = min(1.0, wanted / max(unasked, 1))
-    weights = np.array(params.class_weights) / np.mean(params.class_weights)
-    number, fitted = gate.state["rounds"] + 1, pool.folder / "fitted.npz"
-    stamp = "".join(sha256(path.read_bytes()) for path in (model, fitted) if path)
-    learnt = shared(model, pool.store) if model else "", shared(fitted, pool.store)
+    fitted = pool.folder / "fitted.npz"
+    files = [model, fitted] if model else [fitted]
+    stamp = "".join(sha256(path.read_bytes()) for path in files)
     tasks = [
-        Task(part.with_full_path(), *learnt, stamp, part.within(out), drawn, number, weights)
+        Task(
+            part=part.with_full_path(),
+            model=shared(model, pool.store) if model else "",
+            fitted=shared(fitted, pool.store),
+            stamp=stamp,
+            excluded=part.within(excluded),
+            drawn=min(1.0, wanted / max(unasked, 1)),
+            round=gate.state["rounds"] + 1,
+            weights=np.array(params.class_weights) / np.mean(params.class_weights),
+        )
         for part in pool.parts
     ]
-    return merged(
-        list(mapped(scan_part, tasks, params.compute, "score", little=pool.rows < LITTLE)), unasked
-    )
+    parts = mapped(scan_part, tasks, params.compute, "score", little=pool.rows < LITTLE)
+    return merged(list(parts), unasked)
 
 
-def scan_part(task: Task) -> Found:
+def scan_part(task: Task) -> PartShortlist:
     """Score the rows of a part that may be asked, block by block, and keep the few that matter."""
     part = task.part
     free = np.ones(part.rows, np.bool_)
-    free[task.out] = False
+    free[task.excluded] = False
     order = np.asarray(part.order, dtype=np.intp)
     keys = np.empty(part.rows, np.uint64)
     keys[order] = part.keys
     first = order[free[order]][:KEPT]
     doubts = np.zeros(part.rows)
-    drawn = np.flatnonzero(
-        free if task.drawn >= 1 else free & (round_share(keys, task.round) < task.drawn)
-    )
-    if not task.model:
-        drawn = drawn[:0]
-    else:
+    scored = np.empty(0, np.intp)
+    if task.model:
+        chosen = free if task.drawn >= 1 else free & (round_share(keys, task.round) < task.drawn)
+        scored = np.flatnonzero(chosen)
         classifier, features = _loaded(task.model, task.fitted, task.stamp, len(task.weights))
-        rows = np.union1d(drawn, first) if task.drawn < 1 else drawn
+        # the first of the permutation need a doubt too, whether drawn or not
+        rows = np.union1d(scored, first)
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
             doubts[block] = doubts_of(classifier, features(part.raw[_run(block)]), task.weights)
-    best = drawn[best_first(doubts[drawn], keys[drawn], KEPT)]
-    histogram = histogram_of(doubts[drawn])
-    top = part.start + best, keys[best], doubts[best]
-    return Found(*top, part.start + first, keys[first], doubts[first], len(drawn), histogram)
+    best = scored[best_first(doubts[scored], keys[scored], KEPT)]
+    return PartShortlist(
+        doubtful=Ranked(part.start + best, keys[best], doubts[best]),
+        first=Ranked(part.start + first, keys[first], doubts[first]),
+        scored=len(scored),
+        histogram=histogram_of(doubts[scored]),
+    )
 
 
 def doubts_of(classifier: Classifier, rows: Matrix, weights: Floats) -> Floats:
     """1 - margin of rows before calibration, times the weight of their class, to nine digits."""
     probabilities = softmax(classifier.scores(rows))
-    doubt = margin_of(probabilities)
-    return np.asarray(
-        np.round(doubt if np.ptp(weights) == 0 else doubt * (probabilities @ weights), TIE_DIGITS)
-    )
+    doubts = margin_of(probabilities)
+    if np.ptp(weights) > 0:
+        doubts = doubts * (probabilities @ weights)
+    return np.asarray(np.round(doubts, TIE_DIGITS))
 
 
 def histogram_of(doubts: Floats) -> NDArray[np.intp]:
@@ -178,42 +195,48 @@ def round_share(keys: Keys, number: int) -> Floats:
     return np.asarray((mixed ^ (mixed >> np.uint64(31))) / 2**64)
 
 
-def merged(found: list[Found], unasked: int) -> Kept:
+def merged(parts: list[PartShortlist], unasked: int) -> Shortlist:
     """The kept rows of all parts; see the module's text for what each stands for."""
-
-    def joined(name: str) -> NDArray[np.generic]:
-        return np.concatenate([getattr(part, name) for part in found])
-
-    doubt, keys = joined("top_doubt").astype(np.float64), joined("top_keys").astype(np.uint64)
-    best = best_first(doubt, keys, KEPT)
-    top = joined("top").astype(np.intp)[best]
-    front = np.argsort(joined("first_keys"), kind="stable")[:KEPT]
-    first, first_doubt = (
-        joined("first").astype(np.intp)[front],
-        joined("first_doubt").astype(np.float64)[front],
-    )
-    scored = sum(part.scored for part in found)
-    rows = np.union1d(top, first).astype(np.intp)
+    doubtful = _joined([part.doubtful for part in parts])
+    doubtful = doubtful.at(best_first(doubtful.doubts, doubtful.keys, KEPT))
+    first = _joined([part.first for part in parts])
+    first = first.at(np.argsort(first.keys, kind="stable")[:KEPT])
+    scored = sum(part.scored for part in parts)
+    rows = np.union1d(doubtful.rows, first.rows).astype(np.intp)
     stands_for = np.full(len(rows), unasked / max(len(rows), 1))
-    if len(top) < scored:
-        least = doubt[best][-1]
-        doubtful = np.isin(rows, top) | np.isin(rows, first[first_doubt > least])
-        upper = unasked * len(top) / scored
-        stands_for = np.where(
-            doubtful, upper / doubtful.sum(), (unasked - upper) / max(1, int((~doubtful).sum()))
-        )
-    histogram = np.sum([part.histogram for part in found], axis=0)
-    return Kept(rows, stands_for, unasked, scored, histogram.tolist())
+    if len(doubtful.rows) < scored:
+        least = doubtful.doubts[-1]
+        doubtful_first = first.rows[first.doubts > least]
+        is_doubtful = np.isin(rows, doubtful.rows) | np.isin(rows, doubtful_first)
+        # as many of the unasked rows are doubtful, in proportion, as of the scored ones
+        upper = unasked * len(doubtful.rows) / scored
+        n_upper = int(is_doubtful.sum())
+        n_lower = len(rows) - n_upper
+        of_upper = upper / n_upper
+        of_lower = (unasked - upper) / max(1, n_lower)
+        stands_for = np.where(is_doubtful, of_upper, of_lower)
+    histogram = np.sum([part.histogram for part in parts], axis=0)
+    return Shortlist(rows, stands_for, unasked, scored, histogram.tolist())
+
+
+def _joined(lists: list[Ranked]) -> Ranked:
+    """Several lists one after the other."""
+    return Ranked(
+        rows=np.concatenate([ranked.rows for ranked in lists]).astype(np.intp),
+        keys=np.concatenate([ranked.keys for ranked in lists]).astype(np.uint64),
+        doubts=np.concatenate([ranked.doubts for ranked in lists]).astype(np.float64),
+    )
 
 
 def _run(rows: Rows) -> Rows | slice:
     """Rows that follow each other as a slice: read without a copy of what is between."""
-    return slice(int(rows[0]), int(rows[-1]) + 1) if rows[-1] - rows[0] == len(rows) - 1 else rows
+    follow = rows[-1] - rows[0] == len(rows) - 1
+    return slice(int(rows[0]), int(rows[-1]) + 1) if follow else rows
 
 
 @lru_cache(maxsize=1)
 def _loaded(
-    model: str, fitted: str, _stamp: str, n_classes: int
+    model: str, fitted_path: str, _stamp: str, n_classes: int
 ) -> tuple[Classifier, Callable[[Matrix], Matrix]]:
     """The classifier, and what makes its features of raw ones.
 
@@ -223,15 +246,16 @@ def _loaded(
     what is beside a row changes its last digits: double precision, so that rounding takes them away
     and any split into parts gives the same doubts.
     """
-    estimator, taught = read_own_model(on_this_machine(model)), read_fitted(on_this_machine(fitted))
+    estimator = read_own_model(on_this_machine(model))
+    fitted = read_fitted(on_this_machine(fitted_path))
     linear = type(estimator).__name__ == "LogisticRegression"
-    folds = taught.space.beside and linear
+    folds = fitted.space.beside and linear
     if folds:
-        estimator.coef_ = taught.space.folded(estimator.coef_)
+        estimator.coef_ = fitted.space.folded(estimator.coef_)
         estimator.n_features_in_ = estimator.coef_.shape[1]
     if linear:
-        precision = np.float32 if taught.rarity.size else np.float64
+        precision = np.float32 if fitted.rarity.size else np.float64
         estimator.coef_ = np.asfortranarray(estimator.coef_, dtype=precision)
         estimator.intercept_ = estimator.intercept_.astype(precision)
     classifier = Classifier(estimator, np.asarray(estimator.classes_, dtype=np.intp), n_classes)
-    return classifier, taught.features if folds else taught.widened
+    return classifier, fitted.features if folds else fitted.widened

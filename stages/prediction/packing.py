@@ -14,6 +14,7 @@ from stages.contract.arrays import Geometry
 from stages.contract.canonical import Row, read_json, write_array, write_bytes, write_json
 from stages.contract.params import Params
 from stages.features.featurizer import FILES
+from stages.learning.calibration import CalibrationFacts, read_calibration
 from stages.prediction.card import card
 from stages.prediction.predictor import FORMAT, usual_distance
 from stages.store.index import Features
@@ -39,7 +40,7 @@ def pack(made: Made, out: Path, params: Params) -> Row:
     trained = read_json(made.model / "model.json")
     store = read_features(made.features, gate.accepted.ids, params.compute, last=SAMPLE)
     labelled = store.geometry[store.index.locate(gate.accepted.ids, made.gate)]
-    facts = described(gate, trained, read_json(made.probabilities / "calibration.json"), params)
+    facts = described(gate, trained, read_calibration(made.probabilities), params)
     distance = usual_distance(_others(store, gate.accepted.ids, params.seed), labelled)
     facts["unlike_beyond"] = distance if np.isfinite(distance) else None
     shutil.rmtree(out, ignore_errors=True)
@@ -57,7 +58,7 @@ def pack(made: Made, out: Path, params: Params) -> Row:
     return facts
 
 
-def described(gate: GateTables, trained: Row, calibration: Row, params: Params) -> Row:
+def described(gate: GateTables, trained: Row, calibration: CalibrationFacts, params: Params) -> Row:
     """What predictor.json says, but for the distance."""
     return {
         "format": FORMAT,
@@ -70,12 +71,17 @@ def described(gate: GateTables, trained: Row, calibration: Row, params: Params) 
         "data": params.data.model_dump(),
         "features": params.features.model_dump(),
         "model": params.model.model_dump(),
-        "calibration": {name: calibration[name] for name in ("method", "verdict", "why")},
+        "calibration": {
+            "method": calibration["method"],
+            "verdict": calibration["verdict"],
+            "why": calibration["why"],
+        },
     }
 
 
 def _others(store: Features, labelled: Sequence[str], seed: int) -> Geometry:
     """Where the rows of a uniform sample of the pool lie that have no label."""
-    known = set(labelled)
-    rows = [row for row in store.index.last(seed, SAMPLE) if store.index.ids[row] not in known]
+    have_label = set(labelled)
+    last = store.index.last(seed, SAMPLE)
+    rows = [row for row in last if store.index.ids[row] not in have_label]
     return np.asarray(store.geometry[np.array(rows, dtype=np.intp)])

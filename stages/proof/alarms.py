@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from stages.answers.ledger import Redundancy
 from stages.contract.canonical import Row
+from stages.learning.calibration import CalibrationFacts
 
 ROUNDS_TO_TELL = 3
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
@@ -42,7 +43,7 @@ class Evidence:
     recall: list[Row]
     redundancy: list[Redundancy]
     doubts: list[int]
-    calibration: Row
+    calibration: CalibrationFacts
     labels_of: dict[str, int]
     leaked: float | None
     recall_floor: float

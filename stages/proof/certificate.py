@@ -211,7 +211,8 @@ def control_rows_needed(counts: Tally, claim: Claim) -> int | None:
     None: none would (of those considered), because the model errs too often at every level; or
     there is no control row that tells how often it errs.
     """
-    today, rest = int(counts.judges[-1]), int(counts.rest[-1])
+    today = int(counts.judges[-1])
+    rest = int(counts.rest[-1])
     if not today:
         return _for_a_perfect_model(counts, claim)
     times = STEP

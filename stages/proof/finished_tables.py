@@ -47,23 +47,32 @@ def finished_labels(
     rows: list[FinishedLabel] = []
     for accepted in sources.gate.accepted.rows:
         rows += [_by_people(item, accepted) for item in (accepted["id"], *accepted["copies"])]
-    index, last = sources.index, sources.gate.state["rounds"]
-    for row, column, confidence in zip(
-        finished.machine.tolist(), finished.classes, finished.confidence, strict=True
-    ):
+    index = sources.index
+    by_machine = zip(finished.machine.tolist(), finished.classes, finished.confidence, strict=True)
+    for row, column, confidence in by_machine:
         for item in index.copies[index.sha[row]]:
-            rows.append({
-                "id": item, "label": classes[column], "by": f"model@{commit}",
-                "confidence": float(confidence), "round": last, "annotators": [],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "id": item,
+                    "label": classes[column],
+                    "by": f"model@{commit}",
+                    "confidence": float(confidence),
+                    "round": sources.gate.state["rounds"],
+                    "annotators": [],
+                }
+            )
     return sorted(rows, key=lambda label: label["id"])
 
 
 def _by_people(item: str, accepted: AcceptedLabel) -> FinishedLabel:
     return {
-        "id": item, "label": accepted["label"], "by": HUMAN, "confidence": None,
-        "round": accepted["round"], "annotators": accepted["annotators"],
-    }  # fmt: skip
+        "id": item,
+        "label": accepted["label"],
+        "by": HUMAN,
+        "confidence": None,
+        "round": accepted["round"],
+        "annotators": accepted["annotators"],
+    }
 
 
 def questions_left(finished: Finished, sources: Sources) -> list[Question]:
@@ -88,9 +97,13 @@ def write_labels(path: Path, rows: list[FinishedLabel]) -> None:
     import pyarrow.parquet as pq
 
     kinds = {
-        "id": pa.string(), "label": pa.string(), "by": pa.string(), "confidence": pa.float64(),
-        "round": pa.int64(), "annotators": pa.list_(pa.string()),
-    }  # fmt: skip
+        "id": pa.string(),
+        "label": pa.string(),
+        "by": pa.string(),
+        "confidence": pa.float64(),
+        "round": pa.int64(),
+        "annotators": pa.list_(pa.string()),
+    }
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(kinds.items()))
     out = pa.BufferOutputStream()
     pq.write_table(table, out)
@@ -143,8 +156,9 @@ def by_class(finished: Finished, accepted: Ints, classes: list[str]) -> dict[str
     judged = finished.judged
     table: dict[str, Any] = {}
     for column, label in enumerate(classes):
-        mine = judged.within & (judged.said == column)
-        control, wrong = int(mine.sum()), int((mine & judged.wrong).sum())
+        mine = judged.within & (judged.classes == column)
+        control = int(mine.sum())
+        wrong = int((mine & judged.wrong).sum())
         table[label] = {
             "by_people": int((accepted == column).sum()),
             "by_machine": int((finished.classes == column).sum()),
@@ -169,8 +183,10 @@ def upper_limit(wrong: int, rows: int, confidence: float) -> float:
 
 def sentence(finished: Finished) -> str:
     """What was done, in one line."""
-    claim, rest = finished.claim, len(finished.population.rest)
-    machine, chosen = len(finished.machine), finished.certificate.last
+    claim = finished.claim
+    rest = len(finished.population.rest)
+    machine = len(finished.machine)
+    chosen = finished.certificate.last
     assert chosen is not None
     return (
         f"finish: the machine labels {machine} of {rest} rows ({machine / rest:.0%}); at most "

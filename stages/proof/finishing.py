@@ -89,7 +89,7 @@ class Finished:
 class JudgedControl:
     """What the machine says of the control rows: class, wrong, in the chosen share; (n,) each."""
 
-    said: Ints
+    classes: Ints
     wrong: Mask
     within: Mask
 
@@ -159,7 +159,8 @@ def population_of(gate: GateTables, asked: list[Asked], index: Index, params: Pa
     labelled = rows(labels)
     without = rows(row["id"] for row in gate.unlabelled)
     drawn = {row for row, item in labelled.items() if "control" in arms.get(item, ())}
-    control, known = sorted(drawn), sorted(set(labelled) - drawn)
+    control = sorted(drawn)
+    known = sorted(set(labelled) - drawn)
     rest = sorted(set(distinct) - set(labelled) - set(without))
     return Population(
         np.array(control, dtype=np.intp),
@@ -193,10 +194,9 @@ def held_out(sources: Sources, rows: Ints, rest: Ints, params: Params) -> tuple[
             scores = sources.scores[both]
         else:
             kept = fold_of_label != fold
-            model = fit(
-                params.model, sources.matrix[taught[kept]], labels.classes[kept],
-                len(params.labels), params.seed,
-            )  # fmt: skip
+            taught_rows = sources.matrix[taught[kept]]
+            k = len(params.labels)
+            model = fit(params.model, taught_rows, labels.classes[kept], k, params.seed)
             scores = model.scores(sources.matrix[both])
         chances = softmax(scores)
         certainty = 1 - margin_of(chances)
@@ -217,8 +217,8 @@ def finish(sources: Sources, claim: Claim, params: Params) -> Finished:
     """What the machine may label under the claim, by the labels and models of now."""
     population = population_of(sources.gate, sources.asked, sources.index, params)
     people = np.concatenate([population.control, population.known])
-    reach, said = held_out(sources, people, population.rest, params)
-    wrong = said != np.concatenate([population.control_classes, population.known_classes])
+    reach, predicted = held_out(sources, people, population.rest, params)
+    wrong = predicted != np.concatenate([population.control_classes, population.known_classes])
     n = len(population.control)
     judges = Judged(reach[:n], wrong[:n])
     # a doubted label beyond the walk may be wrong itself: it is no known mistake of the machine
@@ -236,17 +236,24 @@ def finish(sources: Sources, claim: Claim, params: Params) -> Finished:
     order = np.lexsort((population.rest[~within], -np.round(doubt[~within], 9)))
     inside = (judges.reach <= certificate.share + 1e-12) & bool(certificate.share)
     return Finished(
-        claim, population, counts, certificate,
+        claim,
+        population,
+        counts,
+        certificate,
         repeated_labels(sources.gate.votes, sources.asked, sources.verdicts),
-        machine, classes, sources.probabilities[machine, classes],
-        population.rest[~within][order], doubt[~within][order],
-        JudgedControl(said[:n], judges.wrong, inside),
-    )  # fmt: skip
+        machine,
+        classes,
+        sources.probabilities[machine, classes],
+        population.rest[~within][order],
+        doubt[~within][order],
+        JudgedControl(predicted[:n], judges.wrong, inside),
+    )
 
 
 def require_certificate(finished: Finished) -> None:
     """Raises PipelineError, with what it takes, where the machine may label nothing."""
-    claim, rest = finished.claim, len(finished.population.rest)
+    claim = finished.claim
+    rest = len(finished.population.rest)
     if finished.certificate.share:
         return
     if not rest:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stages.contract.arrays import Floats, Ints
 from stages.contract.canonical import Row
 from stages.contract.params import Params
+from stages.learning.calibration import CalibrationFacts, CalibrationFile
 from stages.proof.alarms import Evidence, alarms
 from stages.proof.curve import confusion, learning_curve, next_batch, overall, without
 from stages.proof.gap import BEYOND, HALVES, STEPS, compare
@@ -36,7 +37,7 @@ class Shipped:
 
     truth: Ints
     probabilities: Floats
-    calibration: Row
+    calibration: CalibrationFile
 
     @property
     def judged(self) -> Judged | None:
@@ -127,7 +128,7 @@ def _panel(
     history: History,
     measured: _Measured,
     judge: Judge,
-    calibration: Row,
+    calibration: CalibrationFacts,
     answers: int,
     params: Params,
 ) -> Row:

@@ -17,6 +17,7 @@ from stages.answers.budget import answers_left
 from stages.contract.arrays import Floats, Ints
 from stages.contract.canonical import Row
 from stages.contract.params import Params
+from stages.learning.calibration import CalibrationFacts
 from stages.learning.classifier import together
 from stages.learning.scoring import (
     calibrated_ece,
@@ -354,7 +355,7 @@ def circumstances_before(
     return circumstances(curve_then, answers - later, params, trusted=trusted)
 
 
-def own_confidence_holds(calibration: Row, params: Params) -> bool:
+def own_confidence_holds(calibration: CalibrationFacts, params: Params) -> bool:
     """Whether the probabilities were right before calibration: earlier models have no other."""
     if calibration["verdict"] != "trusted":
         return False

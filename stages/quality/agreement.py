@@ -19,10 +19,8 @@ from stages.contract.arrays import Floats
 
 LEAST = 1e-6  # probability
 FEW = 20  # examples labelled by two people or more, from which annotators can be weighed
-RIGHT, SETTLED = (
-    19.0,
-    1e-4,
-)  # right answers to one wrong one that an annotator is believed before any; when EM ends
+RIGHT = 19.0  # right answers to one wrong one that an annotator is believed before any
+SETTLED = 1e-4  # change of a share of right answers at which EM ends
 
 
 def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
@@ -37,12 +35,12 @@ def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
         return None
     size = sizes.pop()
     counts = [Counter(unit) for unit in units]
-    seen = sum(
-        sum(c * (c - 1) for c in count.values()) / (size * (size - 1)) for count in counts
-    ) / len(units)
+    pairs = size * (size - 1)
+    agreeing = [sum(count * (count - 1) for count in unit.values()) for unit in counts]
+    agreed = sum(count / pairs for count in agreeing) / len(units)
     totals = sum(counts, Counter())
     chance = sum((total / (size * len(units))) ** 2 for total in totals.values())
-    return None if math.isclose(chance, 1) else (seen - chance) / (1 - chance)
+    return None if math.isclose(chance, 1) else (agreed - chance) / (1 - chance)
 
 
 def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
@@ -55,12 +53,17 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
     """
     paired = [Counter(unit) for unit in units if len(unit) > 1]
     totals = sum(paired, Counter())
-    n = sum(totals.values())
-    apart = sum(
-        sum(c * (unit.total() - c) for c in unit.values()) / (unit.total() - 1) for unit in paired
-    )
-    chance = sum(c * (n - c) for c in totals.values())
+    n = totals.total()
+    # pairs of unlike labels: within examples, and of any two labels
+    apart = sum(_unlike(unit) / (unit.total() - 1) for unit in paired)
+    chance = _unlike(totals)
     return 1 - (n - 1) * apart / chance if chance else None
+
+
+def _unlike(counts: Counter[str]) -> int:
+    """Ordered pairs of labels that are not the same."""
+    n = counts.total()
+    return sum(count * (n - count) for count in counts.values())
 
 
 def excess(bad: int, total: int, others_bad: int, others_total: int) -> tuple[float, float]:
@@ -74,11 +77,11 @@ def excess(bad: int, total: int, others_bad: int, others_total: int) -> tuple[fl
     return gap, gap / error if error else 0.0
 
 
-def vote_table(given: Sequence[Mapping[str, int]]) -> tuple[list[str], Floats]:
+def vote_table(votes_by_row: Sequence[Mapping[str, int]]) -> tuple[list[str], Floats]:
     """The annotators by name, and the class each gave each example, (n, m), NaN for none."""
-    people = sorted({name for votes in given for name in votes})
-    table = np.full((len(given), len(people)), np.nan)
-    for row, votes in enumerate(given):
+    people = sorted({name for votes in votes_by_row for name in votes})
+    table = np.full((len(votes_by_row), len(people)), np.nan)
+    for row, votes in enumerate(votes_by_row):
         for column, name in enumerate(people):
             table[row, column] = votes.get(name, np.nan)
     return people, table
@@ -105,21 +108,23 @@ def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
     algorithm" (1979), here with one rate per annotator and the model's chances in place of one
     share per class.
     """
-    rows, who = np.nonzero(~np.isnan(votes))
-    said = votes[rows, who].astype(np.intp)
-    counts = np.bincount(who, minlength=votes.shape[1])
-    start = np.log(np.maximum(prior, LEAST))
-    right = np.full(votes.shape[1], RIGHT / (RIGHT + 1))
+    m = votes.shape[1]
+    # one entry for each vote: the row, the annotator, and the class
+    rows, people = np.nonzero(~np.isnan(votes))
+    classes = votes[rows, people].astype(np.intp)
+    counts = np.bincount(people, minlength=m)
+    log_prior = np.log(np.maximum(prior, LEAST))
+    right = np.full(m, RIGHT / (RIGHT + 1))
     while True:
-        weight = start.copy()
-        np.add.at(weight, (rows, said), np.log(right / (1 - right) * (prior.shape[1] - 1))[who])
+        log_odds = np.log(right / (1 - right) * (prior.shape[1] - 1))
+        weight = log_prior.copy()
+        np.add.at(weight, (rows, classes), log_odds[people])
         weight -= weight.max(axis=1, keepdims=True)
         chances = np.exp(weight)
         chances /= chances.sum(axis=1, keepdims=True)
         before = right
-        right = (np.bincount(who, chances[rows, said], votes.shape[1]) + RIGHT) / (
-            counts + RIGHT + 1
-        )
+        expected = np.bincount(people, chances[rows, classes], m)
+        right = (expected + RIGHT) / (counts + RIGHT + 1)
         if np.abs(right - before).max() < SETTLED:
             return chances, right
 
@@ -132,13 +137,14 @@ def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
     Source: Goh, Tkachenko, Mueller, "CROWDLAB: supervised learning to infer consensus labels"
     (2022).
     """
-    from cleanlab.multiannotator import get_label_quality_multiannotator as judged
+    from cleanlab.multiannotator import get_label_quality_multiannotator
 
     voted = (~np.isnan(votes)).any(axis=1)
-    found = judged(
+    result = get_label_quality_multiannotator(
         votes[voted], _untied(probabilities[voted]), verbose=False, return_detailed_quality=False
     )
-    return [float(value) for value in found["annotator_stats"].sort_index()["annotator_quality"]]
+    by_annotator = result["annotator_stats"].sort_index()
+    return [float(value) for value in by_annotator["annotator_quality"]]
 
 
 def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats, Floats]:
@@ -153,10 +159,9 @@ def relabel_or_new(votes: Floats, labelled: Floats, new: Floats) -> tuple[Floats
     from cleanlab.multiannotator import get_active_learning_scores
 
     with redirect_stdout(StringIO()):  # it remarks on classes that win no vote
-        old, fresh = get_active_learning_scores(
-            votes, _untied(labelled), _untied(new) if len(new) else None
-        )
-    return np.asarray(old), np.asarray(fresh)
+        unlabelled = _untied(new) if len(new) else None
+        of_labelled, of_new = get_active_learning_scores(votes, _untied(labelled), unlabelled)
+    return np.asarray(of_labelled), np.asarray(of_new)
 
 
 def _untied(probabilities: Floats) -> Floats:

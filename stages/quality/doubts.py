@@ -73,7 +73,7 @@ def doubt_labels(
         share=params.gate.max_quarantine,
         reviews=params.reviews_a_batch,
         error=error,
-        able=_doubtable(labelled, standings, reasons, upto, params.gate),
+        may_doubt=_doubtable(labelled, standings, reasons, upto, params.gate),
     )
     review: list[Doubt] = [
         {

@@ -153,11 +153,13 @@ def _evidence(chances: Floats, columns: Ints) -> float:
     Source: the permutation moments of Mantel, "The detection of disease clustering ..." (1967).
     """
     predicted = chances - chances.mean(axis=0)
-    given = np.eye(chances.shape[1])[columns]
-    given -= given.mean(axis=0)
-    products = (predicted.T @ predicted) * (given.T @ given)
+    labels = np.eye(chances.shape[1])[columns]
+    labels -= labels.mean(axis=0)
+    products = (predicted.T @ predicted) * (labels.T @ labels)
     variance = float(products.sum()) / max(len(columns) - 1, 1)
-    return float((predicted * given).sum()) / math.sqrt(variance) if variance > 0 else 0.0
+    if variance <= 0:
+        return 0.0
+    return float((predicted * labels).sum()) / math.sqrt(variance)
 
 
 @dataclass(frozen=True)

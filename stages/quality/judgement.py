@@ -115,7 +115,8 @@ def _views(
     rows: LabelledRows, first: Ints, near: Neighbours, params: Params, logits: Floats | None
 ) -> list[Floats]:
     """What each witness says of the distinct rows: logits (m, k) each."""
-    labels, k = rows.labels[first], len(params.labels)
+    labels = rows.labels[first]
+    k = len(params.labels)
     space = rows.geometry[first]
     if logits is not None:
         own = [logits[first]]
@@ -289,10 +290,10 @@ def order_p_value(near: Neighbours, seed: int, draws: int = 99) -> float | None:
     if n < MIN_LABELS:
         return None
     draw = np.random.default_rng(seed)
-    seen = np.abs(near.rows - np.arange(n)[:, None]).mean()
+    observed = np.abs(near.rows - np.arange(n)[:, None]).mean()
     closer = 0
     for _ in range(draws):
         order = draw.permutation(n)
         by_chance = np.abs(order[near.rows] - order[:, None]).mean()
-        closer += bool(by_chance <= seen)
+        closer += bool(by_chance <= observed)
     return (closer + 1) / (draws + 1)

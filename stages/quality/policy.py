@@ -72,7 +72,7 @@ def choose_doubts(
     share: float,
     reviews: int | None,
     error: Floats | None = None,
-    able: Mask | None = None,
+    may_doubt: Mask | None = None,
 ) -> Mask:
     """The labels to set aside and ask again, (n,): by gate.policy, at most `share` of all.
 
@@ -83,15 +83,15 @@ def choose_doubts(
     The most doubtful first, ties by seed and id. Never more than half of a class: a model that
     doubts most labels of a class does not know the class.
 
-    error: the probabilities (n,) to go by, if not the judgement's own; able (n,): which labels may
-    be doubted, all if None; reviews: how many labels one batch asks again, None where nobody is
+    error: the probabilities (n,) to go by, if not the judgement's own; may_doubt (n,): which labels
+    may be doubted, all if None; reviews: how many labels one batch asks again, None where nobody is
     asked (then `threshold` counts only what is probably wrong).
     """
     if error is None:
         error = judgement.errors.probability
     wanted = _wanted(judgement, error, rows.labels, params)
-    if able is not None:
-        wanted &= able
+    if may_doubt is not None:
+        wanted &= may_doubt
     candidates = np.flatnonzero(wanted)
     keys = order_keys(params.seed, (rows.ids[row] for row in candidates))
     candidates = candidates[np.lexsort((keys, -np.round(error[candidates], 9)))]

@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from stages.contract.arrays import Floats, Geometry, Ints, Mask
+from stages.contract.distances import squared_norms
 from stages.contract.progress import watched
 from stages.learning.scoring import softmax
 
@@ -46,7 +47,7 @@ def neighbours(geometry: Geometry, k: int = NEIGHBOURS) -> Neighbours:
     if not k:
         return Neighbours(rows, squared)
     space = np.ascontiguousarray(geometry, dtype=np.float32)
-    norms = np.einsum("ij,ij->i", space, space)
+    norms = squared_norms(space)
     step = max(16, BLOCK // n)
     for start in watched("neighbours", range(0, n, step), "block"):
         block = slice(start, start + step)
@@ -124,11 +125,11 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
                 max_features="sqrt", min_samples_leaf=2, random_state=seed + number
             )
             tree.fit(space[bag], labels[bag], check_input=False)
-            out = np.flatnonzero(np.bincount(bag, minlength=n) == 0)
-            if len(out):
-                chances = tree.predict_proba(space[out], check_input=False)
-                votes[np.ix_(out, tree.classes_)] += chances
-            voters[out] += 1
+            outside = np.flatnonzero(np.bincount(bag, minlength=n) == 0)
+            if len(outside):
+                chances = tree.predict_proba(space[outside], check_input=False)
+                votes[np.ix_(outside, tree.classes_)] += chances
+            voters[outside] += 1
     return np.asarray(np.log((votes + share) / (voters[:, None] + 1) + 1e-9))
 
 
@@ -190,12 +191,14 @@ def disagreement(views: Sequence[Floats], labels: Ints) -> float | None:
     (2022). That witnesses of different kinds behave so is not claimed there: benchmarks/gate.py
     measures it.
     """
-    n, k = len(labels), len(np.unique(labels))
+    n = len(labels)
+    k = len(np.unique(labels))
     if len(views) < 2 or k < 2:
         return None
-    said = [view.argmax(axis=1) for view in views]
-    against = float(np.mean([(classes != labels).mean() for classes in said]))
-    apart = float(np.mean([(left != right).mean() for left, right in combinations(said, 2)]))
+    predicted = [view.argmax(axis=1) for view in views]
+    against = float(np.mean([(classes != labels).mean() for classes in predicted]))
+    pairs = combinations(predicted, 2)
+    apart = float(np.mean([(left != right).mean() for left, right in pairs]))
     room = max(1 - apart * k / (k - 1), 0.1)
     chance = apart * (1 - apart) / n / room**2
     share = (against - apart) / room / (1 + chance / PRIOR_EXCESS**2)

@@ -16,13 +16,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stages.contract.arrays import Mask, Matrix
+from stages.contract.arrays import Floats, Geometry, Mask, Matrix, Rows
+from stages.contract.distances import squared_distances
 from stages.store.index import Features, Index
 
-Points = NDArray[np.float32]
-Rows = NDArray[np.intp]
 SAMPLE = 1_000
 CHANCE = 0.001
 COPY = 1e-12  # squared distance that rounding finds between equal rows
@@ -30,7 +28,7 @@ CELLS = 1 << 22  # pairs compared at a time
 ROUNDING = 1e-6  # what rounding takes from the cosine of a copy
 
 
-def reach(points: Points, threshold: float) -> float:
+def reach(points: Geometry, threshold: float) -> float:
     """The squared distance within which the guard of a batch takes two rows for near duplicates.
 
     points: a uniform sample. At most half the median distance to the nearest row that is not the
@@ -41,7 +39,7 @@ def reach(points: Points, threshold: float) -> float:
     return min(limit, float(np.median(nearest)) / 4) if len(nearest) else limit
 
 
-def beyond_chance(points: Points, threshold: float) -> float:
+def beyond_chance(points: Geometry, threshold: float) -> float:
     """The squared distance within which chance brings two rows of the sample once in 1,000 times.
 
     Among rows spread evenly in m dimensions the nearest one is within c times the median distance
@@ -67,7 +65,7 @@ class Near:
     """
 
     matrix: Matrix
-    geometry: Points
+    geometry: Geometry
     limit: float
     threshold: float
 
@@ -76,15 +74,17 @@ class Near:
         import scipy.sparse as sp
         from sklearn.preprocessing import normalize
 
-        close = _squared(np.asarray(self.geometry[left]), np.asarray(self.geometry[right])) <= max(
-            self.limit, COPY
-        )
+        # Double precision tells neighbours in a line apart.
+        of_left = self.geometry[left].astype(np.float64)
+        of_right = self.geometry[right].astype(np.float64)
+        close = squared_distances(of_left, of_right) <= max(self.limit, COPY)
         if close.any() and sp.issparse(self.matrix):
-            first, second = close.any(axis=1), close.any(axis=0)
-            cosines = (
-                normalize(self.matrix[left[first]]) @ normalize(self.matrix[right[second]]).T
-            ).toarray()
-            close[np.ix_(first, second)] &= cosines >= self.threshold - ROUNDING
+            rows = close.any(axis=1)
+            columns = close.any(axis=0)
+            features = normalize(self.matrix[left[rows]])
+            others = normalize(self.matrix[right[columns]])
+            cosines = (features @ others.T).toarray()
+            close[np.ix_(rows, columns)] &= cosines >= self.threshold - ROUNDING
         return np.asarray(close)
 
     def repeats(self, rows: Rows, others: Rows) -> Mask:
@@ -107,7 +107,7 @@ def said_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mas
     return np.asarray(cosines).ravel() >= threshold - ROUNDING
 
 
-def usual_rows(features: Features, seed: int) -> Points:
+def usual_rows(features: Features, seed: int) -> Geometry:
     """The geometry of a uniform sample of the pool, by which it is told how close rows usually are.
 
     It is the end of the permutation, the same for the guard and for the checks.
@@ -121,7 +121,7 @@ def near_in(features: Features, seed: int, threshold: float) -> Near:
     return Near(features.matrix, features.geometry, limit, threshold)
 
 
-def _apart(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _apart(points: Geometry) -> tuple[Floats, Floats]:
     """`_gaps` of the sample's distinct rows; none of fewer than three of them."""
     distinct = np.unique(np.asarray(points[:SAMPLE]), axis=0)
     if len(distinct) < 3:
@@ -131,25 +131,13 @@ def _apart(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return nearest[apart], second[apart]
 
 
-def _gaps(points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _gaps(points: Geometry) -> tuple[Floats, Floats]:
     """Squared distances of each row to the nearest and second nearest other one; inf for none."""
-    gaps = np.pad(_squared(points, points), ((0, 0), (0, 2)), constant_values=np.inf)
+    double = points.astype(np.float64)
+    gaps = np.pad(squared_distances(double, double), ((0, 0), (0, 2)), constant_values=np.inf)
     np.fill_diagonal(gaps, np.inf)
-    nearest, second = np.partition(gaps, 1, axis=1)[:, :2].T
-    return nearest, second
-
-
-def _squared(points: Points, others: Points) -> NDArray[np.float64]:
-    """(n, m) squared Euclidean distances, never below 0.
-
-    Double precision tells neighbours in a line apart.
-    """
-    points, others = points.astype(np.float64), others.astype(np.float64)
-    norms = (
-        np.einsum("ij,ij->i", points, points)[:, None]
-        + np.einsum("ij,ij->i", others, others)[None, :]
-    )
-    return np.asarray(np.maximum(norms - 2 * (points @ others.T), 0))
+    two_least = np.partition(gaps, 1, axis=1)[:, :2]
+    return two_least[:, 0], two_least[:, 1]
 
 
 def leakage(labelled: list[str], index: Index, near: Near) -> float | None:
@@ -157,5 +145,5 @@ def leakage(labelled: list[str], index: Index, near: Near) -> float | None:
     test = index.rows("test")
     if test.start == test.stop or not labelled:
         return None
-    known = index.locate(labelled, "labels")
-    return float(near.repeats(np.arange(test.start, test.stop), known).mean())
+    rows = index.locate(labelled, "labels")
+    return float(near.repeats(np.arange(test.start, test.stop), rows).mean())

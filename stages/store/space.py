@@ -44,19 +44,18 @@ class Space:
         """What the classifier sees of some rows, and their geometry, (n, d) float32."""
         import scipy.sparse as sp
 
-        seen = []
-        geometry = np.empty(
-            (matrix.shape[0], self.basis.shape[1] if self.basis.size else matrix.shape[1]),
-            np.float32,
-        )
+        widened = []
+        dims = self.basis.shape[1] if self.basis.size else matrix.shape[1]
+        geometry = np.empty((matrix.shape[0], dims), np.float32)
         for block in blocks("projection", matrix.shape[0]):
             space = self._mapped(matrix[block])
-            geometry[block] = space / (
-                self.length or np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
-            )
+            length: Any = self.length
+            if not length:
+                length = np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+            geometry[block] = space / length
             if self.beside:
-                seen.append(self._beside(matrix[block], space))
-        return sp.vstack(seen, format="csr") if seen else matrix, geometry
+                widened.append(self._beside(matrix[block], space))
+        return sp.vstack(widened, format="csr") if widened else matrix, geometry
 
     def folded(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """Weights (k, p) that score a row's own features as `weights` (k, p + d) the widened."""
@@ -88,13 +87,12 @@ def fit_space(
 ) -> Space:
     """The space of distances: truncated SVD of sparse features, PCA of dense ones, or themselves.
 
-    Dense features of at most `dims` columns are taken as they are.
-
-    Rows become unit vectors for text (`unit_rows`), else they are centred and scaled to a mean
-    squared norm of 1 over the `known` rows. beside: the mean squared length of sparse unit rows in
-    the directions, which the classifier then sees beside their features; 0: it does not, nor does
-    it those of other rows. Signs of the components are fixed, so the result is deterministic.
-    Source: Halko, Martinsson, Tropp, "Finding structure with randomness" (2011).
+    Dense features of at most `dims` columns are taken as they are. Rows become unit vectors for
+    text (`unit_rows`), else they are centred and scaled to a mean squared norm of 1 over the
+    `known` rows. beside: the mean squared length of sparse unit rows in the directions, which the
+    classifier then sees beside their features; 0: it does not, nor does it those of other rows.
+    Signs of the components are fixed, so the result is deterministic. Source: Halko, Martinsson,
+    Tropp, "Finding structure with randomness" (2011).
     """
     import scipy.sparse as sp
 
@@ -123,8 +121,8 @@ def _directions(known: Matrix, dims: int, seed: int) -> NDArray[np.floating]:
 
     svd = TruncatedSVD(dims, random_state=seed)
     products = 2 * svd.n_iter + 3  # two for a power iteration, the last one, and two projections
-    with progress("directions", products) as told:
-        return np.ascontiguousarray(svd.fit(counting(known, told)).components_.T)
+    with progress("directions", products) as bar:
+        return np.ascontiguousarray(svd.fit(counting(known, bar)).components_.T)
 
 
 def _principal(known: NDArray[np.floating], dims: int) -> NDArray[np.float64]:

@@ -24,6 +24,10 @@ R = TypeVar("R")
 MOST_JOBS = 256  # that wait in Spark's queue at a time
 AT_ONCE = 0.05  # seconds: what threads cost shorter calls is more than they save
 MOST_THREADS = 4  # side by side: each holds a model of its own in memory
+DIED = (
+    "run the same command again, finished parts are kept; with too little memory lower "
+    "compute.n_jobs"
+)
 EXTRAS = {"dask": "dask.distributed", "ray": "ray", "spark": "joblibspark"}
 
 
@@ -55,15 +59,14 @@ def mapped(
                     raise result
                 yield result
         except tuple(deaths) as error:
-            remedy = (
-                "run the same command again, finished parts are kept; with too little memory lower"
-                " compute.n_jobs"
-            )
-            lost = isinstance(error, TypeError)
-            what = (
-                "failed, Spark says above why" if lost else f"died ({str(error).partition('.')[0]})"
-            )
-            raise PipelineError(f"{doing}: a worker", what, remedy) from error
+            raise PipelineError(f"{doing}: a worker", _death(error), DIED) from error
+
+
+def _death(error: Exception) -> str:
+    """What became of a worker. joblibspark gives a lost task out as a TypeError."""
+    if isinstance(error, TypeError):
+        return "failed, Spark says above why"
+    return f"died ({str(error).partition('.')[0]})"
 
 
 def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) -> list[R]:
@@ -101,23 +104,20 @@ def _remote(
             options |= _connected(compute, stack)
         except ImportError as error:
             what = f"{EXTRAS[compute.backend]} is not installed ({error})"
-            raise PipelineError(
-                "params.yaml compute.backend", what, "install it, or use loky"
-            ) from error
+            remedy = "install it, or use loky"
+            raise PipelineError("params.yaml compute.backend", what, remedy) from error
         except (OSError, RuntimeError, ValueError) as error:
             what = f"no {compute.backend} cluster at {compute.address!r} ({error})"
-            raise PipelineError(
-                "params.yaml compute.address", what, "start it, or correct the address"
-            ) from error
+            remedy = "start it, or correct the address"
+            raise PipelineError("params.yaml compute.address", what, remedy) from error
     if compute.backend == "spark" and compute.n_jobs == -1:
-        options["n_jobs"] = min(
-            len(items), MOST_JOBS
-        )  # those of its own count are 0 until a worker has come
+        # Spark's own count of workers is 0 until the first has come.
+        options["n_jobs"] = min(len(items), MOST_JOBS)
     stack.enter_context(joblib.parallel_config(backend=compute.backend, **options))
+    # Ray and Spark give all results at the end.
     streams = compute.backend in {"loky", "dask"}
-    run = joblib.Parallel(
-        return_as="generator" if streams else "list", batch_size=1, pre_dispatch="all"
-    )
+    shape = "generator" if streams else "list"
+    run = joblib.Parallel(return_as=shape, batch_size=1, pre_dispatch="all")
     results = run(joblib.delayed(_attempted)(function, item) for item in items)
     if streams:
         stack.callback(_ended, results)
@@ -167,10 +167,11 @@ def _connected(compute: Compute, stack: ExitStack) -> dict[str, Any]:
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName("labelrounds").config(
-        "spark.ui.showConsoleProgress", "false"
-    )
-    session = (builder.master(compute.address) if compute.address else builder).getOrCreate()
+    builder = SparkSession.builder.appName("labelrounds")
+    builder = builder.config("spark.ui.showConsoleProgress", "false")
+    if compute.address:
+        builder = builder.master(compute.address)
+    session = builder.getOrCreate()
     stack.callback(session.stop)
     session.sparkContext.setLogLevel("ERROR")
     register_spark()

@@ -1,4 +1,4 @@
-"""Distances, neighbours and clusters of the geometry: seeded, and bounded in memory."""
+"""Neighbours and clusters of the geometry: seeded, and bounded in memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Floats
+from stages.contract.distances import squared_distances
 
 Points = NDArray[np.float32]
 CELLS = 1 << 24  # distances held at a time (64 MB as float32)
 ITERATIONS = 10  # of k-means: clusters only have to be rough regions
-
-
-def squared_norms(points: Points) -> Points:
-    """(n,) squared length of each row."""
-    return np.asarray(np.einsum("ij,ij->i", points, points))
 
 
 def blocks(rows: int, columns: int) -> Iterator[slice]:
@@ -25,19 +21,6 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
     step = max(1, CELLS // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
-
-
-def squared_distances(points: Points, others: Points) -> Points:
-    """(n, m) squared Euclidean distances in single precision, never below 0.
-
-    scikit-learn's `euclidean_distances` would compute them in double precision, at twice the cost.
-    """
-    distances = points @ others.T
-    distances *= -2
-    distances += squared_norms(points)[:, None]
-    distances += squared_norms(others)[None, :]
-    np.maximum(distances, 0, out=distances)
-    return np.asarray(distances)
 
 
 def nearest(points: Points, others: Points) -> tuple[NDArray[np.intp], Points]:

@@ -12,11 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Mask
-from stages.learning.scoring import margin_of
+from stages.learning.scoring import margin_of, wilson
 from stages.strategies import Candidates, Ranking
 from stages.strategies.herding import max_herding, uncertainty_herding
-
-Z = 1.96  # of a 95 % interval
 
 
 def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
@@ -117,7 +115,6 @@ def floor_weights(candidates: Candidates, floor: float) -> Floats:
 
     2 where nothing says that a class is recalled, 1 where the lower Wilson bound (95 %) of its
     held-out recall reaches `floor`, in proportion between. All 1 where nobody measured.
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
     """
     k = len(candidates.class_weights)
     if candidates.held_out is None or floor <= 0:
@@ -125,8 +122,7 @@ def floor_weights(candidates: Candidates, floor: float) -> Floats:
     known = candidates.labelled_class >= 0
     classes = candidates.labelled_class[known]
     right = candidates.held_out[known].argmax(axis=1) == classes
-    n = np.bincount(classes, minlength=k).astype(np.float64)
-    recall = np.bincount(classes, right.astype(np.float64), minlength=k) / np.maximum(n, 1)
-    width = Z * np.sqrt(recall * (1 - recall) * n + Z**2 / 4)
-    lower = np.where(n > 0, (recall * n + Z**2 / 2 - width) / (n + Z**2), 0)
-    return np.asarray(1 + np.clip(floor - lower, 0, None) / floor)
+    labels = np.bincount(classes, minlength=k).tolist()
+    recalled = np.bincount(classes[right], minlength=k).tolist()
+    surely = [wilson(hits, trials)[0] for hits, trials in zip(recalled, labels, strict=True)]
+    return np.asarray(1 + np.clip(floor - np.array(surely), 0, None) / floor)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Floats, Ints, Mask
+from stages.contract.distances import squared_distances, squared_norms
 from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.progress import watched
 from stages.learning.scoring import margin_of
@@ -17,8 +18,6 @@ from stages.strategies._geometry import (
     blocks,
     clustered,
     nearest,
-    squared_distances,
-    squared_norms,
 )
 from stages.strategies.uncertainty import least_confidence_of
 
@@ -202,7 +201,7 @@ def product_spread(
     Exact in O(n (k + d)) a draw: |g_i - g_j|^2 = |l_i|^2 |r_i|^2 + |l_j|^2 |r_j|^2 - 2 (l_i .
     l_j)(r_i . r_j).
     """
-    norms = np.einsum("ij,ij->i", left, left) * squared_norms(right).astype(np.float64)
+    norms = squared_norms(left) * squared_norms(right).astype(np.float64)
     distance = norms.copy()
     picks: list[int] = []
     for _ in watched("picks", range(count), "row"):

@@ -42,10 +42,10 @@ def typiclust(
     priority = _emptiest_first(cluster_of_row, labels, keys)
     order = np.lexsort((priority[cluster_of_row], turn))[:count]
     # what the cluster of each pick holds when it is picked: labels, and earlier picks
-    held = labels[cluster_of_row[order]] + turn[order]
+    labels_and_picks = labels[cluster_of_row[order]] + turn[order]
     reasons = [
         f"typical of {_region(number)}, typicality {value:.3f}"
-        for number, value in zip(held, score[order], strict=True)
+        for number, value in zip(labels_and_picks, score[order], strict=True)
     ]
     return Ranking(rows[order], score[order], reasons, "typical")
 
@@ -74,8 +74,10 @@ def _emptiest_first(cluster: Ints, labels: Ints, keys: NDArray[np.uint64]) -> In
     return priority
 
 
-def _region(held: int) -> str:
-    return f"a region of {held} labels and earlier picks" if held else "a region without a label"
+def _region(labels_and_picks: int) -> str:
+    if labels_and_picks:
+        return f"a region of {labels_and_picks} labels and earlier picks"
+    return "a region without a label"
 
 
 def information_density(candidates: Candidates, count: int) -> Ranking:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Mask
+from stages.contract.distances import squared_distances
 from stages.contract.identity import TIE_DIGITS
 from stages.contract.progress import watched
 from stages.learning.scoring import margin_of
 from stages.strategies import Candidates, Ranking
-from stages.strategies._geometry import Points, blocks, nearest, squared_distances
+from stages.strategies._geometry import Points, blocks, nearest
 
 SAMPLE = 4_096  # rows looked at: their distances to each other take 4 x SAMPLE^2 bytes
 ROWS_AT_A_TIME = 512

@@ -58,7 +58,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
 
     monkeypatch.setattr(contract_progress, "_say", say)
     monkeypatch.setattr(contract_progress, "DELAY", 0)
-    monkeypatch.setattr(contract_progress, "_interval", lambda: 0.001)
+    monkeypatch.setattr(contract_progress, "EVERY", 0.0001)
     return find
 
 
@@ -209,7 +209,7 @@ def test_a_large_fit_tells_its_steps_and_is_the_same_fit(
     monkeypatch.setattr(classifier, "progress", kept)
     small = classifier.fit(spec, rows, labels, 3, 0)
     assert told == []
-    monkeypatch.setattr(classifier, "WORTH_TELLING", 40 * 40 * 3)
+    monkeypatch.setattr(classifier, "WORTH_SHOWING", 40 * 40 * 3)
     large = classifier.fit(spec, rows, labels, 3, 0)
     steps = int(large.estimator.n_iter_[0]) + 1
     assert [(one.doing, one.total, one.at_most, one.done) for one in told] == [

@@ -35,7 +35,7 @@ from stages.features import in_parts as features_in_parts
 from stages.featurize import main as featurize_stage
 from stages.learning import shortlist
 from stages.learning.classifier import Classifier
-from stages.learning.shortlist import Found, merged, round_share
+from stages.learning.shortlist import PartShortlist, Ranked, merged, round_share
 from stages.store.model_file import read_own_model
 from stages.store.parts import open_pool, repeated
 from stages.store.read import read_features
@@ -397,7 +397,7 @@ def test_repeated_finds_every_value_that_stands_twice(columns: list[list[int]]) 
     )  # equal ones together
 
 
-def found(rows: list[int], doubts: list[float], kept: int) -> Found:
+def found(rows: list[int], doubts: list[float], kept: int) -> PartShortlist:
     """What a part of these rows has, all of them scored; keys are the rows' numbers times seven
     modulo 101.
     """
@@ -405,16 +405,8 @@ def found(rows: list[int], doubts: list[float], kept: int) -> Found:
     keys = (row * 7 % 101).astype(np.uint64)
     best = np.lexsort((keys, -doubt))[:kept]
     first = np.argsort(keys)[:kept]
-    return Found(
-        row[best],
-        keys[best],
-        doubt[best],
-        row[first],
-        keys[first],
-        doubt[first],
-        len(rows),
-        np.zeros(2, np.intp),
-    )
+    ranked = Ranked(row, keys, doubt)
+    return PartShortlist(ranked.at(best), ranked.at(first), len(rows), np.zeros(2, np.intp))
 
 
 def test_kept_rows_stand_for_the_whole_pool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,9 +442,7 @@ def test_no_row_of_the_permutation_is_left_out_because_it_was_not_drawn(
     part = found(
         [0, 1, 2, 3], [0.9, 0.0, 0.5, 0.0], 3
     )  # rows 0, 1, 2 are first; of 40 only 0 and 2 were drawn
-    drawn = replace(
-        part, top=part.top[:2], top_keys=part.top_keys[:2], top_doubt=part.top_doubt[:2], scored=2
-    )
+    drawn = replace(part, doubtful=part.doubtful.at(np.arange(2)), scored=2)
     kept = merged([drawn], 40)
     assert kept.rows.tolist() == [0, 1, 2]
     assert kept.stands_for.tolist() == pytest.approx([40 / 3] * 3)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.strategies._geometry import clustered, nearest, squared_distances, typicality
+from stages.contract.distances import squared_distances
+from stages.strategies._geometry import clustered, nearest, typicality
 
 CORNERS = np.array([[0, 0], [0, 4], [4, 0], [4, 4]], np.float32)
 
