@@ -113,6 +113,13 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
             "cat new.jsonl | rounds predict - --format jsonl --commit v1.0",
         ),
     ),
+    "export": (
+        "rounds.dataset.command",
+        (
+            "rounds export ../dataset   # then: datasets.load_dataset('../dataset')",
+            "rounds export ../dataset --license cc-by-4.0 --anonymous",
+        ),
+    ),
     "inspect": (
         "rounds.inspect",
         (
@@ -152,7 +159,7 @@ GROUPS = {  # how `rounds --help` sorts the commands
     ),
     "Look back": ("log", "history", "labels", "report", "verify"),
     "Look ahead": ("backtest", "inspect"),
-    "The way out": ("predict", "finish"),
+    "The way out": ("predict", "finish", "export"),
 }
 
 

@@ -49,6 +49,14 @@ def require_closed(project: Project) -> None:
         raise PipelineError(project.root, what, "commit them and `rounds close`, or undo them")
 
 
+def require_current(project: Project, dvc: Dvc) -> None:
+    """Brings build/ up to date. Raises PipelineError where that is not what the last round left."""
+    dvc("repro")
+    if not is_as_committed(project.root, project.root / "dvc.lock"):
+        what = "code, params or data are not those of the last closed round"
+        raise PipelineError(project.root, what, "bring it up to date: `rounds close`")
+
+
 def model_commit(project: Project) -> str:
     """The commit that brought the present dvc.lock, and with it the model, shortened."""
     last = git(project.root, "log", "-1", "--format=%H", "--", "dvc.lock").strip()
@@ -82,10 +90,7 @@ def finish_project(project: Project, claim: Claim, say: Say, *, dry_run: bool) -
     with exclusive(project.root, wait=False):
         require_closed(project)
         with Dvc(project.root, say) as dvc:
-            dvc("repro")
-            if not is_as_committed(project.root, project.root / "dvc.lock"):
-                what = "code, params or data are not those of the last closed round"
-                raise PipelineError(project.root, what, "bring it up to date: `rounds close`")
+            require_current(project, dvc)
             finished = computed(project, claim)
             said = sentence(finished)
             if dry_run:
@@ -134,5 +139,5 @@ def command(error: float, confidence: float, dry_run: bool) -> str:
     if dry_run:
         return said
     left = "build/finish/questions.jsonl lists what is left, the first to ask first"
-    next_step = "rounds annotate, rounds close, and rounds finish again"
-    return f"{said}\nlabels: build/finish/finished.parquet; {left}\nnext: {next_step}"
+    made = f"{said}\nlabels: build/finish/finished.parquet; {left}"
+    return f"{made}\nnext: rounds export DIR; or rounds annotate, rounds close, rounds finish again"

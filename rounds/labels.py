@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -78,9 +78,17 @@ def labels(project: Project, as_of: str) -> list[Row]:
     that brought the present label.
     """
     commit = commit_named(project.root, as_of, "--as-of")
+    return with_commits(project, accepted_at(project, commit), commit)
+
+
+def with_commits(project: Project, accepted: Iterable[Row], commit: str) -> list[Row]:
+    """A row for each accepted label and each copy, sorted by id; columns as in COLUMNS.
+
+    accepted: rows of build/gate/accepted.jsonl as of the commit.
+    """
     closings = closing_commits(project, changes(project, MANIFESTS, at=commit), commit)
     rows = []
-    for row in accepted_at(project, commit):
+    for row in accepted:
         closing = closings.get(row["round"])
         facts = {
             **{key: row[key] for key in COLUMNS if key in row},

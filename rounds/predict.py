@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO, TypedDict, Unpack
 
 import click
 
-from rounds.loading import FOLDER, load
+from rounds.loading import fetched, read_from
 from rounds.project import Project
 from stages.contract.errors import PipelineError
 from stages.contract.params import Compute
@@ -45,7 +45,7 @@ class Writer(Protocol):
 
 
 class CsvWriter:
-    """Comma-separated rows under one header."""
+    """Comma-separated rows under one header; truth is `true` or `false`."""
 
     def __init__(self, file: TextIO, columns: list[str]) -> None:
         self.rows = csv.DictWriter(file, columns, lineterminator="\n")
@@ -54,7 +54,8 @@ class CsvWriter:
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """See `Writer`."""
-        self.rows.writerows(rows)
+        for row in rows:
+            self.rows.writerow({**row, "unlike": str(row["unlike"]).lower()})
 
     def close(self) -> None:
         """See `Writer`."""
@@ -164,20 +165,38 @@ def predict_file(model: Predictor, blocks: Iterable[Table], out: Path) -> tuple[
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The model that predicts: where it is, of which commit, what it needs (`rounds.load`)."""
+
+    source: str
+    rev: str | None
+    trusted: tuple[str, ...]
+    images: Path | None
+    embedding: Path | None
+
+    def load(self) -> Predictor:
+        """The model itself."""
+        with fetched(self.source, self.rev) as folder:
+            return self.read(folder)
+
+    def read(self, folder: Path) -> Predictor:
+        """The model from that folder, which was fetched."""
+        return read_from(folder, self.source, self.trusted, self.images, self.embedding)
+
+
+@dataclass(frozen=True)
 class Work:
     """A part of a folder to be predicted: where it is, where its predictions go, by which model."""
 
     source: str
     out: Path
-    model: Path
-    trusted: tuple[str, ...]
+    model: Choice
 
 
 def predict_part(work: Work) -> tuple[int, int]:
     """Predict one part into a Parquet file."""
-    model = load(work.model, trusted=work.trusted)
     with local(work.source) as path:
-        return predict_file(model, read_blocks(path, BLOCK), work.out)
+        return predict_file(work.model.load(), read_blocks(path, BLOCK), work.out)
 
 
 def sources_of(files: tuple[str, ...], kind: str) -> Iterator[Table]:
@@ -196,11 +215,14 @@ def is_folder(name: str) -> bool:
     return in_parts(name) and not name.lower().endswith((*FORMATS, ".ndjson"))
 
 
-def model_folder(commit: str | None, model: Path | None) -> tuple[str, str | None]:
-    """Where the model is taken from, and at which commit."""
-    if model is not None:
-        return str(model), commit
-    return str(Project.find(Path.cwd()).root), commit
+class Chosen(TypedDict):
+    """The options of the command line that choose the model, as click hands them over."""
+
+    commit: str | None
+    model: Path | None
+    trust: tuple[str, ...]
+    images: Path | None
+    embedding: Path | None
 
 
 @click.command()
@@ -214,55 +236,66 @@ def model_folder(commit: str | None, model: Path | None) -> tuple[str, str | Non
     "--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True,
     help="Format of what is read from a pipe, and written into one.",
 )  # fmt: skip
+@click.option("--images", type=PATH, help="Folder of image files.  [default: the project's]")
+@click.option(
+    "--embedding", type=PATH, help="Folder of the embedding model.  [default: the project's]"
+)
 @click.option("--trust", multiple=True, help="A type of your own in the model that may be loaded.")
 @one_line_errors
-def command(
-    files: tuple[str, ...],
-    commit: str | None,
-    model: Path | None,
-    out: Path | None,
-    kind: str,
-    trust: tuple[str, ...],
-) -> str:
+def command(files: tuple[str, ...], out: Path | None, kind: str, **chosen: Unpack[Chosen]) -> str:
     """Label rows of any table with the model of a round: its label, and how probable each class is.
 
     FILES are tables with the columns of the pool, a folder of parts, or - for a pipe.
     A row is marked as unlike anything labelled where its probability is a guess.
     """
-    place, rev = model_folder(commit, model)
+    model = chosen["model"]
+    place = Project.find(Path.cwd()).root if model is None else model
+    choice = Choice(
+        str(place), chosen["commit"], chosen["trust"], chosen["images"], chosen["embedding"]
+    )
     if any(is_folder(name) for name in files):
         if out is None or len(files) > 1:
             remedy = "name it alone, and with --out the folder to write to"
             raise PipelineError("FILES", "a folder of parts is among them", remedy)
-        return predict_folder(files[0], out, place, rev, trust)
-    loaded = load(place, rev, trust)
+        return predict_folder(files[0], out, choice)
+    if out is not None and out.suffix not in FORMATS:
+        raise PipelineError("--out", f"{out} is no table", f"name a file of {', '.join(FORMATS)}")
+    loaded = choice.load()
     if out is None:
         writer = (CsvWriter if kind == "csv" else JsonlWriter)(sys.stdout, columns_of(loaded))
         return said(loaded, *predict_blocks(loaded, sources_of(files, kind), writer), "")
-    if out.suffix not in FORMATS:
-        raise PipelineError("--out", f"{out} is no table", f"name a file of {', '.join(FORMATS)}")
     return said(loaded, *predict_file(loaded, sources_of(files, kind), out), f" in {out}")
 
 
-def predict_folder(
-    folder: str, out: Path, place: str, rev: str | None, trust: tuple[str, ...]
-) -> str:
+def predict_folder(folder: str, out: Path, choice: Choice) -> str:
     """Predict all parts of a folder or URL, each into a Parquet file of its name."""
-    if rev is not None:
-        what = "a folder of parts is predicted by the present model"
-        raise PipelineError("--commit", what, "check that commit out first, or name files")
-    loaded = load(place, None, trust)
-    root = Path(place)
-    model = root / FOLDER if (root / "dvc.yaml").is_file() else root
-    work = [
-        Work(source, out / f"{name_of(source).rpartition('.')[0]}.parquet", model.resolve(), trust)
-        for source in list_parts(folder)
-    ]
-    sizes = [0 if is_url(item.source) else Path(item.source).stat().st_size for item in work]
-    little = sum(sizes) < LITTLE and not is_url(folder)
-    counts = list(mapped(predict_part, work, compute_of(root), "predict", little=little))
+    sources = list_parts(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    # Workers read the model where they write.
+    with fetched(choice.source, choice.rev, inside=out) as copy:
+        loaded = choice.read(copy)
+        for_workers = Choice(
+            source=str(copy.resolve()),
+            rev=None,
+            trusted=choice.trusted,
+            images=Path(loaded.params.data.images).resolve(),
+            embedding=Path(loaded.featurizer.options.embedding.model).resolve(),
+        )
+        work = [
+            Work(source, out / f"{name_of(source).rpartition('.')[0]}.parquet", for_workers)
+            for source in sources
+        ]
+        compute = compute_of(Path(choice.source))
+        counts = list(mapped(predict_part, work, compute, "predict", little=is_little(sources)))
     total = sum(rows for rows, _ in counts)
     return said(loaded, total, sum(unlike for _, unlike in counts), f" in {out}")
+
+
+def is_little(sources: list[str]) -> bool:
+    """Whether parts on this machine are predicted sooner than workers start."""
+    if any(map(is_url, sources)):
+        return False
+    return sum(Path(source).stat().st_size for source in sources) < LITTLE
 
 
 def compute_of(root: Path) -> Compute:

@@ -14,7 +14,7 @@ It is a folder (build/predictor) that works without the project it came from:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,18 @@ class Predictor:
     to_probabilities: Map
     labelled: Geometry
     limit: float
+
+    def with_folders(self, images: str, embedding: str) -> Predictor:
+        """The same predictor with other folders of image files and of the embedding model."""
+        data = self.params.data.model_copy(update={"images": images})
+        options = self.featurizer.options
+        model = options.embedding.model_copy(update={"model": embedding})
+        options = options.model_copy(update={"embedding": model})
+        return replace(
+            self,
+            params=self.params.model_copy(update={"data": data}),
+            featurizer=replace(self.featurizer, options=options),
+        )
 
     @property
     def classes_(self) -> list[str]:

@@ -15,74 +15,36 @@ from click.testing import CliRunner
 
 from rounds import load
 from rounds.__main__ import cli
+from rounds.commands import git
 from stages.contract.errors import PipelineError
+from stages.contract.params import load as load_params
 from stages.examples.blocks import read_blocks
 from stages.examples.tables import read_table
 from stages.learning.maps import Curves, Map, Steps, Temperature, read_map, write_map
 from stages.store.index import read_index
-from tests.conftest import Small, write_csv
-
-TEXTS = ("alpha beta", "gamma delta", "epsilon zeta")
-WORDS = ("red apple", "green pear", "blue plum")
-
-
-def use_texts(small: Small, **features: object) -> None:
-    """Make the project one of texts, whose words tell the class, mostly."""
-    rng = np.random.default_rng(1)
-    for name in ("pool", "seed", "test"):
-        path = small.root / "data" / f"{name}.csv"
-        with path.open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        truth = {row[0]: row[3] for row in small.rows}
-        texts = []
-        for number, row in enumerate(rows):
-            word = WORDS[small.labels.index(truth[row["id"]])]
-            texts.append(f"{word} {TEXTS[rng.integers(3)]}, no {number} of\n'{name}'")
-        columns = ["id", "note", *(["label"] if name != "pool" else [])]
-        cells = [
-            [r["id"], t, *([r["label"]] if name != "pool" else [])]
-            for r, t in zip(rows, texts, strict=True)
-        ]
-        write_csv(path, columns, cells)
-    changes = {("data", "text"): "note", ("features", "kind"): "text"}
-    small.set(changes | {("features", "text", name): value for name, value in features.items()})
-
-
-def cut_in_parts(small: Small) -> None:
-    """Turn the pool into a folder of three parts of two formats."""
-    table = pd.read_csv(small.root / "data" / "pool.csv", dtype=str, keep_default_na=False)
-    folder = small.root / "data" / "parts"
-    folder.mkdir()
-    table[:50].to_csv(folder / "a.csv", index=False)
-    table[50:90].to_parquet(folder / "b.parquet", index=False)
-    table[90:].to_json(folder / "c.jsonl", orient="records", lines=True)
-    small.set({("data", "pool"): "data/parts"})
-
-
-def as_they_are(_small: Small) -> None:
-    """Numbers in one table."""
-
-
-def with_hashing(small: Small) -> None:
-    """Texts whose n-grams are hashed."""
-    use_texts(small, hashing=1024)
-
-
-def texts_in_parts(small: Small) -> None:
-    """The same in parts."""
-    use_texts(small, hashing=1024)
-    cut_in_parts(small)
-
-
-def with_custom(small: Small) -> None:
-    """A transformer of the user's own."""
-    custom = {"path": "sklearn.preprocessing.QuantileTransformer", "params": {"n_quantiles": 20}}
-    small.set({("features", "kind"): "custom", ("features", "custom"): custom})
+from tests.conftest import Small, dvc
+from tests.shapes import (
+    as_they_are,
+    cut_in_parts,
+    embedding_in_parts,
+    images_in_parts,
+    texts_in_parts,
+    use_images,
+    use_texts,
+    with_custom,
+    with_embedding,
+    with_hashing,
+    with_vectors,
+)
 
 
 @pytest.mark.parametrize(
-    "shape", [as_they_are, use_texts, with_hashing, with_custom, texts_in_parts, cut_in_parts]
-)
+    "shape",
+    [
+        as_they_are, use_texts, with_hashing, with_custom, texts_in_parts, cut_in_parts,
+        use_images, images_in_parts, with_embedding, embedding_in_parts, with_vectors,
+    ],
+)  # fmt: skip
 def test_the_raw_rows_are_given_the_probabilities_of_the_project_to_the_last_byte(
     small: Small, shape: Callable[[Small], None]
 ) -> None:
@@ -93,19 +55,12 @@ def test_the_raw_rows_are_given_the_probabilities_of_the_project_to_the_last_byt
         known = np.load(small.root / "build" / "probabilities" / f"{split}.npy")
         ids = kept_ids(small, split)
         made = dict[str, np.ndarray]()
-        place = (
-            small.root / "data" / ("parts" if split == "pool" and is_cut(small) else f"{split}.csv")
-        )
+        place = small.root / load_params(small.root / "params.yaml").data.model_dump()[split]
         for path in sorted(place.iterdir()) if place.is_dir() else [place]:
             for block in read_blocks(path, 7):  # whatever the size of the blocks
                 probabilities = model.of_table(block).probabilities
                 made |= dict(zip(block.columns["id"], probabilities, strict=True))
         assert np.array([made[item] for item in ids]).tobytes() == known.tobytes()
-
-
-def is_cut(small: Small) -> bool:
-    """Whether the pool is a folder."""
-    return (small.root / "data" / "parts").is_dir()
 
 
 def kept_ids(small: Small, split: str) -> list[str]:
@@ -191,6 +146,38 @@ def test_files_pipes_and_folders_of_parts_say_the_same(
     assert made["id"].tolist() == [row["id"] for row in rows]
     there = np.array([row["p_green"] for row in rows], dtype=np.float32)
     assert made["p_green"].to_numpy().tobytes() == there.tobytes()
+
+
+def test_the_model_of_another_commit_predicts_files_and_folders_of_parts(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC itself keeps the folder and gives it back."""
+    cut_in_parts(small)
+    small.run()
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ann")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ann@example.org")
+    git(small.root, "init", "--quiet")
+    dvc(small.root, "commit", "--force", "package")
+    git(small.root, "add", "--all")
+    git(small.root, "commit", "--quiet", "-m", "Round 0")
+    predict(small, monkeypatch, "data/parts", "--out", "first")
+    small.set({("model", "params", "C"): 0.01})
+    small.run("train", "calibrate", "package")
+    predict(small, monkeypatch, "data/parts", "--out", "now")
+    _, said = predict(small, monkeypatch, "data/parts", "--out", "then", "--commit", "HEAD")
+    assert said.startswith("predict: 120 rows in then, by the model of round 0")
+    first = small.bytes_of("first")
+    assert set(small.bytes_of("now").values()).isdisjoint(first.values())
+    then = {name.replace("then/", "first/"): sha for name, sha in small.bytes_of("then").items()}
+    assert then == first
+    assert sorted(path.name for path in (small.root / "then").iterdir()) == [
+        "a.parquet", "b.parquet", "c.parquet",
+    ]  # fmt: skip
+    _, said = predict(small, monkeypatch, "data/parts", "--out", "x", "--commit", "nope")
+    assert said.startswith(f"error: {small.root} at nope: the model cannot be fetched (")
 
 
 def test_a_bad_row_leaves_no_file(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
