@@ -11,7 +11,7 @@ import numpy as np
 from rounds.backtest.loops import ControlFacts
 from rounds.backtest.variants import Variant
 from rounds.backtest.verdict import Paired, paired
-from stages.contract.canonical import Row
+from stages.proof.tables import Gap, Saving
 
 
 class ControlRow(TypedDict):
@@ -78,17 +78,18 @@ def control_rows(
     return rows
 
 
-def _half_width(gap: Row) -> float | None:
+def _half_width(gap: Gap) -> float | None:
     """Half of an interval, None where there is none."""
-    return None if gap["low"] is None else (gap["high"] - gap["low"]) / 2
+    if gap["low"] is None or gap["high"] is None:
+        return None
+    return (gap["high"] - gap["low"]) / 2
 
 
-def _reach_below(saving: Row) -> float | None:
+def _reach_below(saving: Saving) -> float | None:
     """How far the interval of a saving reaches below it, None where that is not known."""
     if saving["low"] is None or saving["saved"] is None:
         return None
-    reach: float = saving["saved"] - saving["low"]
-    return reach
+    return saving["saved"] - saving["low"]
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -97,6 +98,6 @@ def _median(values: Sequence[float | None]) -> float | None:
     return middle if math.isfinite(middle) else None
 
 
-def _share_shown(intervals: Sequence[Row]) -> float:
+def _share_shown(intervals: Sequence[Gap | Saving]) -> float:
     """The share of intervals that lie above 0."""
     return float(np.mean([row["low"] is not None and row["low"] > 0 for row in intervals]))

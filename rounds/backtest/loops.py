@@ -38,6 +38,7 @@ from stages.contract.errors import PipelineError
 from stages.contract.params import Params, load
 from stages.contract.progress import WIPE, watched
 from stages.examples.tables import read_table
+from stages.proof.tables import Gap, Saving
 
 Variants = dict[str, Variant]
 Changes = dict[tuple[str, ...], Any]  # the path of a value in params.yaml, and the value
@@ -68,8 +69,8 @@ class ControlFacts(TypedDict):
     """What `validate` would say of the arms where a loop with a control arm ends."""
 
     fraction: float
-    gap: Row
-    saving: Row
+    gap: Gap
+    saving: Saving
 
 
 Task = tuple[Plan, int, Variants, Schedule]  # the arguments of `run_repeat`

@@ -31,7 +31,7 @@ from stages.answers.rounds import batch_id
 from stages.batch.compose import compose
 from stages.batch.model import Model, model_of
 from stages.contract.arrays import Ints
-from stages.contract.canonical import Row, plain, sha256
+from stages.contract.canonical import plain, sha256
 from stages.contract.errors import PipelineError
 from stages.contract.identity import order_keys, stratified_folds
 from stages.contract.params import Params
@@ -45,6 +45,7 @@ from stages.learning.training import learn, predicted
 from stages.proof.gap import compare
 from stages.proof.history import History
 from stages.proof.refits import Refits, judge_on_test
+from stages.proof.tables import Gap, Saving
 from stages.quality.decision import Ledger, decide
 from stages.quality.gate_result import run_gate
 from stages.quality.seed import clean, seed_labels
@@ -217,7 +218,7 @@ def _point(n_labels: int, truth: Ints, predicted: Ints, params: Params, seconds:
     return Point(n_labels, accuracy, macro_f1(truth, predicted, classes), recalls, seconds)
 
 
-def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> tuple[Row, Row]:
+def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> tuple[Gap, Saving]:
     """The gap between the arms and the labels saved, as `validate` tells them where a loop ends.
 
     Both are judged on the test rows.

@@ -5,14 +5,40 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Floats, Ints
-from stages.contract.canonical import Row
 
 Z95 = 1.959963984540054
+
+
+class ClassScores(TypedDict):
+    """How well a class is predicted; precision and recall are None where there is no row to count.
+
+    support: rows of the class; predicted: rows taken for it; low, high: Wilson intervals.
+    """
+
+    support: int
+    predicted: int
+    recall: float | None
+    recall_low: float
+    recall_high: float
+    precision: float | None
+    precision_low: float
+    precision_high: float
+    f1: float | None
+
+
+class ReliabilityBin(TypedDict):
+    """A bin of confidence that holds rows: how many, their mean confidence, and their accuracy."""
+
+    bin: int
+    count: int
+    confidence: float
+    accuracy: float
 
 
 def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]:
@@ -45,12 +71,9 @@ def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | 
     return None if math.isclose(chance, 1) else (agreed - chance) / (1 - chance)
 
 
-def per_class(truth: Ints, predicted: Ints, n_classes: int) -> list[Row]:
-    """One row per class: support, predicted, precision, recall, their Wilson intervals, and f1.
-
-    Precision and recall are null where there is no row to count.
-    """
-    rows: list[Row] = []
+def per_class(truth: Ints, predicted: Ints, n_classes: int) -> list[ClassScores]:
+    """One row per class, in the order of the classes."""
+    rows: list[ClassScores] = []
     for number in range(n_classes):
         hits = int(np.sum((truth == number) & (predicted == number)))
         support = int(np.sum(truth == number))
@@ -95,13 +118,13 @@ def brier(probabilities: Floats, truth: Ints) -> float:
     return float(((probabilities - target) ** 2).sum(axis=1).mean())
 
 
-def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> list[Row]:
+def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int) -> list[ReliabilityBin]:
     """Bins of equal width over confidence in [0, 1]: count, mean confidence, accuracy.
 
     Bins without rows are left out.
     """
     bin_of = _bins(confidence, bins)
-    rows: list[Row] = []
+    rows: list[ReliabilityBin] = []
     for number in np.unique(bin_of):
         inside = bin_of == number
         rows.append(

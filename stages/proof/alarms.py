@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stages.answers.ledger import Redundancy
-from stages.contract.canonical import Row
 from stages.learning.calibration import CalibrationFacts
+from stages.proof.tables import AlarmRow, CurvePoint, Gap, RecallRow, Saving, UnjudgedRow
 
 ROUNDS_TO_TELL = 3
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
@@ -21,6 +21,7 @@ TELLING_LABELS = 30  # of the control arm
 NAMED = 5  # classes named in a sentence
 ONE_SIDED = 1.645  # standard errors that chance exceeds one time in twenty
 EARLY = f"fewer than {ROUNDS_TO_TELL} rounds"
+NOTHING_OF_ITS_OWN = "the strategy has too few labels of its own to compare"
 UNJUDGED = f"fewer than {ROUNDS_TO_TELL} judged rounds"
 
 
@@ -36,11 +37,11 @@ class Evidence:
     """
 
     rounds: int
-    gap: Row
-    saving: Row
+    gap: Gap
+    saving: Saving
     control: int
-    curve: list[Row]
-    recall: list[Row]
+    curve: list[CurvePoint]
+    recall: list[RecallRow]
     redundancy: list[Redundancy]
     doubts: list[int]
     calibration: CalibrationFacts
@@ -50,7 +51,14 @@ class Evidence:
     most_redundant: float
     most_leaked: float
 
-    def active_curve(self) -> list[Row]:
+    @property
+    def interval_of_gap(self) -> tuple[float, float] | None:
+        """The 95 % interval of the gap; None where there is nothing to compare."""
+        low = self.gap["low"]
+        high = self.gap["high"]
+        return None if low is None or high is None else (low, high)
+
+    def active_curve(self) -> list[CurvePoint]:
         """The points of the active arm."""
         return [row for row in self.curve if row["arm"] == "active"]
 
@@ -66,15 +74,16 @@ class Alarm:
 Finding = Alarm | str | None  # an alarm, why there is no telling, or nothing
 
 
-def alarms(evidence: Evidence) -> tuple[list[Row], list[Row]]:
-    """The alarms that ring (code, title, seen, do), and the unjudged checks (code, title, why)."""
-    raised: list[Row] = []
-    unjudged: list[Row] = []
+def alarms(evidence: Evidence) -> tuple[list[AlarmRow], list[UnjudgedRow]]:
+    """The alarms that ring, and those that could not be judged."""
+    raised: list[AlarmRow] = []
+    unjudged: list[UnjudgedRow] = []
     for code, (title, check) in CHECKS.items():
         finding = check(evidence)
         if isinstance(finding, Alarm):
-            row = {"code": code, "title": title, "seen": finding.seen, "do": finding.remedy}
-            raised.append(row)
+            raised.append(
+                {"code": code, "title": title, "seen": finding.seen, "do": finding.remedy}
+            )
         elif finding is not None:
             unjudged.append({"code": code, "title": title, "why": finding})
     return raised, unjudged
@@ -86,14 +95,17 @@ def _tracks_random(evidence: Evidence) -> Finding:
         return "the control arm is too small to tell"
     if too_small is not None:
         return too_small
-    gap = evidence.gap
+    value = evidence.gap["active_minus_random"]
+    interval = evidence.interval_of_gap
+    if value is None or interval is None:
+        return NOTHING_OF_ITS_OWN
+    low, high = interval
     saved_at_least = evidence.saving["low"]
-    if gap["low"] > 0 or (saved_at_least is not None and saved_at_least > 0):
+    if low > 0 or (saved_at_least is not None and saved_at_least > 0):
         return None
-    value = gap["active_minus_random"]
-    interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-    seen = f"active - random = {value:+.3f} {interval} at {gap['labels']} labels"
-    if value > 0 and gap["high"] > RELEVANT:
+    measured = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    seen = f"active - random = {measured} at {evidence.gap['labels']} labels"
+    if value > 0 and high > RELEVANT:
         return f"{seen}: ahead, not yet surely"
     remedy = (
         "a saving is not shown: check calibration, try another query.strategy (`rounds backtest`)"
@@ -157,7 +169,7 @@ def _class_stays_behind(evidence: Evidence) -> Finding:
     return f"no row that judges is of {_named(unseen)}" if unseen else None
 
 
-def _recall_at(evidence: Evidence, number: int) -> dict[str, Row]:
+def _recall_at(evidence: Evidence, number: int) -> dict[str, RecallRow]:
     """The active arm's recall rows of a round, by class."""
     return {
         row["class"]: row
@@ -214,10 +226,9 @@ def _control_too_small(evidence: Evidence) -> Finding:
     remedy = f"raise query.control_fraction{wait}: the proof needs labels drawn at random"
     if labels < TELLING_LABELS:
         return Alarm(f"{labels} labels drawn at random", remedy)
-    low = evidence.gap["low"]
-    high = evidence.gap["high"]
-    if low is None:
-        return "the strategy has too few labels of its own to compare"
+    if evidence.interval_of_gap is None:
+        return NOTHING_OF_ITS_OWN
+    low, high = evidence.interval_of_gap
     if high - low <= TELLING_WIDTH or not low <= 0 <= high:
         return None
     if evidence.leaked is not None:  # there is a test set

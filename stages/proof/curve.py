@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.answers.pace import seconds_per_id
-from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.classifier import together
 from stages.learning.scoring import (
@@ -20,6 +19,7 @@ from stages.learning.scoring import (
 from stages.proof.history import ARMS, History, LabelSet, points
 from stages.proof.next_labels import next_labels
 from stages.proof.refits import Judge, Judged
+from stages.proof.tables import Confusion, CurvePoint, Gain, Overall, RecallRow
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,10 @@ class _Point:
     round: int
     labelled: LabelSet
 
-    @property
-    def columns(self) -> Row:
-        return {"arm": self.arm, "round": self.round, "labels": len(self.labelled)}
-
 
 def learning_curve(
     history: History, judge: Judge, params: Params, n_jobs: int = 1
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[CurvePoint], list[RecallRow]]:
     """The rows of both arms' learning curve, and of their precision and recall per class.
 
     A point that cannot be judged is left out.
@@ -48,13 +44,20 @@ def learning_curve(
         for arm in ARMS
     ]
     judged = together(lambda point: judge(point.labelled, point.round), wanted, n_jobs)
-    curve: list[Row] = []
-    recall: list[Row] = []
+    curve: list[CurvePoint] = []
+    recall: list[RecallRow] = []
     for point, verdict in zip(wanted, judged, strict=True):
         if verdict is not None:
-            minutes = _minutes(history, point)
-            curve.append({**point.columns, "minutes": minutes, **overall(verdict, params)})
-            recall += [{**point.columns, **row} for row in _recall(verdict, params.labels)]
+            curve.append(
+                {
+                    "arm": point.arm,
+                    "round": point.round,
+                    "labels": len(point.labelled),
+                    "minutes": _minutes(history, point),
+                    **overall(verdict, params),
+                }
+            )
+            recall += _recall(point, verdict, params.labels)
     return curve, recall
 
 
@@ -71,26 +74,31 @@ def _minutes(history: History, point: _Point) -> float | None:
     return sum(seconds.get(item, 0.0) for item in point.labelled) / 60
 
 
-def _recall(judged: Judged, labels: list[str]) -> list[Row]:
-    """Precision and recall of each class that occurs in the truth.
-
-    low, high: of the recall.
-    """
-    rows = []
+def _recall(point: _Point, judged: Judged, labels: list[str]) -> list[RecallRow]:
+    """Precision and recall of each class that occurs in the truth."""
     classes = per_class(judged.truth, judged.predicted, len(labels))
-    for label, row in zip(labels, classes, strict=True):
-        if row["support"]:
-            interval = {"low": row["recall_low"], "high": row["recall_high"]}
-            rows.append({"class": label, **interval, **without(row, ("recall_low", "recall_high"))})
-    return rows
+    return [
+        {
+            "arm": point.arm,
+            "round": point.round,
+            "labels": len(point.labelled),
+            "class": label,
+            "support": row["support"],
+            "predicted": row["predicted"],
+            "recall": row["recall"],
+            "low": row["recall_low"],
+            "high": row["recall_high"],
+            "precision": row["precision"],
+            "precision_low": row["precision_low"],
+            "precision_high": row["precision_high"],
+            "f1": row["f1"],
+        }
+        for label, row in zip(labels, classes, strict=True)
+        if row["recall"] is not None
+    ]
 
 
-def without(row: Row, keys: tuple[str, ...]) -> Row:
-    """The row without some of its columns."""
-    return {key: value for key, value in row.items() if key not in keys}
-
-
-def overall(judged: Judged, params: Params) -> Row:
+def overall(judged: Judged, params: Params) -> Overall:
     """Accuracy with its Wilson interval, macro F1, log loss and ECE."""
     low, high = wilson(float(judged.correct.sum()), len(judged.truth))
     confidence = judged.probabilities.max(axis=1)
@@ -104,7 +112,7 @@ def overall(judged: Judged, params: Params) -> Row:
     }
 
 
-def next_batch(curve: list[Row], ahead: int) -> Row | None:
+def next_batch(curve: list[CurvePoint], ahead: int) -> Gain | None:
     """What so many more labels bring the active arm, by its curve so far."""
     rows = [row for row in curve if row["arm"] == "active"]
     labels = np.array([row["labels"] for row in rows], dtype=np.float64)
@@ -112,7 +120,7 @@ def next_batch(curve: list[Row], ahead: int) -> Row | None:
     return next_labels(labels, accuracy, ahead)
 
 
-def confusion(judged: Judged, labels: list[str]) -> list[Row]:
+def confusion(judged: Judged, labels: list[str]) -> list[Confusion]:
     """How often each class was taken for which: one row per pair that occurs."""
     pairs = np.stack([judged.truth, judged.predicted])
     distinct, counts = np.unique(pairs, axis=1, return_counts=True)

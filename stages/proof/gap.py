@@ -13,12 +13,12 @@ from itertools import islice
 import numpy as np
 
 from stages.contract.arrays import Floats, Mask
-from stages.contract.canonical import Row
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
 from stages.learning.classifier import together
 from stages.proof.history import History, LabelSet
 from stages.proof.refits import Judge
+from stages.proof.tables import Gap, Saving
 
 INTERVAL = (0.025, 0.975)
 HALVES = 10  # random halves of each arm's labels that are learnt
@@ -62,7 +62,7 @@ def spread_of_draws(halves: Floats) -> float:
     return float(np.sqrt(max(0.0, means.var(ddof=1) - interaction)))
 
 
-def gap_and_saving(arms: Arms, draws: int, seed: int) -> tuple[Row, Row]:
+def gap_and_saving(arms: Arms, draws: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """Active minus random accuracy at equal labels, and the labels saved at equal accuracy.
 
     Both with 95 % intervals. The saving is at how many labels random reached the accuracy that it
@@ -131,7 +131,7 @@ class _LabelSets:
     random_halves: list[LabelSet]
 
 
-def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[Row, Row]:
+def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> tuple[Gap, Saving]:
     """The gap between the arms at equal labels, and the labels saved, as known at the last round.
 
     `labels` is as many as both arms have. The active curve is learnt anew in fine steps, in the
@@ -150,10 +150,24 @@ def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> 
         sets = _label_sets(active, random, history.seed_ids, params.seed)
         arms = _judged(sets, judge, upto, seeded, n_jobs)
     if arms is None:
-        unknown = {"labels": equal, "low": None, "high": None}
-        return {**unknown, "active_minus_random": None}, {**unknown, "saved": None}
+        no_gap: Gap = {"labels": equal, "active_minus_random": None, "low": None, "high": None}
+        no_saving: Saving = {"labels": equal, "saved": None, "low": None, "high": None}
+        return no_gap, no_saving
     gap, saving = gap_and_saving(arms, params.validate_.bootstrap, params.seed)
-    return {"labels": equal, **gap}, {"labels": equal, **saving}
+    return (
+        {
+            "labels": equal,
+            "active_minus_random": gap["active_minus_random"],
+            "low": gap["low"],
+            "high": gap["high"],
+        },
+        {
+            "labels": equal,
+            "saved": saving["saved"],
+            "low": saving["low"],
+            "high": saving["high"],
+        },
+    )
 
 
 def _label_sets(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.contract.arrays import Floats
-from stages.contract.canonical import Row
+from stages.proof.tables import Gain
 
 EXPONENTS = np.geomspace(0.05, 3.0, 60)
 NEVER_BELOW = 1e-3  # no measured accuracy is surer than this
@@ -13,7 +13,7 @@ FEWEST_POINTS = 4
 UPPER = 0.975  # quantile of the upper end of a 95 % band
 
 
-def next_labels(labels: Floats, accuracy: Floats, ahead: float) -> Row | None:
+def next_labels(labels: Floats, accuracy: Floats, ahead: float) -> Gain | None:
     """The gain in accuracy of `ahead` more labels, with a 95 % band; None below four points.
 
     labels, accuracy: (n,). The inverse power law a - b n^-c is fitted by least squares over a and b
@@ -45,8 +45,8 @@ def _fit(
     labels: Floats, accuracy: Floats, ahead: float, exponent: float
 ) -> tuple[float, float, float]:
     """The gain by the law with one exponent, its leverage, and the sum of squared residuals."""
-    x = -(labels**-exponent)
-    centred = x - x.mean()
+    law = -(labels**-exponent)
+    centred = law - law.mean()
     spread = float((centred**2).sum())
     slope = max(0.0, float((centred * accuracy).sum()) / spread)
     residual = float(((accuracy - accuracy.mean() - slope * centred) ** 2).sum())

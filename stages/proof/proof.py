@@ -11,7 +11,7 @@ from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.calibration import CalibrationFacts, CalibrationFile
 from stages.proof.alarms import Evidence, alarms
-from stages.proof.curve import confusion, learning_curve, next_batch, overall, without
+from stages.proof.curve import confusion, learning_curve, next_batch, overall
 from stages.proof.gap import BEYOND, HALVES, STEPS, compare
 from stages.proof.history import ARMS, History, LabelSet, points
 from stages.proof.refits import Judge, Judged, Refits, judge_on_control, judge_on_test
@@ -22,6 +22,16 @@ from stages.proof.stopping import (
     panel,
     stop_set,
     stopping_points,
+)
+from stages.proof.tables import (
+    Confusion,
+    CurvePoint,
+    Gap,
+    Panel,
+    RecallRow,
+    RedundancyRow,
+    Saving,
+    StoppingPoint,
 )
 from stages.store.index import Features
 from stages.store.near import leakage, near_in
@@ -52,22 +62,22 @@ class Proof:
     """validate's metrics, and the rows of its plots."""
 
     facts: Row
-    curve: list[Row]
-    recall: list[Row]
-    redundancy: list[Row]
-    stopping: list[Row]
-    confusion: list[Row]
+    curve: list[CurvePoint]
+    recall: list[RecallRow]
+    redundancy: list[RedundancyRow]
+    stopping: list[StoppingPoint]
+    confusion: list[Confusion]
 
 
 @dataclass(frozen=True)
 class _Measured:
     """What both arms' refitted models show."""
 
-    curve: list[Row]
-    recall: list[Row]
-    gap: Row
-    saving: Row
-    stopping: list[Row]
+    curve: list[CurvePoint]
+    recall: list[RecallRow]
+    gap: Gap
+    saving: Saving
+    stopping: list[StoppingPoint]
 
 
 def prove(
@@ -131,7 +141,7 @@ def _panel(
     calibration: CalibrationFacts,
     answers: int,
     params: Params,
-) -> Row:
+) -> Panel:
     """The stopping panel, read with the circumstances of now and of the point before."""
     points_so_far = measured.stopping
     trusted = own_confidence_holds(calibration, params)
@@ -150,7 +160,7 @@ def _last_point(arm: str, measured: _Measured) -> Row | None:
         row for row in measured.recall if row["arm"] == arm and row["round"] == last["round"]
     ]
     return {
-        **without(last, ("arm", "round")),
+        **{column: value for column, value in last.items() if column not in ("arm", "round")},
         "recall": {row["class"]: row["recall"] for row in classes},
         "precision": {row["class"]: row["precision"] for row in classes},
     }

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from stages.answers.budget import answers_left
 from stages.contract.arrays import Floats, Ints
-from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.calibration import CalibrationFacts
 from stages.learning.classifier import together
@@ -26,8 +26,9 @@ from stages.learning.scoring import (
     macro_f1,
 )
 from stages.proof.curve import next_batch
-from stages.proof.history import ARMS, History, LabelSet, points
+from stages.proof.history import History, LabelSet, points
 from stages.proof.refits import Judge, Refits
+from stages.proof.tables import Change, CurvePoint, Gain, Panel, Reading, StoppingPoint
 from stages.store.index import Index
 
 STOP_SET = 2000  # pool rows that successive models are compared on
@@ -72,12 +73,13 @@ class Circumstances:
     budget_left: int | None
     batch: int
     trusted: bool
-    gain: Row | None
+    gain: Gain | None
     point_worth: float | None
 
 
 # The value of a sign at the last of some points, or why it cannot be judged.
-Value = Callable[[list[Row], Circumstances], float | str]
+Value = Callable[[list[StoppingPoint], Circumstances], float | str]
+Column = Literal["kappa", "change_of_f", "changed", "active_accuracy", "random_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,11 @@ class Sign:
     at_least: bool = False
 
 
-def _mean_of(column: str) -> Value:
+def _mean_of(column: Column) -> Value:
     """The mean of a column over the last WINDOW points."""
 
-    def value(points: list[Row], _now: Circumstances) -> float | str:
-        recent = [row[column] for row in points[-WINDOW:] if row[column] is not None]
+    def value(points: list[StoppingPoint], _now: Circumstances) -> float | str:
+        recent = [value for row in points[-WINDOW:] if (value := row[column]) is not None]
         if len(recent) < WINDOW:
             return f"needs {WINDOW} rounds"
         return float(np.mean(recent))
@@ -102,11 +104,11 @@ def _mean_of(column: str) -> Value:
     return value
 
 
-def _gain_of(column: str) -> Value:
+def _gain_of(column: Column) -> Value:
     """How far the best of the last WINDOW points is above the best before them."""
 
-    def value(points: list[Row], _now: Circumstances) -> float | str:
-        judged = [row[column] for row in points if row[column] is not None]
+    def value(points: list[StoppingPoint], _now: Circumstances) -> float | str:
+        judged = [value for row in points if (value := row[column]) is not None]
         if len(judged) <= WINDOW:
             return f"needs {WINDOW + 1} judged rounds"
         return float(max(judged[-WINDOW:]) - max(judged[:-WINDOW]))
@@ -114,19 +116,19 @@ def _gain_of(column: str) -> Value:
     return value
 
 
-def _budget(_points: list[Row], now: Circumstances) -> float | str:
+def _budget(_points: list[StoppingPoint], now: Circumstances) -> float | str:
     """Answers left."""
     return "no budget is set" if now.budget_left is None else float(now.budget_left)
 
 
-def _expected_error(points: list[Row], now: Circumstances) -> float | str:
+def _expected_error(points: list[StoppingPoint], now: Circumstances) -> float | str:
     """The error that the model itself expects on the stop set."""
     if not now.trusted:
         return "the model's own confidence is not trusted"
     return float(1 - points[-1]["expected_accuracy"])
 
 
-def _convergence(points: list[Row], _now: Circumstances) -> float | str:
+def _convergence(points: list[StoppingPoint], _now: Circumstances) -> float | str:
     """The size of the mean change of expected accuracy per label over the last WINDOW rounds."""
     if len(points) <= WINDOW:
         return f"needs {WINDOW + 1} rounds"
@@ -138,13 +140,13 @@ def _convergence(points: list[Row], _now: Circumstances) -> float | str:
     return float(abs(last["expected_accuracy"] - first["expected_accuracy"]) / more)
 
 
-def _selected(points: list[Row], _now: Circumstances) -> float | str:
+def _selected(points: list[StoppingPoint], _now: Circumstances) -> float | str:
     """The share of the last active picks that the model before them got right."""
     share = points[-1]["selected_accuracy"]
     return "nothing new was answered" if share is None else float(share)
 
 
-def _marginal(_points: list[Row], now: Circumstances) -> float | str:
+def _marginal(_points: list[StoppingPoint], now: Circumstances) -> float | str:
     """What the next batch is worth at best, in labels, less what it costs."""
     if now.point_worth is None:
         return "validate.point_worth is not set"
@@ -175,31 +177,35 @@ SIGNS = (
 )
 
 
-def readings(points: list[Row], now: Circumstances) -> list[Row]:
-    """What every sign says at the last point.
-
-    Columns: name, value (None: not judged), limit, at_least, says (stop, go on, not judged), why.
-    """
-    rows = []
-    for sign in SIGNS:
-        value = sign.value(points, now) if points else "no model yet"
-        row: Row = {"name": sign.name, "limit": sign.limit, "at_least": sign.at_least}
-        if isinstance(value, str):
-            rows.append({**row, "value": None, "says": "not judged", "why": value})
-            continue
-        above = round(value - sign.limit, 9)
-        reached = above >= 0 if sign.at_least else above <= 0
-        rows.append({**row, "value": value, "says": "stop" if reached else "go on", "why": ""})
-    return rows
+def readings(points: list[StoppingPoint], now: Circumstances) -> list[Reading]:
+    """What every sign says at the last point."""
+    return [_reading(sign, sign.value(points, now) if points else "no model yet") for sign in SIGNS]
 
 
-def agreement(signs: list[Row]) -> bool:
+def _reading(sign: Sign, value: float | str) -> Reading:
+    """What a sign says at a value, or that it is not judged, for the reason that stands for one."""
+    reading: Reading = {
+        "name": sign.name,
+        "limit": sign.limit,
+        "at_least": sign.at_least,
+        "value": None,
+        "says": "not judged",
+        "why": "",
+    }
+    if isinstance(value, str):
+        return {**reading, "why": value}
+    above = round(value - sign.limit, 9)
+    reached = above >= 0 if sign.at_least else above <= 0
+    return {**reading, "value": value, "says": "stop" if reached else "go on"}
+
+
+def agreement(signs: list[Reading]) -> bool:
     """Whether stabilizing predictions and one other sign say stop."""
     stops = {row["name"] for row in signs if row["says"] == "stop"}
     return PRIMARY in stops and len(stops) > 1
 
 
-def panel(points: list[Row], now: Circumstances, before: Circumstances) -> Row:
+def panel(points: list[StoppingPoint], now: Circumstances, before: Circumstances) -> Panel:
     """The advice (stop, go on, not yet known), why, and the signs.
 
     points: of stopping_points; now, before: the circumstances at the last point and at the one
@@ -211,7 +217,7 @@ def panel(points: list[Row], now: Circumstances, before: Circumstances) -> Row:
     return {"advice": advice, "why": why, "signs": signs}
 
 
-def _advice(signs: list[Row], now: Circumstances, *, agreed_before: bool) -> tuple[str, str]:
+def _advice(signs: list[Reading], now: Circumstances, *, agreed_before: bool) -> tuple[str, str]:
     stops = ", ".join(row["name"] for row in signs if row["says"] == "stop")
     primary = next(row for row in signs if row["name"] == PRIMARY)
     if now.budget_left is not None and now.budget_left <= 0:
@@ -247,16 +253,14 @@ def stopping_points(
     history: History,
     refits: Refits,
     sample: Ints,
-    curve: list[Row],
+    curve: list[CurvePoint],
     params: Params,
     n_jobs: int = 1,
-) -> list[Row]:
+) -> list[StoppingPoint]:
     """One row per round that taught something: its model beside that of the round before.
 
-    Columns: round, labels; kappa, change_of_f, changed (None at the first), expected_accuracy and
-    selected_accuracy; active_accuracy, random_accuracy (None where not judged). A round that taught
-    nothing (all was skipped) is no point: that its model says the same is no sign of anything.
-    sample: the stop set; empty, there are no points.
+    A round that taught nothing (all was skipped) is no point: that its model says the same is no
+    sign of anything. sample: the stop set; empty, there are no points.
     """
     steps = _steps(history, params) if len(sample) else []
     # One question to each model: the stop set, then what the strategy asked next.
@@ -267,23 +271,26 @@ def stopping_points(
     ]
     probabilities = together(lambda question: refits(*question), wanted, n_jobs)
     accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
-    rows: list[Row] = []
+    result: list[StoppingPoint] = []
     before: Ints | None = None
     selected_accuracy: float | None = None
-    for step, known in zip(steps, probabilities, strict=True):
-        now = known[: len(sample)]
-        classes = np.asarray(now.argmax(axis=1), dtype=np.intp)
-        row: Row = {
-            "round": step.round,
-            "labels": len(step.labelled),
-            "expected_accuracy": float(now.max(axis=1).mean()),
-            "selected_accuracy": selected_accuracy,
-            **_change(before, classes, len(params.labels)),
-        }
-        rows.append(row | {f"{arm}_accuracy": accuracy.get((arm, step.round)) for arm in ARMS})
+    for step, answers in zip(steps, probabilities, strict=True):
+        of_stop_set = answers[: len(sample)]
+        classes = np.asarray(of_stop_set.argmax(axis=1), dtype=np.intp)
+        result.append(
+            {
+                "round": step.round,
+                "labels": len(step.labelled),
+                "expected_accuracy": float(of_stop_set.max(axis=1).mean()),
+                "selected_accuracy": selected_accuracy,
+                "active_accuracy": accuracy.get(("active", step.round)),
+                "random_accuracy": accuracy.get(("random", step.round)),
+                **_change(before, classes, len(params.labels)),
+            }
+        )
         before = classes
-        selected_accuracy = _share_right(known[len(sample) :], step.next)
-    return rows
+        selected_accuracy = _share_right(answers[len(sample) :], step.next)
+    return result
 
 
 def _steps(history: History, params: Params) -> list[_Step]:
@@ -303,7 +310,7 @@ def _steps(history: History, params: Params) -> list[_Step]:
     return steps
 
 
-def _change(before: Ints | None, after: Ints, n_classes: int) -> Row:
+def _change(before: Ints | None, after: Ints, n_classes: int) -> Change:
     """How the classes of the stop set changed since the point before; None at the first."""
     if before is None:
         return {"kappa": None, "change_of_f": None, "changed": None}
@@ -322,7 +329,7 @@ def _share_right(probabilities: Floats, labelled: LabelSet) -> float | None:
 
 
 def circumstances(
-    curve: list[Row], answers: int, params: Params, *, trusted: bool
+    curve: list[CurvePoint], answers: int, params: Params, *, trusted: bool
 ) -> Circumstances:
     """What the stopping panel must know besides its points, after so many answers."""
     return Circumstances(
@@ -336,8 +343,8 @@ def circumstances(
 
 def circumstances_before(
     history: History,
-    stopping: list[Row],
-    curve: list[Row],
+    stopping: list[StoppingPoint],
+    curve: list[CurvePoint],
     judge: Judge,
     answers: int,
     params: Params,

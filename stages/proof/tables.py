@@ -1,0 +1,163 @@
+"""The rows of validate's metrics and plots: one record type for the rows of each.
+
+plots/learning_curve.json    CurvePoint    an arm after a round, judged
+plots/recall.json            RecallRow     a class of such a point
+plots/redundancy.json        RedundancyRow near duplicates among the new rows of each round
+plots/stopping.json          StoppingPoint the model of a round beside that of the round before
+plots/confusion.json         Confusion     how often a class was taken for another
+metrics/validate.json        Gap, Saving, Panel, Gain, Alarm rows
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from stages.answers.ledger import Redundancy
+
+
+class Overall(TypedDict):
+    """How good one model is; low, high: Wilson's 95 % interval of the accuracy."""
+
+    accuracy: float
+    low: float
+    high: float
+    macro_f1: float
+    log_loss: float
+    ece: float
+
+
+class CurvePoint(Overall):
+    """An arm's model after a round.
+
+    minutes: of people's time that its labels took; None without times.
+    """
+
+    arm: str
+    round: int
+    labels: int
+    minutes: float | None
+
+
+# The class stands under a name that Python keeps for itself. low, high: of the recall.
+RecallRow = TypedDict(
+    "RecallRow",
+    {
+        "arm": str,
+        "round": int,
+        "labels": int,
+        "class": str,
+        "support": int,
+        "predicted": int,
+        "recall": float,
+        "low": float,
+        "high": float,
+        "precision": float | None,
+        "precision_low": float,
+        "precision_high": float,
+        "f1": float | None,
+    },
+)
+
+
+class RedundancyRow(Redundancy):
+    """The gate's row, with the limit that the chart draws."""
+
+    limit: float
+
+
+class Confusion(TypedDict):
+    """How many rows of a class were taken for which."""
+
+    actual: str
+    predicted: str
+    count: int
+
+
+class Gap(TypedDict):
+    """Active minus random accuracy at equal labels, with its 95 % interval; None: not judged."""
+
+    labels: int
+    active_minus_random: float | None
+    low: float | None
+    high: float | None
+
+
+class Saving(TypedDict):
+    """The labels saved at equal accuracy, with the 95 % interval; None: not judged.
+
+    Infinite (in JSON null) where the active curve has not got there.
+    """
+
+    labels: int
+    saved: float | None
+    low: float | None
+    high: float | None
+
+
+class Gain(TypedDict):
+    """The accuracy that so many more labels bring, with a 95 % band."""
+
+    labels: float
+    gain: float
+    low: float
+    high: float
+
+
+class Change(TypedDict):
+    """How the classes of the stop set changed since the point before; None at the first."""
+
+    kappa: float | None
+    change_of_f: float | None
+    changed: float | None
+
+
+class StoppingPoint(Change):
+    """What the stopping panel reads of the model of a round.
+
+    expected_accuracy: by its own confidence, on the stop set; selected_accuracy: of the model
+    before, on what the strategy asked next; active_accuracy, random_accuracy: of the curve. None:
+    not judged.
+    """
+
+    round: int
+    labels: int
+    expected_accuracy: float
+    selected_accuracy: float | None
+    active_accuracy: float | None
+    random_accuracy: float | None
+
+
+class Reading(TypedDict):
+    """What one sign of the panel says; value: None where it cannot be judged; why: the reason."""
+
+    name: str
+    value: float | None
+    limit: float
+    at_least: bool
+    says: Literal["stop", "go on", "not judged"]
+    why: str
+
+
+class Panel(TypedDict):
+    """The advice of the stopping panel, why, and its signs."""
+
+    advice: str
+    why: str
+    signs: list[Reading]
+
+
+class AlarmRow(TypedDict):
+    """An alarm that rings: what was seen, and what to do about it."""
+
+    code: str
+    title: str
+    seen: str
+    do: str
+
+
+class UnjudgedRow(TypedDict):
+    """An alarm that could not be judged, and why."""
+
+    code: str
+    title: str
+    why: str
