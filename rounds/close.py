@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
-from rounds.content import require_same_contents
+from rounds.content import require_kept, require_same_contents
 from rounds.decision import decide, require_open, stopped
 from rounds.enumeration import listed
 from rounds.issue import issue
@@ -171,6 +171,7 @@ def _start(project: Project, decision: Decision | None) -> Start:
     if unfinished is not None:
         rounds = [past for past in rounds if past.number != unfinished.number]
     _require_own_changes(project)
+    require_kept(project)
     require_same_contents(project)
     require_answered_labels(project)
     last = rounds[-1] if rounds else None

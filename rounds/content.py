@@ -16,10 +16,12 @@ from shlex import quote
 
 import click
 
+from rounds.commands import is_committed
 from rounds.correct import whoever
 from rounds.enumeration import listed
 from rounds.lock import exclusive
 from rounds.project import Project
+from rounds.remote import default_remote
 from rounds.tables_now import pool_of, tables_now
 from stages.answers.changed import CHANGED, read_changed, renamed
 from stages.contract.canonical import Row, add_lines, jsonl
@@ -58,14 +60,34 @@ def not_compared(project: Project) -> str | None:
     return None
 
 
+def require_kept(project: Project) -> None:
+    """Raises PipelineError where data that DVC keeps is not here, as in a fresh clone."""
+    data = project.params().data
+    for name in (data.pool, data.seed, data.test, data.images):
+        path = project.root / name
+        if (project.root / f"{name}.dvc").is_file() and not path.exists():
+            raise PipelineError(path, "it is not on this machine", _bring_back(project, name))
+
+
 def _absent(project: Project) -> str | None:
     """The note that pool or seed is not on this machine, None where both are."""
     paths = [project.params().data.pool, project.params().data.seed]
     absent = [path for path in paths if not is_url(path) and not (project.root / path).exists()]
     if absent:
         what = f"{absent[0]} is not here, so nothing is compared with what was asked"
-        return f"{what}; `dvc pull` brings it"
+        return f"{what}; {_bring_back(project, absent[0])}"
     return None
+
+
+def _bring_back(project: Project, name: str) -> str:
+    """What brings back a table that is not on this machine: git, or DVC and where its data is."""
+    if is_committed(project.root, project.root / name):
+        return f"`git checkout HEAD -- {quote(name)}` brings it back"
+    remote = default_remote(project.root)
+    if remote.folder is None or remote.folder.exists():
+        return "`dvc pull` brings it"
+    modify = f"dvc remote modify --local {quote(remote.name)} url FOLDER"
+    return f"say where its data is (`{modify}`), and `dvc pull` brings it"
 
 
 def changed(project: Project, *, anew: bool = False) -> list[Changed]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -391,6 +392,20 @@ def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert (root / ".gitattributes").is_file()
     told = shell(root, "dvc", "remote", "list")  # which wraps long lines
     assert "".join(str(root / ".dvc" / "store").split()) in "".join(told.split())
+
+
+def test_a_project_that_was_moved_or_copied_writes_nothing_to_where_it_was(tmp_path: Path) -> None:
+    first = tmp_path / "100% first"
+    init(first, tables(tmp_path), NAMES)
+    moved = first.rename(tmp_path / "moved")
+    copied = Path(shutil.copytree(moved, tmp_path / "copied"))
+    before = sorted(moved.rglob("*"))
+    (copied / "data" / "large").write_text("one more file")
+    shell(copied, "dvc", "add", "data/large")
+    shell(copied, "dvc", "push")
+    assert [path.name for path in (copied / ".dvc" / "store").iterdir()] == ["files"]
+    assert sorted(moved.rglob("*")) == before
+    assert not first.exists()
 
 
 def test_dvc_keeps_what_lies_under_a_folder_whose_name_has_braces(tmp_path: Path) -> None:

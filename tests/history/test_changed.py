@@ -259,7 +259,10 @@ def test_a_table_that_is_not_here_or_a_url_out_of_reach_is_said_not_to_be_compar
     path = project.root / project.params().data.pool
     away = path.rename(path.with_suffix(".away"))
     name = project.params().data.pool
-    said = f"{name} is not here, so nothing is compared with what was asked; `dvc pull` brings it"
+    said = (
+        f"{name} is not here, so nothing is compared with what was asked; "
+        f"`git checkout HEAD -- {name}` brings it back"
+    )
     assert not_compared(project) == said
     assert f"content  {said}" in report(project)
     assert f"content: {said}" in verify(project)[1]
@@ -273,6 +276,29 @@ def test_a_table_that_is_not_here_or_a_url_out_of_reach_is_said_not_to_be_compar
     committed(project)
     with pytest.raises(PipelineError, match="nowhere: cannot be listed"):
         closed(project)
+
+
+def test_data_that_dvc_keeps_and_a_clone_lacks_is_said_before_the_run(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    pool = project.root / project.params().data.pool
+    pool.unlink()
+    pool.with_name(f"{pool.name}.dvc").write_text("outs: []\n")
+    committed(project)
+    answer(project)
+    ran: list[str] = []
+    Stages.hooks.append(ran.append)
+    with pytest.raises(PipelineError) as error:
+        closed(project, keep_data=True)
+    modify = "dvc remote modify --local store url FOLDER"
+    assert str(error.value) == (
+        f"{pool}: it is not on this machine; say where its data is (`{modify}`), "
+        "and `dvc pull` brings it"
+    )
+    (project.root / ".dvc" / "store").mkdir()
+    with pytest.raises(PipelineError, match="it is not on this machine; `dvc pull` brings it"):
+        closed(project)
+    Stages.hooks.clear()
+    assert not ran
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])

@@ -470,7 +470,10 @@ def test_the_plot_has_a_row_per_round_and_old_rows_never_move() -> None:
 def test_metrics_count_by_class_and_annotator() -> None:
     loop = Loop(hold=[])
     two_readers(loop, wrong=2)
+    correction = {"round": 1, "id": "p29", "annotator": "boss", "kind": "override", "label": "B"}
+    loop.events.append(correction)
     metrics = loop.gate().metrics
+    assert metrics["answers"] == 2 * 30  # what the budget counts: not rows, and no correction
     assert metrics["agreement"]["labelled_twice"] == 30
     assert metrics["agreement"]["cohen_kappa"] == {
         "ann0|ann1": pytest.approx(metrics["agreement"]["fleiss_kappa"], abs=0.01)
