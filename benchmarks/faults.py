@@ -72,10 +72,8 @@ def disturbed(
         live(shaken, options.rounds, report, lambda: rng.randint(4, 14), rng, pace)
         if not report.needed_a_person:
             compare(calm, shaken, report)
-        print(
-            f"{report.faults.total()} faults, {report.needed_a_person or report.differences or 'all well'}",
-            flush=True,
-        )
+        outcome = report.needed_a_person or report.differences or "all well"
+        print(f"{report.faults.total()} faults, {outcome}", flush=True)
         shutil.rmtree(shaken.parent)
 
 

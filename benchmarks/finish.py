@@ -16,7 +16,8 @@ could label knowing all answers.
     bonferroni  every level at (1 - confidence) / levels
     betting   a wager on the running sum of mistakes, valid at all levels at once
     each      every level at 1 - confidence: no bound for the level that is chosen
-    of-rest   fixed sequence, but the error is counted as a share of the whole rest, as PAC labels do
+    of-rest   fixed sequence, but the error is counted as a share of the whole rest, as PAC labels
+              do
 
 The second line plays whole projects with the pipeline's own code, an active arm among it, and
 judges what finishing.py makes of them by the true labels.
@@ -63,14 +64,17 @@ WAGERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows scored by models that did not learn from them: certainty and whether the class is right."""
+    """Certainty of rows under models that did not learn from them, and whether the class is right.
+
+    Both of shape (n,).
+    """
 
     certainty: NDArray[np.float64]
     right: NDArray[np.bool_]
 
 
 def scored(data: Data, taught: int) -> Scored:
-    """Every row of pool and test out of fold (taught 0), or all but `taught` by a model of those."""
+    """Rows of pool and test, scored out of fold (taught 0) or by a model of the first `taught`."""
     sparse = hasattr(data.pool, "tocsr")
     if sparse:
         from scipy.sparse import vstack
@@ -181,7 +185,7 @@ def drawn(
 
 
 def played(data: Data, seed: int, rounds: int, claim: Claim) -> tuple[int, float, bool, float]:
-    """A whole project with an active arm: control labels, share, broken or not, and the best share."""
+    """A whole project with an active arm: control labels, share, whether it broke, best share."""
     params = params_of(data, "auto", seed, data.batch, 0.2)
     done = simulate(data, params, rounds, 4000)
     index, labels = done.index, done.history.arm("all", rounds, params.labels, seed)

@@ -9,9 +9,9 @@ annotators, cost.
     python -m benchmarks.gate rare --seeds 40
     python -m benchmarks.gate cost  --rows 50000 --what ours
 
-`noise` has every label judged as in a project (stages/quality/judgement.py); cleanlab's filters read
-out-of-fold probabilities of the same model, and `model alone` is the gate with nothing but these.
-`rare` has right labels of what the other labels say nothing about.
+`noise` has every label judged as in a project (stages/quality/judgement.py). cleanlab's filters
+read out-of-fold probabilities of the same model, and `model alone` is the gate with nothing but
+these. `rare` has right labels of what the other labels say nothing about.
 Datalab takes part where it is installed. Sets beyond scikit-learn's own are read from the folder in
 LABELROUNDS_DATA.
 """
@@ -65,9 +65,15 @@ TEXTS = {
 TESTED = 4000  # test rows at most
 SEEDS = "hard0,hard1,hard2,german,diabetes,heart,sonar,ionosphere,splice,digits,cancer,mammographic"
 PEOPLE = (  # clear, heat, shared, eyes, leaning: the nearest to CIFAR-10N among 144 tried
-    (3.8, 1.0, 0.6, 1.2, 0.3), (3.6, 1.5, 0.5, 1.6, 1.2), (3.6, 1.0, 0.6, 1.6, 0.6), (3.6, 1.5, 0.4, 1.2, 1.2),
-    (3.8, 1.5, 0.6, 1.2, 0.6), (3.6, 1.5, 0.6, 1.6, 0.9), (3.6, 1.0, 0.4, 1.2, 0.6), (3.6, 1.5, 0.5, 1.2, 0.9),
-)  # fmt: skip
+    (3.8, 1.0, 0.6, 1.2, 0.3),
+    (3.6, 1.5, 0.5, 1.6, 1.2),
+    (3.6, 1.0, 0.6, 1.6, 0.6),
+    (3.6, 1.5, 0.4, 1.2, 1.2),
+    (3.8, 1.5, 0.6, 1.2, 0.6),
+    (3.6, 1.5, 0.6, 1.6, 0.9),
+    (3.6, 1.0, 0.4, 1.2, 0.6),
+    (3.6, 1.5, 0.5, 1.2, 0.9),
+)
 LANGUAGES, SENTENCES = (
     20,
     6000,
@@ -432,8 +438,9 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
     params = project(10, "digits")
     draw = np.random.default_rng(seed)
     pool = 1300
-    index = Index([f"r{row:04d}" for row in range(len(truth))], [str(row) for row in range(len(truth))],
-                  ["pool"] * len(truth), list(range(len(truth))))  # fmt: skip
+    lines = range(len(truth))
+    names = [f"r{line:04d}" for line in lines]
+    index = Index(names, [str(line) for line in lines], ["pool"] * len(truth), list(lines))
     features = Features(index, matrix, geometry)
     fresh = sorted(index.ids[:pool], key=lambda item: order_key(seed, item))
     rates = {"ann": 0.03, "bob": 0.08, "cleo": 0.19}
@@ -741,18 +748,18 @@ def cost(rows: int, what: str) -> None:
         ids = [f"r{row}" for row in range(rows)]
         rows_made = LabelledRows(points, points, labels, ids, ids)
         judged = judge(rows_made, project(10, "made"), scores if what == "ours" else None)
-        told = f"{int((judged.errors.probability >= 0.4).sum())} label issues, {int((judged.outlier > 3).sum())} outliers"
+        issues = int((judged.errors.probability >= 0.4).sum())
+        result = f"{issues} label issues, {int((judged.outlier > 3).sum())} outliers"
     else:
         from cleanlab import Datalab
 
         lab = Datalab({"label": labels}, label_name="label", verbosity=0)
         lab.find_issues(features=points, pred_probs=softmax(scores))
-        told = str(lab.get_issue_summary()[["issue_type", "num_issues"]].to_dict("records"))
+        result = str(lab.get_issue_summary()[["issue_type", "num_issues"]].to_dict("records"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    spent = time.process_time() - started
-    click.echo(
-        f"{what}: {rows} rows: {spent:.1f} s of processor, peak {peak:.0f} MB ({before:.0f} before); {told}"
-    )
+    seconds = time.process_time() - started
+    memory = f"peak {peak:.0f} MB ({before:.0f} before)"
+    click.echo(f"{what}: {rows} rows: {seconds:.1f} s of processor, {memory}; {result}")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,13 @@ def resampled(data: Data, seed: int) -> Data:
     test, pool = order[:TEST_ROWS], order[TEST_ROWS:]
     space = rows[pool] / np.sqrt((rows[pool] ** 2).sum(axis=1).mean())
     return replace(
-        data, pool=rows[pool], geometry=space.astype(np.float32), labels=labels[pool], test=rows[test],
+        data,
+        pool=rows[pool],
+        geometry=space.astype(np.float32),
+        labels=labels[pool],
+        test=rows[test],
         test_labels=labels[test],
-    )  # fmt: skip
+    )
 
 
 def two_arms(done: Simulated, *, test: bool) -> tuple[Row, Row]:
@@ -150,9 +154,8 @@ def cover_saving(data: Data, projects: int, rounds: int, batch: int, control: fl
         f"{np.median(values):.0f} [{np.quantile(values, 0.1):.0f}, {np.quantile(values, 0.9):.0f}]"
     )
     unknown = len(told) - len(values)
-    return [
-        f"| {rounds} | {equal} | {truth:.1f} | {shown} | {unknown} | {np.mean(covered):.0%} | {sure:.0%} |"
-    ]
+    estimates = f"{truth:.1f} | {shown} | {unknown}"
+    return [f"| {rounds} | {equal} | {estimates} | {np.mean(covered):.0%} | {sure:.0%} |"]
 
 
 def main() -> None:
@@ -168,7 +171,8 @@ def main() -> None:
         cover_zero(data, args.projects)
         return
     print(
-        "| rounds | labels | truth | estimate, median [10 %, 90 %] | not yet known | covers the truth | surely > 0 |"
+        "| rounds | labels | truth | estimate, median [10 %, 90 %] | not yet known "
+        "| covers the truth | surely > 0 |"
     )
     print("|---|---|---|---|---|---|---|")
     for rounds in (5, 10, 20):

@@ -3,14 +3,14 @@
     python -m benchmarks.labels --sets banking77,digits --strategies random,margin,auto --seeds 3
     --out results.jsonl
 
-Every loop is a replay of the product's own stages (rounds/backtest/replay.py), without gate and control
-arm, so that all answers go to the strategy. All strategies see the same seed labels, features and
-model. A strategy is a word as in `rounds backtest --strategy`, its engine `own` where none is
-given. One line per set, strategy and seed is appended to --out; what is there already is not run
-again. The tables give the mean paired difference to random in area under the curve x 1000 with its
-standard error, the mean rank over the sets, `auto` beside the best of the others, and the labels to
-90 % of the accuracy that all labels give. benchmarks/small_text.py has two peers that need a
-package more.
+Every loop is a replay of the product's own stages (rounds/backtest/replay.py), without gate and
+control arm, so that all answers go to the strategy. All strategies see the same seed labels,
+features and model. A strategy is a word as in `rounds backtest --strategy`; where it names no
+engine, `own` is used. One line per set, strategy and seed is appended to --out; what is there
+already is not run again. The tables give the mean paired difference to random in area under the
+curve x 1000 with its standard error, the mean rank over the sets, `auto` beside the best of the
+others, and the labels to 90 % of the accuracy that all labels give. benchmarks/small_text.py has
+two peers that need one package more.
 """
 
 from __future__ import annotations
@@ -109,9 +109,15 @@ def numeric_set(name: str, rows: NDArray[Any], labels: NDArray[Any], **plan: int
     pool = scaled[order[third:]]
     geometry = pool / np.sqrt((pool**2).sum(axis=1).mean())
     return Data(
-        name, pool, geometry, codes[order[third:]], scaled[order[:third]], codes[order[:third]], int(codes.max()) + 1,
+        name,
+        pool,
+        geometry,
+        codes[order[third:]],
+        scaled[order[:third]],
+        codes[order[:third]],
+        int(codes.max()) + 1,
         **plan,
-    )  # fmt: skip
+    )
 
 
 def load(name: str, folder: Path) -> Data:
@@ -169,7 +175,8 @@ def params_of(data: Data, strategy: str, seed: int) -> Params:
         ("seed",): seed, ("labels",): [str(label) for label in range(data.classes)],
         ("model", "params"): {"C": 10.0, "max_iter": 1000, "tol": 0.001}, ("quality", "folds"): 3,
         ("gate", "max_quarantine"): 0.0, ("gate", "hold"): [], ("clean_seed", "max_suspects"): 0.0,
-        ("query", "engine"): "own", ("query", "batch_size"): data.batch, ("query", "control_fraction"): 0.0,
+        ("query", "engine"): "own", ("query", "batch_size"): data.batch,
+        ("query", "control_fraction"): 0.0,
         ("query", "review_fraction"): 0.0,
     }  # fmt: skip
     return variant_params(Variant(strategy), filled(Path("params.yaml"), changes)[1])
@@ -291,7 +298,8 @@ def verdicts(records: list[dict[str, Any]], measure: str, ours: str = "auto") ->
             gap, error = mean_error(
                 mine[seed] - value for seed, value in others[best].items() if seed in mine
             )
-            yield f"{name}: {ours} - {best} {gap:+.1f} ± {error:.1f} in {measure}, {len(mine)} seeds"
+            difference = f"{ours} - {best} {gap:+.1f} ± {error:.1f}"
+            yield f"{name}: {difference} in {measure}, {len(mine)} seeds"
 
 
 def labels_needed(records: list[dict[str, Any]], full: dict[str, float]) -> Iterator[str]:

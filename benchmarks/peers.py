@@ -1,4 +1,4 @@
-"""modAL's and scikit-activeml's own code for strategies that are ours in the product: peers to compare.
+"""Peers to compare: modAL's and scikit-activeml's code for strategies that are ours in the product.
 
     python -m benchmarks.labels --strategies random,benchmarks.peers.badge,badge
 

@@ -1,12 +1,11 @@
-"""What `rounds close` and `dvc repro` of one round cost, beside the same stages in one Python process
-(the floor).
+"""What `rounds close` and `dvc repro` of one round cost, beside the same stages in one process.
 
     python benchmarks/round.py [--data FOLDER] [--repeats 3]
 
 Measured: a project with one answered round; every stage but featurize and clean_seed runs, as in
 any round. `stage` is the stage's own process; `dvc` is what DVC adds; `floor` is all stages in one
-process, imports included; `close` is the whole command, commit and push to the store included. Close
-and floor are run in turn, and the ratio is of their medians.
+process, imports included; `close` is the whole command, commit and push to the store included.
+Close and floor are run in turn, and the ratio is of their medians.
 """
 
 from __future__ import annotations

@@ -193,8 +193,9 @@ def rounds_command(sizes: str, workers: int) -> None:
                 featurize = run(
                     root, sys.executable, "-m", "stages.featurize", "--out", "build/features"
                 )
-            print(f"{rows} rows: featurize {rows / featurize:,.0f} rows/s, {watch.peak['featurize']:.2f} GB held, "
-                  f"{size_of(root / 'build/features'):.2f} GB on disk", flush=True)  # fmt: skip
+            speed = f"{rows / featurize:,.0f} rows/s, {watch.peak['featurize']:.2f} GB held"
+            disk = f"{size_of(root / 'build/features'):.2f} GB on disk"
+            print(f"{rows} rows: featurize {speed}, {disk}", flush=True)
             rounds(root, "close")
             seconds[rows], watch = measured_round(root, folder)
             print(f"  a round: {seconds[rows]:.1f} s: {watch}", flush=True)
@@ -207,10 +208,8 @@ def rounds_command(sizes: str, workers: int) -> None:
                     f"  the same round on dask, {workers} workers: {took:.1f} s: {watch}",
                     flush=True,
                 )
-                print(
-                    f"  the same batch: {before == (root / 'build/export/batch.jsonl').read_bytes()}",
-                    flush=True,
-                )
+                is_same = before == (root / "build/export/batch.jsonl").read_bytes()
+                print(f"  the same batch: {is_same}", flush=True)
     known = list(seconds)
     for low, high in pairwise(known):
         growth = np.log(seconds[high] / seconds[low]) / np.log(high / low)
@@ -244,10 +243,8 @@ def score(root: Path) -> None:
     )
     scan_part(task)
     ours, bare = best_of(lambda: scan_part(task)), best_of(lambda: matrix @ weights)
-    print(
-        f"  scoring {part.rows} rows: {ours:.2f} s, bare product {bare:.2f} s, ratio {ours / bare:.2f}",
-        flush=True,
-    )
+    times = f"{ours:.2f} s, bare product {bare:.2f} s, ratio {ours / bare:.2f}"
+    print(f"  scoring {part.rows} rows: {times}", flush=True)
 
 
 def best_of(function: Callable[[], object], count: int = 3) -> float:
@@ -267,9 +264,12 @@ PEERS = {
     "scikit-activeml BADGE": "from benchmarks.peers import badge\nbadge(c, 40)",
     "scikit-activeml TypiClust": "from stages.strategies.registry import resolve\n"
     "resolve('typiclust', 'skactiveml')(c, 40, sample=len(p))",
-    "small-text breaking ties": "from benchmarks.small_text import breaking_ties\nbreaking_ties(c, 40)",
-    "small-text greedy core-set": "from benchmarks.small_text import greedy_coreset\ngreedy_coreset(c, 40)",
-    "ours: auto, whole pool": "from stages.strategies.registry import resolve\nresolve('auto')(c, 40)",
+    "small-text breaking ties": "from benchmarks.small_text import breaking_ties\n"
+    "breaking_ties(c, 40)",
+    "small-text greedy core-set": "from benchmarks.small_text import greedy_coreset\n"
+    "greedy_coreset(c, 40)",
+    "ours: auto, whole pool": "from stages.strategies.registry import resolve\n"
+    "resolve('auto')(c, 40)",
 }
 SET_UP = """
 import sys, time, numpy as np
@@ -280,8 +280,8 @@ rng = np.random.default_rng(0)
 x = rng.normal(size=(n, 128)).astype(np.float32); x /= np.linalg.norm(x, axis=1, keepdims=True)
 p = rng.dirichlet(np.full(83, .05), size=n); labelled = x[:1000].copy()
 ids = [str(i) for i in range(n)]
-c = Candidates(ids, order_keys(0, ids), x, labelled, np.zeros(1000, np.intp) + np.arange(1000) % 83, p, np.ones(83),
-               True, 0)
+classes = np.arange(1000) % 83
+c = Candidates(ids, order_keys(0, ids), x, labelled, classes, p, np.ones(83), True, 0)
 start = time.perf_counter()
 """
 
@@ -418,17 +418,14 @@ def loss(rows: int, candidates: str, seeds: int, count: int) -> None:
                     run(there, "git", "commit", "-qm", "Round")
                     rounds(there, "annotate", "--oracle", str(folder / "oracle.csv"))
                 means.setdefault(wanted, []).append(float(np.mean(accuracy)))
-                print(
-                    f"candidates {wanted}, seed {seed}: {means[wanted][-1]:.4f}, at last {accuracy[-1]:.4f}",
-                    flush=True,
-                )
+                means_line = f"{means[wanted][-1]:.4f}, at last {accuracy[-1]:.4f}"
+                print(f"candidates {wanted}, seed {seed}: {means_line}", flush=True)
                 shutil.rmtree(there)
         for wanted, values in means.items():
             gap = np.array(values) - np.array(means["null"])
             error = gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else float("nan")
-            print(
-                f"candidates {wanted}: mean accuracy {np.mean(values):.4f}, to all {gap.mean():+.4f} ± {error:.4f}"
-            )
+            difference = f"to all {gap.mean():+.4f} ± {error:.4f}"
+            print(f"candidates {wanted}: mean accuracy {np.mean(values):.4f}, {difference}")
 
 
 @main.command()
@@ -461,9 +458,8 @@ def links(gigabytes: float) -> None:
                 )
                 / 1e9
             )
-            print(
-                f"{kind}: add {first:.1f} s, again {again:.1f} s, checkout {out:.1f} s, folder holds {extra:.1f} GB"
-            )
+            times = f"add {first:.1f} s, again {again:.1f} s, checkout {out:.1f} s"
+            print(f"{kind}: {times}, folder holds {extra:.1f} GB")
 
 
 if __name__ == "__main__":

@@ -221,7 +221,8 @@ def growth(cases: list[Case], runs: list[list[dict[str, Any]]]) -> Iterator[str]
         if larger:
             size, price = min(larger)
             power = np.log(price / cost) / np.log(size / here)
-            yield f"{case.name}: {what} {here:,} -> {size:,}: time x {price / cost:.2f}, power {power:.2f}"
+            growth = f"time x {price / cost:.2f}, power {power:.2f}"
+            yield f"{case.name}: {what} {here:,} -> {size:,}: {growth}"
 
 
 def main() -> None:

@@ -50,6 +50,7 @@ from stages.proof.stopping import (
 )
 from stages.store.index import Features, Index
 
+MEASURES = ("accuracy", "one_half", "other_half")
 SETS = {"digits": 30, "spambase": 60, "sms_spam": 80, "banking77": 100, "langid": 100}
 
 
@@ -76,7 +77,8 @@ def params_of(data: Data, strategy: str, seed: int, batch: int, control: float) 
                 "params": {"C": 10.0, "max_iter": 1000, "tol": 1e-3},
             },
             "query": {
-                "strategy": strategy, "engine": "own", "batch_size": batch, "control_fraction": control,
+                "strategy": strategy, "engine": "own", "batch_size": batch,
+                "control_fraction": control,
                 "review_fraction": 0.0,
             },
             "validate": {"max_points": 10_000},
@@ -157,7 +159,7 @@ def run(data: Data, seed: int, batch: int, most: int | None) -> Row:
         signs.append(readings(points[: place + 1], means))
     return {
         "set": data.name, "seed": seed, "labels": [row["labels"] for row in points],
-        **dict(zip(("accuracy", "one_half", "other_half"), np.array(accuracy).T.tolist(), strict=True)),
+        **dict(zip(MEASURES, np.array(accuracy).T.tolist(), strict=True)),
         "values": {sign.name: [row[n]["value"] for row in signs] for n, sign in enumerate(SIGNS)},
         "says": {sign.name: [row[n]["says"] for row in signs] for n, sign in enumerate(SIGNS)},
         "agreed": [agreement(row) for row in signs],
@@ -271,10 +273,9 @@ def main() -> None:
             runs.append(json.loads(dumps(run(data, seed, SETS[name], args.rows))))
             with args.out.open("a") as file:
                 file.write(dumps(runs[-1]) + "\n")
-            print(
-                f"{name} seed {seed}: {len(runs[-1]['labels'])} points, {time.perf_counter() - start:.0f} s",
-                flush=True,
-            )
+            seconds = time.perf_counter() - start
+            points = len(runs[-1]["labels"])
+            print(f"{name} seed {seed}: {points} points, {seconds:.0f} s", flush=True)
     print("\n".join(table(runs)))
 
 

@@ -44,7 +44,8 @@ def save(body):
 async def app(scope, receive, send):
     body = (await receive()).get("body", b"")
     await asyncio.to_thread(save, body)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"{}"})
 uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False, lifespan="off")
 """
@@ -72,7 +73,8 @@ class Connection:
 
     async def call(self, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
         """Status and JSON of one request."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Type: application/json\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
+        head += "Content-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         header = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         size = int(header.partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -174,9 +176,8 @@ def report(name: str, drive: Drive, elapsed: float) -> None:
     times = sorted(drive.seconds)
     p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
     rate = len(times) / elapsed
-    click.echo(
-        f"| {name} | {len(times)} | {rate:.0f} | {p50 * 1e3:.1f} | {p99 * 1e3:.1f} | {times[-1] * 1e3:.1f} |"
-    )
+    milliseconds = " | ".join(f"{seconds * 1e3:.1f}" for seconds in (p50, p99, times[-1]))
+    click.echo(f"| {name} | {len(times)} | {rate:.0f} | {milliseconds} |")
 
 
 @click.command()

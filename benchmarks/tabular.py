@@ -27,7 +27,10 @@ from stages.contract.identity import order_keys, stratified_folds
 from stages.strategies import Candidates
 from stages.strategies.registry import resolve
 
-SETS = "haberman,heart,sonar,ionosphere,ex8b,wdbc,diabetes,german,mammographic,splice,checkerboard,spambase,banana"
+SETS = (
+    "haberman,heart,sonar,ionosphere,ex8b,wdbc,diabetes,german,mammographic,splice,checkerboard,"
+    "spambase,banana"
+)
 
 Results = dict[tuple[str, str, int], float]  # by set, strategy and seed: the AUBC
 
@@ -140,10 +143,17 @@ def aubc(
             held[free, 1] = decision
             chance = 1 / (1 + np.exp(-decision / heat))
             candidates = Candidates(
-                ids=[ids[row] for row in free], keys=keys[free], geometry=geometry[free], labelled=geometry[known],
-                labelled_class=codes[known], probabilities=np.column_stack([1 - chance, chance]),
-                class_weights=np.ones(2), trusted=True, seed=seed, held_out=softmax(held[known] / heat, axis=1),
-            )  # fmt: skip
+                ids=[ids[row] for row in free],
+                keys=keys[free],
+                geometry=geometry[free],
+                labelled=geometry[known],
+                labelled_class=codes[known],
+                probabilities=np.column_stack([1 - chance, chance]),
+                class_weights=np.ones(2),
+                trusted=True,
+                seed=seed,
+                held_out=softmax(held[known] / heat, axis=1),
+            )
             pick = free[rank(candidates, 1, **params).positions[0]]
         known[pick] = True
         svc = model(known)
@@ -209,9 +219,8 @@ def report(names: list[str], words: list[str], done: Results, folder: Path) -> N
             if key[:2] == (name, "published_margin")
         ]
         if gaps:
-            print(
-                f"{name}: published margin reproduced in {sum(gap < HALF_DIGIT for gap in gaps)} of {len(gaps)} seeds"
-            )
+            same = sum(gap < HALF_DIGIT for gap in gaps)
+            print(f"{name}: published margin reproduced in {same} of {len(gaps)} seeds")
 
 
 def gaps_of(done: Results, name: str, word: str) -> NDArray[np.float64]:
