@@ -195,7 +195,7 @@ def played(data: Data, seed: int, rounds: int, claim: Claim) -> tuple[int, float
         {"rounds": rounds, "answers": len(ids), "review_found": 0},
     )  # fmt: skip
     model = fit(
-        params.model,
+        params.learner,
         done.refits.matrix[index.locate(ids, "played")],
         gate.accepted.classes,
         data.classes,

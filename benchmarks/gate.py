@@ -241,10 +241,10 @@ def judged_case(known: Table, name: str, kind: str, level: float, seed: int, fol
         perfect = folder / f"clean_{name}_{n}_{seed}.npy"
         if not perfect.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            np.save(perfect, softmax(out_of_fold(params.model, matrix, truth, ids, k, 5, 99)))
+            np.save(perfect, softmax(out_of_fold(params.learner, matrix, truth, ids, k, 5, 99)))
         clean = np.load(perfect)
     labels = planted(kind, level, known, clean, np.random.default_rng(seed)) if level else truth
-    logits = out_of_fold(params.model, matrix, labels, ids, k, 5, 0)
+    logits = out_of_fold(params.learner, matrix, labels, ids, k, 5, 0)
     rows = LabelledRows(matrix, geometry, labels, ids, ids)
     nowhere = LabelledRows(None, geometry[:, :0], labels, ids, ids)
     error = judge(rows, params).errors.probability
@@ -304,7 +304,7 @@ def noise_once(
     facts = {"set": name, "kind": kind, "level": level, "seed": seed}
 
     def learnt(kept: Mask, given: Ints) -> float:
-        model = fit(params.model, known[0][kept], given[kept], len(params.labels), 0)
+        model = fit(params.learner, known[0][kept], given[kept], len(params.labels), 0)
         return float((model.scores(test).argmax(axis=1) == answers).mean())
 
     rows_out: list[dict[str, object]] = []
@@ -473,7 +473,7 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
             final = {row["id"]: row["label"] for row in ledger.events}
         places = index.locate(sorted(final), "-")
         given = np.array([int(final[item]) for item in sorted(final)], dtype=np.intp)
-        model = fit(params.model, matrix[places], given, 10, 0)
+        model = fit(params.learner, matrix[places], given, 10, 0)
         accuracy = float((model.scores(matrix[pool:]).argmax(axis=1) == truth[pool:]).mean())
         rows.append({"method": mode, "seed": seed, "answers": number * batch, "labels": len(final),
                      "correct": float((given == truth[places]).mean()), "accuracy": accuracy,
@@ -607,7 +607,7 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     ]
     found = judge(LabelledRows(known[0], known[1], labels, ids, ids), params)
     heeded = with_annotators(found, given, labels)[0].errors
-    chances = softmax(out_of_fold(params.model, known[0], labels, ids, k, 5, 0))
+    chances = softmax(out_of_fold(params.learner, known[0], labels, ids, k, 5, 0))
     told = get_label_quality_multiannotator(votes, chances, verbose=False)["label_quality"]
     consensus, quality = (
         told[f"consensus_{name}"].to_numpy() for name in ("label", "quality_score")

@@ -115,7 +115,7 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
         if len(np.unique(classes)) > 1:
             rows = matrix[index.locate(labelled, "simulated")]
             held_out = softmax(
-                out_of_fold(params.model, rows, classes, labelled, data.classes, 3, params.seed)
+                out_of_fold(params.learner, rows, classes, labelled, data.classes, 3, params.seed)
             )
             model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
         gate = GateTables(

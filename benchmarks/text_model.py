@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from rounds.shipped import shipped_params
 from stages.contract.arrays import Matrix
-from stages.contract.params import Import
+from stages.contract.params import Learner
 from stages.features.whole import text_features
 from stages.learning.classifier import fit
 from stages.store.space import fit_space
@@ -59,7 +59,7 @@ def measured(name: str, seeds: int, strength: float) -> Scores:
     for features, matrix in variants([row["text"] for row in rows]):
         for weight in (None, "balanced"):
             params = {"C": strength, "max_iter": 1000, "class_weight": weight}
-            spec = Import(path="sklearn.linear_model.LogisticRegression", params=params)
+            spec = Learner(path="sklearn.linear_model.LogisticRegression", params=params)
             for size in SIZES:
                 for seed in range(seeds):
                     order = np.random.default_rng(seed).permutation(len(truth))

@@ -77,7 +77,7 @@ def labels_random_needs(project: Project, params: Params, accuracy: float) -> li
             chosen = order[:count]
             rows = matrix[index.locate([*seed.ids, *chosen], "demo")]
             labels = np.concatenate([seed.classes, [class_of[truth[item]] for item in chosen]])
-            model = fit(params.model, rows, labels, len(params.labels), params.seed)
+            model = fit(params.learner, rows, labels, len(params.labels), params.seed)
             reached = (model.scores(matrix[index.rows("test")]).argmax(axis=1) == test).mean()
             if reached >= accuracy or count >= len(pool):
                 needed.append(len(seed.ids) + min(count, len(pool)))

@@ -48,7 +48,8 @@ def main(model: Path, gate: Path, out: Path, metrics: Path, plot: Path) -> str:
         write_bytes(out / "kept.parquet", (model / "kept.parquet").read_bytes())
     passed_on = {"fitted": model_facts["fitted"], "scan": model_facts.get("scan")}
     write_json(out / "calibration.json", {**calibration.facts, **passed_on})
-    write_json(metrics, calibration.facts)
+    weight = {key: model_facts[key] for key in ("word_weight",) if key in model_facts}
+    write_json(metrics, {**calibration.facts, **weight})
     write_json(plot, calibration.reliability)
     return f"calibrate: {calibration.facts['method']}; {calibration.facts['why']}"
 

@@ -60,7 +60,10 @@ def main(gate: Path, features: Path, out: Path) -> str:
     if not facts["fitted"]:
         return f"train: no model yet, {len(labels.ids)} labels of fewer than two classes"
     seen = sum(count > 0 for count in facts["per_class"].values())
-    return f"train: fitted on {len(labels.ids)} labels, {seen} of {len(params.labels)} classes seen"
+    said = f"train: fitted on {len(labels.ids)} labels, {seen} of {len(params.labels)} classes seen"
+    if "word_weight" in facts:
+        said += f"; word vectors weigh {facts['word_weight']:g}, n-grams 1"
+    return said
 
 
 if __name__ == "__main__":

@@ -82,6 +82,17 @@ def texts_in_parts(small: Small) -> None:
     cut_in_parts(small)
 
 
+def with_words(small: Small) -> None:
+    """Texts with word vectors beside their n-grams."""
+    use_texts(small, words="wordllama")
+
+
+def words_in_parts(small: Small) -> None:
+    """The same in parts."""
+    use_texts(small, hashing=1024, words="wordllama")
+    cut_in_parts(small)
+
+
 def with_custom(small: Small) -> None:
     """A transformer of the user's own."""
     custom = {"path": "sklearn.preprocessing.QuantileTransformer", "params": {"n_quantiles": 20}}

@@ -280,7 +280,7 @@ def _model(gate_state: GateTables, features: Features, params: Params) -> tuple[
 def _predicted_by_a_plain_fit(labels: Labels, features: Features, params: Params) -> Ints:
     """The classes that a classifier of the accepted labels predicts for the test rows."""
     rows = features.matrix[features.index.locate(labels.ids, "replay")]
-    fitted = fit(params.model, rows, labels.classes, len(params.labels), params.seed)
+    fitted = fit(params.learner, rows, labels.classes, len(params.labels), params.seed)
     # train writes scores in single precision: so the same class wins here
     scores = fitted.scores(features.matrix[features.index.rows("test")]).astype(np.float32)
     classes: Ints = scores.argmax(axis=1)

@@ -2,7 +2,8 @@
 
 An unknown key is refused with the closest known one, a wrong type or range with file and line, and
 so is a missing key: what a new project starts with stands in params.yaml alone. Its comments say
-what each value means; the bounds are here.
+what each value means; the bounds are here. A key that came later has a default: what projects did
+before it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MISSING = (
     "add it; README.md and params.yaml of a new project (`rounds init`) have the values to start"
     " with"
 )
+WORD_DIMS = 256  # numbers in a word vector
 
 
 class MissingParamError(PipelineError):
@@ -68,6 +70,8 @@ class TextFeatures(Section):
     max_features: int = Field(ge=1)
     hashing: int | None = Field(ge=256, le=1 << 22)
     directions: float = Field(ge=0)
+    # A project from before there were word vectors keeps the features that it has.
+    words: Literal["none", "wordllama"] = "none"
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +111,12 @@ class Import(Section):
     params: Options
 
 
+class Learner(Import):
+    """The model, and how many of the first columns of its features are word vectors."""
+
+    word_columns: int = 0
+
+
 class Features(Section):
     """What the classifier sees."""
 
@@ -118,6 +128,12 @@ class Features(Section):
     vectors: str = Field(min_length=1)
     custom: Import | None
     geometry_dims: int = Field(ge=2, le=256)
+
+    @property
+    def word_columns(self) -> int:
+        """How many of the first columns that the classifier sees are word vectors."""
+        has_words = self.kind == "text" and self.text.words != "none"
+        return WORD_DIMS if has_words else 0
 
 
 class Quality(Section):
@@ -261,6 +277,15 @@ class Params(Section):
                 "query.class_weights are 0 for every class; give more to those you care about"
             )
         return self
+
+    @property
+    def learner(self) -> Learner:
+        """The model, with what fitting it has to know of the features."""
+        return Learner(
+            path=self.model.path,
+            params=self.model.params,
+            word_columns=self.features.word_columns,
+        )
 
     @property
     def reviews_a_batch(self) -> int:

@@ -28,9 +28,10 @@ from stages.contract.progress import progress
 from stages.examples.content import numbers, shrunk, texts, vectors
 from stages.examples.tables import Table
 from stages.features.embedding import embedded
-from stages.features.kinds import fit_geometry, in_single_precision, reads_text
+from stages.features.kinds import fit_geometry, in_single_precision, reads_text, with_tokens
 from stages.store.fitted import UNFITTED, Fitted, read_fitted
 from stages.store.ngrams import ANALYZERS, WORDS, hashed, ngrams_of, rarity
+from stages.store.words import centre_and_spread, tokens
 
 Inputs = list[str] | NDArray[Any]
 CUSTOM = "custom.skops"
@@ -58,7 +59,7 @@ class Featurizer:
             return embedded(inputs, self.options.embedding)  # type: ignore[arg-type] # texts
         if kind == "text":
             texts: list[str] = inputs  # type: ignore[assignment]  # texts by kind
-            return ngrams(texts, self.learnt) if self.learnt else hashed(texts, self.options.text)
+            return text_columns(texts, self.learnt, self.options.text)
         if kind == "custom":
             return in_single_precision(self.learnt[0].transform(inputs))
         return np.asarray(inputs)
@@ -91,11 +92,9 @@ def fit_featurizer(
     """The featurizer that some of the rows teach; its space is still empty."""
     known = inputs[fitted_on]
     maker = Featurizer(options, [], UNFITTED)
-    if options.kind == "text" and options.text.hashing is None:
-        return replace(maker, learnt=fit_ngrams(known, options.text))  # type: ignore[arg-type]
     if options.kind == "text":
-        weights = rarity(hashed(known, options.text))  # type: ignore[arg-type]  # texts by kind
-        return replace(maker, fitted=replace(UNFITTED, rarity=weights))
+        texts: list[str] = known  # type: ignore[assignment]  # texts by kind
+        return _fit_text(texts, maker)
     if options.kind == "custom":
         assert options.custom is not None  # check_kind
         transformer = build(options.custom, seed, "features.custom")
@@ -106,6 +105,19 @@ def fit_featurizer(
         scaler = StandardScaler().fit(known)
         return replace(maker, fitted=replace(UNFITTED, shift=scaler.mean_, scale=scaler.scale_))
     return maker
+
+
+def _fit_text(known: list[str], maker: Featurizer) -> Featurizer:
+    """The featurizer with the vocabulary, or the weights, and the place of word vectors."""
+    options = maker.options.text
+    fitted = maker.fitted
+    if options.words != "none":
+        centre, spread = centre_and_spread(tokens(known))
+        fitted = replace(fitted, words=centre, spread=spread)
+    if options.hashing is None:
+        return replace(maker, learnt=fit_ngrams(known, options), fitted=fitted)
+    weights = rarity(hashed(known, options))
+    return replace(maker, fitted=replace(fitted, rarity=weights))
 
 
 def with_space(featurizer: Featurizer, known: Matrix, seed: int) -> Featurizer:
@@ -169,6 +181,12 @@ def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
         what = "both ranges of n-grams are [0, 0]"
         raise PipelineError("params.yaml features.text", what, "use one of them")
     return fitted
+
+
+def text_columns(texts: list[str], vectorizers: list[Any], options: TextFeatures) -> Matrix:
+    """The raw features of texts: n-grams, hashed where nothing was learnt, then tokens of words."""
+    columns = ngrams(texts, vectorizers) if vectorizers else hashed(texts, options)
+    return with_tokens(columns, texts, options)
 
 
 def ngrams(texts: list[str], vectorizers: list[Any]) -> Matrix:

@@ -41,6 +41,7 @@ from stages.store.index import Index, Split, write_index
 from stages.store.ngrams import rarity
 from stages.store.parts import Pool, parts_in_a_row, repeated, write_listing
 from stages.store.raw import stacked, write_raw
+from stages.store.words import centre_and_spread, grams_and_tokens
 from stages.store.workers import mapped
 
 SAMPLE = 20_000  # rows that scales, n-gram weights and directions are learnt from, with the seed
@@ -292,7 +293,11 @@ def fit(pool: Pool, seed_rows: Matrix, params: Params) -> Fitted:
     pool_rows = pool.raw(rows[ascending], params.compute)[np.argsort(ascending, kind="stable")]
     sample = stacked([pool_rows, seed_rows])
     fitted = UNFITTED
-    if params.features.kind == "text":
+    if params.features.word_columns:
+        grams, tokens = grams_and_tokens(sample)
+        centre, spread = centre_and_spread(tokens)
+        fitted = replace(fitted, rarity=rarity(grams), words=centre, spread=spread)
+    elif params.features.kind == "text":
         fitted = replace(fitted, rarity=rarity(sample))
     elif params.features.kind == "numeric":
         from sklearn.preprocessing import StandardScaler

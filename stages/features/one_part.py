@@ -30,7 +30,7 @@ from stages.examples.content import identities, number_columns, numbers, shrunk,
 from stages.examples.places import DONE, PartFacts, finished, is_url, local, name_of, put
 from stages.examples.tables import Table, read_table
 from stages.features.embedding import embedded
-from stages.features.kinds import in_single_precision, load_vectors, reads_text
+from stages.features.kinds import in_single_precision, load_vectors, reads_text, with_tokens
 from stages.store.ngrams import hashed
 from stages.store.raw import write_raw
 
@@ -45,6 +45,7 @@ CODE = (  # the modules that decide what a part's features are
     "features/one_part",
     "store/ngrams",
     "store/raw",
+    "store/words",
 )
 LIBRARIES = (
     "numpy",
@@ -54,6 +55,8 @@ LIBRARIES = (
     "pyarrow",
     "model2vec",
     "sentence-transformers",
+    "tokenizers",
+    "wordllama",
 )
 
 
@@ -220,7 +223,9 @@ def _maker(table: Table, params: Params) -> Callable[[slice], Matrix]:
         return lambda rows: column[rows]
     if options.kind == "text":
         words = texts(table, params.data.text)
-        return lambda rows: hashed(words[rows], options.text)
+        return lambda rows: with_tokens(
+            hashed(words[rows], options.text), words[rows], options.text
+        )
     if options.kind == "embedding":
         words = texts(table, params.data.text)
         return lambda rows: embedded(words[rows], options.embedding)

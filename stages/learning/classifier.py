@@ -18,8 +18,9 @@ from stages.contract.arrays import Floats, Ints, Matrix
 from stages.contract.errors import PipelineError
 from stages.contract.identity import stratified_folds
 from stages.contract.imports import build
-from stages.contract.params import Import
+from stages.contract.params import Learner
 from stages.contract.progress import BLOCK, Progress, blocks, progress, watched
+from stages.learning.word_weight import weighed, word_weight
 from stages.store.workers import side_by_side
 
 T = TypeVar("T")
@@ -34,12 +35,14 @@ SPANNED = 1e-10  # of the longest row's squared length: what is left of a row th
 class Classifier:
     """A fitted classifier over `n_classes` classes.
 
-    estimator: None where only one class was seen.
+    estimator: None where only one class was seen; word_weight: how much word vectors counted in the
+    fit (stages/learning/word_weight.py), None where that was not asked.
     """
 
     estimator: Any
     seen: Ints
     n_classes: int
+    word_weight: float | None = None
 
     def scores(self, rows: Matrix) -> Floats:
         """Logits, (n, n_classes).
@@ -90,8 +93,11 @@ def few_rows_a_class() -> Iterator[None]:
         yield
 
 
-def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
-    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,), n >= 1."""
+def fit(spec: Learner, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
+    """The classifier of `spec`, fitted on rows (n, p) and class indices (n,), n >= 1.
+
+    Logistic regression weighs word vectors first; the weight becomes part of its coefficients.
+    """
     seen = np.unique(labels)
     if len(seen) == 1:
         return Classifier(None, seen, n_classes)
@@ -101,19 +107,32 @@ def fit(spec: Import, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> 
         raise PipelineError(
             "params.yaml model.path", what, "name a classifier that has one of them"
         )
+    weight = None
+    if spec.word_columns and _is_ridge(estimator, rows):
+        weight = word_weight(rows, labels, spec.word_columns)
+        rows = weighed(rows, spec.word_columns, weight)
+    fitted = _fitted(estimator, spec, rows, labels, n_classes)
+    if weight is not None:
+        fitted.coef_[:, : spec.word_columns] *= np.sqrt(weight)
+    return Classifier(fitted, seen, n_classes, weight)
+
+
+def _fitted(estimator: Any, spec: Learner, rows: Matrix, labels: Ints, n_classes: int) -> Any:
+    """The fitted estimator. Raises PipelineError for rows that it cannot learn."""
     size = rows.shape[0] * min(rows.shape) * n_classes
     with few_rows_a_class(), _progress_of_fit(estimator, size):
         if _has_short_cut(estimator, rows):
-            return Classifier(_fit_in_row_space(estimator, rows, labels), seen, n_classes)
+            return _fit_in_row_space(estimator, rows, labels)
         try:
             fitted = estimator.fit(rows, labels)
         except ValueError as error:
             what = f"{spec.path} cannot learn these rows ({str(error).splitlines()[0]})"
             remedy = (
-                "name another; one that wants no negative numbers needs features.text.directions: 0"
+                "name another; one that wants no negative numbers needs "
+                "features.text.directions: 0 and features.text.words: none"
             )
             raise PipelineError("params.yaml model.path", what, remedy) from error
-    return Classifier(fitted, seen, n_classes)
+    return fitted
 
 
 @contextmanager
@@ -171,14 +190,21 @@ def _has_short_cut(estimator: Any, rows: Matrix) -> bool:
     It is for logistic regression with an L2 penalty on few sparse rows of many features, not all
     of them empty.
     """
+    if not _is_ridge(estimator, rows):
+        return False
+    short = rows.shape[0] <= MAX_ROW_SPACE and 2 * rows.shape[0] <= rows.shape[1]
+    lbfgs = estimator.get_params().get("solver") == "lbfgs"
+    return bool(lbfgs and short and rows.count_nonzero())
+
+
+def _is_ridge(estimator: Any, rows: Matrix) -> bool:
+    """Whether this is logistic regression with an L2 penalty on sparse rows."""
     import scipy.sparse as sp
 
     if type(estimator).__name__ != "LogisticRegression" or not sp.issparse(rows):
         return False
     options = estimator.get_params()
-    ridge = options.get("penalty") in {"l2", "deprecated"} and not options.get("l1_ratio")
-    short = rows.shape[0] <= MAX_ROW_SPACE and 2 * rows.shape[0] <= rows.shape[1]
-    return bool(ridge and options.get("solver") == "lbfgs" and short and rows.count_nonzero())
+    return options.get("penalty") in {"l2", "deprecated"} and not options.get("l1_ratio")
 
 
 def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
@@ -218,7 +244,7 @@ def _gram(rows: Matrix) -> Floats:
 
 
 def out_of_fold(
-    spec: Import, rows: Matrix, labels: Ints, ids: list[str], n_classes: int, folds: int, seed: int
+    spec: Learner, rows: Matrix, labels: Ints, ids: list[str], n_classes: int, folds: int, seed: int
 ) -> Floats:
     """Logits of every labelled row by a model that has not seen it, (n, n_classes).
 

@@ -32,13 +32,15 @@ class ModelFacts(TypedDict):
     """build/model/model.json: what was fitted on what.
 
     fitted: whether there is a model at all; labels: accepted ones; per_class: their counts; scan:
-    of a pool in parts, how its rows were scored.
+    of a pool in parts, how its rows were scored; word_weight: how much word vectors count, where
+    the model sees them (stages/learning/word_weight.py).
     """
 
     fitted: bool
     labels: int
     per_class: dict[str, int]
     scan: NotRequired[ScanFacts]
+    word_weight: NotRequired[float]
 
 
 def read_model_facts(folder: Path) -> ModelFacts:

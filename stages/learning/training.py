@@ -22,7 +22,7 @@ def learn(labels: Labels, features: Features, params: Params) -> Classifier | No
     if len(np.unique(labels.classes)) < 2:
         return None
     rows = features.matrix[features.index.locate(labels.ids, ACCEPTED)]
-    return fit(params.model, rows, labels.classes, len(params.labels), params.seed)
+    return fit(params.learner, rows, labels.classes, len(params.labels), params.seed)
 
 
 def predicted(
@@ -51,7 +51,7 @@ def predicted(
         )
     labelled = features.matrix[index.locate(labels.ids, ACCEPTED)]
     held_out = out_of_fold(
-        params.model,
+        params.learner,
         labelled,
         labels.classes,
         labels.ids,
@@ -85,7 +85,7 @@ def committee(labels: Labels, features: Features, params: Params) -> Floats:
         order[rng.integers(0, len(order), len(order))] for _ in range(params.query.committee)
     ]
     members = [
-        fit(params.model, rows[sample], labels.classes[sample], len(params.labels), params.seed)
+        fit(params.learner, rows[sample], labels.classes[sample], len(params.labels), params.seed)
         for sample in watched("committee", samples, "model")
     ]
     return np.array([member.scores(pool) for member in members])
@@ -95,8 +95,11 @@ def described(classifier: Classifier | None, labels: Labels, params: Params) -> 
     """What was fitted on what."""
     counts: NDArray[np.intp] = np.bincount(labels.classes, minlength=len(params.labels))
     per_class = {label: int(count) for label, count in zip(params.labels, counts, strict=True)}
-    return {
+    facts: ModelFacts = {
         "fitted": classifier is not None,
         "labels": len(labels.ids),
         "per_class": per_class,
     }
+    if classifier is not None and classifier.word_weight is not None:
+        facts["word_weight"] = classifier.word_weight
+    return facts

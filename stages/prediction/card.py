@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from stages.contract.canonical import Row
 from stages.learning.scoring import wilson
+from stages.store.words import PACKAGE, VERSION
 
 TRUST = {
     "trusted": "Its probabilities mean what they say",
@@ -28,6 +29,7 @@ def card(facts: Row, proof: Row, confusion: list[Row]) -> str:
         f"{name} on {facts['features']['kind']} features, for {len(facts['classes'])} classes.",
         f"It learnt from {facts['labels']} labels, up to round {facts['round']}.",
         "The commit that holds this file holds the labels, the parameters and the code.",
+        *_words(facts),
         "",
         "## What it was taught",
         "",
@@ -43,6 +45,19 @@ def card(facts: Row, proof: Row, confusion: list[Row]) -> str:
     lines += ["", "## How good it is", "", *_quality(facts, proof), "", "## Limits", ""]
     lines += [f"- {line}" for line in _limits(facts)]
     return "\n".join(lines) + "\n"
+
+
+def _words(facts: Row) -> list[str]:
+    """How much word vectors count, where the model sees them."""
+    if "word_weight" not in facts:
+        return []
+    weight = facts["word_weight"]
+    said = "the labels gave them no weight"
+    if weight:
+        said = f"they weigh {weight:g} where n-grams weigh 1"
+    source = f"word vectors of {PACKAGE} {VERSION} (MIT licence)"
+    limits = "They know English best, and were learnt from texts that nobody here has seen."
+    return [f"Beside n-grams it sees {source}: {said}. {limits}"]
 
 
 def _quality(facts: Row, proof: Row) -> list[str]:

@@ -60,7 +60,9 @@ def pack(made: Made, out: Path, params: Params) -> Row:
 
 def described(gate: GateTables, trained: Row, calibration: CalibrationFacts, params: Params) -> Row:
     """What predictor.json says, but for the distance."""
+    weight = {key: trained[key] for key in ("word_weight",) if key in trained}
     return {
+        **weight,
         "format": FORMAT,
         "fitted": trained["fitted"],
         "classes": params.labels,

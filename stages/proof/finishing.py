@@ -196,7 +196,7 @@ def held_out(sources: Sources, rows: Ints, rest: Ints, params: Params) -> tuple[
             kept = fold_of_label != fold
             taught_rows = sources.matrix[taught[kept]]
             k = len(params.labels)
-            model = fit(params.model, taught_rows, labels.classes[kept], k, params.seed)
+            model = fit(params.learner, taught_rows, labels.classes[kept], k, params.seed)
             scores = model.scores(sources.matrix[both])
         chances = softmax(scores)
         certainty = 1 - margin_of(chances)

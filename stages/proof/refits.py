@@ -68,7 +68,7 @@ class Refits:
         classes = np.array([label for _, label in labels], dtype=np.intp)
         params = self.params
         n_classes = len(params.labels)
-        model = fit(params.model, self.matrix[learnt], classes, n_classes, params.seed)
+        model = fit(params.learner, self.matrix[learnt], classes, n_classes, params.seed)
         return softmax(model.scores(self.matrix[rows])).astype(np.float32)
 
     def _remember(self, key: Key, probabilities: NDArray[np.float32]) -> None:

@@ -123,7 +123,7 @@ def _views(
         return [*own, neighbour_view(near, labels, k)] if space.shape[1] else own
     ids = [rows.ids[row] for row in first]
     folds = params.quality.folds
-    model = out_of_fold(params.model, rows.matrix[first], labels, ids, k, folds, params.seed)
+    model = out_of_fold(params.learner, rows.matrix[first], labels, ids, k, folds, params.seed)
     return [
         model,
         neighbour_view(near, labels, k),

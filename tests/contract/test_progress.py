@@ -26,7 +26,7 @@ from rounds import commands
 from rounds.commands import Dvc
 from rounds.shipped import shipped_params
 from stages.contract import progress as contract_progress
-from stages.contract.params import Import
+from stages.contract.params import Learner
 from stages.contract.progress import WRITER, Progress, progress, watched
 from stages.features.whole import text_features
 from stages.learning import classifier
@@ -198,7 +198,7 @@ def test_a_large_fit_tells_its_steps_and_is_the_same_fit(
     rows: Any = rng.normal(size=(40, 90))
     labels = rng.integers(0, 3, 40)
     rows = sp.csr_matrix(rows) if sparse else rows
-    spec = Import(path="sklearn.linear_model.LogisticRegression", params={"max_iter": 1000})
+    spec = Learner(path="sklearn.linear_model.LogisticRegression", params={"max_iter": 1000})
     told: list[Progress] = []
 
     @contextmanager
@@ -230,7 +230,7 @@ def test_a_model_of_the_users_own_tells_the_time_however_small(
         yield Progress(doing)
 
     monkeypatch.setattr(classifier, "progress", kept)
-    spec = Import(path="tests.contract.test_progress.Own", params={})
+    spec = Learner(path="tests.contract.test_progress.Own", params={})
     classifier.fit(spec, np.eye(2), np.array([0, 1]), 2, 0)
     assert told == ["model"]
 

@@ -8,13 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from rounds.shipped import shipped_params
 from stages.answers.ledger import Labels
 from stages.contract.errors import PipelineError
-from stages.contract.params import Import, Params
+from stages.contract.params import Learner, Params
 from stages.learning.classifier import fit, out_of_fold
 from stages.learning.scoring import softmax
 from stages.learning.training import committee
 from stages.store.index import Features, Index
 
-LOGISTIC = Import(
+LOGISTIC = Learner(
     path="sklearn.linear_model.LogisticRegression",
     params={"C": 10.0, "max_iter": 2000, "tol": 1e-8},
 )
@@ -33,14 +33,14 @@ def test_the_fit_in_row_space_is_the_fit(classes: int, weight: str | None, spann
         rows[:] = 0
     new = sp.random(40, 500, density=0.1, format="csr", random_state=rng)
     labels = np.minimum(np.arange(60) % (2 * classes), classes - 1)
-    spec = Import(path=LOGISTIC.path, params={**LOGISTIC.params, "class_weight": weight})
+    spec = Learner(path=LOGISTIC.path, params={**LOGISTIC.params, "class_weight": weight})
     ours = softmax(fit(spec, rows.tocsr(), labels, classes, 0).scores(new))
     direct = LogisticRegression(**spec.params).fit(rows.tocsr(), labels).predict_proba(new)
     assert ours == pytest.approx(direct, abs=1e-5)
 
 
 def test_a_model_that_cannot_learn_the_rows_is_refused_with_the_remedy() -> None:
-    spec = Import(path="sklearn.naive_bayes.MultinomialNB", params={})
+    spec = Learner(path="sklearn.naive_bayes.MultinomialNB", params={})
     with pytest.raises(
         PipelineError,
         match=r"MultinomialNB cannot learn these rows \(Negative values.*directions: 0",
@@ -64,7 +64,7 @@ def test_one_class_alone_has_probability_one() -> None:
 
 
 def test_a_decision_function_of_two_classes_gives_two_columns() -> None:
-    svm = Import(path="sklearn.svm.LinearSVC", params={})
+    svm = Learner(path="sklearn.svm.LinearSVC", params={})
     rows = np.array([[0.0], [1.0], [2.0], [3.0]])
     scores = fit(svm, rows, np.array([0, 0, 2, 2]), 3, 0).scores(rows)
     assert scores[:, 0].tolist() == [0.0] * 4
@@ -80,7 +80,7 @@ def test_scores_are_of_a_row_however_many_are_taken_at_a_time(
     path: str, classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = sp.csr_matrix(sp.random(20, 40, density=0.2, random_state=0))
-    model = fit(Import(path=path, params={}), rows, np.arange(20) % classes, 4, 0)
+    model = fit(Learner(path=path, params={}), rows, np.arange(20) % classes, 4, 0)
     whole = model.scores(rows)
     for module in ("learning.classifier", "contract.progress"):
         monkeypatch.setattr(f"stages.{module}.BLOCK", 7)
@@ -89,7 +89,7 @@ def test_scores_are_of_a_row_however_many_are_taken_at_a_time(
 
 
 def test_no_row_is_scored_by_a_model_that_saw_it() -> None:
-    tree = Import(path="sklearn.neighbors.KNeighborsClassifier", params={"n_neighbors": 1})
+    tree = Learner(path="sklearn.neighbors.KNeighborsClassifier", params={"n_neighbors": 1})
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
     ids = [str(row) for row in range(60)]
@@ -100,7 +100,7 @@ def test_no_row_is_scored_by_a_model_that_saw_it() -> None:
 
 
 def test_a_model_that_returns_nan_is_refused() -> None:
-    broken = Import(path="tests.learning.test_learning.Broken", params={})
+    broken = Learner(path="tests.learning.test_learning.Broken", params={})
     with pytest.raises(
         PipelineError, match="the model returned NaN; scale the features or change the model"
     ):

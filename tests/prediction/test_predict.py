@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from rounds import load
 from rounds.__main__ import cli
 from rounds.commands import git
+from stages.contract.canonical import read_json
 from stages.contract.errors import PipelineError
 from stages.contract.params import load as load_params
 from stages.examples.blocks import read_blocks
@@ -35,14 +36,16 @@ from tests.shapes import (
     with_embedding,
     with_hashing,
     with_vectors,
+    with_words,
+    words_in_parts,
 )
 
 
 @pytest.mark.parametrize(
     "shape",
     [
-        as_they_are, use_texts, with_hashing, with_custom, texts_in_parts, cut_in_parts,
-        use_images, images_in_parts, with_embedding, embedding_in_parts, with_vectors,
+        as_they_are, use_texts, with_hashing, with_words, with_custom, texts_in_parts, words_in_parts,
+        cut_in_parts, use_images, images_in_parts, with_embedding, embedding_in_parts, with_vectors,
     ],
 )  # fmt: skip
 def test_the_raw_rows_are_given_the_probabilities_of_the_project_to_the_last_byte(
@@ -70,6 +73,34 @@ def kept_ids(small: Small, split: str) -> list[str]:
         return list(pq.read_table(kept).column("id").to_pylist())
     index = read_index(small.root / "build" / "features")
     return index.ids[index.rows(split)]  # type: ignore[arg-type]  # pool or test
+
+
+def test_word_vectors_are_named_where_they_count(small: Small) -> None:
+    with_words(small)
+    small.run()
+    weight = read_json(small.root / "build/model/model.json")["word_weight"]
+    assert read_json(small.root / "metrics/calibration.json")["word_weight"] == weight
+    assert load(small.root).facts["word_weight"] == weight
+    card = (small.root / "build/predictor/CARD.md").read_text()
+    said = f"they weigh {weight:g} where n-grams weigh 1" if weight else "the labels gave them no"
+    assert f"word vectors of wordllama 0.4.0.post1 (MIT licence): {said}" in card
+
+
+def test_a_project_from_before_word_vectors_keeps_its_features(small: Small) -> None:
+    use_texts(small)
+    small.run()
+    features = small.bytes_of("build/features")
+    path = small.root / "params.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.lstrip().startswith("words:")))
+    small.run()
+    assert small.bytes_of("build/features") == features
+    arrays = dict(np.load(small.root / "build/predictor/fitted.npz"))
+    texts = ["red apple alpha beta", "a blue plum"]
+    expected = load(small.root).predict_proba(texts)
+    del arrays["words"], arrays["spread"]
+    np.savez(small.root / "build/predictor/fitted.npz", **arrays)
+    assert load(small.root).predict_proba(texts).tobytes() == expected.tobytes()
 
 
 def test_rows_can_be_a_frame_columns_dicts_or_texts(small: Small) -> None:

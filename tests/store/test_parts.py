@@ -195,6 +195,7 @@ def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(
         small.set({
             ("data", "pool"): "data/pool", ("data", "test"): "data/none.csv", ("data", "text"): "text",
             ("features", "kind"): "text", ("features", "text", "hashing"): 512, ("compute", "n_jobs"): 1,
+            ("features", "text", "words"): "wordllama",
         })  # fmt: skip
         small.run()
         projects.append(small)
@@ -206,18 +207,19 @@ def test_texts_in_parquet_jsonl_and_csv_parts_are_the_same_pool(
     }.items() <= dict(texts).items()
 
 
-@pytest.mark.parametrize("kind", ["numeric", "text"])
+@pytest.mark.parametrize("kind", ["numeric", "text", "words"])
 def test_a_row_is_scanned_as_the_model_scores_it_whatever_rows_are_beside_it(
     make_small: Callable[[str], Small], kind: str
 ) -> None:
     small = make_small(kind)
     rows = pool_rows(small)
     in_parts(small, rows[:90], rows[90:])
-    if kind == "text":
+    if kind != "numeric":
         small.set(
             {
                 ("features", "kind"): "text",
                 ("features", "text", "hashing"): 512,
+                ("features", "text", "words"): "wordllama" if kind == "words" else "none",
                 ("data", "text"): "x",
             }
         )
