@@ -61,7 +61,7 @@ def within_one_error(likelihoods: Floats) -> int:
 
 
 def held_out_likelihood(gram: Floats, classes: Ints) -> Floats:
-    """Log likelihood of each label by a Gaussian process of the other rows, (n,), at the best ridge.
+    """(n,) log likelihood of each label by a Gaussian process of the other rows, at the best ridge.
 
     gram: (n, n) inner products of rows. The process foretells the indicators of the classes around
     their means; noise and signal are scaled to the held-out errors. Leaving out a row takes no
