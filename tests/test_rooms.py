@@ -144,6 +144,12 @@ def test_the_map_has_every_room_and_every_arrow() -> None:
     assert rows == arrows()
 
 
+def test_the_map_names_every_module_of_the_peoples_half() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.name for path in (ROOT / "rounds").glob("*.py")} - {"__init__.py"}
+    assert not {name for name in modules if f"`rounds/{name}`" not in text}
+
+
 def test_every_file_that_the_map_names_is_there() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:stages|rounds|tests|docs|data)/[\w/.]+\.\w+)`", text))
