@@ -29,12 +29,13 @@ NAMES = Choices(id="nr", label="kind")
 
 
 def tables(folder: Path) -> dict[str, Path | None]:
-    """A pool and a seed of two numbers."""
+    """A pool and a seed of two numbers; the seed has them elsewhere, and a column of its own."""
     pool = write_csv(
         folder / "pool.csv", ["nr", "x", "y"], [[f"p{row}", row, -row] for row in range(9)]
     )
+    columns = ["y", "kind", "source", "nr", "x"]
     seed = write_csv(
-        folder / "seed.csv", ["nr", "x", "y", "kind"], [["s1", 1, 2, "a"], ["s2", 3, 4, "b"]]
+        folder / "seed.csv", columns, [[2, "a", "web", "s1", 1], [4, "b", "", "s2", 3]]
     )
     return {"pool": pool, "seed": seed, "test": None}
 
@@ -102,8 +103,9 @@ def test_what_is_taken_for_a_number_is_told(tmp_path: Path) -> None:
 
 
 def test_a_project_lists_its_classes_with_their_counts(tmp_path: Path) -> None:
+    columns = ["kind", "x", "z", "y", "nr"]
     test = write_csv(
-        tmp_path / "test.csv", ["nr", "x", "y", "kind"], [["t1", 1, 2, "a"], ["t2", 1, 2, "a"]]
+        tmp_path / "test.csv", columns, [["a", 1, "-", 2, "t1"], ["a", 1, "-", 2, "t2"]]
     )
     root = tmp_path / "it's {1}"
     told = init(root, {**tables(tmp_path), "test": test}, replace(NAMES, classes=("a", "b", "c d")))
@@ -132,7 +134,7 @@ SEED = "id,text,label\ns1,one,card\ns2,two,loan\n"
 
 
 UNLABELLED = POOL.replace("text", "text,label").replace("words", "w,words")  # five rows as a seed
-CAPITAL = "id,text,label\nt1,one,Card\nt2,two,loan\n"
+CAPITAL = "label,by,text,id\nCard,x,one,t1\nloan,y,two,t2\n"
 REFUSED: list[tuple[dict[str, str], str]] = [
     (
         {"pool": POOL, "seed": SEED.replace("two", " ")},
@@ -283,7 +285,7 @@ def test_spellings_are_merged_in_the_projects_own_tables_or_kept(
 ) -> None:
     monkeypatch.setattr(initial, "start", lambda *_: None)
     given = text_tables(
-        tmp_path, pool=POOL, seed=SEED + "s3,three,Card \n", test="id,text,label\nt1,x,LOAN\n"
+        tmp_path, pool=POOL, seed=SEED + "s3,three,Card \n", test="label,by,id,text\nLOAN,bo,t1,x\n"
     )
     told = init(tmp_path / "m", given, replace(TEXT, spelling="merge")).splitlines()
     assert "  seed.csv: 'Card ' is now 'card' (1 rows)" in told

@@ -326,6 +326,15 @@ def test_a_browsers_second_download_is_the_same_person_and_a_name_can_be_given(
     assert state(project)[0] == ("p-0", "Bo", "label", "positive")
 
 
+def test_who_a_row_names_is_who_answered_whatever_name_was_given(make_project: MakeProject) -> None:
+    project = make_project(TEXTS)
+    rows = [("p-0", "positive", "Cy"), ("p-1", "negative", ""), ("p-2", "neutral", " ")]
+    Path("ana.csv").write_bytes(table(("id", "label", "annotator"), rows))
+    told = run("ana.csv", "--annotator", "Bo")[1]
+    assert "taken for" not in told
+    assert [who for _, who, _, _ in state(project)] == ["Cy", "Bo", "Bo"]
+
+
 @pytest.mark.parametrize(
     ("name", "person"),
     [
