@@ -224,10 +224,11 @@ def _take(
     batch = asked.batch if answer.batch is None else answer.batch
     if batch not in asked.tasks:
         raise _Bad("wrong batch", f"batch {answer.batch!r} is not the one that was asked")
+    accepted = prodigy.acceptable(asked.tasks[batch], labels)
+    item = _without_blanks(item, accepted)
     # As import_labels reads it: by the labels that its batch offered.
     answer = _understood(item, prodigy.offered(asked.tasks[batch]) or labels)
     match = _located(item, answer, batch, asked, finders[batch], own_ids=own_ids)
-    accepted = prodigy.acceptable(asked.tasks[batch], labels)
     if answer.label is not None and answer.label not in accepted:
         what = f"label {answer.label!r} is not in labels{closest(answer.label, accepted)}"
         raise _Bad("unknown labels", what)
@@ -243,6 +244,13 @@ def _take(
         heaps.from_file_name.add(answer.annotator)
     row = {**(item.row or {}), "al_id": match.item_id, "al_batch": match.batch}
     heaps.good.append(Taken(item.line, row, answer))
+
+
+def _without_blanks(item: Item, labels: Sequence[str]) -> Item:
+    """The item, its choice without the blanks around it where only so it is one of the labels."""
+    if item.row is None:
+        return item
+    return replace(item, row=prodigy.without_blanks(item.row, labels))
 
 
 def _understood(item: Item, labels: Sequence[str]) -> Answer:

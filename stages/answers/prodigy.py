@@ -172,6 +172,24 @@ def answer_row(
     return row
 
 
+def without_blanks(row: Mapping[str, object], labels: Sequence[str]) -> Row:
+    """The row of a choice, without blanks around a label where only so it is one of `labels`.
+
+    A label that has blanks itself stays as it is.
+    """
+    chosen = row.get("accept")
+    if not isinstance(chosen, list):
+        return dict(row)
+    return {**row, "accept": [_without_blanks(choice, labels) for choice in chosen]}
+
+
+def _without_blanks(choice: object, labels: Sequence[str]) -> object:
+    if not isinstance(choice, str) or choice in labels:
+        return choice
+    bare = choice.strip()
+    return bare if bare in labels else choice
+
+
 def is_data_uri(value: object) -> bool:
     """Whether a value holds its bytes within itself."""
     return isinstance(value, str) and value.startswith("data:")

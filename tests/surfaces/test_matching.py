@@ -442,6 +442,20 @@ def test_blanks_around_an_id_are_no_part_of_it_unless_it_was_asked_so(
     assert said == [(" 7", "negative"), ("7", "positive"), ("8", "neutral")]
 
 
+def test_blanks_around_a_label_are_no_part_of_it_unless_a_class_has_them(
+    make_project: MakeProject,
+) -> None:
+    project = make_project(("a", "b", "c", "d"), labels=("card", "card ", "loan"))
+    rows = [("p-0", "card "), ("p-1", " loan\t"), ("p-2", " card"), ("p-3", "Loan ")]
+    Path("ana.csv").write_bytes(table(("id", "label"), rows))
+    for new in (3, 0):
+        told = run("ana.csv")[1]
+        assert f"4 rows: 3 answered, 1 unknown labels; {new} new" in told
+    assert "  ana:5: label 'Loan ' is not in labels (did you mean 'loan'?)" in told
+    kept = keep_last(collect.answers_in(project.last_round(), ("card", "card ", "loan")))
+    assert [answer.label for answer, _ in kept] == ["card ", "loan", "card"]
+
+
 OWN = {"id": "Ref", "text": "Question", "label": "intent"}  # a project's own names
 
 
