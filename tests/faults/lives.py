@@ -58,13 +58,17 @@ class Report:
 
 
 def table(rows: int, first: int, *, labelled: bool) -> str:
-    """A CSV of two well-separated, noisy classes in the plane."""
+    """A CSV of two well-separated, noisy classes in the plane.
+
+    With labels the columns stand in another order, and beside one that the pool does not have.
+    """
     rng = random.Random(first)
-    lines = ["id,x,y,label" if labelled else "id,x,y"]
+    lines = ["y,source,label,id,x" if labelled else "id,x,y"]
     for number in range(first, first + rows):
         side = number % 2
-        point = f"row-{number:04d},{rng.gauss(side * 2, 1):.4f},{rng.gauss(0, 1):.4f}"
-        lines.append(point + (f",{'ab'[side]}" if labelled else ""))
+        x, y = f"{rng.gauss(side * 2, 1):.4f}", f"{rng.gauss(0, 1):.4f}"
+        point = f"row-{number:04d},{x},{y}"
+        lines.append(f"{y},{number}.5,{'ab'[side]},row-{number:04d},{x}" if labelled else point)
     return "\n".join(lines) + "\n"
 
 
