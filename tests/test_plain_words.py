@@ -4,10 +4,14 @@ names it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
+from rounds.correct import correct, retract
+from rounds.history import command as history
 from rounds.plain_words import PlainWords
 
 
@@ -43,3 +47,24 @@ def test_a_mistyped_option_is_named_and_help_is_help() -> None:
     code, said = run("a", "b", "--wyh", "x")
     assert (code, "No such option" in said, "--wyh" in said) == (2, True, True)
     assert run("-h")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (correct, ("-17", "-1", "--why", "-")),
+        (retract, ("-17", "--why", "-")),
+        (history, ("-17",)),
+    ],
+)
+def test_every_command_that_takes_an_id_takes_one_that_begins_with_a_minus(
+    command: click.Command,
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 1  # 2 is a word that was not understood
+    assert done.stderr.startswith("error: ")
+    assert "rounds init" in done.stderr  # all that is missing is a project

@@ -346,7 +346,7 @@ def test_the_store_moves_with_the_project_and_one_out_of_reach_is_said_before_th
     config = project.root / ".dvc" / "config"
     assert "url = store" in config.read_text()
     assert str(tmp_path) not in config.read_text()
-    gone = tmp_path / "nowhere" / "store"
+    gone = tmp_path / "50% nowhere" / "store"
     config.write_text(config.read_text().replace("url = store", f"url = {gone}"))
     committed(project)
     answer(project)

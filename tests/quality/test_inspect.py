@@ -185,3 +185,16 @@ def test_numbered_labels_name_their_column_even_when_a_class_is_missing() -> Non
 @pytest.mark.usefixtures("folder")
 def test_a_call_that_names_too_little_says_what_to_name(arguments: list[str]) -> None:
     assert "name " in run("numbers.csv", *arguments, exit_code=2)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_ranked_list_is_written_before_anything_is_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there: list[bool] = []
+    monkeypatch.setattr(
+        "rounds.inspect.click.echo", lambda *_, **__: there.append(Path("issues.csv").is_file())
+    )
+    run("numbers.csv", "--label", "label", "--proba", "proba.npy", "--out", "issues.csv")
+    assert len(there) > 3
+    assert all(there)

@@ -387,18 +387,24 @@ def test_cleanlab_is_asked_with_classes_that_may_be_missing() -> None:
     assert issues[labels != truth].mean() > 0.8
 
 
+def lonely() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sixty rows in two clusters with right labels, twenty more, each alone in a direction of its
+    own; the geometry, the labels, and what a witness says that falls back on the first class.
+    """
+    clusters = np.repeat(np.eye(22)[:2], 30, axis=0)
+    geometry = np.vstack([clusters, np.eye(22)[2:]]).astype(np.float32)
+    labels = np.repeat([0, 1], [30, 50])
+    fallback = np.repeat([0, 1, 0], [30, 30, 20])
+    return geometry, labels, fallback
+
+
 def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wrong_labels() -> (
     None
 ):
     """Sixty rows in two clusters with right labels; twenty more, each alone in a direction of its
     own.
     """
-    clusters = np.repeat(np.eye(22)[:2], 30, axis=0)
-    geometry = np.vstack([clusters, np.eye(22)[2:]]).astype(np.float32)
-    labels = np.array([0] * 30 + [1] * 30 + [1] * 20)
-    fallback = np.where(
-        np.arange(80) < 30, 0, np.where(np.arange(80) < 60, 1, 0)
-    )  # unsure: the first class
+    geometry, labels, fallback = lonely()
     views = [np.eye(2)[fallback] * 5] * 2
     near = neighbours(geometry, 5)
     seen = coverage_of(near, alike(near, geometry), labels).seen
@@ -406,6 +412,24 @@ def test_witnesses_that_agree_only_where_nothing_is_like_a_row_are_no_sign_of_wr
     assert disagreement(views, labels) == pytest.approx(0.25)
     assert witnessed_share(views, labels, seen) == 0.0
     assert witnessed_share(views[:1], labels, seen) is None
+
+
+def test_ignorance_that_the_witnesses_share_makes_nobody_elses_label_doubtful(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same rows. Two witnesses err on five hard ones each, which says nothing of the labels;
+    that both miss the twenty that nothing is like would say that a seventh of all are wrong.
+    """
+    geometry, labels, fallback = lonely()
+    views = [5.0 * np.eye(2)[fallback] for _ in range(2)]
+    for view, hard in zip(views, (slice(0, 5), slice(5, 10)), strict=True):
+        view[hard] = 8.0 * np.eye(2)[1 - fallback[hard]]
+    monkeypatch.setattr("stages.quality.judgement._views", lambda *_: views)
+    ids = [f"r{row}" for row in range(80)]
+    found = judge(LabelledRows(geometry, geometry, labels, ids, ids), params(2)).errors
+    assert found.judged.tolist() == [True] * 60 + [False] * 20
+    assert found.share < 0.02
+    assert found.probability.max() < 0.1  # .81 by their word on all rows
 
 
 def test_what_the_witnesses_have_never_seen_is_not_known() -> None:
