@@ -214,14 +214,14 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 def test_exports_of_tools_give_the_labels_that_were_accepted_whatever_other_columns_stand_there(
     role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pool, seed and test have columns of their own; of nine binary rows three were accepted."""
+    """Pool, seed and test have columns of their own; of twelve binary rows three were accepted."""
     monkeypatch.setattr(initial, "start", lambda *_: None)
     pool = write_csv(tmp_path / "pool.csv", ["n", "text"], [[row, f"w {row}"] for row in range(9)])
     binary = [
         {"text": text, "label": label, "answer": "accept" if label == right else "reject",
          "_session_id": "d-ana", "score": 0.5}
         for label in ("A", "B", "C")
-        for text, right in [("t1", "B"), ("t2", "A"), ("t3", "C")]
+        for text, right in [("t1", "B"), ("t2", "A"), ("t3", "C"), ("t4", "none of them")]
     ]  # fmt: skip
     studio = [
         {"id": n, "data": {"text": text, "shop": "x"}, "predictions": [],
@@ -235,7 +235,8 @@ def test_exports_of_tools_give_the_labels_that_were_accepted_whatever_other_colu
     told = init(tmp_path / "p", given, Choices(texts=("text",)))
     for name in files:
         tool = "Prodigy" if name == role else "Label Studio"
-        said = f"  {name}.jsonl: an export of {tool}, read by its answers: 3 labels"
+        rejected = "; no labels: 1 rejected, ignored or not answered" * (name == role)
+        said = f"  {name}.jsonl: an export of {tool}, read by its answers: 3 labels{rejected}"
         assert said in told.splitlines()
     found = read_table(tmp_path / f"p/data/{role}.csv").columns
     assert dict(zip(found["text"], found["label"], strict=True)) == {
