@@ -44,6 +44,7 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
         "rounds.annotate",
         (
             "rounds annotate --open",
+            "rounds annotate --keep-going --rounds 3   # round after round, without a terminal",
             "rounds annotate --with prodigy --annotator ada --annotator bob",
             "rounds annotate --with label-studio --url http://localhost:8080 --token-file token",
             "rounds annotate --oracle truth.csv --noise 0.05   # a rehearsal with known labels",

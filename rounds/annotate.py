@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -27,6 +28,8 @@ class Options(TypedDict):
     port: int
     open_browser: bool
     idle: float
+    keep_going: bool
+    limit: int | None
     url: str | None
     token_file: Path | None
     annotators: tuple[str, ...]
@@ -106,6 +109,18 @@ def _refuse_unless_simulated(project: Project, newest: Round, target: Path) -> N
     show_default=True,
     help="Page: minutes until silent people's items go to others.",
 )
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Page: close each answered round and show the next batch, until nothing is to be asked.",
+)
+@click.option(
+    "--rounds",
+    "limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --keep-going: close at most N rounds.",
+)
 @click.option("--url", help="Label Studio: its address.")
 @click.option("--token-file", type=PATH, help="Label Studio: the file that holds the access token.")
 @click.option(
@@ -134,8 +149,16 @@ def _refuse_unless_simulated(project: Project, newest: Round, target: Path) -> N
 )
 @one_line_errors
 def command(**options: Unpack[Options]) -> str:
-    """Label the newest batch: in the browser, in Prodigy, in Label Studio, or by simulation."""
+    """Label the newest batch: in the browser, in Prodigy, in Label Studio, or by simulation.
+
+    With --keep-going the page closes a round as soon as all of it is answered, as `rounds close`
+    does, and shows the next batch. It pauses for what you have to decide, and says what to type.
+    """
+    _require_page(options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project.find(Path())
+    if options["keep_going"]:
+        return _keep_going(project, options)
     with exclusive(project.root, wait=True):
         newest = project.open_round()
         if options["oracle"] is not None:
@@ -157,6 +180,14 @@ def command(**options: Unpack[Options]) -> str:
     return _serve(project, newest, options)
 
 
+def _require_page(options: Options) -> None:
+    """Raises UsageError for --keep-going without the page, and for --rounds without that."""
+    if options["limit"] is not None and not options["keep_going"]:
+        raise click.UsageError("--rounds N goes with --keep-going")
+    if options["keep_going"] and (options["tool"] != "page" or options["oracle"] is not None):
+        raise click.UsageError("--keep-going is for the page, not for --with TOOL or --oracle")
+
+
 def _send(project: Project, url: str | None, token_file: Path | None) -> str:
     """Send the batch to Label Studio. Raises PipelineError without an address or a token."""
     from rounds.surfaces import label_studio
@@ -168,14 +199,37 @@ def _send(project: Project, url: str | None, token_file: Path | None) -> str:
 
 
 def _serve(project: Project, newest: Round, options: Options) -> str:
-    """Serve the page until Ctrl-C."""
-    from rounds.surfaces import page
+    """Serve the page on one batch until Ctrl-C."""
+    from rounds.surfaces.serving import Address, closing_words, serving
 
-    return page.serve(
+    address = Address(options["host"], options["port"])
+    with serving(
         project,
         newest,
-        host=options["host"],
-        port=options["port"],
+        address,
         idle=options["idle"] * 60,
         open_browser=options["open_browser"],
-    )
+    ) as series:
+        while series.wait():
+            pass
+    return closing_words(series, complete="rounds close", go_on="rounds annotate")
+
+
+def _keep_going(project: Project, options: Options) -> str:
+    """Serve the page on one batch after another until Ctrl-C."""
+    from rounds.keep_going import CHOOSING, KeepGoing, first_round
+    from rounds.surfaces.serving import Address, serving
+
+    with exclusive(project.root, wait=True):
+        pass  # what a close that was killed left behind is tidied up
+    address = Address(options["host"], options["port"])
+    with serving(
+        project,
+        first_round(project),
+        address,
+        idle=options["idle"] * 60,
+        open_browser=options["open_browser"],
+        done=CHOOSING,
+        goes_on=True,
+    ) as series:
+        return KeepGoing(project, series, options["limit"]).run()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,10 @@ def begun(project: Project) -> Round | None:
             rounds[-1].answers, what, "move the answers out, `rounds close`, and put them back"
         )
     return rounds[-1]
+
+
+class RoundHeldError(PipelineError):
+    """The gate holds the round: its answers fail a check, or are not complete."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +276,17 @@ def _without_question(files: dict[str, str], new: Round | None) -> dict[str, str
     return {path: content for path, content in files.items() if path not in issued}
 
 
+def take_back(project: Project) -> None:
+    """Remove a batch that a close froze and failed to commit, so that its round stays open.
+
+    Raises PipelineError where somebody answered that batch already.
+    """
+    with exclusive(project.root, wait=True):
+        new = begun(project)
+        if new:
+            _take_back(project, new)
+
+
 def _take_back(project: Project, new: Round) -> None:
     """Remove a batch that was issued and not committed, from the tree and from git's index."""
     words = ("rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--")
@@ -372,11 +388,12 @@ def _require_answers(project: Project, last: Round, *, partial: bool, dry_run: b
 
 
 def _require_accepted(project: Project, number: int) -> None:
+    """Raises RoundHeldError where the gate did not accept the round."""
     accepted = read_json(project.root / "build" / "gate" / "state.json")["rounds"]
     if accepted < number:
         gate = read_json(project.root / "metrics" / "gate.json")
         what = f"the gate holds round {number}: {gate.get('held') or 'a check failed'}"
-        raise PipelineError(project.root / "metrics" / "gate.json", what, WHEN_HELD)
+        raise RoundHeldError(project.root / "metrics" / "gate.json", what, WHEN_HELD)
 
 
 def message(project: Project, number: int) -> tuple[str, str]:
@@ -492,10 +509,8 @@ def command(
         raise click.UsageError("--stop and --continue exclude each other")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project.find(Path())
-    for note in notes(project):
-        click.echo(f"labels: {note}", err=True)
-    if not push and not keep_data:
-        _note_remote(project)
+    for remark in remarks(project, push_data=push or keep_data):
+        click.echo(remark, err=True)
     subject = close(
         project,
         partial=partial,
@@ -508,13 +523,18 @@ def command(
     return subject if dry_run else _with_next(project, subject, stop=stop)
 
 
-def _note_remote(project: Project) -> None:
-    """Say that a remote elsewhere cannot be reached, though this close would not push to it."""
+def remarks(project: Project, *, push_data: bool = False) -> Iterator[str]:
+    """What to know before a close: labels that changed, a remote elsewhere that is out of reach.
+
+    push_data: whether it was said what becomes of the data, so that the remote needs no remark.
+    """
+    for note in notes(project):
+        yield f"labels: {note}"
     remote = default_remote(project.root)
-    fault = None if remote.folder else remote.fault()
+    fault = None if push_data or remote.folder else remote.fault()
     if fault:
         kept = "the data stays in the cache here until a close with --push"
-        click.echo(f"data: {fault.where}: {fault.what}, and {kept}; {fault.remedy}", err=True)
+        yield f"data: {fault.where}: {fault.what}, and {kept}; {fault.remedy}"
 
 
 def _with_next(project: Project, subject: str, *, stop: bool) -> str:

@@ -82,7 +82,8 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
         written = done.stderr.strip() or done.stdout.strip() or b"no message"
         last_line = written.decode("utf-8", "replace").splitlines()[-1]
         remedy = "repair it and run the same command again"
-        raise PipelineError(f"git {words[0]}", last_line, remedy)
+        command = next(word for word in words if not word.startswith("-") and "=" not in word)
+        raise PipelineError(f"git {command}", last_line, remedy)
     return done.stdout
 
 

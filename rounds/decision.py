@@ -23,22 +23,26 @@ class Decision(TypedDict):
     advice: str
 
 
-class Stop(Decision):
-    """A decision to stop with the number of its round."""
+class DecisionOfRound(Decision):
+    """A decision with the number of its round."""
 
     round: int
 
 
-def stopped(project: Project) -> Stop | None:
-    """The decision to stop, if it is the last one taken."""
+def last_decision(project: Project) -> DecisionOfRound | None:
+    """The last decision that was taken, with its round."""
     for round_ in reversed(project.rounds()):
         path = round_.folder / FILE
         if path.is_file():
             decision: Decision = read_json(path)
-            if decision["decision"] != "stop":
-                return None
-            return Stop(round=round_.number, **decision)
+            return DecisionOfRound(round=round_.number, **decision)
     return None
+
+
+def stopped(project: Project) -> DecisionOfRound | None:
+    """The decision to stop, if it is the last one taken."""
+    decision = last_decision(project)
+    return decision if decision is not None and decision["decision"] == "stop" else None
 
 
 def require_open(project: Project) -> None:

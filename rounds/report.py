@@ -16,7 +16,7 @@ import click
 
 from rounds.charts import Chart, charts, vega_script
 from rounds.commands import commit_named, git
-from rounds.decision import FILE, Stop, stopped
+from rounds.decision import FILE, DecisionOfRound, stopped
 from rounds.pages import number, render
 from rounds.project import Project, Round
 from stages.contract.canonical import Row, read_json, read_jsonl, sha256, write_bytes
@@ -55,7 +55,7 @@ class Findings:
     before: Row
     classes: list[Row]
     charts: list[Chart]
-    stop: Stop | None
+    stop: DecisionOfRound | None
     batch: list[Row]
     rounds: list[AuditRow]
     commits: Cells

@@ -26,7 +26,7 @@ from rounds.lock import turn
 from rounds.project import Project, Round
 from stages.answers import prodigy
 from stages.answers.prodigy import Answer, NotAnAnswer
-from stages.contract.canonical import dumps, numbered_rows
+from stages.contract.canonical import Row, dumps, numbered_rows
 from stages.contract.errors import PipelineError
 
 Verdict = Literal["accept", "reject", "ignore", "undo"]
@@ -40,6 +40,13 @@ class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
     def __init__(self, code: int, why: str) -> None:
         self.code = code
         super().__init__(why)
+
+
+class RoundOver(Refused):
+    """An answer for a round that was closed, or that a newer one has followed."""
+
+    def __init__(self) -> None:
+        super().__init__(410, "This round is over. Ask for the new address of the page.")
 
 
 @dataclass(frozen=True)
@@ -136,20 +143,10 @@ class Journal:
 
 @dataclass(frozen=True)
 class Taken:
-    """An answer on its way to the disk. `save` may run in a thread of its own."""
+    """An answer on its way to the disk."""
 
-    desk: Desk
-    session: Session
     line: str
     said: Said
-
-    def save(self) -> None:
-        """Return when the line is on the disk.
-
-        Raises OSError where the disk fails, Refused where the round is over.
-        """
-        with self.desk.taking():
-            self.desk.journal(self.session).append(self.line)
 
 
 def mend(path: Path) -> int:
@@ -178,7 +175,10 @@ def mend(path: Path) -> int:
 
 @contextlib.contextmanager
 def sole_writer(newest: Round) -> Iterator[None]:
-    """Hold the round's answers for one server. Raises PipelineError when another has them."""
+    """Hold the round's answers for one server, without a line that a crash left torn.
+
+    Raises PipelineError when another server has them.
+    """
     newest.answers.mkdir(parents=True, exist_ok=True)
     handle = os.open(newest.answers, os.O_RDONLY)
     try:
@@ -187,6 +187,8 @@ def sole_writer(newest: Round) -> Iterator[None]:
         what = "a page is being served on this round"
         raise PipelineError(newest.answers, what, "use that one, or stop it with Ctrl-C") from error
     else:
+        for path in newest.answers.glob("session-*.jsonl"):
+            mend(path)
         yield
     finally:
         os.close(handle)
@@ -196,7 +198,8 @@ class Desk:
     """A batch, its sessions, and the rules by which items go out and answers come in.
 
     clock: seconds since 1970. idle: seconds without a sign of life after which a session's items
-    are given to others. overlap: answers wanted per item, each from another person.
+    are given to others. overlap: answers wanted per item, each from another person. The round may
+    be one that is over: then answers that came late, in files of later rounds, count as well.
     """
 
     def __init__(
@@ -208,8 +211,8 @@ class Desk:
         # Labels changed in params.yaml since are for the next batch; this one asks as issued.
         self.labels = prodigy.offered(self.tasks) or params.labels
         self.overlap = params.surface.annotations_per_item
+        self.round = newest
         self._project = project
-        self._round = newest
         self._idle = idle
         self._clock = clock
         self.finished = 0  # items with all the answers they want
@@ -217,8 +220,6 @@ class Desk:
         self._answered: list[set[str]] = [set() for _ in self.tasks]
         self._loans: list[set[str]] = [set() for _ in self.tasks]
         self._journals: dict[str, Journal] = {}
-        for path in newest.answers.glob("session-*.jsonl"):
-            mend(path)
         self._read_answers()
 
     def _read_answers(self) -> None:
@@ -226,22 +227,31 @@ class Desk:
         find = prodigy.finder(self.tasks)
         positions = {str(task["al_id"]): position for position, task in enumerate(self.tasks)}
         answers = []
-        for path in self._round.answer_files():
-            for line, row in numbered_rows(path):
-                try:
-                    answer = prodigy.read_answer(row, self.labels)
-                except NotAnAnswer:  # import_labels refuses such a row, with file and line
-                    continue
-                is_late = answer.batch not in (None, self.batch)  # it answers an earlier batch
-                item = None if is_late else find(answer)
-                if item is not None:
-                    key = str(row.get("al_key") or f"{path.name}:{line}")
-                    order = (answer.moment, path.name, line)
-                    answers.append((order, Said(positions[item], key, answer)))
-                    session = self._session_of(answer)
-                    session.last_answer = max(session.last_answer, answer.at or 0.0)
+        for number, path, line, row in self._answer_rows():
+            try:
+                answer = prodigy.read_answer(row, self.labels)
+            except NotAnAnswer:  # import_labels refuses such a row, with file and line
+                continue
+            # Without a batch's name it answers the round that it stands in.
+            own = answer.batch == self.batch
+            own |= answer.batch is None and number == self.round.number
+            item = find(answer) if own else None
+            if item is not None:
+                key = str(row.get("al_key") or f"{path.name}:{line}")
+                order = (answer.moment, number, path.name, line)
+                answers.append((order, Said(positions[item], key, answer)))
+                session = self._session_of(answer)
+                session.last_answer = max(session.last_answer, answer.at or 0.0)
         for _, said in sorted(answers, key=lambda entry: entry[0]):
             self._stand(self._session_of(said.answer), said)
+
+    def _answer_rows(self) -> Iterator[tuple[int, Path, int, Row]]:
+        """Round, file, line and row of every answer in this round and in later ones."""
+        for round_ in self._project.rounds():
+            if round_.number >= self.round.number:
+                for path in round_.answer_files():
+                    for line, row in numbered_rows(path):
+                        yield round_.number, path, line, row
 
     def _session_of(self, answer: Answer) -> Session:
         """The session of who gave an answer, by whichever tool."""
@@ -347,7 +357,15 @@ class Desk:
             undone=verdict == "undo",
         )
         row["al_key"] = key
-        return Taken(self, session, dumps(row), Said(position, key, prodigy.read_answer(row)))
+        return Taken(dumps(row), Said(position, key, prodigy.read_answer(row)))
+
+    def save(self, session: Session, taken: Taken) -> None:
+        """Return when the answer is on the disk; this may run in a thread of its own.
+
+        Raises OSError where the disk fails, RoundOver where the round is over.
+        """
+        with self._taking():
+            self._journal(session).append(taken.line)
 
     def settle(self, session: Session, taken: Taken) -> None:
         """Let a saved answer stand; an item whose answer was undone is the session's next."""
@@ -360,23 +378,28 @@ class Desk:
             session.held.append(position)
             self._loans[position].add(session.name)
 
-    def journal(self, session: Session) -> Journal:
+    def _journal(self, session: Session) -> Journal:
         """The session's file, made with its first answer."""
         if session.name not in self._journals:
-            self._journals[session.name] = Journal(self._round.answers / session_file(session.name))
+            self._journals[session.name] = Journal(self.round.answers / session_file(session.name))
         return self._journals[session.name]
 
     @contextlib.contextmanager
-    def taking(self) -> Iterator[None]:
+    def _taking(self) -> Iterator[None]:
         """Hold the round open while an answer is saved.
 
-        Raises Refused where it was closed, or a newer one issued.
+        Raises RoundOver where it was closed, or a newer one issued.
         """
-        with turn(self._round.asked, last=False):
-            is_newest = self._project.last_round().number == self._round.number
-            if self._round.closed_early.exists() or not is_newest:
-                raise Refused(410, "This round is over. Ask for the new address of the page.")
+        with turn(self.round.asked, last=False):
+            is_newest = self._project.last_round().number == self.round.number
+            if self.round.closed_early.exists() or not is_newest:
+                raise RoundOver
             yield
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item has all the answers it wants."""
+        return self.finished == len(self.tasks)
 
     def history(self, session: Session) -> list[Said]:
         """The session's last answers, newest first."""

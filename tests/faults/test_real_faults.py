@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tests.conftest import ORDER
+from tests.faults.going_on import GoingOn, closed_by_hand
 from tests.faults.lives import (
     ENVIRONMENT,
     Report,
@@ -61,6 +62,33 @@ def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(c
     assert report.needed_a_person == report.differences == []
     assert report.answers_lost == 0
     assert report.faults.total() >= 20
+
+
+def test_killed_while_it_chooses_the_next_batch_the_page_goes_on_and_the_commit_is_the_same(
+    calm: Path, tmp_path: Path
+) -> None:
+    project = shutil.copytree(calm, tmp_path / "project", symlinks=True)
+    with GoingOn(project) as page:
+        saved = list(page.label("ann", "bo"))
+        for stage, with_children in (("train", False), ("package", True)):
+            page.wait_for(f"^  {stage} …")
+            assert page.state("ann")["notice"]["busy"]
+            page.kill(with_children=with_children)
+            page.start()
+        page.wait_for("^annotate: round 3, 8 items to label")
+        assert page.state("ann")["card"]["position"] == 0
+        assert page.interrupt().endswith(
+            "1 round is closed; 0 of 8 items are labelled, 8 are left; go on: rounds annotate --keep-going"
+        )
+    rows = [
+        json.loads(line)
+        for name in ("ann", "bo")
+        for line in run(
+            project, ("git", "show", f"HEAD:data/rounds/002/answers/session-{name}.jsonl")
+        ).stdout.splitlines()
+    ]
+    assert sorted(row["al_key"] for row in rows) == sorted(saved)
+    assert outcome(project) == outcome(closed_by_hand(calm, project, tmp_path / "by hand"))
 
 
 def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Path) -> None:

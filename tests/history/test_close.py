@@ -233,7 +233,7 @@ def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(
         )
         assert taken is not None
         try:
-            taken.save()
+            desk.save(session, taken)
         except Refused as refused:
             fates.append((name, refused.code, key))
         else:
@@ -260,7 +260,8 @@ def test_a_round_does_not_end_while_the_page_is_saving_an_answer(
     one = project(1)
     newest = one.last_round()
     desk = Desk(one, newest, idle=600, clock=lambda: 1e9)
-    taken = desk.take(desk.session("ann"), 0, "accept", "a", key="12345678", replaces="")
+    session = desk.session("ann")
+    taken = desk.take(session, 0, "accept", "a", key="12345678", replaces="")
     assert taken is not None
 
     def append(_journal: Journal, _line: str) -> None:
@@ -268,7 +269,7 @@ def test_a_round_does_not_end_while_the_page_is_saving_an_answer(
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what `turn(last=True)` waits for
 
     monkeypatch.setattr(Journal, "append", append)
-    taken.save()
+    desk.save(session, taken)
     with turn(newest.asked, last=True):
         pass
     desk.close()

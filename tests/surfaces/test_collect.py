@@ -358,7 +358,7 @@ def by_page(project: Project, name: str, label: str) -> None:
     session = desk.session(name)
     taken = desk.take(session, 0, "accept", label, key=f"{name}-12345678", replaces="")
     assert taken is not None
-    taken.save()
+    desk.save(session, taken)
     desk.close()
 
 

@@ -56,7 +56,7 @@ def answer(
     """Take, save and settle an answer, as the page does."""
     taken = desk.take(session, position, verdict, label, key=key, replaces=replaces)
     if taken is not None:
-        taken.save()
+        desk.save(session, taken)
         desk.settle(session, taken)
 
 

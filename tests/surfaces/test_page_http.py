@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from rounds.surfaces import page
-from rounds.surfaces.desk import Desk, Refused
+from rounds.surfaces import page, shown
+from rounds.surfaces.desk import Refused
+from rounds.surfaces.series import Series
 from stages.answers import prodigy
 from stages.contract.canonical import Row, dumps
 from tests.surfaces.conftest import LABELS, MakeProject
@@ -49,14 +50,14 @@ class Browser:
 
 def browse(make_project: MakeProject, tasks: list[Row] | None = None, **options: Any) -> Browser:
     project = make_project(tasks=tasks)
-    desk = Desk(project, project.last_round(), idle=600, clock=lambda: 1_700_000_000.0)
+    series = Series(project, project.last_round(), idle=600, clock=lambda: 1_700_000_000.0)
     given = {
         "guide": "",
         "images": project.root / "data",
         "hosts": frozenset(page.LOOPBACK),
         **options,
     }
-    return Browser(page.app(desk, **given))
+    return Browser(page.app(series, **given))
 
 
 @pytest.fixture
@@ -286,4 +287,4 @@ def test_fields_stand_in_the_order_of_the_table() -> None:
     told = prodigy.task(content, ["a", "b"], al_id="x", batch_id="b", rank=1, score=0)
     frozen = json.loads(dumps(told))  # as the round's file has it: keys sorted
     assert list(frozen["fields"]) == ["f1", "f10", "f2"]
-    assert page.shown_content(frozen)["fields"] == [["f2", "1.5"], ["f10", "2"], ["f1", "f2: 3"]]
+    assert shown.shown_content(frozen)["fields"] == [["f2", "1.5"], ["f10", "2"], ["f1", "f2: 3"]]

@@ -8,6 +8,7 @@ let state = null;    // what the server said last
 let card = null;     // the item on the screen: the current one, or one from the history
 let flagged = false;
 let sending = false;
+let timer = 0;       // of the next look, while there is no card
 
 function element(tag, text, attributes = {}) {
   const node = document.createElement(tag);
@@ -17,7 +18,12 @@ function element(tag, text, attributes = {}) {
 }
 
 function say(text) { $("status").textContent = text; }
-function complain(text) { $("problem").textContent = text; }
+function complain(text) {
+  $("problem").textContent = text;
+  if (text && noCard()) showNotice({ title: "One moment.", text, busy: false });
+}
+function trouble(text) { complain(noCard() ? text : `Not saved yet: ${text}`); }
+function noCard() { return $("work").hidden && !$("done").hidden; }
 function pause(milliseconds) { return new Promise((resume) => setTimeout(resume, milliseconds)); }
 
 // ---- what is on the screen
@@ -80,7 +86,7 @@ function setFlag(on) {
 }
 
 function show(item, focus = true) {
-  card = item;
+  card = { batch: state.batch, ...item };
   complain("");
   const changing = item.answer !== null;
   $("item").textContent = changing ? `Change item ${item.position + 1}` : `Item ${item.position + 1}`;
@@ -106,6 +112,14 @@ function showHistory() {
   $("undo").setAttribute("aria-disabled", String(state.history.length === 0));
 }
 
+function showNotice(notice) {
+  const [title, text, busy] = $("done").children;
+  if (title.textContent !== notice.title) say(notice.title);
+  title.textContent = notice.title;
+  text.textContent = notice.text;
+  busy.hidden = !notice.busy;
+}
+
 function render(focus = true) {
   $("start").hidden = true;
   $("who").hidden = $("progress").hidden = $("side").hidden = false;
@@ -118,12 +132,18 @@ function render(focus = true) {
   $("done").hidden = state.card !== null;
   if (state.card !== null) return show(state.card, focus);
   card = null;
-  const [title, text] = $("done").children;
-  title.textContent = state.complete ? "The batch is done. Thank you." : "Nothing left for you at the moment.";
-  text.textContent = state.complete ? `Next, in the terminal: ${state.next}`
-    : "Others are still working on the last items. This page looks again by itself.";
+  showNotice(state.notice);
   if (focus) $("done").focus();
-  if (!state.complete) setTimeout(() => { if (state.card === null && !sending) load(false); }, 5000);
+  lookAgain(state.notice.busy ? 1000 : 4000);
+}
+
+// Without a card: look from time to time whether there is one; it takes the keyboard from the notice only.
+function lookAgain(milliseconds) {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    if (card !== null || sending) return;
+    load([document.body, $("done")].includes(document.activeElement));
+  }, milliseconds);
 }
 
 // ---- talking to the server
@@ -135,9 +155,10 @@ async function call(path, body) {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
       });
       if (response.status < 500) return { code: response.status, data: await response.json() };
-      complain("Not saved yet: the server cannot write. Trying again…");
+      const { error } = await response.json().catch(() => ({ error: "the server cannot write." }));
+      trouble(`${error} Trying again…`);
     } catch {
-      complain("Not saved yet: no connection to the server. Trying again…");
+      trouble("no connection to the server. Trying again…");
     }
     await pause(wait);
   }
@@ -146,9 +167,12 @@ async function call(path, body) {
 async function load(focus = true, path = "api/state") {
   const { code, data } = await call(`${path}?session=${encodeURIComponent(session)}`);
   if (code === 200) {
+    const before = state;
+    if (before && before.card === null && (card !== null || sending)) return;  // a change has begun meanwhile
     state = data;
     complain("");
-    render(focus);
+    render(focus && (state.card !== null || before?.card !== null));
+    if (before && before.card === null && state.card !== null) say("The next card is here.");
   } else {
     $("start").hidden = false;
     $("start").after(element("p", data.error, { class: "note", role: "alert" }));
@@ -156,19 +180,20 @@ async function load(focus = true, path = "api/state") {
 }
 
 async function change(position) {
-  const query = `session=${encodeURIComponent(session)}&position=${position}&batch=${encodeURIComponent(state.batch)}`;
+  const batch = state.batch;
+  const query = `session=${encodeURIComponent(session)}&position=${position}&batch=${encodeURIComponent(batch)}`;
   const { code, data } = await call(`api/item?${query}`);
   if (code !== 200) return complain(data.error);
   $("work").hidden = false;
   $("done").hidden = true;
-  show(data);
+  show({ batch, ...data });
 }
 
 async function send(item, verdict, label) {
   if (sending) return;
   sending = true;
   const { code, data } = await call("api/answer", {
-    session, batch: state.batch, position: item.position, answer: verdict, label, flagged,
+    session, batch: item.batch ?? state.batch, position: item.position, answer: verdict, label, flagged,
     key: crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-"),
     replaces: item.key,
   });
