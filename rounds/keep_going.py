@@ -1,4 +1,4 @@
-"""Rounds that go on by themselves: while the page is served, an answered batch is closed and the next one shown.
+"""Rounds that go on by themselves: an answered batch is closed, and the page shows the next one.
 
 The close is `rounds.close.close`, as `rounds close` runs it, in the main thread; the page answers
 in another. So Ctrl-C interrupts a close as it does there, and after a crash of any kind the same
