@@ -53,7 +53,7 @@ FAILED = Notice(
 
 @dataclass(frozen=True)
 class Pause:
-    """Why the work does not go on by itself: what the annotators are told, and what the owner is."""
+    """Why the work does not go on by itself, as the annotators and the owner are told it."""
 
     notice: Notice
     owner: str
