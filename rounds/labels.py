@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import click
 
@@ -20,27 +20,38 @@ from rounds.dvc_files import output_md5
 from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, read_blobs
 from rounds.project import Project
-from stages.contract.canonical import Row, jsonl, read_jsonl, write_bytes
+from stages.answers.ledger import AcceptedLabel, read_rows
+from stages.contract.canonical import jsonl, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
-COLUMNS = (
-    "id",
-    "label",
-    "round",
-    "source",
-    "arms",
-    "annotators",
-    "asked_rank",
-    "copy_of",
-    "commit",
-)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)  # a class named -1 is no formula
 Format = Literal["csv", "jsonl", "parquet"]
 
 
-def accepted_at(project: Project, commit: str) -> list[Row]:
+class LabelRow(TypedDict):
+    """An accepted label and where it comes from.
+
+    round: where the label became known; source: seed, answer, review or override; copy_of: the id
+    that was asked in the place of this one, which has the same content; commit: closed the round.
+    """
+
+    id: str
+    label: str
+    round: int
+    source: str
+    arms: list[str]
+    annotators: list[str]
+    asked_rank: int
+    copy_of: str | None
+    commit: str | None
+
+
+COLUMNS = tuple(LabelRow.__annotations__)
+
+
+def accepted_at(project: Project, commit: str) -> list[AcceptedLabel]:
     """build/gate/accepted.jsonl of a commit: from DVC's cache, else from its remote.
 
     Raises PipelineError for an unknown commit, one without a dvc.lock, and data that is nowhere to
@@ -58,7 +69,7 @@ def accepted_at(project: Project, commit: str) -> list[Row]:
         names = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
         name = re.sub(r"[^0-9a-f]", "", names["accepted.jsonl"])
         if (cache / name[:2] / name[2:]).is_file():
-            return read_jsonl(cache / name[:2] / name[2:])
+            return read_rows(cache / name[:2] / name[2:], AcceptedLabel)
     folder = Path(tempfile.mkdtemp())
     try:
         dvc(
@@ -66,12 +77,12 @@ def accepted_at(project: Project, commit: str) -> list[Row]:
             ["get", ".", "build/gate/accepted.jsonl", "--rev", commit, "--out", str(folder / "a")],
             print,
         )
-        return read_jsonl(folder / "a")
+        return read_rows(folder / "a", AcceptedLabel)
     finally:
         shutil.rmtree(folder)
 
 
-def labels(project: Project, as_of: str) -> list[Row]:
+def labels(project: Project, as_of: str) -> list[LabelRow]:
     """One row per labelled id, copies of a content included, sorted by id; columns as in COLUMNS.
 
     `copy_of` is the id that was asked in the place of an identical one; `commit` closed the round
@@ -81,25 +92,34 @@ def labels(project: Project, as_of: str) -> list[Row]:
     return with_commits(project, accepted_at(project, commit), commit)
 
 
-def with_commits(project: Project, accepted: Iterable[Row], commit: str) -> list[Row]:
+def with_commits(
+    project: Project, accepted: Iterable[AcceptedLabel], commit: str
+) -> list[LabelRow]:
     """A row for each accepted label and each copy, sorted by id; columns as in COLUMNS.
 
     accepted: rows of build/gate/accepted.jsonl as of the commit.
     """
     closings = closing_commits(project, changes(project, MANIFESTS, at=commit), commit)
-    rows = []
+    rows: list[LabelRow] = []
     for row in accepted:
         closing = closings.get(row["round"])
-        facts = {
-            **{key: row[key] for key in COLUMNS if key in row},
+        asked: LabelRow = {
+            "id": row["id"],
+            "label": row["label"],
+            "round": row["round"],
+            "source": row["source"],
+            "arms": row["arms"],
+            "annotators": row["annotators"],
+            "asked_rank": row["asked_rank"],
+            "copy_of": None,
             "commit": closing.id if closing else None,
         }
-        rows.append({**facts, "copy_of": None})
-        rows += [{**facts, "id": copy, "copy_of": row["id"]} for copy in row["copies"]]
+        rows.append(asked)
+        rows += [{**asked, "id": copy, "copy_of": row["id"]} for copy in row["copies"]]
     return sorted(rows, key=lambda row: str(row["id"]))
 
 
-def as_csv(rows: list[Row], *, raw: bool) -> bytes:
+def as_csv(rows: list[LabelRow], *, raw: bool) -> bytes:
     """The rows as CSV, lists joined by a semicolon.
 
     Unless `raw`, a cell that a spreadsheet would take for a formula (it begins with = + - @, a tab
@@ -107,11 +127,14 @@ def as_csv(rows: list[Row], *, raw: bool) -> bytes:
     injection".
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
     for row in rows:
-        cells = ["; ".join(row[key]) if isinstance(row[key], list) else row[key] for key in COLUMNS]
-        writer.writerow(cells if raw else [_harmless(cell) for cell in cells])
+        lists = {"arms": "; ".join(row["arms"]), "annotators": "; ".join(row["annotators"])}
+        cells: dict[str, object] = {**row, **lists}
+        if not raw:
+            cells = {name: _harmless(cell) for name, cell in cells.items()}
+        writer.writerow(cells)
     return text.getvalue().encode("utf-8", "surrogatepass")
 
 
@@ -121,7 +144,7 @@ def _harmless(cell: object) -> object:
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
-def as_parquet(rows: list[Row]) -> bytes:
+def as_parquet(rows: list[LabelRow]) -> bytes:
     """The rows as a Parquet file; arms and annotators are lists of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -134,10 +157,7 @@ def as_parquet(rows: list[Row]) -> bytes:
     }
     schema = pa.schema([(key, kinds.get(key, pa.string())) for key in COLUMNS])
     out = pa.BufferOutputStream()
-    pq.write_table(
-        pa.Table.from_pylist([{key: row[key] for key in COLUMNS} for row in rows], schema=schema),
-        out,
-    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), out)
     data: bytes = out.getvalue().to_pybytes()
     return data
 
@@ -171,7 +191,7 @@ def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str
             "a binary file does not go to the screen",
             "name one: --out labels.parquet",
         )
-    writers: dict[Format, Callable[[list[Row]], bytes]] = {
+    writers: dict[Format, Callable[[list[LabelRow]], bytes]] = {
         "csv": partial(as_csv, raw=raw),
         "jsonl": jsonl,
         "parquet": as_parquet,

@@ -105,5 +105,6 @@ def _fault(error: ValidationError) -> str:
     """The first thing that is wrong with the params, in a sentence."""
     fault = error.errors()[0]
     if fault["type"] == "value_error":  # of several values together: the message names them
-        return str(fault["ctx"]["error"]).partition("; ")[0]
+        contradiction = fault["ctx"]["error"]
+        return contradiction.what if isinstance(contradiction, PipelineError) else fault["msg"]
     return f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}"

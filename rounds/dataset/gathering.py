@@ -13,8 +13,8 @@ from rounds.finish import PIPELINE, model_commit
 from rounds.finished import LOCK
 from rounds.labels import with_commits
 from rounds.project import Project
-from stages.answers.ledger import CountedVote, read_rows
-from stages.contract.canonical import Row, read_json, read_jsonl
+from stages.answers.ledger import AcceptedLabel, CountedVote, read_rows
+from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
 from stages.proof.finished_tables import HUMAN
@@ -65,8 +65,8 @@ def gather(project: Project, *, anonymous: bool) -> DataSet:
     anonymous: numbers stand for the names of annotators. Raises PipelineError without any label.
     """
     params = project.params()
-    accepted = read_jsonl(project.root / "build" / "gate" / "accepted.jsonl")
-    given = with_commits(project, accepted, "HEAD")
+    accepted = read_rows(project.root / "build" / "gate" / "accepted.jsonl", AcceptedLabel)
+    given: list[Row] = [{**row} for row in with_commits(project, accepted, "HEAD")]
     finished = finish_facts(project)
     machine = machine_labels(project) if finished else []
     if not given:

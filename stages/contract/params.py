@@ -214,7 +214,8 @@ class Query(Section):
     def shares_leave_room(self) -> Query:
         """Control and review together may not take the whole batch."""
         if self.control_fraction + self.review_fraction > 1:
-            raise ValueError("control_fraction + review_fraction is above 1; lower one of them")
+            what = "control_fraction + review_fraction is above 1"
+            raise PipelineError("query", what, "lower one of them")
         return self
 
 
@@ -266,16 +267,17 @@ class Params(Section):
         if len(set(self.labels)) != len(self.labels) or any(
             not label.strip() for label in self.labels
         ):
-            raise ValueError("labels must be distinct and not blank; repair the list")
+            raise PipelineError(
+                "labels", "labels must be distinct and not blank", "repair the list"
+            )
         return self
 
     @model_validator(mode="after")
     def some_class_has_weight(self) -> Params:
         """Weights of 0 alone would say nothing."""
         if not any(self.class_weights):
-            raise ValueError(
-                "query.class_weights are 0 for every class; give more to those you care about"
-            )
+            what = "query.class_weights are 0 for every class"
+            raise PipelineError("query", what, "give more to those you care about")
         return self
 
     @property
@@ -370,8 +372,8 @@ def _first_fault(path: Path, document: Any, error: ValidationError) -> PipelineE
     if fault["type"] == "missing":
         return MissingParamError(where, name)
     if fault["type"] == "value_error":
-        what, _, remedy = str(fault["ctx"]["error"]).partition("; ")
-        return PipelineError(where, what, remedy)
+        contradiction = fault["ctx"]["error"]  # a PipelineError of one of our validators
+        return PipelineError(where, contradiction.what, contradiction.remedy)
     expected = fault["msg"].partition(" after validation")[0]
     what = f"{name}: {expected[0].lower()}{expected[1:]}, found {_plain(fault['input'])!r}"
     may_be_none = name in {"data.seed", "data.test", "data.images", "features.vectors"}

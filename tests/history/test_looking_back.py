@@ -202,6 +202,7 @@ def test_labels_of_another_branch_name_the_commits_of_that_branch(
         "source": "votes",
         "arms": [],
         "annotators": [],
+        "asked_rank": 1,
         "copies": [],
     }
     monkeypatch.setattr(labels_module, "accepted_at", lambda *_: [accepted])
