@@ -391,7 +391,8 @@ def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
 
 def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     root = tmp_path / "größer, als #1" / "ein projekt"
-    init(root, tables(tmp_path), NAMES)
+    said = init(root, tables(tmp_path), NAMES)
+    assert said.splitlines()[-1] == f"next: cd '{root}' && rounds close   (issues batch 1)"
     assert (root / ".gitattributes").is_file()
     told = shell(root, "dvc", "remote", "list")  # which wraps long lines
     assert "".join(str(root / ".dvc" / "store").split()) in "".join(told.split())

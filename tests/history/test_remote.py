@@ -201,6 +201,12 @@ def test_a_folder_is_reached_where_it_can_be_made_and_a_project_may_have_no_remo
     assert default_remote(one.root).fault() is None
 
 
+def test_a_name_with_blanks_can_be_typed_as_it_is_printed(tmp_path: Path) -> None:
+    fault = Remote(tmp_path, "our shop", str(tmp_path / "no" / "such")).fault()
+    assert fault is not None
+    assert "`dvc remote modify 'our shop' url URL`" in fault.remedy
+
+
 def test_a_batch_that_was_withdrawn_is_back_where_a_stage_fails_or_the_close_is_killed(
     project: Fresh,
 ) -> None:
