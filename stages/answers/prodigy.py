@@ -219,11 +219,7 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
     at = row.get("_timestamp")
     if not _is_time(at):
         raise NotAnAnswer(f"`_timestamp` is {at!r}, not a time in seconds")
-    order = row.get("al_order", 0)
-    after = row.get("al_after")
-    if isinstance(order, bool) or not isinstance(order, int) or not _is_time(after):
-        what = f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time"
-        raise NotAnAnswer(what)
+    order, after = _collected(row)
     flagged = row.get("flagged") or False
     if not isinstance(flagged, bool):
         raise NotAnAnswer(f"`flagged` is {flagged!r}, not true or false")
@@ -240,9 +236,19 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
         flagged=flagged,
         about=_text(row, "label") if _is_binary(row) and answer != "ignore" else None,
         order=order,
-        after=None if after is None else float(after),
+        after=after,
         session=session,
     )
+
+
+def _collected(row: Mapping[str, object]) -> tuple[int, float | None]:
+    """`order` and `after` of an answer, which `rounds collect` gives to rows without a time."""
+    order = row.get("al_order", 0)
+    after = row.get("al_after")
+    if isinstance(order, bool) or not isinstance(order, int) or not _is_time(after):
+        what = f"`al_order` is {order!r} and `al_after` {after!r}, not a number and a time"
+        raise NotAnAnswer(what)
+    return order, None if after is None else float(after)
 
 
 def _is_time(value: object) -> TypeGuard[int | float | None]:

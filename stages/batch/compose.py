@@ -15,7 +15,14 @@ from stages.answers.ledger import BatchRow, check_label
 from stages.batch.guard import Agree, PassedOver, guarded
 from stages.batch.model import Model
 from stages.batch.reviews import worth_review
-from stages.batch.rows import active_rows, interleave, numbered, review_row, with_control
+from stages.batch.rows import (
+    active_rows,
+    interleave,
+    numbered,
+    planted_row,
+    review_row,
+    with_control,
+)
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
@@ -25,8 +32,6 @@ from stages.store.near import said_alike, usual_rows
 from stages.strategies import Candidates, Ranking
 from stages.strategies.auto import floor_weights
 from stages.strategies.registry import resolve
-
-PLANTED = "planted repeat"
 
 
 class PassedRow(TypedDict):
@@ -111,11 +116,8 @@ def compose(
     if size.control:
         new_rows = size.batch - size.review - len(planted)
         new = with_control(new, candidates, doubts, new_rows, index)
-    asked_again = [
-        review_row(row["id"], row["score"], "; ".join(row["reasons"]), index, model)
-        for row in doubted[: size.review]
-    ]
-    asked_again += [review_row(row["id"], 0.0, PLANTED, index, model) for row in planted]
+    asked_again = [review_row(row, index, model) for row in doubted[: size.review]]
+    asked_again += [planted_row(row["id"], index, model) for row in planted]
     mixed = interleave(new, asked_again, params.seed + gate.state["rounds"])
     rows = numbered(mixed, gate.state["rounds"] + 1)
     metrics = _metrics(rows, ranking, len(passed), doubts, candidates, gate, params)

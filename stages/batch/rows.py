@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.answers.ledger import BatchRow, Picked
+from stages.answers.ledger import BatchRow, Doubt, Picked
 from stages.batch.model import Model
 from stages.contract.arrays import Floats
 from stages.learning.scoring import margin_of
@@ -62,8 +62,18 @@ def with_control(
     return list(rows.values())
 
 
-def review_row(item: str, score: float, reason: str, index: Index, model: Model | None) -> Picked:
-    """A row with a label that is asked again; of a seed row the model has no doubt, which is 0."""
+def review_row(doubt: Doubt, index: Index, model: Model | None) -> Picked:
+    """A row whose label is doubted, to be asked again."""
+    return _asked_again(doubt["id"], doubt["score"], "; ".join(doubt["reasons"]), index, model)
+
+
+def planted_row(item: str, index: Index, model: Model | None) -> Picked:
+    """A row whose label nobody doubts, to see whether people agree with themselves."""
+    return _asked_again(item, 0.0, "planted repeat", index, model)
+
+
+def _asked_again(item: str, score: float, reason: str, index: Index, model: Model | None) -> Picked:
+    """A labelled row; of a seed row the model has no uncertainty, which is 0."""
     row = index.row_of[item]
     doubt = 0.0
     if model is not None and index.split[row] == "pool":

@@ -43,21 +43,13 @@ def predicted(
     pool = features.matrix[index.rows("pool")]
     test = features.matrix[index.rows("test")]
     if classifier is None:
-        return Predictions(
-            np.zeros((pool.shape[0], n_classes), np.float32),
-            np.zeros((test.shape[0], n_classes), np.float32),
-            np.zeros((len(labels.ids), n_classes), np.float32),
-            None,
-        )
-    labelled = features.matrix[index.locate(labels.ids, ACCEPTED)]
+        sizes = (pool.shape[0], test.shape[0], len(labels.ids))
+        of_pool, of_test, of_labelled = (np.zeros((n, n_classes), np.float32) for n in sizes)
+        return Predictions(of_pool, of_test, of_labelled, None)
+    rows = features.matrix[index.locate(labels.ids, ACCEPTED)]
+    folds = params.quality.folds
     held_out = out_of_fold(
-        params.learner,
-        labelled,
-        labels.classes,
-        labels.ids,
-        n_classes,
-        params.quality.folds,
-        params.seed,
+        params.learner, rows, labels.classes, labels.ids, n_classes, folds, params.seed
     )
     members = None
     if with_committee:

@@ -93,17 +93,15 @@ def prove(
     answers: how many were spent; tick: called before every fit.
     """
     refits = Refits(features.index, features.matrix, params, tick)
-    if len(shipped.truth):
-        judge = judge_on_test(refits, shipped.truth)
-    else:
-        judge = judge_on_control(refits, history)
+    tested = len(shipped.truth) > 0
+    judge = judge_on_test(refits, shipped.truth) if tested else judge_on_control(refits, history)
     measured = _measured(history, refits, judge, params)
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     raised, not_judged = alarms(_evidence(history, features, shipped, labelled, measured, params))
     judged = shipped.judged
     facts: Row = {
         "round": history.rounds,
-        "judged_on": "test set" if len(shipped.truth) else "control arm, cross-validated",
+        "judged_on": "test set" if tested else "control arm, cross-validated",
         **{arm: _last_point(arm, measured) for arm in ARMS},
         "difference": measured.gap,
         "saving": measured.saving,
@@ -113,8 +111,7 @@ def prove(
         "not_judged": not_judged,
         "shipped": {"labels": len(labelled), **overall(judged, params)} if judged else None,
     }
-    # The chart draws the limit that the alarm reads.
-    limit = params.gate.limits.redundancy
+    limit = params.gate.limits.redundancy  # the chart draws what the alarm reads
     return Proof(
         facts=facts,
         curve=measured.curve,

@@ -265,17 +265,15 @@ def stopping_points(
     steps = _steps(history, params) if len(sample) else []
     # One question to each model: the stop set, then what the strategy asked next.
     asked = [refits.index.locate(list(step.next), "build/labels/asked.jsonl") for step in steps]
-    wanted = [
-        (step.labelled, np.concatenate([sample, rows]))
-        for step, rows in zip(steps, asked, strict=True)
-    ]
+    rows = [np.concatenate([sample, of_step]) for of_step in asked]
+    wanted = [(step.labelled, of_step) for step, of_step in zip(steps, rows, strict=True)]
     probabilities = together(lambda question: refits(*question), wanted, n_jobs)
     accuracy = {(row["arm"], row["round"]): row["accuracy"] for row in curve}
     result: list[StoppingPoint] = []
     before: Ints | None = None
     selected_accuracy: float | None = None
-    for step, answers in zip(steps, probabilities, strict=True):
-        of_stop_set = answers[: len(sample)]
+    for step, answer in zip(steps, probabilities, strict=True):
+        of_stop_set = answer[: len(sample)]
         classes = np.asarray(of_stop_set.argmax(axis=1), dtype=np.intp)
         result.append(
             {
@@ -289,7 +287,7 @@ def stopping_points(
             }
         )
         before = classes
-        selected_accuracy = _share_right(answers[len(sample) :], step.next)
+        selected_accuracy = _share_right(answer[len(sample) :], step.next)
     return result
 
 

@@ -16,6 +16,8 @@ from stages.quality.judgement import (
     LabelledRows,
     issue_rows,
     judge,
+    reasons_of,
+    suspect_rows,
     with_annotators,
 )
 from stages.quality.policy import choose_doubts, reviewed_shift, shifted
@@ -61,11 +63,10 @@ def doubt_labels(
     names = params.labels
     rows = _labelled_rows(labelled, standings, features, names)
     judgement, quality = _judge(rows, labelled, upto, params)
-    reasons = ["conflicting_copy" if conflict else "label_error" for conflict in judgement.conflict]
+    reasons = reasons_of(judgement)
     scores, wrong = _ends_of_doubts(labelled, upto)
     shift = reviewed_shift(scores, wrong)
-    raw = judgement.errors.probability
-    error = shifted(raw, shift)
+    error = shifted(judgement.errors.probability, shift)
     chosen = choose_doubts(
         judgement,
         rows,
@@ -75,16 +76,10 @@ def doubt_labels(
         error=error,
         may_doubt=_doubtable(labelled, standings, reasons, upto, params.gate),
     )
+    suspects = suspect_rows(rows, judgement, np.flatnonzero(chosen), names)
     review: list[Doubt] = [
-        {
-            "id": rows.ids[row],
-            "label": names[rows.labels[row]],
-            "suggested": names[judgement.errors.suggested[row]],
-            "score": float(raw[row]),
-            "reasons": [reasons[row]],
-            "asks": asks(labelled[row], upto),
-        }
-        for row in np.flatnonzero(chosen)
+        {**suspect, "asks": asks(labelled[row], upto)}
+        for suspect, row in zip(suspects, np.flatnonzero(chosen), strict=True)
     ]
     issues = issue_rows(rows.ids, rows.labels, judgement, names)
     judged = np.flatnonzero(judgement.errors.judged)

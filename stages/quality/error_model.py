@@ -1,4 +1,18 @@
-"""The error model: how probable it is that each label is wrong, given what the witnesses say."""
+"""The error model: how probable it is that each label is wrong, given what the witnesses say.
+
+A label is either right, drawn from softmax(scores / t), or wrong: a true class y drawn from it was
+taken for the label with chance q[y, label]. The share of wrong labels, q and the temperature t are
+fitted by maximum a posteriori (EM). So far only mistakes are found that the model is too sure of to
+explain: calibrated to wrong labels, it takes the others for its own ignorance.
+
+How many those are is told by `disagreement`, the share of wrong labels that the witnesses see.
+Witnesses that learned from such mistakes repeat about half of them, so their excess counts twice,
+and t is lowered until the fitted share of wrong labels is as large. A lone witness is taken at the
+likeliest t or LONE_WITNESS, the lower of the two, and sharper still until as many labels are wrong
+as it contradicts where it is surest.
+Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it,
+Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979).
+"""
 
 from __future__ import annotations
 
@@ -89,25 +103,10 @@ def estimate_errors(
 ) -> LabelErrors:
     """How likely each of n labels is wrong, of calibrated out-of-sample logits and classes (n,).
 
-    scores: (n, k).
-
-    A label is either right, drawn from softmax(scores / t), or wrong: a true class y drawn from it
-    was taken for the label with chance q[y, label]. The share of wrong labels, q and t are fitted
-    by maximum a posteriori (EM). So far only mistakes that no doubt of the model explains are
-    found: calibrated to wrong labels, a model takes the others for its own ignorance.
-
-    How many those are, `witnessed` tells: the share of wrong labels by `disagreement`. Witnesses
-    that learned from such mistakes repeat about half of them, so their excess counts twice, and t
-    is lowered until the fitted share of wrong labels is as large. A lone witness (None) is taken at
-    the likeliest t or LONE_WITNESS, the lower of the two, and sharper still until as many labels
-    are wrong as it contradicts where it is surest.
-
+    scores: (n, k); witnessed: the share of wrong labels by `disagreement`, None for one witness.
     With `coverage` rows that nothing is like have no part in the fit and are not judged, and no
     label that is right is taken to be less likely than its `least_chance`. No mistake is taken to
     be likelier than (n + 1) / (n + 2) for n judged labels: Laplace's rule of succession.
-    Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over
-    it, Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm"
-    (1979).
     """
     counts = np.bincount(labels, minlength=scores.shape[1])
     judged = counts[labels] >= min_class
@@ -175,7 +174,7 @@ class _Fit:
 def _fit_temperature(scores: Floats, columns: Ints, least: Floats, witnessed: float | None) -> _Fit:
     """The fit at the likeliest temperature, or at the sharper one at which enough labels are wrong.
 
-    Enough: see `estimate_errors`. Temperatures are tried from the highest down.
+    Enough: see the module's text. Temperatures are tried from the highest down.
     """
     fits = (_fit_errors(scores, columns, least, temperature) for temperature in TEMPERATURES)
     likeliest = current = next(fits)

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from stages.answers.ledger import Suspect
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
 from stages.contract.params import Params
 from stages.learning.classifier import out_of_fold
@@ -249,6 +250,29 @@ def issue_rows(ids: list[str], labels: Ints, judgement: Judgement, names: list[s
             "class_balance": float(balance[row]),
         }
         for row in order
+    ]
+
+
+def reasons_of(judgement: Judgement) -> list[str]:
+    """Why each label would be doubted."""
+    return ["conflicting_copy" if conflict else "label_error" for conflict in judgement.conflict]
+
+
+def suspect_rows(
+    rows: LabelledRows, judgement: Judgement, chosen: Ints, names: list[str]
+) -> list[Suspect]:
+    """The doubted labels at some rows, in their order."""
+    errors = judgement.errors
+    reasons = reasons_of(judgement)
+    return [
+        {
+            "id": rows.ids[row],
+            "label": names[rows.labels[row]],
+            "suggested": names[errors.suggested[row]],
+            "score": float(errors.probability[row]),
+            "reasons": [reasons[row]],
+        }
+        for row in chosen
     ]
 
 

@@ -102,9 +102,8 @@ def choose_doubts(
         soon = 0 if reviews is None else 2 * reviews
         probably = judgement.errors.probability[candidates] >= PROBABLY_WRONG
         candidates = candidates[probably | (np.arange(len(candidates)) < soon)]
-    chosen = np.zeros(len(rows.labels), dtype=np.bool_)
-    chosen[_at_most_half_of_a_class(candidates, rows.labels)[:limit]] = True
-    return chosen
+    kept = _at_most_half_of_a_class(candidates, rows.labels)[:limit]
+    return np.isin(np.arange(len(rows.labels)), kept)
 
 
 def _wanted(judgement: Judgement, error: Floats, labels: Ints, params: Params) -> Mask:

@@ -9,7 +9,7 @@ from stages.contract.arrays import Geometry, Ints, Matrix
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
 from stages.examples.tables import Table, as_text
-from stages.quality.judgement import Judgement, LabelledRows, judge
+from stages.quality.judgement import Judgement, LabelledRows, judge, suspect_rows
 from stages.quality.policy import choose_doubts
 from stages.store.index import Index
 
@@ -43,16 +43,7 @@ def suspects(rows: LabelledRows, judgement: Judgement, params: Params) -> list[S
     doubted = choose_doubts(judgement, rows, params, share=share, reviews=params.reviews_a_batch)
     chosen = np.flatnonzero(doubted)
     order = chosen[np.argsort(-np.round(errors.probability[chosen], 9), kind="stable")]
-    return [
-        {
-            "id": rows.ids[row],
-            "label": params.labels[rows.labels[row]],
-            "suggested": params.labels[errors.suggested[row]],
-            "score": errors.probability[row],
-            "reasons": ["conflicting_copy" if judgement.conflict[row] else "label_error"],
-        }
-        for row in order
-    ]
+    return suspect_rows(rows, judgement, order, params.labels)
 
 
 def clean(

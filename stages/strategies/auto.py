@@ -16,6 +16,8 @@ from stages.learning.scoring import margin_of, wilson
 from stages.strategies import Candidates, Ranking
 from stages.strategies.herding import max_herding, uncertainty_herding
 
+Z = 1.96  # of a 95 % interval; to two digits, as it always was: so the same batches are chosen
+
 
 def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
     """Uncertainty herding; max herding where uncertainty does not tell errors.
@@ -124,5 +126,5 @@ def floor_weights(candidates: Candidates, floor: float) -> Floats:
     right = candidates.held_out[known].argmax(axis=1) == classes
     labels = np.bincount(classes, minlength=k).tolist()
     recalled = np.bincount(classes[right], minlength=k).tolist()
-    surely = [wilson(hits, trials)[0] for hits, trials in zip(recalled, labels, strict=True)]
+    surely = [wilson(hits, trials, Z)[0] for hits, trials in zip(recalled, labels, strict=True)]
     return np.asarray(1 + np.clip(floor - np.array(surely), 0, None) / floor)
