@@ -52,9 +52,14 @@ from stages.store.read import read_features
 )
 @one_line_errors
 def main(
-    gate: Path, labels: Path, features: Path, test: Path, probabilities: Path, metrics: Path,
+    gate: Path,
+    labels: Path,
+    features: Path,
+    test: Path,
+    probabilities: Path,
+    metrics: Path,
     plots: tuple[Path, ...],
-) -> str:  # fmt: skip
+) -> str:
     """Read history and truth, write curves, metrics, alarms and the stopping panel."""
     params = load()
     state: GateState = read_json(gate / "state.json")

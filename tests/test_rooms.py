@@ -34,6 +34,8 @@ MAY_IMPORT = {
     "prediction": {*BASE, "examples", "answers", "store", "features", "learning"},
 }
 LONGEST_SCRIPT = 150
+LONGEST_FUNCTION = 40  # lines, its docstring not counted
+MOST_PARAMETERS = 8
 
 
 def project_imports(path: Path) -> set[str]:
@@ -108,6 +110,30 @@ def test_a_file_of_stages_is_a_script_of_a_stage_or_lies_in_a_room() -> None:
     for stage in STAGES:
         lines = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8").splitlines()
         assert len(lines) <= LONGEST_SCRIPT, stage
+
+
+def lines_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The lines of a function, from `def` on, without its docstring."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return lines
+    docstring = function.body[0]
+    assert docstring.end_lineno is not None
+    return lines - (docstring.end_lineno - docstring.lineno + 1)
+
+
+@pytest.mark.parametrize("folder", ["stages", "rounds"])
+def test_a_function_has_at_most_forty_lines_and_eight_parameters(folder: str) -> None:
+    too_large = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = node.args
+                parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+                if lines_of_body(node) > LONGEST_FUNCTION or len(parameters) > MOST_PARAMETERS:
+                    too_large.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert not too_large
 
 
 @cache

@@ -48,10 +48,10 @@ def settled(gate: GateTables, cooldown: int) -> set[str]:
     retracted one, and one that nobody answered before its round was closed, at once.
     """
     ids = set(gate.accepted.ids) | {row["id"] for row in gate.review}
-    return ids | {row["id"] for row in (*for_good(gate), *resting(gate, cooldown))}
+    return ids | {row["id"] for row in (*never_asked_again(gate), *resting(gate, cooldown))}
 
 
-def for_good(gate: GateTables) -> list[Unlabelled]:
+def never_asked_again(gate: GateTables) -> list[Unlabelled]:
     """The unlabelled rows that are never asked again: rejected, unresolved, or skipped twice."""
     return [
         row
@@ -72,7 +72,7 @@ def resting(gate: GateTables, cooldown: int) -> list[Unlabelled]:
     ]
 
 
-def exhausted(gate: GateTables, cooldown: int) -> str:
+def why_exhausted(gate: GateTables, cooldown: int) -> str:
     """Why a pool without a free row is used up, and what brings rows back.
 
     Rounds pass only while batches are issued, so rows that rest would rest for ever: a shorter rest
@@ -88,7 +88,7 @@ def exhausted(gate: GateTables, cooldown: int) -> str:
             parts.append(f"1 skipped row rests ({shorten} brings it back)")
         else:
             parts.append(f"{len(rest)} skipped rows rest ({shorten} brings them back)")
-    gone = len(for_good(gate))
+    gone = len(never_asked_again(gate))
     if gone:
         reason = f"rejected or skipped {RETRIES} times"
         if gone == 1:

@@ -90,7 +90,7 @@ def answers_of(
     for path in sorted((folder / "answers").glob("*.jsonl")):
         for number, row in numbered_rows(path):
             where = f"{path}:{number}"
-            answer = _understood(row, labels, where)
+            answer = _answer_at(row, labels, where)
             answered = batch if answer.batch is None else answer.batch
             if answered not in batches:
                 earlier = _earlier_tasks(folder, answered, batch, where)
@@ -98,7 +98,7 @@ def answers_of(
             questions = batches[answered]
             if questions.labels != labels:
                 # Of two labels a rejected one means the other one that was offered.
-                answer = _understood(row, questions.labels, where)
+                answer = _answer_at(row, questions.labels, where)
             item = questions.find(answer)
             if item is None:
                 raise _not_asked(answer, folder, where)
@@ -108,7 +108,7 @@ def answers_of(
     return answers
 
 
-def _understood(row: Row, labels: list[str], where: str) -> Answer:
+def _answer_at(row: Row, labels: list[str], where: str) -> Answer:
     try:
         return read_answer(row, labels)
     except NotAnAnswer as reason:
@@ -167,7 +167,7 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Correction]:
 
 def _check_correction(row: Row, labels: list[str], where: str) -> None:
     remedy = "write it with `rounds correct` or `rounds retract`"
-    if not _fingerprints(row.get("after")):
+    if not _are_fingerprints(row.get("after")):
         what = "`after` is a list of fingerprints of the answers before the correction"
         raise PipelineError(where, what, remedy)
     cells = {key: row.get(key) for key in ("id", "label", "was", "why", "by")}
@@ -183,7 +183,7 @@ def _check_correction(row: Row, labels: list[str], where: str) -> None:
         check_label(row["label"], labels, where)
 
 
-def _fingerprints(after: object) -> bool:
+def _are_fingerprints(after: object) -> bool:
     """Whether a correction's `after` is missing, or a list of texts."""
     if after is None:
         return True

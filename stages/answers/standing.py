@@ -206,8 +206,8 @@ def _suggested_and_given(question: _Question, tied: set[str]) -> str | None:
         # Of a disagreement between people the model had suggested nothing.
         if when > question.at or "disagreement" in doubt["reasons"]:
             continue
-        again = {vote.label for vote in question.labels if vote.round >= when and not vote.late}
-        if doubt["suggested"] in tied & again:
+        later = [vote for vote in question.labels if vote.round >= when and not vote.late]
+        if doubt["suggested"] in tied & {vote.label for vote in later}:
             return doubt["suggested"]
     return None
 

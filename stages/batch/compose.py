@@ -10,7 +10,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from stages.answers.budget import answers_left
-from stages.answers.gate_tables import GateTables, exhausted, settled
+from stages.answers.gate_tables import GateTables, settled, why_exhausted
 from stages.answers.ledger import BatchRow, check_label
 from stages.batch.guard import Agree, PassedOver, guarded
 from stages.batch.model import Model
@@ -28,7 +28,7 @@ from stages.contract.identity import order_keys
 from stages.contract.params import Params
 from stages.learning.scoring import margin_of
 from stages.store.index import Features, Index
-from stages.store.near import said_alike, usual_rows
+from stages.store.near import features_alike, usual_rows
 from stages.strategies import Candidates, Ranking
 from stages.strategies.auto import floor_weights
 from stages.strategies.registry import resolve
@@ -166,7 +166,7 @@ def alike_in(matrix: Matrix, free: Ints, labelled: Ints, params: Params) -> Agre
 
     def agree(some: Ints, twin: int) -> Mask:
         twins = rows[np.full(len(some), twin)]
-        return said_alike(matrix, rows[some], twins, params.quality.near_duplicate)
+        return features_alike(matrix, rows[some], twins, params.quality.near_duplicate)
 
     return agree
 
@@ -293,4 +293,4 @@ def _nothing_to_ask(left: int | None, free: int, gate: GateTables, params: Param
         return "budget spent"
     if free:
         return "nothing but near duplicates of labelled rows is left"
-    return exhausted(gate, params.query.skip_cooldown)
+    return why_exhausted(gate, params.query.skip_cooldown)

@@ -64,7 +64,7 @@ def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | 
     n = len(left)
     if not n:
         return None
-    agreed = sum(a == b for a, b in zip(left, right, strict=True)) / n
+    agreed = sum(one == other for one, other in zip(left, right, strict=True)) / n
     first = Counter(left)
     second = Counter(right)
     chance = sum(first[label] * second[label] for label in first) / n**2
@@ -175,8 +175,8 @@ def softmax(scores: Floats, temperature: float = 1.0) -> Floats:
     A row of -inf alone (nothing known) becomes uniform.
     """
     top = scores.max(axis=1, keepdims=True)
-    known = np.isfinite(top)
-    shifted = np.where(known, scores - np.where(known, top, 0), 0.0) / temperature
+    finite = np.isfinite(top)
+    shifted = np.where(finite, scores - np.where(finite, top, 0), 0.0) / temperature
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 

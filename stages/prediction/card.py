@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from stages.contract.canonical import Row
 from stages.learning.scoring import wilson
+from stages.prediction.predictor import PredictorFacts
 from stages.store.words import PACKAGE, VERSION
 
 TRUST = {
@@ -16,7 +17,7 @@ TRUST = {
 }
 
 
-def card(facts: Row, proof: Row, confusion: list[Row]) -> str:
+def card(facts: PredictorFacts, proof: Row, confusion: list[Row]) -> str:
     """The card of a predictor, in Markdown.
 
     facts: predictor.json; proof: what validate found; confusion: how many test rows of each class
@@ -47,20 +48,20 @@ def card(facts: Row, proof: Row, confusion: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _words(facts: Row) -> list[str]:
+def _words(facts: PredictorFacts) -> list[str]:
     """How much word vectors count, where the model sees them."""
     if "word_weight" not in facts:
         return []
     weight = facts["word_weight"]
-    said = "the labels gave them no weight"
+    how_much = "the labels gave them no weight"
     if weight:
-        said = f"they weigh {weight:g} where n-grams weigh 1"
+        how_much = f"they weigh {weight:g} where n-grams weigh 1"
     source = f"word vectors of {PACKAGE} {VERSION} (MIT licence)"
     limits = "They know English best, and were learnt from texts that nobody here has seen."
-    return [f"Beside n-grams it sees {source}: {said}. {limits}"]
+    return [f"Beside n-grams it sees {source}: {how_much}. {limits}"]
 
 
-def _quality(facts: Row, proof: Row) -> list[str]:
+def _quality(facts: PredictorFacts, proof: Row) -> list[str]:
     """Accuracy with its interval, and whether confidence is to be trusted."""
     shipped = proof.get("shipped")
     if not facts["fitted"]:
@@ -78,7 +79,7 @@ def _quality(facts: Row, proof: Row) -> list[str]:
     return lines
 
 
-def _limits(facts: Row) -> list[str]:
+def _limits(facts: PredictorFacts) -> list[str]:
     """What its user has to know."""
     limits = [
         "It knows its classes alone: a row of another kind is given to one of them all the same.",

@@ -11,12 +11,13 @@ import numpy as np
 
 from stages.answers.gate_tables import GateTables, read_gate_tables
 from stages.contract.arrays import Geometry
-from stages.contract.canonical import Row, read_json, write_array, write_bytes, write_json
+from stages.contract.canonical import read_json, write_array, write_bytes, write_json
 from stages.contract.params import Params
 from stages.features.featurizer import FILES
 from stages.learning.calibration import CalibrationFacts, read_calibration
+from stages.learning.predictions import ModelFacts, read_model_facts
 from stages.prediction.card import card
-from stages.prediction.predictor import FORMAT, usual_distance
+from stages.prediction.predictor import FORMAT, PredictorFacts, usual_distance
 from stages.store.index import Features
 from stages.store.near import SAMPLE
 from stages.store.read import read_features
@@ -34,15 +35,14 @@ class Made:
     confusion: Path
 
 
-def pack(made: Made, out: Path, params: Params) -> Row:
+def pack(made: Made, out: Path, params: Params) -> PredictorFacts:
     """Write the predictor to a folder, whole; what predictor.json says of it."""
     gate = read_gate_tables(made.gate, params.labels)
-    trained = read_json(made.model / "model.json")
     store = read_features(made.features, gate.accepted.ids, params.compute, last=SAMPLE)
     labelled = store.geometry[store.index.locate(gate.accepted.ids, made.gate)]
-    facts = described(gate, trained, read_calibration(made.probabilities), params)
+    calibration = read_calibration(made.probabilities)
     distance = usual_distance(_others(store, gate.accepted.ids, params.seed), labelled)
-    facts["unlike_beyond"] = distance if np.isfinite(distance) else None
+    facts = described(gate, read_model_facts(made.model), calibration, distance, params)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     if facts["fitted"]:
@@ -58,11 +58,15 @@ def pack(made: Made, out: Path, params: Params) -> Row:
     return facts
 
 
-def described(gate: GateTables, trained: Row, calibration: CalibrationFacts, params: Params) -> Row:
-    """What predictor.json says, but for the distance."""
-    weight = {key: trained[key] for key in ("word_weight",) if key in trained}
-    return {
-        **weight,
+def described(
+    gate: GateTables,
+    trained: ModelFacts,
+    calibration: CalibrationFacts,
+    unlike_beyond: float,
+    params: Params,
+) -> PredictorFacts:
+    """What predictor.json says."""
+    facts: PredictorFacts = {
         "format": FORMAT,
         "fitted": trained["fitted"],
         "classes": params.labels,
@@ -78,7 +82,11 @@ def described(gate: GateTables, trained: Row, calibration: CalibrationFacts, par
             "verdict": calibration["verdict"],
             "why": calibration["why"],
         },
+        "unlike_beyond": unlike_beyond if np.isfinite(unlike_beyond) else None,
     }
+    if "word_weight" in trained:
+        facts["word_weight"] = trained["word_weight"]
+    return facts
 
 
 def _others(store: Features, labelled: Sequence[str], seed: int) -> Geometry:

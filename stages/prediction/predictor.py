@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from stages.contract.params import Features as FeatureParams
 from stages.examples.blocks import as_table
 from stages.examples.tables import Table
 from stages.features.featurizer import Featurizer, inputs_of, read_featurizer
+from stages.learning.calibration import Verdict
 from stages.learning.classifier import Classifier
 from stages.learning.maps import Map, read_map
 from stages.store.model_file import read_model
@@ -48,6 +49,37 @@ class Predictions:
     unlike: Mask
 
 
+class CalibrationNote(TypedDict):
+    """What became of the model's confidence, of calibrate's facts."""
+
+    method: str
+    verdict: Verdict
+    why: str
+
+
+class PredictorFacts(TypedDict):
+    """predictor.json: what the model was taught, up to which round, and how a row is read.
+
+    data, features, model: those sections of params; unlike_beyond: the squared distance from the
+    nearest labelled row beyond which a row is unlike all of them, None for no limit; word_weight:
+    only where the model sees word vectors, as in ModelFacts.
+    """
+
+    format: int
+    fitted: bool
+    classes: list[str]
+    round: int
+    labels: int
+    per_class: dict[str, int]
+    seed: int
+    data: Row
+    features: Row
+    model: Row
+    calibration: CalibrationNote
+    unlike_beyond: float | None
+    word_weight: NotRequired[float]
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A fitted pipeline, read with `rounds.load`.
@@ -56,7 +88,7 @@ class Predictor:
     nearest labelled row beyond which a row is unlike all of them.
     """
 
-    facts: Row
+    facts: PredictorFacts
     params: Params
     featurizer: Featurizer
     classifier: Classifier
@@ -158,7 +190,7 @@ def read_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
     if not path.is_file():
         remedy = "name a folder that `rounds close` or `dvc repro` wrote (build/predictor)"
         raise PipelineError(folder, "no predictor here", remedy)
-    facts: Row = read_json(path)
+    facts: PredictorFacts = read_json(path)
     if facts["format"] != FORMAT:
         what = f"a predictor of format {facts['format']}, and format {FORMAT} is read here"
         raise PipelineError(path, what, OTHER_VERSION)
@@ -179,7 +211,7 @@ def read_predictor(folder: Path, trusted: Sequence[str] = ()) -> Predictor:
     )
 
 
-def params_of(facts: Row, where: Path) -> Params:
+def params_of(facts: PredictorFacts, where: Path) -> Params:
     """The sections of params that say what a row holds.
 
     Raises PipelineError for those of another version.

@@ -195,10 +195,17 @@ def certify(counts: Tally, claim: Claim) -> Certificate:
     steps: list[Step] = []
     for level in to_test(most_wrong(unlabelled, claim)):
         proven = bool(chances[level] <= 1 - claim.confidence)
-        held = (counts.rest[level], counts.judges[level], counts.wrong[level], most[level])
-        rest, control, wrong, limit = (int(number) for number in held)
-        share = float(LEVELS[level])
-        steps.append(Step(share, rest, control, wrong, limit, float(chances[level]), proven))
+        steps.append(
+            Step(
+                share=float(LEVELS[level]),
+                rest=int(counts.rest[level]),
+                control=int(counts.judges[level]),
+                wrong=int(counts.wrong[level]),
+                most=int(most[level]),
+                p_value=float(chances[level]),
+                proven=proven,
+            )
+        )
         if not proven:
             break
     share = max((step.share for step in steps if step.proven), default=0.0)

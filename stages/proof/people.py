@@ -34,12 +34,12 @@ def repeated_labels(
     labels of one round, and a planted repeat. People who make the same mistake are not found out.
     """
     doubts = {(row["round"], row["id"]) for row in verdicts}
-    again = {(row["round"], row["id"]) for row in asked if "review" in row["arms"]} & doubts
+    reviews = {(row["round"], row["id"]) for row in asked if "review" in row["arms"]} & doubts
     by_id: dict[str, list[CountedVote]] = defaultdict(list)
     for vote in votes:
-        if vote["annotator"] != SEED and (vote["round"], vote["id"]) not in again:
+        if vote["annotator"] != SEED and (vote["round"], vote["id"]) not in reviews:
             by_id[vote["id"]].append(vote)
-    pairs = [pair for given in by_id.values() for pair in combinations(given, 2)]
+    pairs = [pair for labels in by_id.values() for pair in combinations(labels, 2)]
     differ = sum(first["label"] != second["label"] for first, second in pairs)
     if not pairs:
         return Agreement(0, 0, None, None)

@@ -37,7 +37,7 @@ from stages.answers.standing import (
 )
 from stages.contract.identity import order_key
 from stages.contract.params import Gate, Params
-from stages.quality.doubts import ModelDoubts, asks, doubt_labels, doubts_of_seed
+from stages.quality.doubts import ModelDoubts, doubt_labels, doubts_of_seed, times_asked
 from stages.quality.judgement import Issue
 from stages.quality.report import repeat_rows
 from stages.store.index import Features, Index
@@ -168,7 +168,7 @@ def _disputed(case: Case, stands: Standing, upto: int) -> Doubt:
         "suggested": second[0],
         "score": 1 - count / len(stands.votes),
         "reasons": ["disagreement"],
-        "asks": asks(case, upto),
+        "asks": times_asked(case, upto),
     }
 
 

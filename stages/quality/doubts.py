@@ -78,7 +78,7 @@ def doubt_labels(
     )
     suspects = suspect_rows(rows, judgement, np.flatnonzero(chosen), names)
     review: list[Doubt] = [
-        {**suspect, "asks": asks(labelled[row], upto)}
+        {**suspect, "asks": times_asked(labelled[row], upto)}
         for suspect, row in zip(suspects, np.flatnonzero(chosen), strict=True)
     ]
     issues = issue_rows(rows.ids, rows.labels, judgement, names)
@@ -133,7 +133,7 @@ def _ends_of_doubts(labelled: list[Case], upto: int) -> tuple[Floats, Mask]:
     return scores, np.array([wrong for _, wrong in ended], np.bool_)
 
 
-def asks(case: Case, upto: int) -> int:
+def times_asked(case: Case, upto: int) -> int:
     """How often people were asked in earnest: every round in which somebody answered, and the seed.
 
     A round that was closed before anybody came to the row does not count.
@@ -161,7 +161,7 @@ def _doubtable(
 def _may_be_doubted(case: Case, stands: Standing, reason: str, upto: int, policy: Gate) -> bool:
     """It may not after an override, a confirmation, or the last ask with two people agreeing."""
     agreeing = sum(vote.label == stands.label for vote in stands.votes)
-    settled = asks(case, upto) >= policy.max_asks and agreeing >= 2
+    settled = times_asked(case, upto) >= policy.max_asks and agreeing >= 2
     if stands.why != "votes" or settled:
         return False
     return reason not in exempt(case, str(stands.label), upto)

@@ -30,7 +30,7 @@ from stages.quality.witnesses import (
     pooled,
     witnessed_share,
 )
-from stages.store.near import SAMPLE, Near, beyond_chance, said_alike
+from stages.store.near import SAMPLE, Near, beyond_chance, features_alike
 
 OUTLIER = 3.0  # times the median distance to the neighbours
 
@@ -298,7 +298,7 @@ def duplicate_groups(near: Neighbours, rows: Near) -> Ints:
         return np.zeros(0, dtype=np.intp)
     left, column = np.nonzero(near.squared <= rows.limit)
     right = near.rows[left, column]
-    linked = said_alike(rows.matrix, left, right, rows.threshold)
+    linked = features_alike(rows.matrix, left, right, rows.threshold)
     links = coo_array((linked.astype(np.int8), (left, right)), shape=(n, n))
     links.eliminate_zeros()
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.intp)

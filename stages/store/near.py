@@ -96,7 +96,7 @@ class Near:
         return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
 
-def said_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mask:
+def features_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mask:
     """(n,): whether the features of each pair allow near duplicates; dense ones always do."""
     import scipy.sparse as sp
     from sklearn.preprocessing import normalize
@@ -108,7 +108,7 @@ def said_alike(matrix: Matrix, left: Rows, right: Rows, threshold: float) -> Mas
 
 
 def usual_rows(features: Features, seed: int) -> Geometry:
-    """The geometry of a uniform sample of the pool, by which it is told how close rows usually are.
+    """The geometry of a uniform sample of the pool: how close its rows usually are to each other.
 
     It is the end of the permutation, the same for the guard and for the checks.
     """

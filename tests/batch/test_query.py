@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rounds.shipped import shipped_params
-from stages.answers.gate_tables import GateTables, exhausted
+from stages.answers.gate_tables import GateTables, why_exhausted
 from stages.answers.ledger import Labels
 from stages.answers.rounds import batch_id
 from stages.batch.compose import compose, sizes, unasked
@@ -286,11 +286,11 @@ def test_a_used_up_pool_says_what_rests_and_what_brings_it_back() -> None:
     )
     gone = ", 2 rows were rejected or skipped 2 times, and are not asked again"
     assert compose(features(pool_index()), model(), state, params()).metrics["state"] == said + gone
-    assert exhausted(gate(unlabelled=rest[:1], rounds=3), 2) == (
+    assert why_exhausted(gate(unlabelled=rest[:1], rounds=3), 2) == (
         "pool exhausted, 1 skipped row rests (query.skip_cooldown 1 instead of 2 brings it back)"
     )
     assert unasked(pool_index(), gate(unlabelled=rest[:1], rounds=3), cooldown=1)[0] == 0
-    assert exhausted(gate(ids), 2) == "pool exhausted"
+    assert why_exhausted(gate(ids), 2) == "pool exhausted"
 
 
 def test_interleaving_keeps_the_active_order_and_loses_nothing() -> None:

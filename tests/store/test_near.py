@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from stages.quality.report import redundancy
 from stages.store.index import Features, Index
-from stages.store.near import Near, beyond_chance, leakage, near_in, said_alike
+from stages.store.near import Near, beyond_chance, features_alike, leakage, near_in
 
 
 def store(space: np.ndarray, matrix: object = None, test: int = 0) -> Features:
@@ -82,7 +82,7 @@ def test_sparse_features_must_agree_that_texts_are_alike() -> None:
     expected = [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
     assert near.alike(rows, rows).astype(int).tolist() == expected
     assert near.repeats(rows[:2], rows[2:]).tolist() == [True, False]
-    assert said_alike(words, rows[[0, 0]], rows[[1, 2]], 0.98).tolist() == [False, True]
+    assert features_alike(words, rows[[0, 0]], rows[[1, 2]], 0.98).tolist() == [False, True]
     assert Near(space, space, 0.04, 0.98).alike(rows, rows).all()
 
 

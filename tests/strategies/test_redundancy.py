@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.batch.guard import guarded
-from stages.store.near import Near, beyond_chance, reach, said_alike
+from stages.store.near import Near, beyond_chance, features_alike, reach
 from stages.strategies import Candidates, Ranking
 from stages.strategies.registry import resolve
 
@@ -174,7 +174,7 @@ def test_what_the_guard_lets_pass_the_report_counts_for_no_near_duplicate(
     )  # fmt: skip
 
     def agree(some: np.ndarray, twin: int) -> np.ndarray:
-        return said_alike(matrix, some, np.full(len(some), twin), threshold)
+        return features_alike(matrix, some, np.full(len(some), twin), threshold)
 
     ranking, _ = guarded(resolve("random"), candidates, 45, threshold, agree, points)
     near = Near(matrix, points, beyond_chance(points, threshold), threshold)
