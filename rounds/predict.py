@@ -49,16 +49,24 @@ class CsvWriter:
 
     def __init__(self, file: TextIO, columns: list[str]) -> None:
         self.rows = csv.DictWriter(file, columns, lineterminator="\n")
-        self.rows.writeheader()
         self.file = file
+        self.has_header = False
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """See `Writer`."""
+        self.write_header()
         for row in rows:
             self.rows.writerow({**row, "unlike": str(row["unlike"]).lower()})
 
+    def write_header(self) -> None:
+        """Write the header once, when the first rows could be read."""
+        if not self.has_header:
+            self.rows.writeheader()
+            self.has_header = True
+
     def close(self) -> None:
         """See `Writer`."""
+        self.write_header()
         self.file.flush()
 
 
@@ -312,7 +320,8 @@ def said(model: Predictor, rows: int, unlike: int, where: str) -> str:
     facts = model.facts
     line = f"predict: {rows} rows{where}, by the model of round {facts['round']}"
     if unlike:
-        line += f"; {unlike} of them are unlike anything labelled: do not trust these"
+        verb = "is" if unlike == 1 else "are"
+        line += f"; {unlike} of them {verb} unlike anything labelled: do not trust it there"
     verdict = facts["calibration"]["verdict"]
     if verdict != "trusted":
         line += f"; its confidence is {verdict}: {facts['calibration']['why']}"

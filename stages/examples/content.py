@@ -149,7 +149,7 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
     values = np.empty((len(table), len(columns)))
     for position, name in enumerate(columns):
         whole = table.array(name)
-        if whole is not None and whole.ndim == 1 and np.isfinite(whole).all():
+        if whole is not None and whole.ndim == 1 and _sum_is_finite(whole):
             values[:, position] = whole
             continue
         for row, cell in enumerate(table.column(name, "features.columns")):
@@ -167,6 +167,12 @@ def numbers(table: Table, columns: list[str]) -> NDArray[np.float64]:
                 )
             values[row, position] = number
     return values
+
+
+def _sum_is_finite(column: NDArray[Any]) -> bool:
+    """Whether the sum is finite: it never is with NaN or infinity among the numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(column.sum()))
 
 
 def vectors(table: Table, column: str) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from stages.contract.arrays import Floats, Geometry, Mask
+from stages.contract.arrays import Floats, Geometry, Mask, Matrix
 from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
 from stages.contract.params import Data, Params
@@ -39,6 +39,7 @@ FORMAT = 1
 OTHER_VERSION = "install the version that wrote it, or close a round with this one"
 USUAL = 0.99  # share of the pool that lies nearer to a labelled row than what is called unlike
 BLOCK = 2048  # rows whose distances are in memory at a time
+UNSURE = 1e-4  # of the squared lengths: what products in single precision may be wrong by, amply
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Predictor:
         project's tables have, or, for text, a list of strings. Raises PipelineError, naming the row
         (from 1), for what the featurizer cannot take.
         """
-        return self.of_table(self._table(rows)).probabilities
+        return self.probabilities(self._table(rows))
 
     def predict(self, rows: Any) -> list[str]:
         """The likeliest class of each row; of equally likely ones the first."""
@@ -131,23 +132,34 @@ class Predictor:
         """(n,) whether each row is unlike all labelled ones: do not trust its probabilities."""
         return self.of_table(self._table(rows)).unlike
 
-    def of_table(self, table: Table) -> Predictions:
-        """The predictions for the rows of a table, in their order."""
+    def probabilities(self, table: Table) -> NDArray[np.float32]:
+        """(n, k) calibrated probabilities of the rows of a table, in their order."""
         if not len(table):
-            nothing = np.empty((0, len(self.params.labels)), np.float32)
-            return Predictions(nothing, np.empty(0, np.bool_))
+            return np.empty((0, len(self.params.labels)), np.float32)
+        own = self._features(table)
+        return self._calibrated(self.featurizer.fitted.space.widened(own))
+
+    def of_table(self, table: Table) -> Predictions:
+        """The same probabilities, and which rows are unlike anything labelled."""
+        if not len(table):
+            return Predictions(self.probabilities(table), np.empty(0, np.bool_))
+        seen, geometry = self.featurizer.fitted.space.both(self._features(table))
+        return Predictions(self._calibrated(seen), self._far(geometry))
+
+    def _features(self, table: Table) -> Matrix:
         inputs = inputs_of(table, self.params, self.featurizer.options.columns)
-        matrix, geometry = self.featurizer.both(inputs)
+        return self.featurizer.features(inputs)
+
+    def _calibrated(self, seen: Matrix) -> NDArray[np.float32]:
         # kept in single precision between the steps, as the stages keep it
-        scores = self.classifier.scores(matrix).astype(np.float32)
-        probabilities = self.to_probabilities(scores.astype(np.float64)).astype(np.float32)
-        return Predictions(probabilities, self._far(geometry))
+        scores = self.classifier.scores(seen).astype(np.float32)
+        return self.to_probabilities(scores.astype(np.float64)).astype(np.float32)
 
     def _far(self, geometry: Geometry) -> Mask:
-        far = nearest_labelled(geometry, self.labelled) > self.limit
+        far = is_beyond(geometry, self.labelled, self.limit)
         if self.featurizer.options.kind == "text":  # not one n-gram that is known
             far |= ~geometry.any(axis=1)
-        return np.asarray(far)
+        return far
 
     def _table(self, rows: Any) -> Table:
         column = self.params.data.text
@@ -168,6 +180,31 @@ def nearest_labelled(geometry: Geometry, labelled: Geometry) -> Floats:
         rows = geometry[start : start + BLOCK].astype(np.float64)
         nearest[start : start + BLOCK] = euclidean_distances(rows, others, squared=True).min(axis=1)
     return nearest
+
+
+def is_beyond(geometry: Geometry, labelled: Geometry, limit: float) -> Mask:
+    """(n,) whether each row's squared distance to the nearest labelled one is above a limit.
+
+    Products in single precision decide where they are sure to, exact ones elsewhere: the answer
+    does not depend on how many rows are asked about at a time.
+    """
+    beyond = np.ones(len(geometry), np.bool_)
+    if not len(labelled) or np.isinf(limit):
+        return beyond & np.isfinite(limit)
+    others = np.ascontiguousarray(labelled.T)
+    lengths = np.einsum("ij,ij->i", labelled, labelled)
+    for start in range(0, len(geometry), BLOCK):
+        rows = geometry[start : start + BLOCK]
+        own = np.einsum("ij,ij->i", rows, rows)
+        products = rows @ others
+        products *= -2
+        products += lengths
+        over = products.min(axis=1) + own - limit
+        beyond[start : start + BLOCK] = over > 0
+        unsure = np.flatnonzero(np.abs(over) <= UNSURE * (own + lengths.max()))
+        exact = nearest_labelled(rows[unsure], labelled)
+        beyond[start + unsure] = exact > limit
+    return beyond
 
 
 def usual_distance(sample: Geometry, labelled: Geometry) -> float:

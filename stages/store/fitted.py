@@ -47,7 +47,9 @@ class Fitted:
         if self.rarity.size:
             return weighted(raw, self.rarity)
         if self.scale.size:
-            return ((raw - self.shift) / self.scale).astype(np.float32)
+            scaled = raw - self.shift
+            scaled /= self.scale
+            return scaled.astype(np.float32)
         if isinstance(raw, np.ndarray):
             return np.asarray(raw, dtype=np.float32)
         return raw

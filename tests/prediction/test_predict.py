@@ -22,6 +22,7 @@ from stages.contract.params import load as load_params
 from stages.examples.blocks import read_blocks
 from stages.examples.tables import read_table
 from stages.learning.maps import Curves, Map, Steps, Temperature, read_map, write_map
+from stages.prediction.predictor import is_beyond, nearest_labelled
 from stages.store.index import read_index
 from tests.conftest import Small, dvc
 from tests.shapes import (
@@ -62,6 +63,7 @@ def test_the_raw_rows_are_given_the_probabilities_of_the_project_to_the_last_byt
         for path in sorted(place.iterdir()) if place.is_dir() else [place]:
             for block in read_blocks(path, 7):  # whatever the size of the blocks
                 probabilities = model.of_table(block).probabilities
+                assert model.probabilities(block).tobytes() == probabilities.tobytes()
                 made |= dict(zip(block.columns["id"], probabilities, strict=True))
         assert np.array([made[item] for item in ids]).tobytes() == known.tobytes()
 
@@ -122,6 +124,20 @@ def test_rows_can_be_a_frame_columns_dicts_or_texts(small: Small) -> None:
     pool = pd.read_csv(small.root / "data" / "pool.csv")["note"].tolist()
     assert model.unlike(pool).mean() <= 0.02
     assert model.unlike(["ЩЩЩЩ"]).tolist() == [True]
+
+
+def test_what_lies_beyond_a_limit_is_decided_exactly_however_many_are_asked_about() -> None:
+    rng = np.random.default_rng(3)
+    labelled = rng.normal(size=(40, 5)).astype(np.float32)
+    near = labelled[rng.integers(0, 40, 300)] + rng.normal(0, 1e-4, (300, 5)).astype(np.float32)
+    rows = np.vstack([near, labelled, 100 * rng.normal(size=(60, 5)).astype(np.float32)])
+    exact = nearest_labelled(rows, labelled)
+    for limit in (0.0, float(np.median(exact)), float(exact[7]), float(exact.max()), np.inf):
+        beyond = is_beyond(rows, labelled, limit)
+        assert beyond.tolist() == (exact > limit).tolist()
+        one_by_one = [bool(is_beyond(rows[row : row + 1], labelled, limit)[0]) for row in range(99)]
+        assert one_by_one == beyond[:99].tolist()
+    assert is_beyond(rows, labelled[:0], 1.0).all()
 
 
 def test_faults_name_the_row_as_featurize_names_them(small: Small, tmp_path: Path) -> None:
