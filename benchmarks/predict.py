@@ -99,7 +99,7 @@ def make_predictor(kind: str, table: pa.Table, folder: Path) -> Predictor:
         "per_class": {}, "seed": 0, "data": params.data.model_dump(),
         "features": params.features.model_dump(), "model": params.model.model_dump(),
         "calibration": {"method": "temperature", "verdict": "trusted", "why": "benchmark"},
-        "unlike_beyond": usual_distance(made.geometry[made.index.rows("pool")], made.geometry[seed]),
+        "unlike_beyond": usual_distance(made.geometry[:POOL], made.geometry[seed]),
     }  # fmt: skip
     write_json(folder / "predictor.json", facts)
     return read_predictor(folder)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypedDict, Unpack
 
 import click
@@ -18,6 +19,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from rounds import shipped
 from rounds.commands import dvc, git
 from rounds.intake import write
+from rounds.origins import FILES, Fetched, fetched
+from rounds.origins import Table as Location
 from rounds.project_tables import (
     TABLES,
     Source,
@@ -29,13 +32,14 @@ from rounds.project_tables import (
 )
 from rounds.roles import Choices, Roles, Spelling, roles_of
 from rounds.table_readers import Intake
+from stages.contract.canonical import write_json
 from stages.contract.errors import PipelineError
 from stages.contract.params import read_yaml
 from stages.contract.progress import progress, watched
 from stages.contract.shell import one_line_errors
 from stages.examples.content import numbers as as_numbers
 from stages.examples.content import texts as as_texts
-from stages.examples.places import list_parts
+from stages.examples.places import is_url, list_parts
 from stages.examples.tables import Table, as_text, read_table
 
 CARRIED = (
@@ -206,10 +210,16 @@ def _first_tables(sources: Mapping[str, Source]) -> list[Table]:
     return [next(_tables(name, source)) for name, source in sources.items()]
 
 
-def init(target: Path, tables: Mapping[str, Path | None], choices: Choices) -> str:
+def init(
+    target: Path,
+    tables: Mapping[str, Path | None],
+    choices: Choices,
+    copies: Mapping[str, Fetched] = MappingProxyType({}),
+) -> str:
     """Make the project: tables copied in, params filled in as far as they are known.
 
-    tables: of pool, seed and test, or `data`, which is pool and seed in one.
+    tables: of pool, seed and test, or `data`, which is pool and seed in one; copies: those of them
+    that were fetched from a URL.
     """
     refuse_unless_empty(target)
     images = choices.images
@@ -229,8 +239,12 @@ def init(target: Path, tables: Mapping[str, Path | None], choices: Choices) -> s
         changes |= copy_in(target, {**sources, **read}, images)
         if (target / "data" / "pool").is_dir() and roles.kind == "text":
             changes["features", "text", "hashing"] = USUAL_HASHING
+        if copies:
+            changes["data", "origin"] = {name: copy.url for name, copy in copies.items()}
+            write_json(target / FILES, {name: copy.files for name, copy in copies.items()})
         fill_in(target / "params.yaml", changes)
         start(target, "A new labelling project")
+    notes += [f"{name}: copied from {copy.url}" for name, copy in copies.items()]
     notes += [note for intake in read.values() for note in intake.notes]
     notes += class_lines(read, roles.label, classes)
     if {"{", "}"} & set(str(target.resolve())):
@@ -278,13 +292,28 @@ def copy_in(
     return changes
 
 
+class LocationType(click.ParamType[Location]):
+    """A path, or a URL as it stands: a path would lose one of its slashes."""
+
+    name = "path or url"
+
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> Location:
+        """See `click.ParamType`."""
+        return value if isinstance(value, str) and is_url(value) else Path(value)
+
+
+LOCATION = LocationType()
+
+
 class Said(TypedDict):
     """The options of the command line, as click hands them over."""
 
-    pool: Path | None
-    seed: Path | None
-    test: Path | None
-    data: Path | None
+    pool: Location | None
+    seed: Location | None
+    test: Location | None
+    data: Location | None
     id_column: str
     label: str
     texts: tuple[str, ...]
@@ -299,18 +328,14 @@ class Said(TypedDict):
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--pool",
-    type=click.Path(path_type=Path),
+    type=LOCATION,
     help="Table of unlabelled examples, or folder of such parts, to copy in.",
 )
-@click.option(
-    "--seed", type=click.Path(path_type=Path), help="Table of labelled examples to start from."
-)
-@click.option(
-    "--test", type=click.Path(path_type=Path), help="Table of held-out labelled examples."
-)
+@click.option("--seed", type=LOCATION, help="Table of labelled examples to start from.")
+@click.option("--test", type=LOCATION, help="Table of held-out labelled examples.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=LOCATION,
     help="Table labelled in part: labelled rows are the seed, others the pool.",
 )
 @click.option(
@@ -371,7 +396,12 @@ def command(target: Path, **said: Unpack[Said]) -> str:
         "test": said["test"],
         "data": said["data"],
     }
-    return init(target, tables, choices)
+    with fetched(tables) as copies:
+        paths: dict[str, Path | None] = {
+            name: path for name, path in tables.items() if isinstance(path, Path)
+        }
+        paths |= {name: copy.path for name, copy in copies.items()}
+        return init(target, paths, choices, copies)
 
 
 def _separated(names: str) -> tuple[str, ...]:

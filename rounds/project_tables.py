@@ -65,9 +65,6 @@ def _source(name: str, path: Path, choices: Choices) -> Source:
 def _refuse_paths(paths: Mapping[str, Path]) -> None:
     """Raises PipelineError for what is no file, and for one file in two roles."""
     for name, path in paths.items():
-        if ":/" in str(path):  # Path() makes one slash of the two in https://
-            remedy = "leave it out, and set data.pool in params.yaml (docs/scale.md)"
-            raise PipelineError(f"--{name}", "a URL, and init copies tables", remedy)
         if name != "pool" and path.is_dir():
             raise PipelineError(
                 f"--{name}", f"{path} is a folder", "name a file: only a pool may be in parts"

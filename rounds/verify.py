@@ -34,6 +34,7 @@ from rounds.commands import changed_paths, commit_named, git
 from rounds.content import changed, not_compared, summary
 from rounds.dvc_files import folder_md5, md5, output_md5
 from rounds.finished import finishes, replay_finishes
+from rounds.origins import moved_on
 from rounds.past import (
     Change,
     Fault,
@@ -280,6 +281,7 @@ def command(again: bool, as_json: bool, since: str | None) -> str:
     """
     project = Project.find(Path())
     violations, notes = verify(project)
+    notes += moved_on(project.root)
     if again:
         for replayed in (replay, replay_finishes):
             differing, lines = replayed(project)

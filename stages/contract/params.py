@@ -59,6 +59,17 @@ class Data(Section):
     text: str
     image: str
     images: str = Field(min_length=1)
+    origin: dict[Literal["pool", "seed", "test", "data"], str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def dvc_can_track_the_pool(self) -> Data:
+        """DVC knows no hf://, so such a pool is copied in."""
+        if self.pool.startswith("hf://"):
+            raise ValueError(
+                "data.pool is at hf://, which DVC cannot track in place; "
+                "let `rounds init DIR --pool hf://...` copy it"
+            )
+        return self
 
 
 class TextFeatures(Section):

@@ -181,7 +181,7 @@ def vectors(table: Table, column: str) -> NDArray[np.float32]:
     Raises PipelineError for a missing, ragged or non-finite one.
     """
     whole = table.array(column)
-    if whole is not None and whole.ndim == 2 and np.isfinite(whole).all():
+    if whole is not None and whole.ndim == 2 and _sum_is_finite(whole):
         return np.asarray(whole, dtype=np.float32)
     cells = table.column(column, "features.columns")
     width = len(cells[0]) if cells and isinstance(cells[0], list) else 0

@@ -83,7 +83,7 @@ def key_of(source: str, made_from: list[str], params: Params) -> str:
     vectors_hash = ""
     if has_vectors_beside(params):
         vectors_hash = _hash(_vectors_beside(source, params))
-    data = params.data.model_dump(exclude={"pool", "seed", "test"})
+    data = params.data.model_dump(exclude={"pool", "seed", "test", "origin"})
     # The geometry is learnt later, from all parts: its params do not change what is kept of one.
     features = params.features.model_dump(exclude={"geometry_dims": True, "text": {"directions"}})
     return sha256(dumps([*made_from, vectors_hash, params.seed, data, features]))[:32]

@@ -188,9 +188,9 @@ def is_beyond(geometry: Geometry, labelled: Geometry, limit: float) -> Mask:
     Products in single precision decide where they are sure to, exact ones elsewhere: the answer
     does not depend on how many rows are asked about at a time.
     """
-    beyond = np.ones(len(geometry), np.bool_)
     if not len(labelled) or np.isinf(limit):
-        return beyond & np.isfinite(limit)
+        return np.full(len(geometry), np.isfinite(limit))
+    beyond = np.empty(len(geometry), np.bool_)
     others = np.ascontiguousarray(labelled.T)
     lengths = np.einsum("ij,ij->i", labelled, labelled)
     for start in range(0, len(geometry), BLOCK):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rounds.init import command, fill_in
+from rounds.init import fill_in
 from rounds.shipped import shipped_params
 from stages.contract.canonical import read_json
 from stages.contract.errors import PipelineError
@@ -195,16 +195,6 @@ def test_a_store_that_others_wrote_to_runs_no_model_of_theirs_and_names_no_file_
     (tmp_path / "store/key" / DONE).write_text('{"files": {"raw/../../../raw.npy": 4}}\n')
     copied(f"file://{tmp_path}/store/key", "raw")
     assert sorted(path.name for path in tmp_path.rglob("raw.npy")) == ["raw.npy"]
-
-
-def test_init_says_how_a_pool_at_a_url_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        command.main([str(tmp_path / "shop"), "--pool", "s3://bucket/pool"], standalone_mode=False)
-    remedy = "leave it out, and set data.pool in params.yaml (docs/scale.md)"
-    assert capsys.readouterr().err == f"error: --pool: a URL, and init copies tables; {remedy}\n"
-    assert not (tmp_path / "shop").exists()
 
 
 def test_a_fault_in_a_part_at_a_url_names_the_url(
