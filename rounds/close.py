@@ -44,7 +44,7 @@ WHEN_HELD = (
 ATTEMPTS = 5
 
 
-def strangers(project: Project) -> list[str]:
+def foreign_changes(project: Project) -> list[str]:
     """Changed paths that `close` may not commit, and that the commit would be wrong without.
 
     These are tracked files that are neither a round's nor made by the pipeline, and new files that
@@ -77,7 +77,7 @@ def answered(project: Project, last: Round) -> tuple[int, int]:
     return done, len(batch)
 
 
-def begun(project: Project) -> Round | None:
+def unfinished_batch(project: Project) -> Round | None:
     """The batch that an earlier close, or `rounds issue`, froze and did not commit.
 
     Raises PipelineError when somebody answered it already: its answers cannot be committed before
@@ -171,7 +171,7 @@ def _start(project: Project, decision: Decision | None) -> Start:
 
     Raises PipelineError where the tables, the labels or the files do not allow a close.
     """
-    unfinished = begun(project)
+    unfinished = unfinished_batch(project)
     rounds = project.rounds()
     if unfinished is not None:
         rounds = [past for past in rounds if past.number != unfinished.number]
@@ -195,7 +195,7 @@ def _run(
     with Dvc(project.root, say) as dvc:
         if subject:
             dvc("repro", "--single-item", "import_labels")
-            git(project.root, "add", "--all", "--", *_mine(project))
+            git(project.root, "add", "--all", "--", *_own_changes(project))
             return subject, ""
         number = start.last.number if start.last else 0
         ask = decision is None or not decision.stop
@@ -228,12 +228,12 @@ def _push_commits(project: Project, words: list[str]) -> None:
 
 def _require_own_changes(project: Project) -> None:
     """Raises PipelineError for changes that are not this round's, or that git ignores."""
-    foreign = strangers(project)
+    foreign = foreign_changes(project)
     if foreign:
         what = f"changes that are not this round's: {listed(foreign, 3)}"
         remedy = "commit them first (git add -A && git commit), or undo them"
         raise PipelineError(project.root, what, remedy)
-    _mine(project)
+    _own_changes(project)
 
 
 def _advance(
@@ -258,10 +258,10 @@ def _advance(
         # meanwhile, and its round would count as closed.
         if _hashes(project.root / "build" / "labels") == labels:
             _push_data(project, dvc, now=push_data)
-            git(project.root, "add", "--all", "--", *_mine(project))
+            git(project.root, "add", "--all", "--", *_own_changes(project))
             if _without_question(snapshot(project), new) == _without_question(before, new):
                 return message(project, number)
-        if new and begun(project):
+        if new and unfinished_batch(project):
             _take_back(project, new)
     what = "answers keep coming in while the round is being closed"
     remedy = "let the annotators pause, then `rounds close` again"
@@ -282,7 +282,7 @@ def take_back(project: Project) -> None:
     Raises PipelineError where somebody answered that batch already.
     """
     with exclusive(project.root, wait=True):
-        new = begun(project)
+        new = unfinished_batch(project)
         if new:
             _take_back(project, new)
 
@@ -312,7 +312,7 @@ def _question(project: Project, *, ask: bool) -> Round | None:
 
     A batch that an interrupted close froze is kept only if it still is what is to be asked.
     """
-    unfinished = begun(project)
+    unfinished = unfinished_batch(project)
     if unfinished is not None:
         frozen = unfinished.folder / "manifest.json"
         export = project.root / "build" / "export" / "manifest.json"
@@ -326,7 +326,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()) for path in folder.iterdir()}
 
 
-def _mine(project: Project) -> list[str]:
+def _own_changes(project: Project) -> list[str]:
     """Changed paths that are this round's. Raises PipelineError where git ignores some of them."""
     words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *MADE)
     for path in git(project.root, *words).split("\0"):
@@ -429,10 +429,10 @@ def commit(project: Project, subject: str, body: str) -> bool:
     Raises PipelineError when the index holds other files, or when a commit hook refuses or rewrites
     the round.
     """
-    mine = _staged(project)
-    if not mine:
+    names = _staged(project)
+    if not names:
         return False
-    paths = [project.root / name for name in mine]
+    paths = [project.root / name for name in names]
     before = {path: path.read_bytes() for path in paths if path.is_file()}
     # git's housekeeping in the background would hold a lock that the next command meets.
     quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")

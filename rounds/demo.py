@@ -6,6 +6,7 @@ Every round is a commit.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,9 +14,10 @@ import numpy as np
 
 from rounds.annotate import simulate
 from rounds.close import close
-from rounds.commands import dvc
+from rounds.commands import Say, dvc
 from rounds.init import CARRIED, carry, start, whole
 from rounds.project import Project
+from rounds.report import read_metrics
 from stages.answers.ledger import read_labels
 from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
@@ -128,6 +130,20 @@ def command(target: Path, count: int) -> str:
         raise PipelineError(target, "interrupted", remedy) from None
 
 
+def loop_lines(project: Project, count: int, say: Say) -> Iterator[str]:
+    """Run the loop for so many rounds, and say of each how it ended: a line of the table."""
+    oracle = project.root / "data" / "demo" / "oracle.csv"
+    for number in range(count + 1):
+        if number:
+            simulate(project, oracle, noise=NOISE, skip=SKIP, seed=project.params().seed)
+        close(project, partial=False, push=False, say=say)
+        yield table_line(read_metrics(project, "validate"), read_metrics(project, "gate"))
+        query = read_metrics(project, "query")
+        if not query["batch"]["rows"]:
+            yield f"no round follows: {query['state']}"
+            return
+
+
 def played(target: Path, count: int) -> str:
     """Run the loop for so many rounds, printing a line of the table for each.
 
@@ -148,19 +164,8 @@ def played(target: Path, count: int) -> str:
         err=True,
     )
     click.echo(HEAD)
-    oracle = project.root / "data" / "demo" / "oracle.csv"
-    for number in range(count + 1):
-        if number:
-            simulate(project, oracle, noise=NOISE, skip=SKIP, seed=project.params().seed)
-        close(project, partial=False, push=False, say=say)
-        names = ("validate", "gate", "query")
-        facts, gate, query = (
-            read_json(project.root / "metrics" / f"{name}.json") for name in names
-        )
-        show(table_line(facts, gate))
-        if not query["batch"]["rows"]:
-            show(f"no round follows: {query['state']}")
-            break
+    for line in loop_lines(project, count, say):
+        show(line)
     dvc(project.root, ["plots", "show", "--out", "dvc_plots"], say)
     show("")
     click.echo(saving(project))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from rounds.close import commit, strangers
+from rounds.close import commit, foreign_changes
 from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
 from rounds.lock import exclusive
 from rounds.project import Project
@@ -42,7 +42,7 @@ def require_closed(project: Project) -> None:
     if waiting:
         what = f"answers that no model has learned from yet: {waiting[0]}"
         raise PipelineError(project.root, what, "close the round first: `rounds close`")
-    foreign = [path for path in strangers(project) if not path.startswith(MADE)]
+    foreign = [path for path in foreign_changes(project) if not path.startswith(MADE)]
     foreign += [path for path in changed if path.startswith(("dvc.lock", "metrics/", "plots/"))]
     if foreign:
         what = f"changes that are not committed: {foreign[0]}"

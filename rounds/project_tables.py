@@ -166,11 +166,8 @@ def settle_classes(
     Raises PipelineError for labels that cannot be meant.
     """
     if chosen and len(set(chosen)) < max(2, len(chosen)):
-        raise PipelineError(
-            "--labels",
-            f"{', '.join(chosen)} are not two or more distinct classes",
-            "name each once",
-        )
+        what = f"{', '.join(chosen)} are not two or more distinct classes"
+        raise PipelineError("--labels", what, "name each once")
     tables = dict(read_tables)
     rows = [
         item
@@ -190,16 +187,17 @@ def settle_classes(
         what = f"label {strange.label!r} is not among --labels{closest(strange.label, classes)}"
         raise PipelineError(strange.where, what, "add it there, or correct the row")
     if "seed" in tables:
-        words = {item.label for item in labels_of(tables["seed"].table, column)}
-        if len(words) == 1:
-            remedy = (
-                "add rows of another class, or leave --seed out and name the classes with --labels"
-            )
-            where = tables["seed"].table.where(0)
-            raise PipelineError(
-                where, f"every seed row has the label {next(iter(words))!r}", remedy
-            )
+        _refuse_one_class(tables["seed"].table, column)
     return tables, classes
+
+
+def _refuse_one_class(seed: Table, column: str) -> None:
+    """Raises PipelineError where all rows of the seed have one label."""
+    labels = {item.label for item in labels_of(seed, column)}
+    if len(labels) == 1:
+        what = f"every seed row has the label {labels.pop()!r}"
+        remedy = "add rows of another class, or leave --seed out and name the classes with --labels"
+        raise PipelineError(seed.where(0), what, remedy)
 
 
 def labels_of(table: Table, column: str) -> list[Labelled]:

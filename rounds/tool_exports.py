@@ -181,8 +181,7 @@ def _votes(table: Table, tool: str, label: str) -> list[Votes]:
                 is_binary = tool == "prodigy" and "accept" not in row and "options" not in row
                 vote.add(read_answer(item.row), is_binary=is_binary)
         except NotAnAnswer as reason:
-            why = str(reason).replace(";", ",")
-            what = f"a row of an export of {TOOLS[tool]} that cannot be read: {why}"
+            what = f"a row of an export of {TOOLS[tool]} that cannot be read: {reason}"
             raise PipelineError(f"{source}:{line}", what, "repair or remove the row") from reason
     return list(votes.values())
 

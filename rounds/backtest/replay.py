@@ -83,9 +83,8 @@ def checked_examples(table: Table, test: Table | None, params: Params) -> Exampl
             check_label(as_text(cell), params.labels, part.where(row))
     labels = [as_text(cell) for cell in table.columns[params.data.label]]
     if len(set(labels)) < 2:
-        raise PipelineError(
-            table.path, "every row has the same label", "two classes or more are needed"
-        )
+        what = "every row has the same label"
+        raise PipelineError(table.path, what, "two classes or more are needed")
     if params.data.id:
         names = [as_text(cell) for cell in table.columns[params.data.id]]
     else:
@@ -98,7 +97,7 @@ def split(examples: Examples, params: Params, seed_size: int) -> dict[Split, Tab
     """Pool, seed and test of one repeat, drawn by params.seed and the rows' names alone.
 
     Test: the table given, else one row in four of each class. Seed: the first rows of a random
-    order; where they all have one label, the last of them gives way to the next row of another.
+    order; where they all have one label, the last of them is exchanged for the next row of another.
     Raises PipelineError when nothing would be left for the pool.
     """
     names = examples.names
@@ -298,17 +297,30 @@ def _answer(
     """Add a round to the ledger: the batch as it was asked, and the simulated answers."""
     number = len(ledger.rounds) + 1
     seed = round_seed(params.seed, number)
-    ledger.rounds.append({
-        "round": number, "batch_id": batch_id(batch), "asked": len(batch), "answered": len(batch),
-        "state": "accepted",
-    })  # fmt: skip
+    ledger.rounds.append(
+        {
+            "round": number,
+            "batch_id": batch_id(batch),
+            "asked": len(batch),
+            "answered": len(batch),
+            "state": "accepted",
+        }
+    )
     ledger.asked.extend(batch)
     ledger.verdicts.extend({"round": number, **row} for row in doubted)
     for row in batch:
         label = reply(row["id"], truth[row["id"]], params.labels, noise=noise, skip=0.0, seed=seed)
         event: Event = {
-            "round": number, "id": row["id"], "annotator": "oracle", "kind": "label",
+            "round": number,
+            "id": row["id"],
+            "annotator": "oracle",
+            "kind": "label",
             "label": label,
-            "flagged": False, "at": None, "file": "", "line": 0, "late": False, "order": 0,
-        }  # fmt: skip
+            "flagged": False,
+            "at": None,
+            "file": "",
+            "line": 0,
+            "late": False,
+            "order": 0,
+        }
         ledger.events.append(event)

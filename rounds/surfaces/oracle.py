@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rounds.enumeration import listed
 from stages.answers import prodigy
 from stages.contract.canonical import Row, sha256
 from stages.contract.errors import PipelineError, closest
@@ -102,9 +103,7 @@ def known_labels(
         truth = _truth(read_table(seed, may_be_empty=True), params, accepted, fields) | truth
     missing = [item_id for item_id, name in names.items() if name not in truth]
     if missing:
-        shown = ", ".join(missing[:_SHOWN])
-        if len(missing) > _SHOWN:
-            shown += f" and {len(missing) - _SHOWN} more"
+        shown = listed(missing, _SHOWN)
         what = f"no label for {len(missing)} of {len(tasks)} asked items: {shown}"
         raise PipelineError(path, what, "add their rows")
     return {item_id: truth[name] for item_id, name in names.items()}
