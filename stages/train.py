@@ -59,11 +59,12 @@ def main(gate: Path, features: Path, out: Path) -> str:
     write_json(out / "model.json", facts)
     if not facts["fitted"]:
         return f"train: no model yet, {len(labels.ids)} labels of fewer than two classes"
-    seen = sum(count > 0 for count in facts["per_class"].values())
-    said = f"train: fitted on {len(labels.ids)} labels, {seen} of {len(params.labels)} classes seen"
+    with_labels = sum(count > 0 for count in facts["per_class"].values())
+    classes = f"{with_labels} of {len(params.labels)} classes seen"
+    sentence = f"train: fitted on {len(labels.ids)} labels, {classes}"
     if "word_weight" in facts:
-        said += f"; word vectors weigh {facts['word_weight']:g}, n-grams 1"
-    return said
+        sentence += f"; word vectors weigh {facts['word_weight']:g}, n-grams 1"
+    return sentence
 
 
 if __name__ == "__main__":

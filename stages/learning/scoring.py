@@ -64,7 +64,7 @@ def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | 
     n = len(left)
     if not n:
         return None
-    agreed = sum(one == other for one, other in zip(left, right, strict=True)) / n
+    agreed = sum(label == other for label, other in zip(left, right, strict=True)) / n
     first = Counter(left)
     second = Counter(right)
     chance = sum(first[label] * second[label] for label in first) / n**2

@@ -267,12 +267,12 @@ def repeat_rows(accepted: list[AcceptedLabel], cases: list[Case], params: Params
     They are `gate.repeat_fraction` of a batch.
     """
     once = {case.id for case in cases if len(case.asked) == 1 and not case.doubted}
-    able = sorted(
+    repeatable = sorted(
         (row for row in accepted if row["source"] == "answer" and row["id"] in once),
         key=lambda row: order_key(params.seed + 1, row["id"]),
     )
     count = int(params.gate.repeat_fraction * params.query.batch_size + 1e-9)
-    return [{"id": row["id"], "label": row["label"]} for row in able[:count]]
+    return [{"id": row["id"], "label": row["label"]} for row in repeatable[:count]]
 
 
 def by_annotator(

@@ -75,11 +75,11 @@ def uncertainty_tells_errors(candidates: Candidates) -> tuple[bool, str]:
     and diverse anyway, and asking for proof first cost labels (docs/benchmarks.md).
     Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve" (1982).
     """
-    known = candidates.labelled_class >= 0
-    if candidates.held_out is None or not known.any():
+    has_class = candidates.labelled_class >= 0
+    if candidates.held_out is None or not has_class.any():
         return True, "doubt is used, nobody measured it"
-    probabilities = candidates.held_out[known]
-    wrong = probabilities.argmax(axis=1) != candidates.labelled_class[known]
+    probabilities = candidates.held_out[has_class]
+    wrong = probabilities.argmax(axis=1) != candidates.labelled_class[has_class]
     area, error = roc_area(margin_of(probabilities), wrong)
     usable = area + error >= 0.5
     verdict = "doubt is used" if usable else "doubt does not tell errors yet"
@@ -121,9 +121,9 @@ def floor_weights(candidates: Candidates, floor: float) -> Floats:
     k = len(candidates.class_weights)
     if candidates.held_out is None or floor <= 0:
         return np.ones(k)
-    known = candidates.labelled_class >= 0
-    classes = candidates.labelled_class[known]
-    right = candidates.held_out[known].argmax(axis=1) == classes
+    has_class = candidates.labelled_class >= 0
+    classes = candidates.labelled_class[has_class]
+    right = candidates.held_out[has_class].argmax(axis=1) == classes
     labels = np.bincount(classes, minlength=k).tolist()
     recalled = np.bincount(classes[right], minlength=k).tolist()
     surely = [wilson(hits, trials, Z)[0] for hits, trials in zip(recalled, labels, strict=True)]
