@@ -26,7 +26,7 @@ from stages.examples.tables import read_table
 
 GROUPS = {
     "The data": ("project", "label", "text", "features", "image", "id_column", "test"),
-    "What to compare": ("strategy", "model", "calibration", "control"),
+    "What to compare": ("strategy", "features_kind", "model", "calibration", "control"),
     "The loops": (
         "seed_size",
         "batch",
@@ -85,6 +85,11 @@ def plan_of(source: Source, options: Options) -> Plan:
 )
 @click.option(
     "--strategy", default="auto", show_default=True, help="[engine:]name[?key=value], by commas."
+)
+@click.option(
+    "--features-kind",
+    default="",
+    help="Features to compare: kind[?key=value], by commas, as text?words=none.",
 )
 @click.option(
     "--model", default="", help="Models to compare: import.path[?key=value], separated by commas."
@@ -148,7 +153,13 @@ def command(**words: Any) -> str:
     options = Options(**words)
     source = source_of(options)
     plan = plan_of(source, options)
-    chosen = variants(options.strategy, options.model, options.calibration, options.control)
+    chosen = variants(
+        options.strategy,
+        options.features_kind,
+        options.model,
+        options.calibration,
+        options.control,
+    )
     params_text, params = filled(source.params, source.changes)
     refuse_what_cannot_run(plan, chosen, params)
     pace = seconds_per_answer(options.minutes) if options.minutes else None

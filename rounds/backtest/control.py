@@ -36,9 +36,9 @@ class ControlRow(TypedDict):
 
 def smallest_control(chosen: Mapping[str, Variant]) -> dict[str, str]:
     """By name, the variant with the smallest control arm that is the same otherwise."""
-    smallest: dict[tuple[str, str, str], str] = {}
+    smallest: dict[tuple[str, str, str, str], str] = {}
     kinds = {
-        name: (variant.strategy, variant.model, variant.calibration)
+        name: (variant.strategy, variant.features, variant.model, variant.calibration)
         for name, variant in chosen.items()
     }
     for name in sorted(chosen, key=lambda name: float(chosen[name].control or 0)):

@@ -110,9 +110,13 @@ def run_repeat(plan: Plan, number: int, missing: Variants, schedule: Schedule) -
         warnings.filterwarnings("ignore", module="sklearn")
         examples, params = prepared(plan)
         params = params.model_copy(update={"seed": params.seed + number})
-        setting = prepare(split(examples, params, plan.seed_size), params)
+        tables = split(examples, params, plan.seed_size)
+        settings: dict[str, Setting] = {}  # by features, which take longest to make
         for name, variant in missing.items():
             own_params = params_of(variant, params)
+            if variant.features not in settings:
+                settings[variant.features] = prepare(tables, own_params)
+            setting = settings[variant.features]
             turns = replay(setting, own_params, plan.rounds, plan.noise)
             loop = list(watched("loop, at most", turns, "round", plan.rounds + 1))
             write_json(loop_file(plan.out, number, name), loop_facts(setting, loop, own_params))

@@ -21,6 +21,7 @@ class Options:
     test: Path | None
     # what to compare
     strategy: str
+    features_kind: str
     model: str
     calibration: str
     control: str

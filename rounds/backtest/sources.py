@@ -71,7 +71,7 @@ def table_source(data: Path, options: Options) -> Source:
         changes = {
             keys: value
             for keys, value in changes.items()
-            if keys[0] != "model" and "size" not in keys
+            if keys[0] != "model" and keys[-1] not in {"size", "words"}
         }
     return Source(
         data=data,

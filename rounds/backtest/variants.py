@@ -1,4 +1,4 @@
-"""What a backtest compares: every combination of strategy, model, calibration and control arm."""
+"""What a backtest compares: every combination of strategy, features, model, and so on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ RANDOM = "random"
 class Variant:
     """One combination, in the words of the options; "" leaves params.yaml's value.
 
-    strategy: `[engine:]name[?key=value]`. model: `import.path[?key=value]`. calibration: a method.
-    control: a fraction of the batch.
+    strategy: `[engine:]name[?key=value]`. features: `kind[?key=value]`, with keys of the kind's own
+    section. model: `import.path[?key=value]`. calibration: a method. control: a fraction of the
+    batch.
     """
 
     strategy: str
+    features: str = ""
     model: str = ""
     calibration: str = ""
     control: str = ""
@@ -37,7 +39,8 @@ class Variant:
         path, mark, options = self.model.partition("?")
         model = path.rpartition(".")[2] + mark + options
         control = f"control {self.control}" if self.control else ""
-        return " ".join(filter(None, [self.strategy, model, self.calibration, control]))
+        words = [self.strategy, self.features, model, self.calibration, control]
+        return " ".join(filter(None, words))
 
     @property
     def is_random(self) -> bool:
@@ -45,16 +48,19 @@ class Variant:
         return self.strategy == RANDOM
 
 
-def variants(strategies: str, models: str, calibrations: str, controls: str) -> dict[str, Variant]:
-    """Every combination of the comma-separated words, by name; random with each model comes first.
+def variants(
+    strategies: str, features: str, models: str, calibrations: str, controls: str
+) -> dict[str, Variant]:
+    """Every combination of the comma-separated words, by name; first random with each model.
 
-    Random sampling needs neither probabilities nor a control arm: it is not varied by them.
+    So with each kind of features. Random sampling needs neither probabilities nor a control arm: it
+    is not varied by them.
     """
     lists = [
         [word.strip() for word in words.split(",")]
-        for words in (strategies, models, calibrations, controls)
+        for words in (strategies, features, models, calibrations, controls)
     ]
-    baselines = [Variant(RANDOM, model) for model in lists[1]]
+    baselines = [Variant(RANDOM, *words) for words in product(lists[1], lists[2])]
     combinations = [Variant(*words) for words in product(*lists)]
     others = [
         variant
@@ -65,9 +71,11 @@ def variants(strategies: str, models: str, calibrations: str, controls: str) -> 
 
 
 def baselines(chosen: Collection[Variant]) -> dict[str, str]:
-    """For each variant's name, that of random sampling with the same model."""
-    random = {variant.model: variant.name for variant in chosen if variant.is_random}
-    return {variant.name: random[variant.model] for variant in chosen}
+    """For each variant's name, that of random sampling with the same features and model."""
+    random = {
+        (variant.features, variant.model): variant.name for variant in chosen if variant.is_random
+    }
+    return {variant.name: random[variant.features, variant.model] for variant in chosen}
 
 
 def parsed(word: str) -> tuple[str, Options]:
@@ -85,6 +93,15 @@ def params_of(variant: Variant, params: Params) -> Params:
     values["query"] |= {"strategy": strategy, "params": options}
     if engine:
         values["query"]["engine"] = engine
+    if variant.features:
+        kind, own = parsed(variant.features)
+        values["features"]["kind"] = kind
+        if own:
+            section = values["features"].get(kind)
+            if not isinstance(section, dict):
+                what = f"--features-kind {variant.features}: {kind} has no values of its own"
+                raise PipelineError("rounds backtest", what, "leave out what follows the ?")
+            section |= own
     if variant.model:
         path, model_params = parsed(variant.model)
         values["model"] = {"path": path, "params": model_params}

@@ -22,16 +22,27 @@ RIDGES = (
     10.0,
     30.0,
 )  # penalties, in units of the rows' mean squared length
+ERRORS = 1.0  # standard errors behind the best that are no difference (benchmarks/words.py)
+SHARPNESS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # what scores are multiplied by in the softmax
 FEWEST = 20  # distinct rows that can tell
 MOST = 300  # rows that are asked: five decompositions of so many take a tenth of a second
 
 
 def word_weight(rows: Matrix, labels: Ints, word_columns: int) -> float:
-    """The weight of the first columns, one of WEIGHTS.
+    """The weight of the first columns, one of WEIGHTS: the usual one where labels cannot tell.
 
-    Of the weights whose likelihood of held-out labels is within one standard error of the best the
-    one nearest to the usual one wins, the greater of two. rows: (n, p) CSR; labels: (n,).
-    Source of the rule: Breiman et al., "Classification and regression trees" (1984).
+    rows: (n, p) CSR; labels: (n,).
+    """
+    likelihoods = likelihoods_by_weight(rows, labels, word_columns)
+    if likelihoods is None:
+        return WEIGHTS[USUAL]
+    return WEIGHTS[chosen(likelihoods)]
+
+
+def likelihoods_by_weight(rows: Matrix, labels: Ints, word_columns: int) -> Floats | None:
+    """Log likelihood of each held-out label under each weight, (weights, m); None for too few rows.
+
+    m: the distinct ones of at most MOST rows, evenly spaced.
     """
     asked = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST)).astype(np.intp))
     words = rows[asked, :word_columns].toarray().astype(np.float64)
@@ -42,45 +53,54 @@ def word_weight(rows: Matrix, labels: Ints, word_columns: int) -> float:
     distinct = np.unique(by_words + by_others, axis=0, return_index=True)[1]
     classes = labels[asked][distinct]
     if len(distinct) < FEWEST or len(np.unique(classes)) < 2:
-        return WEIGHTS[USUAL]
+        return None
     pairs = np.ix_(distinct, distinct)
     likelihoods = [
         held_out_likelihood(by_others[pairs] + weight * by_words[pairs], classes)
         for weight in WEIGHTS
     ]
-    return WEIGHTS[within_one_error(np.array(likelihoods))]
+    return np.array(likelihoods)
 
 
-def within_one_error(likelihoods: Floats) -> int:
-    """The position of the weight to take. likelihoods: (weights, n), of each row's label."""
+def chosen(likelihoods: Floats, errors: float = ERRORS) -> int:
+    """The position of the weight to take. likelihoods: (weights, n), of each row's label, as logs.
+
+    Of the weights that are within so many standard errors of the best, the one nearest to the usual
+    one wins, the greater of two. Source: Breiman et al., "Classification and regression trees"
+    (1984).
+    """
     best = likelihoods[likelihoods.mean(axis=1).argmax()]
     behind = best - likelihoods
     error = behind.std(axis=1, ddof=1) / np.sqrt(likelihoods.shape[1])
-    close = np.flatnonzero(behind.mean(axis=1) <= error)
+    close = np.flatnonzero(behind.mean(axis=1) <= errors * error)
     return int(min(close, key=lambda position: (abs(position - USUAL), -position)))
 
 
 def held_out_likelihood(gram: Floats, classes: Ints) -> Floats:
-    """(n,) log likelihood of each label by a Gaussian process of the other rows, at the best ridge.
+    """(n,) log likelihood of each label by a model of all other rows, at the best penalty.
 
-    gram: (n, n) inner products of rows. The process foretells the indicators of the classes around
-    their means; noise and signal are scaled to the held-out errors. Leaving out a row takes no
-    further fit. Source: Rasmussen, Williams, "Gaussian processes for machine learning" (2006),
-    section 5.4.2.
+    gram: (n, n) inner products of rows; classes: (n,). The model is ridge regression on indicators
+    of the classes, which leaves out a row without another fit; a softmax, as sharp as suits best,
+    makes probabilities of its scores and the classes' shares.
+    Source: Allen, "The relationship between variable selection and data augmentation and a method
+    for prediction" (1974), for the error of a row that is left out.
     """
-    indicators = (classes[:, None] == np.unique(classes)).astype(np.float64)
-    indicators -= indicators.mean(axis=0)
+    from scipy.special import logsumexp
+
+    own = np.unique(classes, return_inverse=True)[1]
+    indicators = np.eye(own.max() + 1)[own]
+    shares = indicators.mean(axis=0)
     values, vectors = np.linalg.eigh(gram * (len(gram) / np.trace(gram)))
-    turned = vectors.T @ indicators
+    turned = vectors.T @ (indicators - shares)
     likelihoods = []
     for ridge in RIDGES:
         inverse = 1 / (np.maximum(values, 0) + ridge)
-        variance = 1 / (vectors**2 @ inverse)
-        errors = (vectors @ (inverse[:, None] * turned)) * variance[:, None]
-        squares = (errors**2).sum(axis=1)
-        scale = (squares / variance).mean() / indicators.shape[1]
-        entropy = indicators.shape[1] * np.log(scale * variance)
-        likelihoods.append(-(entropy + squares / (scale * variance)) / 2)
+        errors = (vectors @ (inverse[:, None] * turned)) / (vectors**2 @ inverse)[:, None]
+        scores = indicators - shares - errors
+        for sharpness in SHARPNESS:
+            logits = sharpness * scores + np.log(shares)
+            chances = logits - logsumexp(logits, axis=1, keepdims=True)
+            likelihoods.append(chances[np.arange(len(own)), own])
     return max(likelihoods, key=np.mean)
 
 

@@ -266,6 +266,39 @@ def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_i
     }
 
 
+def test_kinds_of_features_are_compared_each_with_random_of_its_own(tmp_path: Path) -> None:
+    animals = ("cat", "dog", "horse", "rabbit", "mouse", "cow", "sheep", "goat", "pig", "duck")
+    plants = ("rose", "tulip", "oak", "birch", "fern", "daisy", "lily", "grass", "moss", "elm")
+    rows = [
+        (f"{word} number {place}", label)
+        for place in range(4)
+        for label, words in (("animal", animals), ("plant", plants))
+        for word in words
+    ]
+    table = write_csv(tmp_path / "data.csv", ["text", "label"], rows)
+    kinds = "text?words=none,text?words=wordllama"
+    done = backtest(
+        table,
+        "--features-kind",
+        kinds,
+        "--strategy",
+        "margin",
+        "--rounds",
+        "1",
+        kind=("--text", "text"),
+    )
+    assert done.exit_code == 0, done.output
+    arms = read_json(tmp_path / "out" / "summary.json")["strategies"]
+    assert {arm["strategy"]: arm["baseline"] for arm in arms} == {
+        "random text?words=none": "random text?words=none",
+        "random text?words=wordllama": "random text?words=wordllama",
+        "margin text?words=none": "random text?words=none",
+        "margin text?words=wordllama": "random text?words=wordllama",
+    }
+    area = {arm["strategy"]: arm["area"]["accuracy"] for arm in arms}
+    assert area["random text?words=wordllama"] != area["random text?words=none"]
+
+
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [
@@ -279,6 +312,16 @@ def test_models_calibrations_and_control_arms_are_compared_each_with_random_of_i
             "unknown strategy 'margins' (did you mean 'margin'?)",
         ),
         (("--calibration", "magic"), ("--features", "x,y"), "calibrate.method is 'magic'"),
+        (
+            ("--features-kind", "text?words=glove"),
+            ("--features", "x,y"),
+            "features.text.words is 'glove'",
+        ),
+        (
+            ("--features-kind", "numeric?size=3"),
+            ("--features", "x,y"),
+            "--features-kind numeric?size=3: numeric has no values of its own; leave out what follows",
+        ),
         (("--control", "2"), ("--features", "x,y"), "query.control_fraction is 2"),
         (
             ("--model", "sklearn.nothing.Here"),
