@@ -64,15 +64,15 @@ def plain(name: str, file: Path, repeats: int, *, calibrated: bool) -> None:
             pool, test = train_test_split(
                 np.arange(len(y)), test_size=0.25, random_state=repeat, stratify=y
             )
-            known = rng.choice(pool, SEED, replace=False)
+            labelled = rng.choice(pool, SEED, replace=False)
             for turn in range(ROUNDS + 1):
                 model = LogisticRegression(C=strength, max_iter=1000)
                 if (
                     calibrated
                 ):  # folds as a list: as a number they are refused where a class has fewer rows
-                    folds = list(KFold(5, shuffle=True, random_state=repeat).split(known))
+                    folds = list(KFold(5, shuffle=True, random_state=repeat).split(labelled))
                     model = CalibratedClassifierCV(model, cv=folds, ensemble=False)
-                model.fit(x[known], y[known])
+                model.fit(x[labelled], y[labelled])
                 predicted = model.predict(x[test])
                 scores = (
                     (predicted == y[test]).mean(),
@@ -81,7 +81,7 @@ def plain(name: str, file: Path, repeats: int, *, calibrated: bool) -> None:
                 assert min(scores) >= 0
                 if turn == ROUNDS:
                     break
-                free = np.setdiff1d(pool, known)
+                free = np.setdiff1d(pool, labelled)
                 picks = (
                     margin_sampling(model, x[free], n_instances=BATCH)[0]
                     if strategy == "margin"
@@ -92,7 +92,7 @@ def plain(name: str, file: Path, repeats: int, *, calibrated: bool) -> None:
                     if picks is None
                     else np.asarray(picks).ravel()
                 )
-                known = np.concatenate([known, free[picks]])
+                labelled = np.concatenate([labelled, free[picks]])
 
 
 def table(name: str, folder: Path, data: Path) -> Path:
@@ -104,7 +104,7 @@ def table(name: str, folder: Path, data: Path) -> Path:
     rows, labels = load_digits(return_X_y=True)
     with (folder / "digits.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(f"pixel{place}" for place in range(64)), "label"])
+        writer.writerow([*(f"pixel{pixel}" for pixel in range(64)), "label"])
         writer.writerows([*row, label] for row, label in zip(rows, labels, strict=True))
     return folder / "digits.csv"
 

@@ -34,24 +34,27 @@ def main() -> None:
     options = parser.parse_args()
     rng = random.Random(options.seed)
     report = Report()
-    told: dict[str, object] = {}
+    results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as name:
         template = make_project(Path(name) / "template").parent
         if options.clones:
             cloned = shutil.copytree(template, Path(name) / "cloned") / "project"
             live(cloned, options.clones, report, lambda: 0, rng, {})
-            told |= {"clones": options.clones + 1, "clones_wrong": clone_faults(cloned, Path(name))}
+            results |= {
+                "clones": options.clones + 1,
+                "clones_wrong": clone_faults(cloned, Path(name)),
+            }
         if options.kills:
             disturbed(template, Path(name), options, report, rng)
-    told |= {
+    results |= {
         "faults": dict(sorted(report.faults.items())), "in": dict(sorted(report.commands.items())),
         "tried": report.faults.total(), "answers_lost": report.answers_lost,
         "needed_a_person": report.needed_a_person, "dvc_repaired": report.dvc_repaired,
         "differences": report.differences,
     }  # fmt: skip
-    print(json.dumps(told, indent=1))
+    print(json.dumps(results, indent=1))
     if options.out:
-        options.out.write_text(json.dumps(told, indent=1) + "\n")
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def disturbed(

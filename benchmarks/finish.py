@@ -99,8 +99,8 @@ def scored(data: Data, taught: int) -> Scored:
         chances = softmax(model.scores(rows[held]))
         certainty[held] = 1 - margin_of(chances)
         right[held] = chances.argmax(axis=1) == labels[held]
-    known = np.isfinite(certainty)
-    return Scored(certainty[known], right[known])
+    was_scored = np.isfinite(certainty)
+    return Scored(certainty[was_scored], right[was_scored])
 
 
 def in_sequence(proven: NDArray[np.bool_], possible: NDArray[np.intp]) -> float:

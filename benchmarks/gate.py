@@ -120,8 +120,8 @@ def load(name: str) -> Table:
     if name == "digits":
         from sklearn.datasets import load_digits
 
-        found = load_digits()
-        matrix, truth = (found.data / 16).astype(np.float32), found.target
+        digits = load_digits()
+        matrix, truth = (digits.data / 16).astype(np.float32), digits.target
     elif name not in TEXTS:
         matrix, truth = numbers(name)
     else:
@@ -163,8 +163,8 @@ def sample(name: str, rows: int, seed: int) -> tuple[Table, Table]:
     matrix, geometry, truth = load(name)
     order = np.random.default_rng(1000 + seed).permutation(len(truth))
     split = int(0.75 * min(rows, len(order)))
-    known, test = order[:split], order[split : split + TESTED]
-    return (matrix[known], geometry[known], truth[known]), (
+    shown_rows, test = order[:split], order[split : split + TESTED]
+    return (matrix[shown_rows], geometry[shown_rows], truth[shown_rows]), (
         matrix[test],
         geometry[test],
         truth[test],
@@ -172,7 +172,7 @@ def sample(name: str, rows: int, seed: int) -> tuple[Table, Table]:
 
 
 def planted(
-    kind: str, level: float, known: Table, clean: Floats | None, draw: np.random.Generator
+    kind: str, level: float, sampled: Table, clean: Floats | None, draw: np.random.Generator
 ) -> Ints:
     """The labels with a share of `level` wrong.
 
@@ -183,7 +183,7 @@ def planted(
     """
     from sklearn.linear_model import LogisticRegression
 
-    _, geometry, truth = known
+    _, geometry, truth = sampled
     n, k = len(truth), int(truth.max()) + 1
     count, labels = int(level * n), truth.copy()
     if kind == "boundary" and clean is not None:
@@ -228,9 +228,11 @@ class Case:
     alone: Floats
 
 
-def judged_case(known: Table, name: str, kind: str, level: float, seed: int, folder: Path) -> Case:
+def judged_case(
+    sampled: Table, name: str, kind: str, level: float, seed: int, folder: Path
+) -> Case:
     """Mistakes of a kind planted, and judged as in a project: kept in `folder` once computed."""
-    matrix, geometry, truth = known
+    matrix, geometry, truth = sampled
     n, k = len(truth), int(truth.max()) + 1
     path = folder / f"{name}_{n}_{seed}_{kind}_{level}.npz"
     if path.exists():
@@ -243,7 +245,7 @@ def judged_case(known: Table, name: str, kind: str, level: float, seed: int, fol
             folder.mkdir(parents=True, exist_ok=True)
             np.save(perfect, softmax(out_of_fold(params.learner, matrix, truth, ids, k, 5, 99)))
         clean = np.load(perfect)
-    labels = planted(kind, level, known, clean, np.random.default_rng(seed)) if level else truth
+    labels = planted(kind, level, sampled, clean, np.random.default_rng(seed)) if level else truth
     logits = out_of_fold(params.learner, matrix, labels, ids, k, 5, 0)
     rows = LabelledRows(matrix, geometry, labels, ids, ids)
     nowhere = LabelledRows(None, geometry[:, :0], labels, ids, ids)
@@ -267,11 +269,13 @@ def flags(case: Case, params: Params) -> tuple[dict[str, Mask], dict[str, Floats
         "cleanlab self-confidence": 1 - chances[np.arange(n), labels],
     }
     threshold = params.gate.threshold
-    found = {name: scores[name] >= threshold for name in ("ours", "ours, model alone")}
+    by_method = {name: scores[name] >= threshold for name in ("ours", "ours, model alone")}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="May not flag all label issues in class")
         for name in FILTERS:
-            found[f"cleanlab {name}"] = find_label_issues(labels, chances, filter_by=name, n_jobs=1)
+            by_method[f"cleanlab {name}"] = find_label_issues(
+                labels, chances, filter_by=name, n_jobs=1
+            )
         if find_spec("datasets"):
             from cleanlab import Datalab
 
@@ -279,9 +283,9 @@ def flags(case: Case, params: Params) -> tuple[dict[str, Mask], dict[str, Floats
             classes, columns = np.unique(labels, return_inverse=True)
             lab = Datalab({"label": columns}, label_name="label", verbosity=0)
             lab.find_issues(pred_probs=softmax(case.logits[:, classes]), issue_types={"label": {}})
-            found["Datalab"] = lab.get_issues("label")["is_label_issue"].to_numpy()
-    found["no gate"] = np.zeros(n, dtype=bool)
-    return found, scores
+            by_method["Datalab"] = lab.get_issues("label")["is_label_issue"].to_numpy()
+    by_method["no gate"] = np.zeros(n, dtype=bool)
+    return by_method, scores
 
 
 def noise_once(
@@ -295,20 +299,20 @@ def noise_once(
     """
     from sklearn.metrics import average_precision_score
 
-    known, (test, _, answers) = sample(name, rows, seed)
-    params = project(int(known[2].max()) + 1, name)
-    case = judged_case(known, name, kind, level, seed, folder)
+    sampled, (test, _, answers) = sample(name, rows, seed)
+    params = project(int(sampled[2].max()) + 1, name)
+    case = judged_case(sampled, name, kind, level, seed, folder)
     labels = case.labels
-    bad = labels != known[2]
-    found, scores = flags(case, params)
+    bad = labels != sampled[2]
+    by_method, scores = flags(case, params)
     facts = {"set": name, "kind": kind, "level": level, "seed": seed}
 
-    def learnt(kept: Mask, given: Ints) -> float:
-        model = fit(params.learner, known[0][kept], given[kept], len(params.labels), 0)
+    def learnt(kept: Mask, labels_of: Ints) -> float:
+        model = fit(params.learner, sampled[0][kept], labels_of[kept], len(params.labels), 0)
         return float((model.scores(test).argmax(axis=1) == answers).mean())
 
     rows_out: list[dict[str, object]] = []
-    for method, flagged in found.items():
+    for method, flagged in by_method.items():
         hit = float((flagged & bad).sum())
         precision, recall = hit / max(flagged.sum(), 1), hit / max(bad.sum(), 1)
         row = {
@@ -323,7 +327,7 @@ def noise_once(
             row["accuracy"] = learnt(~flagged, labels)
         rows_out.append(row)
     if final:
-        reviewed = np.where(found["ours"], known[2], labels)
+        reviewed = np.where(by_method["ours"], sampled[2], labels)
         rows_out.append(
             {
                 **facts,
@@ -358,9 +362,9 @@ def table(rows: list[dict[str, object]], value: str, by: tuple[str, ...]) -> lis
     for method in dict.fromkeys(method for method, _ in cells):
         shown = []
         for key in columns:
-            found = np.array(cells.get((method, key), []))
-            error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else 0
-            shown.append(f"{found.mean():.3f} ± {error:.3f}" if len(found) else "")
+            values = np.array(cells.get((method, key), []))
+            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0
+            shown.append(f"{values.mean():.3f} ± {error:.3f}" if len(values) else "")
         lines.append(f"| {method} | " + " | ".join(shown) + " |")
     return lines
 
@@ -388,16 +392,16 @@ def noise(
     sets: str, rows: int, seeds: int, first: int, finals: int, folder: Path, out: Path
 ) -> None:
     """Planted mistakes: who finds them, and what the final model is worth."""
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for seed in range(first, first + seeds):
         for name in sets.split(","):
             started = time.perf_counter()
             for kind, level in [("none", 0.0), *product(KINDS, LEVELS)]:
                 final = seed < first + finals
-                found += noise_once(name, rows, kind, level, seed, folder, final=final)
-            write_json(out, found)
+                results += noise_once(name, rows, kind, level, seed, folder, final=final)
+            write_json(out, results)
             click.echo(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s", err=True)
-    report(found)
+    report(results)
 
 
 @main.command()
@@ -407,20 +411,20 @@ def show(out: Path) -> None:
     report(read_json(out))
 
 
-def report(found: list[dict[str, object]]) -> None:
+def report(results: list[dict[str, object]]) -> None:
     """Print the tables; means over levels leave the novice's mistakes out, which have their own
     column.
     """
-    usual = [row for row in found if row["kind"] != "novice"]
+    usual = [row for row in results if row["kind"] != "novice"]
     wrong = [row for row in usual if row["level"]]
     tables = [table(wrong, value, ("level",)) for value in ("f1", "precision", "recall", "auprc")]
     tables += [
-        table([row for row in found if row["level"]], "f1", ("kind", "level")),
+        table([row for row in results if row["level"]], "f1", ("kind", "level")),
         table(wrong, "f1", ("set",)),
     ]
     tables += [
         table(wrong, "f1", ("set", "level")),
-        table([row for row in found if not row["level"]], "flagged", ("set",)),
+        table([row for row in results if not row["level"]], "flagged", ("set",)),
     ]
     tables += [table(usual, "accuracy", ("level",)), table(usual, "accuracy", ("set", "level"))]
     for lines in tables:
@@ -458,11 +462,17 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
         for rank, item in enumerate(asked):
             who = str(draw.choice(sorted(rates)))
             right = truth[index.row_of[item]]
-            said = right if draw.random() > rates[who] else (right + draw.integers(1, 10)) % 10
+            answered = right if draw.random() > rates[who] else (right + draw.integers(1, 10)) % 10
             arms = ["review"] if item in again else ["active"]
             ledger.asked.append({"round": number, "rank": rank, "id": item, "arms": arms})
             ledger.events.append(
-                {"round": number, "id": item, "annotator": who, "kind": "label", "label": str(said)}
+                {
+                    "round": number,
+                    "id": item,
+                    "annotator": who,
+                    "kind": "label",
+                    "label": str(answered),
+                }
             )
         ledger.rounds.append(
             {"round": number, "asked": batch, "answered": batch, "state": "accepted"}
@@ -472,11 +482,12 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
         if mode == "no gate":
             final = {row["id"]: row["label"] for row in ledger.events}
         places = index.locate(sorted(final), "-")
-        given = np.array([int(final[item]) for item in sorted(final)], dtype=np.intp)
-        model = fit(params.learner, matrix[places], given, 10, 0)
+        accepted_classes = np.array([int(final[item]) for item in sorted(final)], dtype=np.intp)
+        model = fit(params.learner, matrix[places], accepted_classes, 10, 0)
         accuracy = float((model.scores(matrix[pool:]).argmax(axis=1) == truth[pool:]).mean())
         rows.append({"method": mode, "seed": seed, "answers": number * batch, "labels": len(final),
-                     "correct": float((given == truth[places]).mean()), "accuracy": accuracy,
+                     "correct": float((accepted_classes == truth[places]).mean()),
+                     "accuracy": accuracy,
                      "doubted": len(outcome.review)})  # fmt: skip
     return rows
 
@@ -488,12 +499,12 @@ def loop_once(seed: int, mode: str, rounds: int, batch: int) -> list[dict[str, o
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def loop(seeds: int, rounds: int, batch: int, out: Path) -> None:
     """A whole loop with three annotators of different care: what a spent answer buys."""
-    found = []
+    results = []
     for seed in range(seeds):
         for mode in ("no gate", "gate", "gate + relabelling"):
-            found += loop_once(seed, mode, rounds, batch)
-        write_json(out, found)
-    shown = [row for row in found if row["answers"] in {batch * n for n in (2, 4, 8, rounds)}]
+            results += loop_once(seed, mode, rounds, batch)
+        write_json(out, results)
+    shown = [row for row in results if row["answers"] in {batch * n for n in (2, 4, 8, rounds)}]
     for value in ("correct", "accuracy", "labels", "doubted"):
         click.echo("\n".join(table(shown, value, ("answers",))) + "\n")
 
@@ -541,7 +552,7 @@ def people(seeds: int) -> None:
     from cleanlab.filter import find_label_issues
     from sklearn.metrics import average_precision_score
 
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for number, setting in enumerate(PEOPLE):
         for seed in range(seeds):
             truth, labels, chances = confused(seed, *setting)
@@ -560,7 +571,7 @@ def people(seeds: int) -> None:
                     "setting": number,
                     "f1": 2 * hit / (flag.sum() + bad.sum()),
                 }
-                found.append(
+                results.append(
                     row
                     | {
                         "precision": hit / max(flag.sum(), 1),
@@ -570,7 +581,7 @@ def people(seeds: int) -> None:
                 )
             for method, score in (("ours", error), ("self-confidence", 1 - own)):
                 area = float(average_precision_score(bad, score))
-                found.append({"method": method, "setting": number, "auprc": area, "all": "mean"})
+                results.append({"method": method, "setting": number, "auprc": area, "all": "mean"})
     for value, by in (
         ("f1", "setting"),
         ("f1", "all"),
@@ -578,7 +589,7 @@ def people(seeds: int) -> None:
         ("recall", "all"),
         ("auprc", "all"),
     ):
-        click.echo("\n".join(table(found, value, (by,))) + "\n")
+        click.echo("\n".join(table(results, value, (by,))) + "\n")
 
 
 def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
@@ -592,25 +603,25 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     from cleanlab.multiannotator import get_label_quality_multiannotator
     from sklearn.metrics import average_precision_score
 
-    known, _ = sample(name, 2000, seed)
-    truth, draw = known[2], np.random.default_rng(seed)
+    sampled, _ = sample(name, 2000, seed)
+    truth, draw = sampled[2], np.random.default_rng(seed)
     n, k = len(truth), int(truth.max()) + 1
     votes = np.column_stack(
-        [planted("novice", rate, known, None, draw) for rate in (0.05, 0.1, 0.2)]
+        [planted("novice", rate, sampled, None, draw) for rate in (0.05, 0.1, 0.2)]
     ).astype(float)
     votes[draw.random(votes.shape) < 0.3] = np.nan
     votes[np.isnan(votes).all(axis=1), 0] = truth[np.isnan(votes).all(axis=1)]
     labels = (votes[:, :, None] == np.arange(k)).sum(axis=1).argmax(axis=1)
     params, ids = project(k, name), [f"r{row}" for row in range(n)]
-    given = [
+    votes_by_row = [
         {str(who): int(vote) for who, vote in enumerate(row) if not np.isnan(vote)} for row in votes
     ]
-    found = judge(LabelledRows(known[0], known[1], labels, ids, ids), params)
-    heeded = with_annotators(found, given, labels)[0].errors
-    chances = softmax(out_of_fold(params.learner, known[0], labels, ids, k, 5, 0))
-    told = get_label_quality_multiannotator(votes, chances, verbose=False)["label_quality"]
+    judged = judge(LabelledRows(sampled[0], sampled[1], labels, ids, ids), params)
+    heeded = with_annotators(judged, votes_by_row, labels)[0].errors
+    chances = softmax(out_of_fold(params.learner, sampled[0], labels, ids, k, 5, 0))
+    crowdlab = get_label_quality_multiannotator(votes, chances, verbose=False)["label_quality"]
     consensus, quality = (
-        told[f"consensus_{name}"].to_numpy() for name in ("label", "quality_score")
+        crowdlab[f"consensus_{name}"].to_numpy() for name in ("label", "quality_score")
     )
     bad = labels != truth
     crowded = np.where(consensus == labels, 1 - quality, quality)
@@ -618,7 +629,7 @@ def crowd_once(name: str, seed: int) -> list[dict[str, object]]:
     for method, error, taken in (
         ("majority", np.zeros(n), labels),
         ("CROWDLAB", crowded, consensus),
-        ("ours, votes not heeded", found.errors.probability, None),
+        ("ours, votes not heeded", judged.errors.probability, None),
         ("ours", heeded.probability, np.where(heeded.probability > 0.5, heeded.suggested, labels)),
     ):
         flagged = error >= params.gate.threshold
@@ -650,7 +661,7 @@ def seed_command(sets: str, seeds: int) -> None:
         sets.split(","), (60, 150, 500), (0.0, 0.05, 0.125, 0.25), range(seeds)
     ):
         rows = np.random.default_rng(seed).permutation(len(load(name)[2]))[:size]
-        known = matrix, geometry, truth = (
+        sampled = matrix, geometry, truth = (
             load(name)[0][rows],
             load(name)[1][rows],
             load(name)[2][rows],
@@ -658,7 +669,7 @@ def seed_command(sets: str, seeds: int) -> None:
         if len(truth) < size:
             continue
         params, ids = project(int(load(name)[2].max()) + 1, name), [f"r{row}" for row in rows]
-        labels = planted("uniform", level, known, None, np.random.default_rng(seed))
+        labels = planted("uniform", level, sampled, None, np.random.default_rng(seed))
         labelled = LabelledRows(matrix, geometry, labels, ids, ids)
         judgement = judge(labelled, params)
         flagged = choose_doubts(

@@ -64,24 +64,23 @@ def random_project(data: Data, seed: int, labels: int) -> Simulated:
     """
     done = simulate(data, params_of(data, "random", seed, labels, 0.0), 0)
     pool = done.index.ids[done.index.rows("pool")]
-    walk = [pool[place] for place in np.argsort(order_keys(seed, pool))[:labels]]
-    own = [
-        pool[place] for place in np.random.default_rng([seed, 2]).permutation(len(pool))[:labels]
-    ]
+    walk = [pool[row] for row in np.argsort(order_keys(seed, pool))[:labels]]
+    own = [pool[row] for row in np.random.default_rng([seed, 2]).permutation(len(pool))[:labels]]
     arms = {
         item: [name for name, ids in (("active", own), ("control", walk)) if item in ids]
         for item in own + walk
     }
     asked = [
-        {"id": item, "round": 1, "rank": place, "arms": arm}
-        for place, (item, arm) in enumerate(arms.items())
+        {"id": item, "round": 1, "rank": row, "arms": arm}
+        for row, (item, arm) in enumerate(arms.items())
     ]
-    known = [*done.history.known]
+    labels_known = [*done.history.known]
     for item in arms:
         label = done.params.labels[done.truth[done.index.row_of[item]]]
-        known.append({"id": item, "from_round": 1, "to_round": None, "label": label})
+        labels_known.append({"id": item, "from_round": 1, "to_round": None, "label": label})
     return replace(
-        done, history=replace(done.history, asked=asked, known=known, rounds=1, doubts=[0, 0])
+        done,
+        history=replace(done.history, asked=asked, known=labels_known, rounds=1, doubts=[0, 0]),
     )
 
 
@@ -92,13 +91,13 @@ def cover_zero(data: Data, projects: int) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for labels, test in ((40, True), (100, True), (300, True), (100, False), (300, False)):
-        found = [
+        comparisons = [
             two_arms(random_project(resampled(data, seed), seed, labels), test=test)[0]
             for seed in range(projects)
         ]
-        covered = np.mean([row["low"] <= 0 <= row["high"] for row in found])
-        width = np.mean([row["high"] - row["low"] for row in found])
-        bias = np.mean([row["active_minus_random"] for row in found])
+        covered = np.mean([row["low"] <= 0 <= row["high"] for row in comparisons])
+        width = np.mean([row["high"] - row["low"] for row in comparisons])
+        bias = np.mean([row["active_minus_random"] for row in comparisons])
         judged = f"{TEST_ROWS} test rows" if test else "control arm"
         lines.append(f"| {judged} | {labels} | {covered:.1%} | {width:.3f} | {bias:+.4f} |")
         print(lines[-1], flush=True)
@@ -117,16 +116,16 @@ def mean_curve(
         labelled = history.arm("active", history.rounds, params.labels, params.seed)
         if arm == "random":
             pool = index.ids[index.rows("pool")]
-            walk = [pool[place] for place in np.argsort(order_keys(params.seed, pool))]
+            walk = [pool[row] for row in np.argsort(order_keys(params.seed, pool))]
             labelled = {
                 item: int(done.truth[index.row_of[item]])
                 for item in [*sorted(history.seed_ids), *walk]
             }
         judge = judge_on_test(done.refits, done.truth[index.rows("test")])
-        found = (
+        models = (
             judge(dict(list(labelled.items())[:count]), history.rounds) for count in counts.tolist()
         )
-        curves.append([one.correct.mean() for one in found if one is not None])
+        curves.append([model.correct.mean() for model in models if model is not None])
     return np.asarray(np.mean(curves, axis=0))
 
 
@@ -136,8 +135,8 @@ def cover_saving(data: Data, projects: int, rounds: int, batch: int, control: fl
         simulate(resampled(data, seed), params_of(data, "auto", seed, batch, control), rounds)
         for seed in range(projects)
     ]
-    told = [two_arms(one, test=True)[1] for one in done]
-    equal = int(np.median([row["labels"] for row in told]))
+    savings = [two_arms(project, test=True)[1] for project in done]
+    equal = int(np.median([row["labels"] for row in savings]))
     counts = np.arange(data.seed_size, equal + 1, 2)
     target = float(mean_curve(done, "random", np.array([equal]))[0])
     truth = equal - labels_to_reach(
@@ -146,14 +145,14 @@ def cover_saving(data: Data, projects: int, rounds: int, batch: int, control: fl
     covered = [
         (not np.isfinite(row["low"]) or row["low"] <= truth)
         and (not np.isfinite(row["high"]) or truth <= row["high"])
-        for row in told
+        for row in savings
     ]
-    values = [row["saved"] for row in told if np.isfinite(row["saved"])]
-    sure = np.mean([np.isfinite(row["low"]) and row["low"] > 0 for row in told])
+    values = [row["saved"] for row in savings if np.isfinite(row["saved"])]
+    sure = np.mean([np.isfinite(row["low"]) and row["low"] > 0 for row in savings])
     shown = (
         f"{np.median(values):.0f} [{np.quantile(values, 0.1):.0f}, {np.quantile(values, 0.9):.0f}]"
     )
-    unknown = len(told) - len(values)
+    unknown = len(savings) - len(values)
     estimates = f"{truth:.1f} | {shown} | {unknown}"
     return [f"| {rounds} | {equal} | {estimates} | {np.mean(covered):.0%} | {sure:.0%} |"]
 

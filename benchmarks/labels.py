@@ -86,12 +86,12 @@ def text_set(
         if sparse
         else np.asarray(space.transform(tests), np.float32)
     )
-    known = sorted(set(labels))
-    number = {label: place for place, label in enumerate(known)}
+    classes = sorted(set(labels))
+    number = {label: position for position, label in enumerate(classes)}
     kept = [row for row, label in enumerate(truth) if label in number]
     return Data(
         name, pool, geometry, np.array([number[label] for label in labels]), test[kept],
-        np.array([number[truth[row]] for row in kept]), len(known), **plan,
+        np.array([number[truth[row]] for row in kept]), len(classes), **plan,
     )  # fmt: skip
 
 
@@ -270,16 +270,18 @@ def table(records: list[dict[str, Any]], measure: str) -> Iterator[str]:
     ranks = (-means).argsort(axis=0).argsort(axis=0).mean(axis=1) + 1
     yield f"| {measure} | " + " | ".join(sets) + " | mean | mean rank |"
     yield "|---" * (len(sets) + 3) + "|"
-    place = {
+    rank_of = {
         everywhere[row]: (ranks[row], means[row].mean()) for row in np.argsort(ranks, kind="stable")
     }
-    for word in [*place, *(word for word in strategies if word not in place)]:
-        found = [
+    for word in [*rank_of, *(word for word in strategies if word not in rank_of)]:
+        gains = [
             mean_error(gains[name, word].values()) if (name, word) in gains else None
             for name in sets
         ]
-        cells = [f"{cell[0]:+.1f} ± {cell[1]:.1f}" if cell else "" for cell in found]
-        last = [f"{place[word][1]:+.1f}", f"{place[word][0]:.1f}"] if word in place else ["", ""]
+        cells = [f"{cell[0]:+.1f} ± {cell[1]:.1f}" if cell else "" for cell in gains]
+        last = (
+            [f"{rank_of[word][1]:+.1f}", f"{rank_of[word][0]:.1f}"] if word in rank_of else ["", ""]
+        )
         yield f"| `{word}` | " + " | ".join([*cells, *last]) + " |"
 
 

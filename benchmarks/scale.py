@@ -210,8 +210,8 @@ def rounds_command(sizes: str, workers: int) -> None:
                 )
                 is_same = before == (root / "build/export/batch.jsonl").read_bytes()
                 print(f"  the same batch: {is_same}", flush=True)
-    known = list(seconds)
-    for low, high in pairwise(known):
+    sizes_run = list(seconds)
+    for low, high in pairwise(sizes_run):
         growth = np.log(seconds[high] / seconds[low]) / np.log(high / low)
         print(f"growth from {low} to {high} rows: exponent {growth:.2f}")
 
@@ -294,7 +294,7 @@ def peers(sizes: str, limit: float) -> None:
     40 picks.
     """
     for name, code in PEERS.items():
-        told = []
+        costs = []
         for rows in sizes.split(","):
             words = [
                 sys.executable,
@@ -307,15 +307,15 @@ def peers(sizes: str, limit: float) -> None:
                     words, env=ENV, capture_output=True, text=True, timeout=limit, check=False
                 )
             except subprocess.TimeoutExpired:
-                told.append(f"over {limit:.0f} s")
+                costs.append(f"over {limit:.0f} s")
                 break
             fault = (done.stderr.strip().splitlines() or [f"killed ({done.returncode})"])[-1]
-            told.append(
+            costs.append(
                 f"{float(done.stdout.split()[-1]):.1f} s" if not done.returncode else fault[:80]
             )
             if done.returncode:
                 break
-        print(f"{name}: {', '.join(told)}", flush=True)
+        print(f"{name}: {', '.join(costs)}", flush=True)
 
 
 @main.command()

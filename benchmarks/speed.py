@@ -167,7 +167,7 @@ def runs_of(cases: list[Case], repeats: int) -> list[list[dict[str, Any]]]:
     """The runs of every case, taking turns."""
     runs: list[list[dict[str, Any]]] = [[] for _ in cases]
     for _ in range(repeats):
-        for place, case in enumerate(cases):
+        for position, case in enumerate(cases):
             command = [
                 sys.executable,
                 "-W",
@@ -177,8 +177,8 @@ def runs_of(cases: list[Case], repeats: int) -> list[list[dict[str, Any]]]:
                 "--case",
                 json.dumps(case),
             ]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            runs[place].append(json.loads(said.splitlines()[-1]))
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            runs[position].append(json.loads(output.splitlines()[-1]))
     return runs
 
 

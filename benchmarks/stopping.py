@@ -71,7 +71,7 @@ def params_of(data: Data, strategy: str, seed: int, batch: int, control: float) 
     return shipped_params(
         {
             "seed": seed,
-            "labels": [str(place) for place in range(data.classes)],
+            "labels": [str(number) for number in range(data.classes)],
             "model": {
                 "path": "sklearn.linear_model.LogisticRegression",
                 "params": {"C": 10.0, "max_iter": 1000, "tol": 1e-3},
@@ -95,7 +95,7 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
     drawn = np.random.default_rng(params.seed).permutation(len(data.labels))[:most]
     parts = {"pool": drawn[data.seed_size :], "seed": drawn[: data.seed_size]}
     split = [name for name, rows in parts.items() for _ in rows] + ["test"] * len(data.test_labels)
-    ids = [f"{name}-{place:05d}" for place, name in enumerate(split)]
+    ids = [f"{name}-{row:05d}" for row, name in enumerate(split)]
     index = Index(ids, [f"sha-{item}" for item in ids], split, list(range(len(ids))))
     own = np.concatenate([parts["pool"], parts["seed"]])
     matrix = np.concatenate([data.pool[own], data.test]).astype(np.float64)
@@ -105,19 +105,19 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
     truth = np.concatenate([data.labels[own], data.test_labels]).astype(np.intp)
     pool, seeds = index.rows("pool"), ids[index.rows("seed")]
     refits = Refits(index, matrix, params)
-    known = {item: int(truth[index.row_of[item]]) for item in seeds}
+    label_of = {item: int(truth[index.row_of[item]]) for item in seeds}
     since = dict.fromkeys(seeds, 0)
     asked: list[Row] = []
     for number in range(rounds):
-        labelled = sorted(known)
-        classes = np.array([known[item] for item in labelled], dtype=np.intp)
+        labelled = sorted(label_of)
+        classes = np.array([label_of[item] for item in labelled], dtype=np.intp)
         model = None
         if len(np.unique(classes)) > 1:
             rows = matrix[index.locate(labelled, "simulated")]
             held_out = softmax(
                 out_of_fold(params.learner, rows, classes, labelled, data.classes, 3, params.seed)
             )
-            model = Model(refits(known, np.arange(len(ids))[pool]), held_out, None, trusted=True)
+            model = Model(refits(label_of, np.arange(len(ids))[pool]), held_out, None, trusted=True)
         gate = GateTables(
             Labels(labelled, classes, []), [], [], {"rounds": number, "answers": len(asked)}
         )
@@ -126,11 +126,11 @@ def simulate(data: Data, params: Params, rounds: int, most: int | None = None) -
             break
         asked += batch
         for row in batch:
-            known[row["id"]] = int(truth[index.row_of[row["id"]]])
+            label_of[row["id"]] = int(truth[index.row_of[row["id"]]])
             since[row["id"]] = number + 1
     ledger = [
-        {"id": i, "from_round": since[i], "to_round": None, "label": params.labels[known[i]]}
-        for i in known
+        {"id": i, "from_round": since[i], "to_round": None, "label": params.labels[label_of[i]]}
+        for i in label_of
     ]
     done = max((row["round"] for row in asked), default=0)
     history = History(asked, ledger, [], [0] * (done + 1), frozenset(seeds), done)
@@ -153,10 +153,10 @@ def run(data: Data, seed: int, batch: int, most: int | None) -> Row:
         assert judged is not None
         accuracy.append([judged.correct[rows].mean() for rows in (half | True, half, ~half)])
     signs: list[list[Row]] = []
-    for place in range(len(points)):
-        so_far = [row for row in curve if row["round"] <= points[place]["round"]]
+    for last in range(len(points)):
+        so_far = [row for row in curve if row["round"] <= points[last]["round"]]
         means = Circumstances(None, batch, True, next_batch(so_far, batch), float(batch))
-        signs.append(readings(points[: place + 1], means))
+        signs.append(readings(points[: last + 1], means))
     return {
         "set": data.name, "seed": seed, "labels": [row["labels"] for row in points],
         **dict(zip(MEASURES, np.array(accuracy).T.tolist(), strict=True)),
@@ -172,8 +172,10 @@ def stop_of(run: Row, name: str) -> int | None:
     """
     if name == "panel":
         pairs = zip(run["agreed"], run["agreed"][1:], strict=False)
-        return next((place + 1 for place, pair in enumerate(pairs) if all(pair)), None)
-    return next((place for place, said in enumerate(run["says"][name]) if said == "stop"), None)
+        return next((point + 1 for point, pair in enumerate(pairs) if all(pair)), None)
+    return next(
+        (point for point, verdict in enumerate(run["says"][name]) if verdict == "stop"), None
+    )
 
 
 def correlation(run: Row, name: str) -> float | None:
@@ -202,18 +204,20 @@ def lost(run: Row, stop: int) -> float:
     return float(100 * (halves[[0, 1], best] - halves[:, stop]).mean())
 
 
-def told(runs: list[Row], name: str) -> str:
+def stop_cell(runs: list[Row], name: str) -> str:
     """What a sign did in the runs of one set: share of labels saved, points lost to the best stop
     and to the end.
     """
-    stops = ((one, stop_of(one, name)) for one in runs)
-    found = [(one, stop) for one, stop in stops if stop is not None]
-    if not found:
+    stops = ((run, stop_of(run, name)) for run in runs)
+    stopped_runs = [(run, stop) for run, stop in stops if stop is not None]
+    if not stopped_runs:
         return "never"
-    saved = np.mean([1 - one["labels"][stop] / one["labels"][-1] for one, stop in found])
-    points = [lost(one, stop) for one, stop in found]
-    end = np.mean([100 * (one["accuracy"][-1] - one["accuracy"][stop]) for one, stop in found])
-    some = "" if len(found) == len(runs) else f"{len(found)}/{len(runs)}: "
+    saved = np.mean([1 - run["labels"][stop] / run["labels"][-1] for run, stop in stopped_runs])
+    points = [lost(run, stop) for run, stop in stopped_runs]
+    end = np.mean(
+        [100 * (run["accuracy"][-1] - run["accuracy"][stop]) for run, stop in stopped_runs]
+    )
+    some = "" if len(stopped_runs) == len(runs) else f"{len(stopped_runs)}/{len(runs)}: "
     return (
         f"{some}saved {saved:.0%}, lost {np.mean(points):.2f} ({max(points):.2f}), end {end:+.2f}"
     )
@@ -222,24 +226,28 @@ def told(runs: list[Row], name: str) -> str:
 def table(runs: list[Row]) -> list[str]:
     """One line per criterion, one column per set, Markdown."""
     by_set: dict[str, list[Row]] = defaultdict(list)
-    for one in runs:
-        by_set[one["set"]].append(one)
+    for run in runs:
+        by_set[run["set"]].append(run)
     lines = [
         f"| sign | r with accuracy, per set | {' | '.join(by_set)} |",
         "|---|---|" + "---|" * len(by_set),
     ]
     for name in ["panel", *(sign.name for sign in SIGNS if sign.name != "budget exhausted")]:
-        known = [
-            [correlation(one, name) for one in found] if name != "panel" else []
-            for found in by_set.values()
+        by_run = [
+            [correlation(value, name) for value in set_runs] if name != "panel" else []
+            for set_runs in by_set.values()
         ]
         means = [
             f"{np.mean(r):+.2f}"
-            for r in ([one for one in r if one is not None] for r in known)
+            for r in ([value for value in r if value is not None] for r in by_run)
             if r
         ]
         title = f"**{name}**" if name in {"panel", PRIMARY} else name
-        cells = [title, " ".join(means), *(told(found, name) for found in by_set.values())]
+        cells = [
+            title,
+            " ".join(means),
+            *(stop_cell(set_runs, name) for set_runs in by_set.values()),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -263,7 +271,7 @@ def main() -> None:
         if args.out.exists()
         else []
     )
-    done = {(one["set"], one["seed"]) for one in runs}
+    done = {(run["set"], run["seed"]) for run in runs}
     for name in args.sets.split(","):
         data = load(name, args.data)
         for seed in range(args.seeds):

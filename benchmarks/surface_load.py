@@ -101,11 +101,11 @@ async def person(port: int, name: str, answers: int, think: float, drive: Drive)
         }
         sent |= {"flagged": False, "key": f"{name}-{number:08d}", "replaces": card["key"]}
         start = time.perf_counter()
-        code, said = await connection.call("POST", "/api/answer", json.dumps(sent).encode())
+        code, answer = await connection.call("POST", "/api/answer", json.dumps(sent).encode())
         drive.seconds.append(time.perf_counter() - start)
         if code == 200:
             drive.acknowledged.append((name, f"item-{card['position']}", label))
-        state = said["state"]
+        state = answer["state"]
 
 
 async def line(port: int, name: str, answers: int, think: float, drive: Drive) -> None:
@@ -222,17 +222,17 @@ async def _all(
 
 def _faults(root: Path, drive: Drive, expected: int) -> int:
     """Differences between what was acknowledged and what the files hold; also told."""
-    said = [
+    written = [
         (answer.annotator, str(answer.id), str(answer.label))
         for path in (root / "data/rounds/001/answers").glob("*.jsonl")
         for answer in map(prodigy.read_answer, read_jsonl(path))
     ]
     lost, doubled = (
-        Counter(drive.acknowledged) - Counter(said),
-        Counter(said) - Counter(drive.acknowledged),
+        Counter(drive.acknowledged) - Counter(written),
+        Counter(written) - Counter(drive.acknowledged),
     )
-    twice = sum(count - 1 for count in Counter(item for _, item, _ in said).values())
-    missing = expected - len(said)
+    twice = sum(count - 1 for count in Counter(item for _, item, _ in written).values())
+    missing = expected - len(written)
     click.echo(
         f"{len(drive.acknowledged)} acknowledged: {lost.total()} lost or misattributed, "
         f"{doubled.total()} never acknowledged, {twice} items answered twice, {missing} unanswered",

@@ -47,10 +47,10 @@ def temperature(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
     from scipy.special import log_softmax
 
     grid = np.exp2(np.linspace(-3, 3, 25))
-    known = (
+    scored = (
         scores[np.arange(len(labels)), labels] > UNSEEN
     )  # a class that the fold's model never saw says nothing
-    scores, labels = scores[known], labels[known]
+    scores, labels = scores[scored], labels[scored]
     rows = np.arange(len(labels))
     loss = [-log_softmax(scores / t, axis=1)[rows, labels].sum() + np.log2(t) ** 2 for t in grid]
     return float(grid[int(np.argmin(loss))])
@@ -102,8 +102,8 @@ def aubc(
     geometry = (x / np.sqrt((x**2).sum(axis=1).mean())).astype(np.float32)
     if len(np.unique(y[:20])) < 2:
         return float("nan")
-    known = np.zeros(len(y), bool)
-    known[:20] = True
+    is_labelled = np.zeros(len(y), bool)
+    is_labelled[:20] = True
     ids = [str(row) for row in range(len(y))]
     keys = order_keys(seed, ids)
     codes = (y == y.max()).astype(np.intp)
@@ -125,58 +125,58 @@ def aubc(
         """
         return svc.dual_coef_[0] @ values[np.flatnonzero(rows)[svc.support_]] + svc.intercept_[0]
 
-    svc = model(known)
-    while not known.all():
-        free = np.flatnonzero(~known)
+    svc = model(is_labelled)
+    while not is_labelled.all():
+        free = np.flatnonzero(~is_labelled)
         if strategy == "uniform":
             pick = free[0]
         elif rank is None:
             order = np.argsort(np.abs(svc.decision_function(x)))
-            pick = order[~known[order]][0]
+            pick = order[~is_labelled[order]][0]
         else:
-            decision = decided(svc, known, kernel)[free]
+            decision = decided(svc, is_labelled, kernel)[free]
             if (
                 len(accuracy) < 100 or len(accuracy) % 20 == 0
             ):  # between, a new label's own score is held out too
-                held[known] = held_out(x, codes, np.flatnonzero(known), seed)
-                heat = temperature(held[known], codes[known])
+                held[is_labelled] = held_out(x, codes, np.flatnonzero(is_labelled), seed)
+                heat = temperature(held[is_labelled], codes[is_labelled])
             held[free, 1] = decision
             chance = 1 / (1 + np.exp(-decision / heat))
             candidates = Candidates(
                 ids=[ids[row] for row in free],
                 keys=keys[free],
                 geometry=geometry[free],
-                labelled=geometry[known],
-                labelled_class=codes[known],
+                labelled=geometry[is_labelled],
+                labelled_class=codes[is_labelled],
                 probabilities=np.column_stack([1 - chance, chance]),
                 class_weights=np.ones(2),
                 trusted=True,
                 seed=seed,
-                held_out=softmax(held[known] / heat, axis=1),
+                held_out=softmax(held[is_labelled] / heat, axis=1),
             )
             pick = free[rank(candidates, 1, **params).positions[0]]
-        known[pick] = True
-        svc = model(known)
+        is_labelled[pick] = True
+        svc = model(is_labelled)
         accuracy.append(
-            float(((decided(svc, known, kernel_test) > 0) == (y_test == y.max())).mean())
+            float(((decided(svc, is_labelled, kernel_test) > 0) == (y_test == y.max())).mean())
         )
     curve = np.array(accuracy)
     return float((curve[1:] + curve[:-1]).sum() / 2 / len(curve))
 
 
 def held_out(
-    x: NDArray[Any], codes: NDArray[np.intp], known: NDArray[np.intp], seed: int
+    x: NDArray[Any], codes: NDArray[np.intp], labelled_rows: NDArray[np.intp], seed: int
 ) -> NDArray[np.float64]:
     """(m, 2) logits of the labelled rows, each by a model that has not seen it (three folds)."""
     from sklearn.svm import SVC
 
-    fold = stratified_folds(codes[known], [str(row) for row in known], 3, seed)
-    scores = np.zeros((len(known), 2))
+    fold = stratified_folds(codes[labelled_rows], [str(row) for row in labelled_rows], 3, seed)
+    scores = np.zeros((len(labelled_rows), 2))
     for part in range(3):
-        rest = known[fold != part]
+        rest = labelled_rows[fold != part]
         if len(np.unique(codes[rest])) == 2:
             svc = SVC(kernel="rbf", C=1, gamma="auto").fit(x[rest], codes[rest])
-            scores[fold == part, 1] = svc.decision_function(x[known[fold == part]])
+            scores[fold == part, 1] = svc.decision_function(x[labelled_rows[fold == part]])
     return scores
 
 
@@ -192,23 +192,27 @@ def report(names: list[str], words: list[str], done: Results, folder: Path) -> N
             for row in csv.DictReader(file)
             if row["query_model"] == row["task_model"] == "RBFSVM"
         }
-    told = "margin, as published"
+    published = "margin, as published"
     theirs = {
-        (name, told, seed): figure
+        (name, published, seed): figure
         for (name, seed), figure in published.items()
         if (name, words[-1], seed) in done
     }
-    columns = [*(word for word in words if word != "uniform"), told]
+    columns = [*(word for word in words if word != "uniform"), published]
     print(f"| set | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
-    found = {(name, word): gaps_of(done | theirs, name, word) for name in names for word in columns}
+    gaps_by_cell = {
+        (name, word): gaps_of(done | theirs, name, word) for name in names for word in columns
+    }
     for name in names:
         cells = [
             f"{gaps.mean():+.1f} ± {error_of(gaps):.1f} ({len(gaps)})" if len(gaps) else ""
-            for gaps in (found[name, word] for word in columns)
+            for gaps in (gaps_by_cell[name, word] for word in columns)
         ]
         print(f"| {name} | {' | '.join(cells)} |")
     means = [
-        np.mean([found[name, word].mean() for name in names if len(found[name, word])])
+        np.mean(
+            [gaps_by_cell[name, word].mean() for name in names if len(gaps_by_cell[name, word])]
+        )
         for word in columns
     ]
     print(f"| mean | {' | '.join(f'{mean:+.1f}' for mean in means)} |")

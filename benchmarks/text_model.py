@@ -55,7 +55,7 @@ def measured(name: str, seeds: int, strength: float) -> Scores:
     with (DATA / SETS[name]).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     truth = np.unique([row["label"] for row in rows], return_inverse=True)[1]
-    found: Scores = {}
+    scores: Scores = {}
     for features, matrix in variants([row["text"] for row in rows]):
         for weight in (None, "balanced"):
             params = {"C": strength, "max_iter": 1000, "class_weight": weight}
@@ -63,31 +63,33 @@ def measured(name: str, seeds: int, strength: float) -> Scores:
             for size in SIZES:
                 for seed in range(seeds):
                     order = np.random.default_rng(seed).permutation(len(truth))
-                    known, others = order[:size], order[max(SIZES) : max(SIZES) + TESTED]
-                    model = fit(spec, matrix[known], truth[known], int(truth.max()) + 1, 0)
-                    said = model.scores(matrix[others]).argmax(axis=1)
-                    f1 = float(f1_score(truth[others], said, average="macro"))
+                    taught, others = order[:size], order[max(SIZES) : max(SIZES) + TESTED]
+                    model = fit(spec, matrix[taught], truth[taught], int(truth.max()) + 1, 0)
+                    predicted = model.scores(matrix[others]).argmax(axis=1)
+                    f1 = float(f1_score(truth[others], predicted, average="macro"))
                     variant = features + (", balanced" if weight else "")
-                    found.setdefault((variant, size), []).append(
-                        (float((said == truth[others]).mean()), f1)
+                    scores.setdefault((variant, size), []).append(
+                        (float((predicted == truth[others]).mean()), f1)
                     )
-    return found
+    return scores
 
 
-def shown(name: str, found: Scores, place: int) -> list[str]:
+def shown(name: str, scores: Scores, measure: int) -> list[str]:
     """A Markdown table: means over the seeds, and beside the first variant the paired gain with its
     standard error.
     """
-    first = next(variant for variant, _ in found)
+    first = next(variant for variant, _ in scores)
     lines = [f"| {name} | " + " | ".join(map(str, SIZES)) + " |", "|---|" + "---|" * len(SIZES)]
-    for variant in dict.fromkeys(variant for variant, _ in found):
+    for variant in dict.fromkeys(variant for variant, _ in scores):
         cells = []
         for size in SIZES:
-            values: NDArray[np.float64] = np.array(found[variant, size])[:, place]
-            gain = values - np.array(found[first, size])[:, place]
+            values: NDArray[np.float64] = np.array(scores[variant, size])[:, measure]
+            gain = values - np.array(scores[first, size])[:, measure]
             error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-            told = "" if variant == first else f" ({100 * gain.mean():+.1f} ± {100 * error:.1f})"
-            cells.append(f"{values.mean():.3f}{told}")
+            gain_text = (
+                "" if variant == first else f" ({100 * gain.mean():+.1f} ± {100 * error:.1f})"
+            )
+            cells.append(f"{values.mean():.3f}{gain_text}")
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return lines
 
@@ -99,9 +101,9 @@ def shown(name: str, found: Scores, place: int) -> list[str]:
 def main(sets: str, seeds: int, strength: float) -> None:
     """Print the tables, accuracy and macro-F1 of each set."""
     for name in sets.split(","):
-        found = measured(name, seeds, strength)
-        for place, value in enumerate(("accuracy", "macro-F1")):
-            click.echo("\n".join(shown(f"{name}, {value}", found, place)) + "\n")
+        scores = measured(name, seeds, strength)
+        for measure, value in enumerate(("accuracy", "macro-F1")):
+            click.echo("\n".join(shown(f"{name}, {value}", scores, measure)) + "\n")
 
 
 if __name__ == "__main__":
