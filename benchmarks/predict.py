@@ -72,7 +72,7 @@ def params_of(kind: str, names: list[str]) -> Params:
     text = "text" if kind in {"text", "hashed"} else ""
     features: dict[str, Any] = {"kind": text or kind, "columns": [] if text else names}
     if kind == "hashed":
-        features["text"] = {"hashing": 1 << 16}
+        features["text"] = {"hashing": 1 << 16, "words": "none"}
     data = {"id": "", "text": text, "image": ""}
     return shipped_params({"labels": CLASSES, "data": data, "features": features})
 
@@ -89,7 +89,7 @@ def make_predictor(kind: str, table: pa.Table, folder: Path) -> Predictor:
     made, featurizer = featurize(tables, params)  # type: ignore[arg-type]
     seed = made.index.rows("seed")
     labels = np.arange(LABELLED) % len(CLASSES)
-    model = fit(params.model, made.matrix[seed], labels, len(CLASSES), 0)
+    model = fit(params.learner, made.matrix[seed], labels, len(CLASSES), 0)
     featurizer.write(folder)
     write_model(folder / "model.skops", model.estimator, "model")
     write_map(folder / "map.npz", Temperature(1.5))

@@ -157,12 +157,14 @@ def embedding_in_parts(small: Small) -> None:
     cut_in_parts(small)
 
 
-def with_vectors(small: Small) -> None:
-    """Vectors that were computed before, in Parquet."""
+def with_vectors(small: Small, **features: object) -> None:
+    """Vectors that were computed before, in Parquet. features: how params name them."""
     for name in TABLES:
         table = pd.DataFrame(rows_of(small, name))
         points = table[["x", "y"]].to_numpy(dtype=np.float32)
         table["vector"] = list(points)
         table.drop(columns=["x", "y"]).to_parquet(small.root / "data" / f"{name}.parquet")
         small.set({("data", name): f"data/{name}.parquet"})
-    small.set({("features", "kind"): "precomputed", ("features", "columns"): ["vector"]})
+    named = features or {"columns": ["vector"]}
+    changes = {("features", name): value for name, value in named.items()}
+    small.set({("features", "kind"): "precomputed", **changes})

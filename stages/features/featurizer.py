@@ -37,6 +37,7 @@ Inputs = list[str] | NDArray[Any]
 CUSTOM = "custom.skops"
 NGRAMS = "ngrams.parquet"
 COLUMNS = "columns.json"
+VECTOR = "vector"  # the column that rows to come have their vectors in, where params name none
 FILES = ("fitted.npz", NGRAMS, CUSTOM, COLUMNS)
 
 
@@ -152,8 +153,21 @@ def inputs_of(table: Table, params: Params, columns: list[str]) -> Inputs:
     if params.features.kind == "image":
         return shrunk(table, params)
     if params.features.kind == "precomputed":
-        return vectors(table, columns[0])
+        return vectors(table, vector_column(table, columns))
     return numbers(table, columns)
+
+
+def vector_column(table: Table, columns: list[str]) -> str:
+    """The column of vectors: the one that params name, `vector` where the project has a .npy file.
+
+    Raises PipelineError for a table without that one.
+    """
+    if columns:
+        return columns[0]
+    if VECTOR not in table.columns:
+        what = f"the model was taught with vectors of a .npy file, and no column is {VECTOR!r}"
+        raise PipelineError(f"{table.path}:1", what, "put each row's own vector into such a column")
+    return VECTOR
 
 
 def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:

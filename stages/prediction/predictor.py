@@ -148,7 +148,17 @@ class Predictor:
 
     def _features(self, table: Table) -> Matrix:
         inputs = inputs_of(table, self.params, self.featurizer.options.columns)
-        return self.featurizer.features(inputs)
+        own = self.featurizer.features(inputs)
+        if isinstance(own, np.ndarray):
+            self._require_width(own.shape[1], table)
+        return own
+
+    def _require_width(self, width: int, table: Table) -> None:
+        """Raises PipelineError for vectors that are longer or shorter than those it was taught."""
+        taught = getattr(self.classifier.estimator, "n_features_in_", width)
+        if width != taught:
+            what = f"vectors of {width} numbers, and the model was taught on {taught}"
+            raise PipelineError(table.where(0), what, "make them as the project's were made")
 
     def _calibrated(self, seen: Matrix) -> NDArray[np.float32]:
         # kept in single precision between the steps, as the stages keep it

@@ -22,10 +22,12 @@ from stages.contract.params import load as load_params
 from stages.examples.blocks import read_blocks
 from stages.examples.tables import read_table
 from stages.learning.maps import Curves, Map, Steps, Temperature, read_map, write_map
-from stages.prediction.predictor import is_beyond, nearest_labelled
+from stages.prediction.card import card
+from stages.prediction.predictor import Predictor, is_beyond, nearest_labelled
 from stages.store.index import read_index
 from tests.conftest import Small, dvc
 from tests.shapes import (
+    TABLES,
     as_they_are,
     cut_in_parts,
     embedding_in_parts,
@@ -193,6 +195,91 @@ def test_files_pipes_and_folders_of_parts_say_the_same(
     assert made["id"].tolist() == [row["id"] for row in rows]
     there = np.array([row["p_green"] for row in rows], dtype=np.float32)
     assert made["p_green"].to_numpy().tobytes() == there.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fault"),
+    [
+        ("a.csv", b"id,x,y\na,1,2\n\nb,1\n", "a.csv:4: 2 cells where the header has 3"),
+        ("a.csv", b"id,x\na,1\n", "a.csv:1: no column 'y', found 'id', 'x'"),
+        ("a.csv", b"id,x,y\na,1,nan\n", "a.csv:2: column 'y' holds 'nan', numbers must be finite"),
+        ("a.jsonl", b'{"x":1,"y":2}\n{"x":1,"y":null}\n', "a.jsonl:2: column 'y' holds None where a number"),
+        ("a.jsonl", b'{"x":1,"y":2}\n{"x":1,\n', "a.jsonl:2: not a JSON object"),
+        ("a.parquet", b"PAR1 no", "a.parquet: not a readable Parquet file"),
+        ("a.txt", b"x", "a.txt: unknown table format '.txt'"),
+    ],
+)  # fmt: skip
+def test_a_bad_table_is_refused_by_file_and_line_from_a_file_and_a_pipe(
+    small: Small, taught: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, fault: str
+) -> None:
+    path = small.root / name
+    path.write_bytes(data)
+    printed, said = predict(small, monkeypatch, str(path), "--model", str(taught))
+    assert said.startswith(f"error: {small.root}/{fault}"), said
+    assert printed == ""
+    if path.suffix in (".csv", ".jsonl"):
+        words = ("-", "--format", path.suffix[1:], "--model", str(taught))
+        printed, said = predict(small, monkeypatch, *words, fed=data.decode())
+        assert said.startswith(f"error: stdin{fault.removeprefix(name)}"), said
+        assert printed == ""
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of numbers after all its stages."""
+    made = Small(tmp_path_factory.mktemp("taught") / "small")
+    made.run()
+    return made.root
+
+
+def test_a_row_far_from_all_labels_is_marked_and_counted(
+    small: Small, taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed = "id,x,y\nnear,2,0\nfar,900,900\n"
+    printed, said = predict(small, monkeypatch, "-", "--model", str(taught), fed=fed)
+    rows = {row["id"]: row["unlike"] for row in csv.DictReader(printed.splitlines())}
+    assert rows == {"near": "false", "far": "true"}
+    assert "; 1 of them is unlike anything labelled: do not trust it there" in said
+
+
+def test_vectors_of_another_length_and_a_missing_column_of_them_are_refused(
+    make_small: Callable[[str], Small],
+) -> None:
+    of_column, of_array = make_small("column"), make_small("array")
+    with_vectors(of_column)
+    with_vectors(of_array, vectors="data/all.npy")
+    data = of_array.root / "data"
+    vectors = [pd.read_parquet(data / f"{name}.parquet")["vector"] for name in TABLES]
+    np.save(data / "all.npy", np.vstack([np.vstack(one) for one in vectors]))
+    model = trained(of_column)
+    with pytest.raises(PipelineError, match=r"^rows:1: vectors of 3 numbers, and the model was"):
+        model.predict({"vector": [[1.0, 2.0, 3.0]]})
+    of_file = trained(of_array)
+    rows = {"vector": [[1.0, 2.0], [-1.0, 0.5]]}
+    assert of_file.predict_proba(rows).tobytes() == model.predict_proba(rows).tobytes()
+    with pytest.raises(PipelineError, match=r"^rows:1: the model was taught with vectors of a"):
+        of_file.predict([{"id": "a"}])
+
+
+def trained(small: Small) -> Predictor:
+    """The predictor of the project as it stands."""
+    small.run()
+    return load(small.root)
+
+
+def test_the_card_gives_recall_and_precision_of_each_class_with_intervals(small: Small) -> None:
+    """By hand: 8 of 10 red ones found, 8 of 9 called red; Wilson's intervals."""
+    small.run()
+    facts = json.loads((small.root / "build/predictor/predictor.json").read_text())
+    counts = [("red", "red", 8), ("red", "blue", 2), ("blue", "red", 1), ("blue", "blue", 4)]
+    confusion = [
+        {"actual": actual, "predicted": predicted, "count": count}
+        for actual, predicted, count in counts
+    ]
+    lines = card(facts, {}, confusion).splitlines()
+    red = facts["per_class"]["red"]
+    assert f"| red | {red} | 0.800 (0.49 to 0.94) | 0.889 (0.57 to 0.98) |" in lines
+    assert any(line.endswith("| not measured | not measured |") for line in lines)  # green
 
 
 def test_the_model_of_another_commit_predicts_files_and_folders_of_parts(
