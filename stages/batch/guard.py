@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.contract.arrays import Ints, Mask
-from stages.contract.distances import squared_distances, squared_norms
+from stages.contract.distances import squared_distances, squared_distances_to, squared_norms
 from stages.store.near import COPY, SAMPLE, reach
 from stages.strategies import Candidates, Rank, Ranking
 from stages.strategies._geometry import Points, nearest
@@ -152,8 +152,7 @@ class _Guard:
             point = candidates.geometry[twin]
         else:
             point = candidates.labelled[twin - len(candidates)]
-        distance = self.norms + point @ point - 2 * (candidates.geometry @ point)
-        distance = np.maximum(distance, 0)
+        distance = squared_distances_to(point, point @ point, candidates.geometry, self.norms)
         close = self.free & (distance <= self.limits[row])
         close[row] = True
         repeats = np.flatnonzero(close)

@@ -26,3 +26,13 @@ def squared_distances(points: NDArray[Number], others: NDArray[Number]) -> NDArr
     distances += squared_norms(points)[:, None]
     distances += squared_norms(others)[None, :]
     return np.asarray(np.maximum(distances, 0, out=distances))
+
+
+def squared_distances_to(
+    point: NDArray[Number], length: Number, points: NDArray[Number], norms: NDArray[Number]
+) -> NDArray[Number]:
+    """(n,) squared distances of the points to one, never below 0, in one product.
+
+    length: its squared length; norms: (n,) `squared_norms` of the points.
+    """
+    return np.asarray(np.maximum(norms + length - 2 * (points @ point), 0))

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from stages.contract.arrays import Floats, Geometry, Mask, Matrix
 from stages.contract.canonical import Row, read_json
+from stages.contract.distances import squared_norms
 from stages.contract.errors import PipelineError
 from stages.contract.params import Data, Params
 from stages.contract.params import Features as FeatureParams
@@ -202,10 +203,10 @@ def is_beyond(geometry: Geometry, labelled: Geometry, limit: float) -> Mask:
         return np.full(len(geometry), np.isfinite(limit))
     beyond = np.empty(len(geometry), np.bool_)
     others = np.ascontiguousarray(labelled.T)
-    lengths = np.einsum("ij,ij->i", labelled, labelled)
+    lengths = squared_norms(labelled)
     for start in range(0, len(geometry), BLOCK):
         rows = geometry[start : start + BLOCK]
-        own = np.einsum("ij,ij->i", rows, rows)
+        own = squared_norms(rows)
         products = rows @ others
         products *= -2
         products += lengths

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Floats, Ints, Mask
-from stages.contract.distances import squared_distances, squared_norms
+from stages.contract.distances import squared_distances, squared_distances_to, squared_norms
 from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.progress import watched
 from stages.learning.scoring import margin_of
@@ -158,7 +158,7 @@ def core_set(candidates: Candidates, count: int) -> Ranking:
         scores.append(float(np.sqrt(max(distance[row], 0))))
         picks.append(row)
         free[row] = False
-        to_pick = np.maximum(norms + norms[row] - 2 * (points @ points[row]), 0)
+        to_pick = squared_distances_to(points[row], norms[row], points, norms)
         if no_labels and len(picks) == 1:
             distance = to_pick.astype(np.float64)  # until now it was that to the mean
         else:
