@@ -248,7 +248,7 @@ class Lasting(io.FileIO):
 
 
 def lasting(stream: TextIO) -> TextIO:
-    """The stream as it is, but for a reader that leaves."""
+    """The same output stream, on which writing goes on when its reader has left."""
     raw = Lasting(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

@@ -125,13 +125,13 @@ def _untimed_additions(
 
 
 def _distinct(rows: Sequence[Row]) -> list[Row]:
-    """The rows without their earlier copies: what was said last stays last."""
+    """The rows, each once: of equal rows the last one stays, in its place."""
     last_first = {dumps(row): row for row in reversed(rows)}
     return list(last_first.values())[::-1]
 
 
 def _word(answer: Answer) -> tuple[str | None, str, str | None, bool]:
-    """What an answer says, whenever it was said."""
+    """The content of an answer, without its time."""
     return answer.batch, answer.kind, answer.label, answer.flagged
 
 

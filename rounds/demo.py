@@ -131,7 +131,7 @@ def command(target: Path, count: int) -> str:
 
 
 def loop_lines(project: Project, count: int, say: Say) -> Iterator[str]:
-    """Run the loop for so many rounds, and say of each how it ended: a line of the table."""
+    """Run the loop for so many rounds; of each a line of the table, when it is closed."""
     oracle = project.root / "data" / "demo" / "oracle.csv"
     for number in range(count + 1):
         if number:

@@ -252,7 +252,7 @@ def _params(names: list[str], kind: str) -> Params:
 
 
 def summary_lines(inspection: Inspection) -> list[str]:
-    """The summary in words, a line each; what could not be judged is said."""
+    """The summary in words, a line each, with what could not be judged."""
     facts = inspection.summary
     rate = facts["estimated_error_rate"]
     share = "not applicable" if rate is None else f"{rate:.1%}"
@@ -280,7 +280,7 @@ def summary_lines(inspection: Inspection) -> list[str]:
 
 
 def _oddity_lines(facts: Row) -> list[str]:
-    """What was found by distances and copies, a line each."""
+    """Near duplicates, conflicting copies, outliers and the order of the rows, a line each."""
     if facts["near_duplicates"] is None:
         return ["outliers, duplicates, order: not applicable (no --text or --features)"]
     copies = f"{facts['conflicting_copies']} copies with different labels"

@@ -123,7 +123,7 @@ def row_of(number: int, closing: Commit, issue: Commit | None, reports: Reports)
 
 
 def reported(arm: Row | None) -> ArmAccuracy:
-    """An arm as metrics/validate.json tells it, None where nothing could be judged."""
+    """The accuracy of an arm in metrics/validate.json, None where nothing could be judged."""
     if not arm:
         return ArmAccuracy(labels=None, then=None, now=None)
     return ArmAccuracy(labels=arm["labels"], then=arm["accuracy"], now=None)

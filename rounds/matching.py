@@ -84,7 +84,7 @@ class Sorted:
     from_file_name: set[str] = field(default_factory=set)
 
     def counts(self) -> dict[str, int]:
-        """What a person wants to know of a file, in the order to tell it; zeros are left out."""
+        """How many rows of each kind the file holds, in the order of the report, without zeros."""
         answers = [taken.answer for taken in self.good]
         distinct = {(answer.id, answer.annotator, answer.about) for answer in answers}
         counts = Counter(map(_kind_of, answers))
@@ -303,7 +303,7 @@ class Finder:
 
 
 def _plain(text: str) -> str:
-    """A text without what tools change in it: Unicode's composed form, single blanks."""
+    """A text without the differences that tools make: composed Unicode, single blanks."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -30,11 +30,11 @@ class Intake:
     rewritten: bool = False
 
     def noted(self, *notes: str) -> Intake:
-        """The same with more notes."""
+        """This intake with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     def with_columns(self, columns: Mapping[str, list[Any]]) -> Intake:
-        """The same with some columns replaced or added; the copy is written anew."""
+        """This intake with some columns replaced or added; the copy is written anew."""
         table = Table(self.table.path, {**self.table.columns, **columns}, self.table.lines)
         return replace(self, table=table, rewritten=True)
 
@@ -57,7 +57,7 @@ def is_missing(cell: object) -> bool:
 
 
 def delimited(path: Path) -> Intake:
-    """A text file of cells: its encoding and what parts the cells are told by its content."""
+    """A text file of cells. Its encoding and its separator are guessed from its content."""
     text, encoding = _decoded(path)
     first, _, rest = text.partition("\n")
     # A line that Excel writes and reads, and shows to no one.
@@ -220,7 +220,7 @@ def _sheets(path: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def _seen(cell: object) -> str:
-    """A spreadsheet's cell as text: 12.0 is 12, a day has no time, TRUE is TRUE."""
+    """A spreadsheet's cell as the text that a person sees: 12 for 12.0, a day without a time."""
     if cell is None or is_missing(cell):
         return ""
     if isinstance(cell, bool):

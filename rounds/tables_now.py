@@ -159,7 +159,7 @@ def pool_of(project: Project) -> str:
 
 
 def _remembered(memory: Path | None, question: str = "") -> dict[str, Seen]:
-    """What was seen in each table, by its URL; nothing where another question was asked then."""
+    """What was seen in each table, by its URL; nothing if other ids were looked for then."""
     if memory is None:
         return {}
     try:

@@ -35,7 +35,7 @@ class ControlRow(TypedDict):
 
 
 def smallest_control(chosen: Mapping[str, Variant]) -> dict[str, str]:
-    """By name, the variant with the smallest control arm that is the same otherwise."""
+    """For each variant's name, that of the same variant with the smallest control arm."""
     smallest: dict[tuple[str, str, str, str], str] = {}
     kinds = {
         name: (variant.strategy, variant.features, variant.model, variant.calibration)

@@ -58,7 +58,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Loops in all, those there before, and when the first started (seconds since 1970)."""
+    """How many loops there are in all, how many had been run before, and when this run began.
+
+    begun: seconds since 1970.
+    """
 
     total: int
     before: int
@@ -124,7 +127,7 @@ def run_repeat(plan: Plan, number: int, missing: Variants, schedule: Schedule) -
 
 
 def loop_facts(setting: Setting, loop: list[Turn], params: Params) -> Row:
-    """What is kept of a loop: its curve, the ids asked by round, what the control arm tells."""
+    """What is kept of a loop: its curve, the ids asked by round, and the comparison of the arms."""
     facts: Row = {
         "points": [vars(turn.point) for turn in loop],
         "asked": [[row["id"] for row in turn.batch] for turn in loop],

@@ -22,9 +22,10 @@ ENOUGH = 10_000  # repeats; more than that will not be run
 
 
 class Paired(TypedDict):
-    """Paired differences in short. The four in the middle are None where they cannot be told.
+    """A summary of paired differences.
 
-    superior: the probability that the mean is above 0.
+    standard_error, low, high, superior: None with one repeat, or where all differences are equal.
+    superior: the probability that the mean is above 0. wins, ties, losses: numbers of repeats.
     """
 
     mean: float
@@ -63,7 +64,10 @@ class VariantFacts(Saving):
 
 
 class Decision(TypedDict):
-    """Which variant to use, and the same in a sentence (`said`); second is None for only one."""
+    """Which variant to use, and the same as a sentence (`said`).
+
+    second: the next best, None where only one variant was run.
+    """
 
     use: str
     second: str | None

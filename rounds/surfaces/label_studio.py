@@ -98,7 +98,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def _task(row: Row) -> Row:
-    """What Label Studio is told of an item: its content and its identity."""
+    """An item as Label Studio gets it: its content and its identity."""
     return {"data": {key: row[key] for key in _CONTENT if key in row}}
 
 
