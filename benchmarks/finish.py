@@ -5,17 +5,19 @@ broken.
     python -m benchmarks.finish --data DIR --loops 100 --sets digits,spambase
 
 The first line draws, for each set, many projects from cached scores: every row is scored by a model
-that did not learn from it (out of fold over the whole set; or, --taught 500, by a model of so many
-labels), a random draw of 100, 200 or 400 rows is the control arm, all other rows are the rest. Per
-way of choosing: the mean share of the rest that the machine labels (0 where nothing is certified),
-and the share of the projects where more than `error` of its labels are wrong. `best` is what one
-could label knowing all answers.
+that did not learn from it (five folds over the whole set), a random draw of 100, 200 or 400 rows is
+the control arm, all other rows are the rest. For each order of the rows (`model`: the model's own
+certainty; `both`: its and the forest's, as `rounds finish` has it) and each way of choosing: the
+mean share of the rest that the machine labels (0 where nothing is certified), and the share of the
+projects where more than `error` of its labels are wrong. `best` is what one could label knowing all
+answers.
 
-    core      what `rounds finish` does: fixed sequence from about half of the rest
+    core      what `rounds finish` does: fixed sequence from about half of the pool
     strictest fixed sequence from the strictest level that no mistake would still prove
     bonferroni  every level at (1 - confidence) / levels
     betting   a wager on the running sum of mistakes, valid at all levels at once
-    each      every level at 1 - confidence: no bound for the level that is chosen
+    each      every level at 1 - confidence: no bound for the level that is chosen, but a limit
+              to what any test of nested levels can reach
     of-rest   fixed sequence, but the error is counted as a share of the whole rest, as PAC labels
               do
 
@@ -40,8 +42,10 @@ from benchmarks.stopping import params_of, simulate
 from rounds.shipped import shipped_params
 from stages.answers.gate_tables import GateTables
 from stages.answers.ledger import Labels
+from stages.contract.arrays import Matrix
 from stages.contract.identity import stratified_folds
 from stages.learning.classifier import fit
+from stages.learning.maps import Temperature
 from stages.learning.scoring import margin_of, softmax
 from stages.proof.certificate import (
     LEVELS,
@@ -55,7 +59,10 @@ from stages.proof.certificate import (
     reach_of,
     tally,
 )
+from stages.proof.finishable import WholePool
 from stages.proof.finishing import Sources, finish
+from stages.proof.opinions import FOREST, Judge, Shipped
+from stages.store.index import Features
 
 SETS = ("digits", "sms_spam+tfidf", "spambase", "banking77+tfidf")
 CONTROL = (100, 200, 400)
@@ -64,17 +71,18 @@ WAGERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class Scored:
-    """Certainty of rows under models that did not learn from them, and whether the class is right.
+    """Rows scored by models that did not learn from them, and whether the class is right.
 
-    Both of shape (n,).
+    model, both: certainty by the model alone, and by model and forest.
     """
 
-    certainty: NDArray[np.float64]
+    model: NDArray[np.float64]
+    both: NDArray[np.float64]
     right: NDArray[np.bool_]
 
 
-def scored(data: Data, taught: int) -> Scored:
-    """Rows of pool and test, scored out of fold (taught 0) or by a model of the first `taught`."""
+def scored(data: Data) -> Scored:
+    """Every row of pool and test, out of five folds."""
     sparse = hasattr(data.pool, "tocsr")
     if sparse:
         from scipy.sparse import vstack
@@ -83,24 +91,33 @@ def scored(data: Data, taught: int) -> Scored:
     else:
         rows = np.concatenate([data.pool, data.test]).astype(np.float64)
     labels = np.concatenate([data.labels, data.test_labels]).astype(np.intp)
+    geometry = projected(rows) if sparse else rows.astype(np.float32)
     options = {"C": 10.0, "max_iter": 1000, "tol": 1e-3}
     path = "sklearn.linear_model.LogisticRegression"
-    spec = shipped_params({"model": {"path": path, "params": options}}).model
+    spec = shipped_params({"model": {"path": path, "params": options}}).learner
     fold = stratified_folds(labels, [str(row) for row in range(len(labels))], 5, 0)
-    if taught:
-        order = np.random.default_rng(0).permutation(len(labels))
-        fold = np.ones(len(labels), dtype=np.intp)
-        fold[order[:taught]] = 0
-    parts = [1] if taught else range(5)
-    certainty, right = np.full(len(labels), np.nan), np.zeros(len(labels), dtype=np.bool_)
-    for part in parts:
+    model, both = np.zeros((2, len(labels)))
+    right = np.zeros(len(labels), dtype=np.bool_)
+    for part in range(5):
         held = fold == part
-        model = fit(spec, rows[~held], labels[~held], data.classes, 0)
-        chances = softmax(model.scores(rows[held]))
-        certainty[held] = 1 - margin_of(chances)
-        right[held] = chances.argmax(axis=1) == labels[held]
-    was_scored = np.isfinite(certainty)
-    return Scored(certainty[was_scored], right[was_scored])
+        judge = Judge(
+            fit(spec, rows[~held], labels[~held], data.classes, 0),
+            fit(FOREST, geometry[~held], labels[~held], data.classes, 0),
+        )
+        model[held] = 1 - margin_of(softmax(judge.classifier.scores(rows[held])))
+        both[held] = judge.certainty(rows[held], geometry[held])
+        right[held] = judge.classes(rows[held]) == labels[held]
+    return Scored(model, both, right)
+
+
+def projected(rows: Matrix) -> NDArray[np.float32]:
+    """A dense space of 128 dimensions, rows of length 1."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+
+    space = make_pipeline(TruncatedSVD(128, random_state=0), Normalizer())
+    return np.asarray(space.fit_transform(rows), np.float32)
 
 
 def in_sequence(proven: NDArray[np.bool_], possible: NDArray[np.intp]) -> float:
@@ -158,26 +175,32 @@ WAYS: dict[str, Callable[[Tally, Claim], float]] = {
 
 
 def drawn(
-    rows: Scored, control: int, claim: Claim, projects: int
+    certainty: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    control: int,
+    claim: Claim,
+    projects: int,
 ) -> dict[str, tuple[float, float]]:
     """Per way the mean share that the machine labels, and how often the bound is broken."""
     results: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*WAYS, "best")}
+    everywhere = reach_of(certainty, certainty)
+    none = np.empty(0)
+    nobody = Judged(none, none.astype(np.bool_))
     for project in range(projects):
-        order = np.random.default_rng([control, project]).permutation(len(rows.right))
+        order = np.random.default_rng([control, project]).permutation(len(right))
         judges, rest = order[:control], order[control:]
-        own = reach_of(rows.certainty[rest], rows.certainty[rest])
-        reach = reach_of(rows.certainty[judges], rows.certainty[rest])
-        none = Judged(np.empty(0), np.empty(0, dtype=np.bool_))
-        counts = tally(Judged(reach, ~rows.right[judges]), none, own)
-        mistakes = tally(Judged(own, ~rows.right[rest]), none, own).wrong
+        own = everywhere[rest]
+        counts = tally(Judged(everywhere[judges], ~right[judges]), nobody, own, none)
+        mistakes = tally(Judged(own, ~right[rest]), nobody, own, none).wrong
         fine = mistakes <= np.floor(claim.error * counts.rest + 1e-9)
-        results["best"].append((float(LEVELS[fine].max(initial=0.0)), False))
+        results["best"].append((float(counts.rest[fine].max(initial=0) / len(rest)), False))
         for name, way in WAYS.items():
             share = way(counts, claim)
             level = int(np.searchsorted(LEVELS, share - 1e-9))
             of = counts.rest[-1] if name == "of-rest" else counts.rest[level]
             broken = share > 0 and mistakes[level] > np.floor(claim.error * of + 1e-9)
-            results[name].append((share, bool(broken)))
+            labelled = float(counts.rest[level] / len(rest)) if share else 0.0
+            results[name].append((labelled, bool(broken)))
     return {
         name: (float(np.mean([s for s, _ in rows])), float(np.mean([b for _, b in rows])))
         for name, rows in results.items()
@@ -201,11 +224,12 @@ def played(data: Data, seed: int, rounds: int, claim: Claim) -> tuple[int, float
         data.classes,
         seed,
     )
-    scores = model.scores(done.refits.matrix[index.rows("pool")])
-    sources = Sources(
-        gate, done.history.asked, [], index, done.refits.matrix, scores, softmax(scores)
-    )
+    taught = Features(index, done.refits.matrix, done.geometry)
+    pool = WholePool(taught, params.seed)
+    shipped = Shipped(model, Temperature(1.0))
+    sources = Sources(gate, done.history.asked, [], pool, taught, shipped)
     outcome = finish(sources, claim, params)
+    scores = model.scores(done.refits.matrix[index.rows("pool")])
     right = scores.argmax(axis=1) == done.truth[index.rows("pool")]
     rest = outcome.population.rest
     order = rest[np.argsort(-(1 - margin_of(softmax(scores[rest]))), kind="stable")]
@@ -224,7 +248,6 @@ def main() -> None:
     parser.add_argument("--error", type=float, default=0.05)
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--projects", type=int, default=200)
-    parser.add_argument("--taught", type=int, default=0)
     parser.add_argument("--loops", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=25)
     words = parser.parse_args()
@@ -240,12 +263,13 @@ def main() -> None:
                     flush=True,
                 )
                 continue
-            rows = scored(data, words.taught)
+            rows = scored(data)
             print(f"{name}: {len(rows.right)} rows, accuracy {rows.right.mean():.3f}")
-            for control in CONTROL:
-                shares = drawn(rows, control, claim, words.projects)
-                cells = "  ".join(f"{way} {s:.2f} / {b:.3f}" for way, (s, b) in shares.items())
-                print(f"  {control:>4}  {cells}", flush=True)
+            for order, certainty in (("model", rows.model), ("both", rows.both)):
+                for control in CONTROL:
+                    shares = drawn(certainty, rows.right, control, claim, words.projects)
+                    cells = "  ".join(f"{way} {s:.2f} / {b:.3f}" for way, (s, b) in shares.items())
+                    print(f"  {order:<6}{control:>4}  {cells}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """How much of the rest the machine may label, with an exact bound on its share of wrong labels.
 
-The rest is what nobody has labelled. The model puts it in order, the most certain row first, and
-would label the first `share` of it. Each such share is a level; the levels are nested and fixed
-beforehand (LEVELS). Control rows judge a level: they are a random draw of the pool, and each was
-scored by a model that did not learn from it, so one counts their wrong labels within the level.
+The rest is what nobody has labelled. All rows of the pool are put in order, the most certain first;
+the first `share` of the pool is a level. The levels are nested and fixed beforehand (LEVELS). Each
+row was scored by a judge that did not learn from it (stages/proof/opinions.py), so all rows of a
+level stand alike, labelled or not. Control rows judge a level: they are a random draw of the pool,
+and one counts on how many of them the judges err.
 
-    pool          = control rows + known rows (labelled by people, not in the draw) + the rest
-    within level  = n control rows, b known rows, m rows of the rest
+    within level = n control rows, b known rows (people's, not of the draw), m rows of the rest
 
-Of the pool's rows within the level some fixed number W is labelled wrongly by the machine. The draw
-of the control rows is random, so the number of wrong ones among them is hypergeometric. With k
-wrong control rows and a wrong known rows, the rest holds W - k - a. Were it more than the allowed
-share of m, W would be at least floor(error * m) + 1 + a + k; the chance of seeing k or fewer wrong
-control rows would then be at most the level's p-value. Which rows the strategy picked does not
-matter: that is counted in b and a, and changes W by nothing.
+On some fixed number W of the level's rows the judges err. The draw of the control rows is random,
+so the number of errors among them is hypergeometric. With k errors on control rows and a on known
+rows, the rest holds W - k - a. Which rows the strategy picked does not matter: that is counted in b
+and a, and changes W by nothing. Of the m rows the machine labels those m - d where the model of all
+labels says what the judge says; so at most W - k - a of its labels are wrong. Were that more than
+the allowed share of m - d, W would be at least floor(error * (m - d)) + 1 + a + k; the chance of
+seeing k or fewer errors on control rows would then be at most the level's p-value, whatever d is.
 
 Levels are tested one after the other, from a strict one outwards, each at the full 1 - confidence,
 until the first that is not proven (fixed-sequence testing: the first level whose rest is worse than
@@ -40,16 +41,16 @@ from stages.contract.arrays import Floats, Mask
 
 LEVELS = np.arange(5, 101) / 100
 ROUND = np.isin(np.arange(5, 101), [*range(5, 96, 5), 97, 98, 99, 100])
-# Where the testing begins: half of the rest is enough to be of use. A stricter level comes first
+# Where the testing begins: half of the pool is enough to be of use. A stricter level comes first
 # where so many control rows lie within it that three wrong ones among them would be forgiven.
 BEGIN = 0.5
 FORGIVEN = 3
 # A level that forgives no more wrong control rows than a stricter one is harder to prove than both
 # its neighbours: it is passed over where the next that forgives more is at most so far away.
-NEAR = 0.16
+NEAR = 0.25
 TIE_DIGITS = 9
 MOST_TIMES = 40.0  # how many times today's control rows are considered, at most
-STEP = 1.05
+STEP = 1.05  # how exactly that is said
 Counts = NDArray[np.int64]
 
 
@@ -71,24 +72,30 @@ class Judged:
 
 @dataclass(frozen=True)
 class Tally:
-    """What lies within each level, (levels,), the strictest first."""
+    """What lies within each level, (levels,), the strictest first.
+
+    differ: rows of the rest that the machine leaves out, because its models do not agree on them.
+    """
 
     rest: Counts
     judges: Counts
     wrong: Counts
     known: Counts
     known_wrong: Counts
+    differ: Counts
 
 
 @dataclass(frozen=True)
 class Step:
     """A level that was tested: how much it holds, what the control rows say, and the verdict.
 
+    share: of the pool, in (0, 1]; labelled: rows of the rest that the machine would label.
+
     most: as many wrong control rows would still prove it; -1 if not even none would.
     """
 
     share: float
-    rest: int
+    labelled: int
     control: int
     wrong: int
     most: int
@@ -98,7 +105,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The share of the rest that the machine may label, 0 for none, and the levels tested."""
+    """The share of the pool within which the machine may label, 0 for none; the levels tested."""
 
     share: float
     steps: list[Step]
@@ -110,19 +117,21 @@ class Certificate:
         return proven[-1] if proven else None
 
 
-def reach_of(certainty: Floats, rest: Floats) -> Floats:
-    """The share of the rest that is at least as certain, in [0, 1]; (n,). 0: more certain than all.
+def reach_of(certainty: Floats, pool: Floats) -> Floats:
+    """The share of the pool that is at least as certain, in (0, 1]; (n,) for some rows of it.
 
-    certainty: (n,) of some rows, rest: (m,) of the rest, by one and the same model. So rows that
-    different models scored can be compared: each is placed in the order of its own model.
+    certainty: (n,) of those rows, pool: (m,) of all. Ties to nine digits are of one reach.
     """
-    ordered = np.sort(np.round(rest, TIE_DIGITS))
+    ordered = np.sort(np.round(pool, TIE_DIGITS))
     less = np.searchsorted(ordered, np.round(certainty, TIE_DIGITS), side="left")
     return np.asarray((len(ordered) - less) / max(len(ordered), 1))
 
 
-def tally(judges: Judged, known: Judged, rest: Floats) -> Tally:
-    """How many rows of each kind lie within each level. rest: (m,) the reach of its own rows."""
+def tally(judges: Judged, known: Judged, rest: Floats, differ: Floats) -> Tally:
+    """How many rows of each kind lie within each level.
+
+    rest: (m,) reach of its rows; differ: (d,) of those rows of the rest that are left out.
+    """
 
     def within(reach: Floats) -> Counts:
         ordered = np.sort(reach)
@@ -134,40 +143,45 @@ def tally(judges: Judged, known: Judged, rest: Floats) -> Tally:
         within(judges.reach[judges.wrong]),
         within(known.reach),
         within(known.reach[known.wrong]),
+        within(differ),
     )
 
 
 def p_values(counts: Tally, wrong: Counts, error: float) -> Floats:
     """The chance of at most so many wrong control rows, were the rest just worse than allowed.
 
-    wrong: (levels,) or (any, levels). A level without control rows, or without rest, has 1.
+    wrong: (levels,) or (any, levels). 1 for a level without control rows, or
+    without a row to label.
     """
     from scipy.stats import hypergeom
 
     total = counts.judges + counts.known + counts.rest
-    too_many = np.floor(error * counts.rest + 1e-9).astype(np.int64) + 1
+    labelled = counts.rest - counts.differ
+    too_many = np.floor(error * labelled + 1e-9).astype(np.int64) + 1
     all_wrong = np.minimum(too_many + counts.known_wrong + wrong, total)
     chance = hypergeom.cdf(wrong, total, all_wrong, counts.judges)
-    return np.where((counts.judges > 0) & (counts.rest > 0), chance, 1.0)
+    return np.where((counts.judges > 0) & (labelled > 0), chance, 1.0)
 
 
 def most_wrong(counts: Tally, claim: Claim) -> Counts:
-    """The most wrong control rows that prove each level, (levels,); -1 where not even none do."""
-    most = np.full(len(LEVELS), -1, dtype=np.int64)
-    growing = np.ones(len(LEVELS), dtype=np.bool_)
-    for wrong in range(int(counts.judges.max(initial=0)) + 1):
-        proven = p_values(counts, np.full_like(most, wrong), claim.error) <= 1 - claim.confidence
-        growing &= proven
-        if not growing.any():
-            break
-        most[growing] = wrong
-    return most
+    """The most wrong control rows that prove each level, (levels,); -1 where not even none would.
+
+    Found by bisection: the more are wrong, the higher the p-value.
+    """
+    low = np.full(len(LEVELS), -1, dtype=np.int64)
+    high = counts.judges + 1
+    while (high - low > 1).any():
+        middle = np.maximum((low + high) // 2, 0)
+        proven = p_values(counts, middle, claim.error) <= 1 - claim.confidence
+        low = np.where(proven & (high - low > 1), middle, low)
+        high = np.where(~proven & (high - low > 1), middle, high)
+    return low
 
 
 def to_test(most: Counts) -> list[int]:
     """The levels to test, in their order; none where no level could be proven. Looks at no label.
 
-    most: of `most_wrong`, with no known row counted as wrong.
+    most: of `most_wrong`, with no known row counted as wrong and none left out.
     """
     possible = np.flatnonzero(most >= 0)
     usual = possible[LEVELS[possible] >= BEGIN]
@@ -188,24 +202,24 @@ def to_test(most: Counts) -> list[int]:
 
 
 def certify(counts: Tally, claim: Claim) -> Certificate:
-    """The largest share of the rest that is proven, level by level, under the claim."""
-    unlabelled = replace(counts, known_wrong=np.zeros_like(counts.known_wrong))
+    """The largest share of the pool that is proven, level by level, under the claim."""
+    none = np.zeros_like(counts.rest)
+    without_labels = replace(counts, known_wrong=none, differ=none)
     chances = p_values(counts, counts.wrong, claim.error)
     most = most_wrong(counts, claim)
     steps: list[Step] = []
-    for level in to_test(most_wrong(unlabelled, claim)):
+    for level in to_test(most_wrong(without_labels, claim)):
         proven = bool(chances[level] <= 1 - claim.confidence)
-        steps.append(
-            Step(
-                share=float(LEVELS[level]),
-                rest=int(counts.rest[level]),
-                control=int(counts.judges[level]),
-                wrong=int(counts.wrong[level]),
-                most=int(most[level]),
-                p_value=float(chances[level]),
-                proven=proven,
-            )
+        step = Step(
+            share=float(LEVELS[level]),
+            labelled=int(counts.rest[level] - counts.differ[level]),
+            control=int(counts.judges[level]),
+            wrong=int(counts.wrong[level]),
+            most=int(most[level]),
+            p_value=float(chances[level]),
+            proven=proven,
         )
+        steps.append(step)
         if not proven:
             break
     share = max((step.share for step in steps if step.proven), default=0.0)
@@ -222,13 +236,25 @@ def control_rows_needed(counts: Tally, claim: Claim) -> int | None:
     rest = int(counts.rest[-1])
     if not today:
         return _for_a_perfect_model(counts, claim)
-    times = STEP
-    while times <= MOST_TIMES and (times - 1) * today < rest:
-        more = _scaled(counts, times)
-        if certify(more, claim).share:
-            return math.ceil((times - 1) * today)
-        times *= STEP
-    return None
+    most = min(MOST_TIMES, 1 + rest / today)
+
+    def enough(times: float) -> bool:
+        return certify(_scaled(counts, times), claim).share > 0
+
+    low = 1.0
+    high = min(2.0, most)
+    while high < most and not enough(high):
+        low = high
+        high = min(2 * high, most)
+    if not enough(high):
+        return None
+    while high > STEP * low:
+        middle = (low + high) / 2
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
+    return math.ceil((high - 1) * today)
 
 
 def _for_a_perfect_model(counts: Tally, claim: Claim) -> int | None:
@@ -242,5 +268,5 @@ def _scaled(counts: Tally, times: float) -> Tally:
     """The counts with `times` as many control rows, out of the rest; wrong ones rounded up."""
     judges = np.round(counts.judges * times).astype(np.int64)
     wrong = np.ceil(counts.wrong * times - 1e-9).astype(np.int64)
-    rest = np.maximum(counts.rest - (judges - counts.judges), 0)
+    rest = np.maximum(counts.rest - (judges - counts.judges), counts.differ)
     return replace(counts, judges=judges, wrong=wrong, rest=rest)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from stages.answers.ledger import AcceptedLabel, Labelled
 from stages.contract.arrays import Ints
-from stages.contract.canonical import Row, write_bytes
+from stages.contract.canonical import Row
 from stages.proof.finishing import Finished, Sources
 
 HUMAN = "human"
+WRITTEN = 100_000  # labels that are written at a time
+MOST_QUESTIONS = 20_000  # listed of the rest
 
 
 class FinishedLabel(Labelled):
@@ -42,26 +47,37 @@ class Question(TypedDict):
 
 def finished_labels(
     finished: Finished, sources: Sources, classes: list[str], commit: str
-) -> list[FinishedLabel]:
-    """Every label of the finished data set, sorted by id; copies of a content have its label."""
-    rows: list[FinishedLabel] = []
+) -> Iterator[list[FinishedLabel]]:
+    """Every label of the finished data set; copies of a content have its label.
+
+    First those by people, sorted by id, then those by the machine, in the pool's order, so many at
+    a time.
+    """
+    by_people: list[FinishedLabel] = []
     for accepted in sources.gate.accepted.rows:
-        rows += [_by_people(item, accepted) for item in (accepted["id"], *accepted["copies"])]
-    index = sources.index
-    by_machine = zip(finished.machine.tolist(), finished.classes, finished.confidence, strict=True)
-    for row, column, confidence in by_machine:
-        for item in index.copies[index.sha[row]]:
-            rows.append(
-                {
-                    "id": item,
-                    "label": classes[column],
-                    "by": f"model@{commit}",
-                    "confidence": float(confidence),
-                    "round": sources.gate.state["rounds"],
-                    "annotators": [],
-                }
-            )
-    return sorted(rows, key=lambda label: label["id"])
+        by_people += [_by_people(item, accepted) for item in (accepted["id"], *accepted["copies"])]
+    yield sorted(by_people, key=lambda label: label["id"])
+    last = sources.gate.state["rounds"]
+    source = sources.pool.with_copies(finished.machine)
+    rows = np.flatnonzero(source >= 0)
+    position = np.searchsorted(finished.machine, source[rows])
+    for start in range(0, len(rows), WRITTEN):
+        some = slice(start, start + WRITTEN)
+        at = position[some]
+        ids = sources.pool.ids(rows[some])
+        chances = finished.confidence[at].tolist()
+        by_machine = zip(ids, finished.classes[at].tolist(), chances, strict=True)
+        yield [
+            {
+                "id": item,
+                "label": classes[column],
+                "by": f"model@{commit}",
+                "confidence": chance,
+                "round": last,
+                "annotators": [],
+            }
+            for item, column, chance in by_machine
+        ]
 
 
 def _by_people(item: str, accepted: AcceptedLabel) -> FinishedLabel:
@@ -78,11 +94,13 @@ def _by_people(item: str, accepted: AcceptedLabel) -> FinishedLabel:
 def questions_left(finished: Finished, sources: Sources) -> list[Question]:
     """What people must still answer: doubted labels, then the rest from the most doubtful on.
 
-    Rows that people could not label come last.
+    Of the rest the first MOST_QUESTIONS; rows that people could not label come last.
     """
-    ids = sources.index.ids
     doubted = [(row["id"], None, "doubted") for row in sources.gate.review]
-    left = zip(finished.left.tolist(), finished.doubt.tolist(), strict=True)
+    asked = finished.left[:MOST_QUESTIONS]
+    rows = np.sort(asked)
+    ids = dict(zip(rows.tolist(), sources.pool.ids(rows), strict=True))
+    left = zip(asked.tolist(), finished.doubt.tolist(), strict=False)
     uncertain = [(ids[row], doubt, "uncertain") for row, doubt in left]
     without = [(row["id"], None, row["kind"]) for row in sources.gate.unlabelled]
     return [
@@ -91,8 +109,8 @@ def questions_left(finished: Finished, sources: Sources) -> list[Question]:
     ]
 
 
-def write_labels(path: Path, rows: list[FinishedLabel]) -> None:
-    """The labels as a Parquet file, byte for byte the same for the same rows."""
+def write_labels(path: Path, batches: Iterable[list[FinishedLabel]]) -> None:
+    """The labels as a Parquet file, a row group a batch; the same bytes for the same rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -104,10 +122,13 @@ def write_labels(path: Path, rows: list[FinishedLabel]) -> None:
         "round": pa.int64(),
         "annotators": pa.list_(pa.string()),
     }
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(kinds.items()))
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out)
-    write_bytes(path, out.getvalue().to_pybytes())
+    schema = pa.schema(kinds.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with pq.ParquetWriter(temporary, schema) as writer:
+        for rows in batches:
+            writer.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+    temporary.replace(path)
 
 
 def figures(finished: Finished, sources: Sources, classes: list[str], commit: str) -> Row:
@@ -126,6 +147,7 @@ def figures(finished: Finished, sources: Sources, classes: list[str], commit: st
         "by_machine": len(finished.machine),
         "by_people": len(sources.gate.accepted.ids),
         "left": len(finished.left),
+        "models_differ": finished.differ,
         "bound": claim.error if chosen else None,
         "control": {
             "labels": len(population.control),

@@ -3,9 +3,11 @@
 A control row is one that the walk along the random permutation has passed, whoever asked it
 (stages/answers/arms.py). All control rows with a label judge, those that the strategy picked too:
 so they are a random draw of the whole pool. What people labelled beyond the walk is no part of the
-draw and is not labelled by the machine; the certificate counts it out (certificate.py).
-Each labelled row is scored by a model that learned nothing from its fold. Rows that nobody could
-label are left out on both sides, and stay with the people.
+draw and is not labelled by the machine; the certificate counts it out
+(stages/proof/certificate.py). Every row, labelled or not, is scored by a judge that did not learn
+from its fold of the pool (stages/proof/opinions.py). The machine's label is that of the model of
+all labels, given only where the judge says the same. Rows that nobody could label are left out on
+both sides, and stay with the people.
 """
 
 from __future__ import annotations
@@ -19,15 +21,14 @@ import numpy as np
 
 from stages.answers.arms import arms_by_id
 from stages.answers.gate_tables import GateTables, read_gate_tables
-from stages.answers.ledger import Asked, Labels, Verdict, read_rows
-from stages.contract.arrays import Floats, Ints, Mask, Matrix
+from stages.answers.ledger import Asked, Verdict, read_rows
+from stages.contract.arrays import Floats, Ints, Mask
 from stages.contract.canonical import read_json
 from stages.contract.errors import PipelineError
-from stages.contract.identity import stratified_folds
+from stages.contract.identity import order_keys
 from stages.contract.params import Params
-from stages.contract.progress import watched
-from stages.learning.classifier import fit
-from stages.learning.scoring import margin_of, softmax
+from stages.learning.classifier import Classifier
+from stages.learning.maps import read_map
 from stages.proof.certificate import (
     Certificate,
     Claim,
@@ -38,16 +39,18 @@ from stages.proof.certificate import (
     reach_of,
     tally,
 )
+from stages.proof.finishable import FinishablePool, PartedPool, WholePool
+from stages.proof.opinions import Opinions, Shipped, fold_of, judges_of, opinions
 from stages.proof.people import Agreement, repeated_labels
-from stages.store.index import Index
+from stages.store.index import Features
+from stages.store.model_file import read_own_model
+from stages.store.parts import open_pool
 from stages.store.read import read_features
-
-FOLDS = 10  # more than the gate's: a model that lacks a tenth of the labels is nearly the model
 
 
 @dataclass(frozen=True)
 class Population:
-    """The pool's distinct rows, by who labelled them; numbers are those of the index.
+    """The pool's distinct rows, by who labelled them, as numbers of the pool's rows.
 
     control: of the random draw, labelled by people; known: labelled by people, not of the draw;
     classes: their labels; accepted: the gate does not doubt the label. rest: labelled by nobody.
@@ -69,7 +72,8 @@ class Finished:
 
     machine: rows of the pool; classes, confidence: what the machine says of them; left: the other
     rows of the rest, the most doubtful first, and their doubt in [0, 1]. judged: (control rows,)
-    the machine's class, whether it is wrong, and whether the row lies within the chosen share.
+    the judge's class, whether it is wrong, and whether the row lies within the chosen share.
+    differ: rows within that share that are left because judge and model do not agree.
     """
 
     claim: Claim
@@ -82,6 +86,7 @@ class Finished:
     confidence: Floats
     left: Ints
     doubt: Floats
+    differ: int
     judged: JudgedControl
 
 
@@ -96,15 +101,14 @@ class JudgedControl:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a project knows when it is finished. scores, probabilities: (n_pool, k)."""
+    """What a project knows when it is finished. taught: features of the labelled rows and more."""
 
     gate: GateTables
     asked: list[Asked]
     verdicts: list[Verdict]
-    index: Index
-    matrix: Matrix
-    scores: Floats
-    probabilities: Floats
+    pool: FinishablePool
+    taught: Features
+    shipped: Shipped
 
 
 class Folders(TypedDict):
@@ -118,11 +122,7 @@ class Folders(TypedDict):
 
 
 def read_sources(folders: Folders, params: Params) -> Sources:
-    """The sources of a project. Raises PipelineError without a model, and for a pool in parts."""
-    if (folders["features"] / "parts.json").is_file():
-        what = "a pool in parts cannot be finished yet"
-        remedy = "score it with the model instead, or make the pool one table"
-        raise PipelineError("params.yaml data.pool", what, remedy)
+    """The sources of a project. Raises PipelineError without a model."""
     if not read_json(folders["model"] / "model.json")["fitted"]:
         what = "there is no model yet: the accepted labels are of fewer than two classes"
         raise PipelineError(folders["model"], what, "label more rows: `rounds annotate`")
@@ -130,124 +130,113 @@ def read_sources(folders: Folders, params: Params) -> Sources:
     upto = gate.state["rounds"]
     asked = read_rows(folders["labels"] / "asked.jsonl", Asked)
     verdicts = read_rows(folders["labels"] / "verdicts.jsonl", Verdict)
-    store = read_features(folders["features"], [], params.compute)
+    taught = read_features(folders["features"], gate.labelled_ids(), params.compute)
+    parts = open_pool(folders["features"])
+    estimator = read_own_model(folders["model"] / "model.skops")
+    seen = np.asarray(estimator.classes_, dtype=np.intp)
     return Sources(
         gate,
         [row for row in asked if row["round"] <= upto],
         [row for row in verdicts if row["round"] <= upto],
-        store.index,
-        store.matrix,
-        np.load(folders["model"] / "pool.npy").astype(np.float64),
-        np.load(folders["probabilities"] / "pool.npy").astype(np.float64),
+        WholePool(taught, params.seed) if parts is None else PartedPool(parts),
+        taught,
+        Shipped(
+            Classifier(estimator, seen, len(params.labels)),
+            read_map(folders["probabilities"] / "map.npz"),
+        ),
     )
 
 
-def population_of(gate: GateTables, asked: list[Asked], index: Index, params: Params) -> Population:
+def population_of(sources: Sources, params: Params) -> Population:
     """Who judges, who is known, and what the rest is. Rows with one content count as one."""
+    gate, index = sources.gate, sources.taught.index
     number = {label: column for column, label in enumerate(params.labels)}
-    distinct = np.flatnonzero(index.askable).tolist()  # the pool's rows are the first of the index
-    row_of = {index.sha[row]: row for row in distinct}
     doubted = {row["id"]: number[row["label"]] for row in gate.review}
     accepted = dict(zip(gate.accepted.ids, gate.accepted.classes.tolist(), strict=True))
     labels = doubted | accepted
-    arms = arms_by_id(asked, set(index.ids[index.rows("seed")]), params.seed)
+    arms = arms_by_id(sources.asked, set(index.ids[index.rows("seed")]), params.seed)
 
     def rows(ids: Iterable[str]) -> dict[int, str]:
-        contents = {item: index.sha[index.row_of[item]] for item in ids if item in index.row_of}
-        return {row_of[sha]: item for item, sha in sorted(contents.items()) if sha in row_of}
+        return {row: item for item, row in sorted(sources.pool.row_of(ids).items())}
 
     labelled = rows(labels)
     without = rows(row["id"] for row in gate.unlabelled)
     drawn = {row for row, item in labelled.items() if "control" in arms.get(item, ())}
     control = sorted(drawn)
     known = sorted(set(labelled) - drawn)
-    rest = sorted(set(distinct) - set(labelled) - set(without))
+    taken = np.array(sorted({*labelled, *without}), dtype=np.intp)
     return Population(
         np.array(control, dtype=np.intp),
         np.array([labels[labelled[row]] for row in control], dtype=np.intp),
         np.array(known, dtype=np.intp),
         np.array([labels[labelled[row]] for row in known], dtype=np.intp),
         np.array([labelled[row] in accepted for row in known], dtype=np.bool_),
-        np.array(rest, dtype=np.intp),
+        np.setdiff1d(sources.pool.distinct, taken, assume_unique=True),
         sum("control" in arms.get(item, ()) for item in without.values()),
     )
 
 
-def held_out(sources: Sources, rows: Ints, rest: Ints, params: Params) -> tuple[Floats, Ints]:
-    """(reach, class) of labelled pool rows, each by a model that learned nothing from its fold.
+def folds_of_labels(sources: Sources, params: Params) -> Ints:
+    """The fold of the pool's row with the content of each accepted label; -1 where there is none.
 
-    reach: as `reach_of`, in the order of that same model. A row that is not among the accepted
-    labels taught no model, and is scored by the one of all labels.
+    Labels of one content are held out together.
     """
-    labels: Labels = sources.gate.accepted
-    index = sources.index
-    fold_of = _fold_of_content(labels, index, params)
-    folds = np.array([fold_of.get(index.sha[row], -1) for row in rows.tolist()], dtype=np.intp)
-    reach = np.zeros(len(rows))
-    classes = np.zeros(len(rows), dtype=np.intp)
-    taught = index.locate(labels.ids, "build/gate/accepted.jsonl")
-    fold_of_label = np.array([fold_of[index.sha[row]] for row in taught.tolist()], dtype=np.intp)
-    for fold in watched("folds", np.unique(folds).tolist(), "fold"):
-        mine = np.flatnonzero(folds == fold)
-        both = np.concatenate([rows[mine], rest])
-        if fold < 0:
-            scores = sources.scores[both]
-        else:
-            kept = fold_of_label != fold
-            taught_rows = sources.matrix[taught[kept]]
-            k = len(params.labels)
-            model = fit(params.learner, taught_rows, labels.classes[kept], k, params.seed)
-            scores = model.scores(sources.matrix[both])
-        chances = softmax(scores)
-        certainty = 1 - margin_of(chances)
-        reach[mine] = reach_of(certainty[: len(mine)], certainty[len(mine) :])
-        classes[mine] = chances[: len(mine)].argmax(axis=1)
-    return reach, classes
-
-
-def _fold_of_content(labels: Labels, index: Index, params: Params) -> dict[str, int]:
-    """The fold of each labelled content: rows that are alike to the byte are held out together."""
-    folds = min(FOLDS, len(labels.ids))
-    fold = stratified_folds(labels.classes, labels.ids, folds, params.seed).tolist()
-    places = index.locate(labels.ids, "build/gate/accepted.jsonl").tolist()
-    return {index.sha[row]: part for row, part in zip(places, fold, strict=True)}
+    ids = sources.gate.accepted.ids
+    row_of = sources.pool.row_of(ids)
+    rows = np.unique(np.array(list(row_of.values()), dtype=np.intp))
+    keys = order_keys(params.seed, sources.pool.ids(rows))
+    fold_by_row = dict(zip(rows.tolist(), fold_of(keys).tolist(), strict=True))
+    folds = [fold_by_row[row_of[item]] if item in row_of else -1 for item in ids]
+    return np.array(folds, dtype=np.intp)
 
 
 def finish(sources: Sources, claim: Claim, params: Params) -> Finished:
     """What the machine may label under the claim, by the labels and models of now."""
-    population = population_of(sources.gate, sources.asked, sources.index, params)
-    people = np.concatenate([population.control, population.known])
-    reach, predicted = held_out(sources, people, population.rest, params)
-    wrong = predicted != np.concatenate([population.control_classes, population.known_classes])
-    n = len(population.control)
-    judges = Judged(reach[:n], wrong[:n])
+    people = population_of(sources, params)
+    judges = judges_of(
+        sources.gate.accepted, sources.taught, folds_of_labels(sources, params), params
+    )
+    pool = sources.pool
+    says = opinions(pool.blocks(), pool.size, judges, sources.shipped)
+    everyone = says.certainty[np.concatenate([people.control, people.known, people.rest])]
+    control = Judged(
+        reach_of(says.certainty[people.control], everyone),
+        says.said[people.control] != people.control_classes,
+    )
     # a doubted label beyond the walk may be wrong itself: it is no known mistake of the machine
-    known = Judged(reach[n:], wrong[n:] & population.known_accepted)
-    chances = softmax(sources.scores[population.rest])
-    doubt = margin_of(chances)
-    own_reach = reach_of(1 - doubt, 1 - doubt)
-    counts = tally(judges, known, own_reach)
+    known = Judged(
+        reach_of(says.certainty[people.known], everyone),
+        (says.said[people.known] != people.known_classes) & people.known_accepted,
+    )
+    reach = reach_of(says.certainty[people.rest], everyone)
+    agree = says.said[people.rest] == says.model[people.rest]
+    counts = tally(control, known, reach, reach[~agree])
     certificate = certify(counts, claim)
-    within = own_reach <= certificate.share + 1e-12
-    if not certificate.share:
-        within[:] = False
-    machine = population.rest[within]
-    classes = chances.argmax(axis=1)[within]
-    order = np.lexsort((population.rest[~within], -np.round(doubt[~within], 9)))
-    inside = (judges.reach <= certificate.share + 1e-12) & bool(certificate.share)
+
+    def within(of: Floats) -> Mask:
+        return (of <= certificate.share + 1e-12) & bool(certificate.share)
+
+    inside = within(reach)
+    labelled = people.rest[inside & agree]
     return Finished(
         claim,
-        population,
+        people,
         counts,
         certificate,
         repeated_labels(sources.gate.votes, sources.asked, sources.verdicts),
-        machine,
-        classes,
-        sources.probabilities[machine, classes],
-        population.rest[~within][order],
-        doubt[~within][order],
-        JudgedControl(predicted[:n], judges.wrong, inside),
+        labelled,
+        says.model[labelled],
+        says.confidence[labelled],
+        *_doubtful_first(says, people.rest[~(inside & agree)]),
+        int((inside & ~agree).sum()),
+        JudgedControl(says.said[people.control], control.wrong, within(control.reach)),
     )
+
+
+def _doubtful_first(says: Opinions, rows: Ints) -> tuple[Ints, Floats]:
+    """Some rows, the most doubtful first, and their doubts."""
+    order = np.lexsort((rows, -np.round(says.doubt[rows], 9)))
+    return rows[order], says.doubt[rows[order]]
 
 
 def require_certificate(finished: Finished) -> None:

@@ -253,7 +253,7 @@ def finished(project: Project, model: str) -> None:
         }
         for item in ("r-190", "r-191")
     ]  # fmt: skip
-    write_labels(project.root / "build/finish/finished.parquet", rows)  # type: ignore[arg-type]
+    write_labels(project.root / "build/finish/finished.parquet", [rows])  # type: ignore[arg-type]
     facts = {"model": model, "claim": {"error": 0.05, "confidence": 0.95}}
     write_json(project.root / "metrics/finish.json", facts)
     (project.root / "finish").mkdir(exist_ok=True)

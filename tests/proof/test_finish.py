@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -33,9 +34,18 @@ def run(small: Small, monkeypatch: pytest.MonkeyPatch, error: float, out: str) -
 
 
 def labelled(small: Small) -> None:
-    """Four rounds, half of each drawn at random."""
-    small.set({("query", "control_fraction"): 0.5, ("query", "batch_size"): 16})
-    play(small, 4)
+    """Two rounds, half of each drawn at random."""
+    small.set({("query", "control_fraction"): 0.5, ("query", "batch_size"): 32})
+    play(small, 2)
+
+
+def in_parts(small: Small, parts: int) -> None:
+    """Cut the pool into parts, with a copy of a row in the last."""
+    pool = [row[:3] for row in small.rows[78:]]
+    pool.append(("twin", *pool[0][1:]))
+    for part in range(parts):
+        small.write(f"pool/part-{part}", pool[part::parts], label=False)
+    small.set({("data", "pool"): "data/pool"})
 
 
 def test_nothing_is_written_where_nothing_can_be_certified(
@@ -70,6 +80,32 @@ def test_people_and_machine_label_each_row_once_and_the_rest_is_asked(
     assert wrong <= 0.4 * len(by_machine)
     for name in ("finished.parquet", "questions.jsonl", "finish.json"):
         assert (Path("one") / name).read_bytes() == (Path("two") / name).read_bytes()
+
+
+def test_a_pool_in_parts_is_finished_as_one_table_is(
+    make_small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, figures = [], []
+    for parts in (2, 3):
+        small = make_small(f"parts-{parts}")
+        in_parts(small, parts)
+        labelled(small)
+        monkeypatch.setattr("stages.proof.finishable.BLOCK", 7 * parts)
+        assert run(small, monkeypatch, 0.4, "out")[0] == 0
+        rows = pq.read_table("out/finished.parquet").to_pylist()
+        labels.append({row["id"]: row for row in rows})
+        assert len(rows) == len(labels[-1])
+        figures.append(Path("out/finish.json").read_bytes())
+    assert labels[0] == labels[1]
+    assert figures[0] == figures[1]
+    facts = read_json(Path("out/finish.json"))
+    asked = {row["id"] for row in read_jsonl(Path("out/questions.jsonl"))}
+    distinct = {row[0] for row in (*small.rows[:18], *small.rows[78:])}
+    assert set(labels[0]) | asked == distinct | ({"twin"} & set(labels[0]))
+    assert 0 < facts["by_machine"] == facts["rest"] - facts["left"]
+    first = small.rows[78][0]
+    assert ("twin" in labels[0]) == (first in labels[0])
+    assert first not in labels[0] or labels[0]["twin"]["label"] == labels[0][first]["label"]
 
 
 def test_the_claim_and_the_models_commit_stand_in_the_command() -> None:
