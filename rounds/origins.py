@@ -3,7 +3,7 @@
 `rounds init` copies them into the project, so that every commit can be reproduced when the URL is
 gone. `data.origin` in params.yaml names each table's URL, for hf:// with the commit that a branch
 or tag stood for, and with it dvc.lock does. data/origin.json (`FILES`) holds what each file was
-then; `rounds verify` says where one is another by now.
+then; `rounds verify --origin` says where it is another by now.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 from stages.contract.canonical import read_json
 from stages.contract.errors import PipelineError
 from stages.contract.progress import watched
-from stages.examples.places import SUFFIXES, fingerprint, is_url, local, name_of
+from stages.examples.places import SUFFIXES, fingerprint, local, name_of
 
 FILES = "data/origin.json"
 HUB = "hf://"
@@ -161,21 +161,36 @@ def _one_line(url: str) -> Iterator[None]:
         raise PipelineError(url, f"cannot be read ({said})", "correct the URL") from error
 
 
+def unpinned(root: Path) -> list[tuple[str, OriginFile]]:
+    """The files that were copied from a URL that nothing pins, each with its table's name."""
+    path = root / FILES
+    origin: dict[str, list[OriginFile]] = read_json(path) if path.is_file() else {}
+    return [
+        (name, file)
+        for name, files in origin.items()
+        for file in files
+        if not is_pinned(file["url"])
+    ]
+
+
+def not_asked(root: Path) -> list[str]:
+    """A line that says how to ask such URLs whether they changed; none without one."""
+    names = ", ".join(dict.fromkeys(name for name, _ in unpinned(root)))
+    if not names:
+        return []
+    return [f"origin: {names}: copied from a URL; --origin asks it whether the content changed"]
+
+
 def moved_on(root: Path) -> list[str]:
     """A line for each file at a URL that is no longer what was copied, or cannot be looked at.
 
-    Only size and version are asked for, and the bytes where a file system names no version.
+    Its version is asked for, and its bytes where the file system names none or another.
     """
-    path = root / FILES
-    if not path.is_file():
-        return []
-    origin: dict[str, list[OriginFile]] = read_json(path)
     lines = []
-    for name, files in origin.items():
-        for file in files:
-            if is_url(file["url"]) and not is_pinned(file["url"]):
-                said = _difference(file)
-                lines += [f"origin: {name}: {file['url']} {said}"] if said else []
+    for name, file in watched("ask the URLs", unpinned(root), "file"):
+        difference = _difference(file)
+        if difference:
+            lines.append(f"origin: {name}: {file['url']} {difference}")
     return lines
 
 

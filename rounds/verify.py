@@ -34,7 +34,7 @@ from rounds.commands import changed_paths, commit_named, git
 from rounds.content import changed, not_compared, summary
 from rounds.dvc_files import folder_md5, md5, output_md5
 from rounds.finished import finishes, replay_finishes
-from rounds.origins import moved_on
+from rounds.origins import moved_on, not_asked
 from rounds.past import (
     Change,
     Fault,
@@ -273,15 +273,20 @@ def tests(
     metavar="COMMIT",
     help="Count only what came after a commit whose violations you know.",
 )
+@click.option(
+    "--origin",
+    is_flag=True,
+    help="Also ask the URLs that tables were copied from whether they changed (network).",
+)
 @one_line_errors
-def command(again: bool, as_json: bool, since: str | None) -> str:
+def command(again: bool, as_json: bool, since: str | None, origin: bool) -> str:
     """Prove that no question, answer or label was changed afterwards.
 
     Exit 1 if any was, naming each.
     """
     project = Project.find(Path())
     violations, notes = verify(project)
-    notes += moved_on(project.root)
+    notes += moved_on(project.root) if origin else not_asked(project.root)
     if again:
         for replayed in (replay, replay_finishes):
             differing, lines = replayed(project)

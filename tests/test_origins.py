@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import rounds.close
 from rounds.__main__ import cli
-from rounds.origins import FILES, moved_on
+from rounds.origins import FILES, moved_on, not_asked
 from rounds.project import Project
 from stages.contract.canonical import read_json
 from stages.contract.errors import PipelineError
@@ -143,6 +143,7 @@ def test_a_branch_of_the_hub_is_pinned_to_its_commit_in_params_and_lock(
     assert lock["data"]["origin"] == pinned
     hub.branches["main"] = NEW
     assert moved_on(root) == []  # a commit does not move
+    assert not_asked(root) == []
     init(tmp_path / "later", **urls_of("hf://datasets/org/shop@main/data"))
     assert (tmp_path / "later/data/pool.csv").read_bytes() == table("pool", draw=1)
     init(tmp_path / "tag", **urls_of("hf://datasets/org/shop@v1/data"))
@@ -184,6 +185,9 @@ def test_a_url_that_was_written_again_is_found_and_one_that_is_the_same_is_not(
     init(root, **urls_of("memory://shop"))
     assert load(root / "params.yaml").data.origin == urls_of("memory://shop")
     assert set(read_json(root / FILES)) == set(SPANS)
+    assert not_asked(root) == [
+        "origin: pool, seed, test: copied from a URL; --origin asks it whether the content changed"
+    ]
     assert moved_on(root) == []
     memory.pipe_file("/shop/seed.csv", table("seed"))  # the same again
     assert moved_on(root) == []

@@ -65,10 +65,8 @@ class Data(Section):
     def dvc_can_track_the_pool(self) -> Data:
         """DVC knows no hf://, so such a pool is copied in."""
         if self.pool.startswith("hf://"):
-            raise ValueError(
-                "data.pool is at hf://, which DVC cannot track in place; "
-                "let `rounds init DIR --pool hf://...` copy it"
-            )
+            what = "data.pool is at hf://, which DVC cannot track in place"
+            raise PipelineError("data.pool", what, "let `rounds init DIR --pool hf://...` copy it")
         return self
 
 
