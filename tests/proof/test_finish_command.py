@@ -97,11 +97,11 @@ def test_what_cannot_be_certified_is_said_with_what_it_takes_and_nothing_is_writ
     before = shell(root, "git", "rev-parse", "HEAD")
     labels = (root / LABELS).read_bytes()
     said = (
-        r"cannot certify 0\.08 wrong labels at confidence 0\.95 with \d+ control labels: "
+        r"cannot certify 0\.1 wrong labels at confidence 0\.95 with \d+ control labels: "
         r"about \d+ more control labels are needed; go on with `rounds annotate`"
     )
     with pytest.raises(AssertionError, match=said):
-        rounds(root, "finish", "--error", "0.08")
+        rounds(root, "finish", "--error", "0.1")
     assert shell(root, "git", "rev-parse", "HEAD") == before
     assert shell(root, "git", "status", "--porcelain") == ""
     assert (root / LABELS).read_bytes() == labels
