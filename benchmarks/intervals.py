@@ -104,6 +104,33 @@ def cover_zero(data: Data, projects: int) -> list[str]:
     return lines
 
 
+def looks(data: Data, projects: int, count: int = 15, step: int = 20) -> list[str]:
+    """How often two random arms ever seem to differ when they are looked at after every round."""
+    claims = {"this look": [], "any look": []}
+    for seed in range(projects):
+        own = resampled(data, seed)
+        rows = [
+            two_arms(random_project(own, seed, number * step), test=True)
+            for number in range(1, count + 1)
+        ]
+        claims["this look"].append([claimed(gap, saving) for gap, saving in rows])
+        claims["any look"].append(
+            [claimed(gap["any_look"], saving["any_look"]) for gap, saving in rows]
+        )
+        print(seed, {name: np.any(found, axis=1).mean(axis=0) for name, found in claims.items()})
+    return [
+        f"| {data.name} | {name} | "
+        + " | ".join(f"{share:.1%}" for share in np.any(found, axis=1).mean(axis=0))
+        + " |"
+        for name, found in claims.items()
+    ]
+
+
+def claimed(gap: Row, saving: Row) -> tuple[bool, bool, bool]:
+    """Whether intervals exclude a gap of zero, claim a gap above zero, claim a saving."""
+    return not gap["low"] <= 0 <= gap["high"], gap["low"] > 0, saving["low"] > 0
+
+
 def mean_curve(
     projects: list[Simulated], arm: str, counts: NDArray[np.intp]
 ) -> NDArray[np.float64]:
@@ -162,12 +189,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kind", choices=["aa", "saving"], default="aa")
+    parser.add_argument("--kind", choices=["aa", "looks", "saving"], default="aa")
     parser.add_argument("--projects", type=int, default=200)
+    parser.add_argument("--set", default="digits", help="Of --kind looks.")
+    parser.add_argument("--data", type=Path, default=Path(), help="The folder of real sets.")
     args = parser.parse_args()
     data = load("digits", Path())
     if args.kind == "aa":
         cover_zero(data, args.projects)
+        return
+    if args.kind == "looks":
+        print("| set | interval of | ever excludes 0 | ever a gap above 0 | ever a saving |")
+        print("|---|---|---|---|---|")
+        print("\n".join(looks(load(args.set, args.data), args.projects)))
         return
     print(
         "| rounds | labels | truth | estimate, median [10 %, 90 %] | not yet known "

@@ -17,7 +17,7 @@ from rounds.close import close
 from rounds.commands import Say, dvc
 from rounds.init import CARRIED, carry, start, whole
 from rounds.project import Project
-from rounds.report import read_metrics
+from rounds.report import at_any_look, read_metrics
 from stages.answers.ledger import read_labels
 from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
@@ -44,8 +44,7 @@ def table_line(facts: Row, gate: Row) -> str:
     gap = facts["difference"]
     difference = "-"
     if gap["active_minus_random"] is not None:
-        interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        difference = f"{gap['active_minus_random']:+.3f} {interval}"
+        difference = f"{gap['active_minus_random']:+.3f} {at_any_look(gap, '+.3f')}"
     alarms = " ".join(alarm["code"] for alarm in facts["alarms"]) or "-"
     return (
         f"{facts['round']:>5}  {gate['accepted']:>6}  {active['accuracy']:>6.3f}  "

@@ -17,6 +17,7 @@ import click
 from rounds.charts import Chart, charts, vega_script
 from rounds.commands import commit_named, git
 from rounds.decision import FILE, DecisionOfRound, stopped
+from rounds.looks import gap_charts
 from rounds.pages import number, render
 from rounds.project import Project, Round
 from stages.contract.canonical import Row, read_json, read_jsonl, sha256, write_bytes
@@ -92,7 +93,7 @@ def find(project: Project, against: str | None = None) -> Findings:
         metrics=metrics,
         before=proof_at(project, against) if against else {},
         classes=read_json(recall) if recall.is_file() else [],
-        charts=charts(project),
+        charts=[*charts(project), *gap_charts(project)],
         stop=stopped(project),
         batch=read_jsonl(rounds[-1].folder / "batch.jsonl") if rounds else [],
         rounds=[audit_row(round_) for round_ in rounds],
@@ -165,11 +166,12 @@ def comparison(proof: Row) -> list[str]:
     lines = ["Active against random: not yet known"]
     gap = proof["difference"]
     if gap["active_minus_random"] is not None:
-        interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        difference = f"{gap['active_minus_random']:+.3f} {interval}"
+        difference = f"{gap['active_minus_random']:+.3f} {at_any_look(gap, '+.3f')}"
+        alone = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
         lines = [
-            f"Active - random at {gap['labels']} labels: {difference}",
+            f"Active - random at {gap['labels']} labels: {difference}; looked at once: {alone}",
             f"Labels saved at equal accuracy: {saved(proof['saving'])}",
+            "Intervals hold at all rounds together (95 %), but for the one that says otherwise",
         ]
     more = proof["next_100"]
     if more:
@@ -179,12 +181,24 @@ def comparison(proof: Row) -> list[str]:
 
 
 def saved(saving: Row) -> str:
-    """The saving with its interval, or what of it is not yet known."""
-    bounds = [saving["low"], saving["high"]]
-    low, high = ("not known" if bound is None else f"{bound:.0f}" for bound in bounds)
+    """The saving with its interval of any look, or what of it is not yet known."""
+    interval = at_any_look(saving, ".0f")
     if saving["saved"] is None:
-        return f"not yet known [{low}, {high}]"
-    return f"{saving['saved']:.0f} of {saving['labels']} [{low}, {high}]"
+        return f"not yet known {interval}"
+    return f"{saving['saved']:.0f} of {saving['labels']} {interval}"
+
+
+def at_any_look(estimate: Row, form: str) -> str:
+    """The interval that holds at all rounds together, in brackets.
+
+    A bound that the proof, or an older version's metrics, does not know is "not known".
+    """
+    bounds = estimate.get("any_look", {})
+    low, high = (
+        "not known" if bounds.get(end) is None else format(bounds[end], form)
+        for end in ("low", "high")
+    )
+    return f"[{low}, {high}]"
 
 
 def sign_rows(proof: Row) -> Cells:

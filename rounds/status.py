@@ -16,7 +16,7 @@ from rounds.decision import stopped
 from rounds.lock import repaired
 from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
-from rounds.report import read_metrics, saved
+from rounds.report import at_any_look, read_metrics, saved
 from stages.answers.reading import RETIRED, retired_words
 from stages.contract.canonical import Row
 from stages.contract.shell import one_line_errors
@@ -101,8 +101,7 @@ def _proof_lines(proof: Row) -> list[str]:
             lines.append(f"{name:<9}{accuracy}, on the {proof['judged_on']}")
     gap = proof["difference"]
     if gap["active_minus_random"] is not None:
-        interval = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"
-        difference = f"{gap['active_minus_random']:+.3f} {interval}"
+        difference = f"{gap['active_minus_random']:+.3f} {at_any_look(gap, '+.3f')}"
         lines.append(f"proof    active - random {difference} at {gap['labels']} labels")
         lines.append(f"saved    {saved(proof['saving'])} labels")
     advice = proof["stopping"]

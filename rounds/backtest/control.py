@@ -79,17 +79,18 @@ def control_rows(
 
 
 def _half_width(gap: Gap) -> float | None:
-    """Half of an interval, None where there is none."""
-    if gap["low"] is None or gap["high"] is None:
-        return None
-    return (gap["high"] - gap["low"]) / 2
+    """Half of an interval of any look, None where there is none."""
+    low = gap["any_look"]["low"]
+    high = gap["any_look"]["high"]
+    return None if low is None or high is None else (high - low) / 2
 
 
 def _reach_below(saving: Saving) -> float | None:
     """How far the interval of a saving reaches below it, None where that is not known."""
-    if saving["low"] is None or saving["saved"] is None:
+    low = saving["any_look"]["low"]
+    if low is None or saving["saved"] is None:
         return None
-    return saving["saved"] - saving["low"]
+    return saving["saved"] - low
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -99,5 +100,6 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _share_shown(intervals: Sequence[Gap | Saving]) -> float:
-    """The share of intervals that lie above 0."""
-    return float(np.mean([row["low"] is not None and row["low"] > 0 for row in intervals]))
+    """The share of intervals of any look that lie above 0."""
+    lows = [row["any_look"]["low"] for row in intervals]
+    return float(np.mean([low is not None and low > 0 for low in lows]))

@@ -53,9 +53,12 @@ class Evidence:
 
     @property
     def interval_of_gap(self) -> tuple[float, float] | None:
-        """The 95 % interval of the gap; None where there is nothing to compare."""
-        low = self.gap["low"]
-        high = self.gap["high"]
+        """The 95 % interval of the gap at any look, as alarms ring in any round.
+
+        None where there is nothing to compare.
+        """
+        low = self.gap["any_look"]["low"]
+        high = self.gap["any_look"]["high"]
         return None if low is None or high is None else (low, high)
 
     def active_curve(self) -> list[CurvePoint]:
@@ -100,7 +103,7 @@ def _tracks_random(evidence: Evidence) -> Finding:
     if value is None or interval is None:
         return NOTHING_OF_ITS_OWN
     low, high = interval
-    saved_at_least = evidence.saving["low"]
+    saved_at_least = evidence.saving["any_look"]["low"]
     if low > 0 or (saved_at_least is not None and saved_at_least > 0):
         return None
     measured = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"

@@ -73,25 +73,34 @@ class Confusion(TypedDict):
     count: int
 
 
-class Gap(TypedDict):
-    """Active minus random accuracy at equal labels, with its 95 % interval; None: not judged."""
+class Interval(TypedDict):
+    """A 95 % interval; None: not judged."""
 
-    labels: int
-    active_minus_random: float | None
     low: float | None
     high: float | None
 
 
-class Saving(TypedDict):
-    """The labels saved at equal accuracy, with the 95 % interval; None: not judged.
+class Looks(Interval):
+    """low, high: right for one look that was fixed beforehand; any_look: at all rounds together."""
+
+    any_look: Interval
+
+
+class Gap(Looks):
+    """Active minus random accuracy at equal labels; None: not judged."""
+
+    labels: int
+    active_minus_random: float | None
+
+
+class Saving(Looks):
+    """The labels saved at equal accuracy; None: not judged.
 
     Infinite (in JSON null) where the active curve has not got there.
     """
 
     labels: int
     saved: float | None
-    low: float | None
-    high: float | None
 
 
 class Gain(TypedDict):

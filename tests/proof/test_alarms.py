@@ -38,10 +38,28 @@ def recall(label: str, values: list[float], support: int = 30) -> list[dict[str,
     ]
 
 
+def gap(value: float | None, low: float | None, high: float | None) -> dict[str, Any]:
+    """A gap with its interval of any look; looked at once, it is surely far above zero."""
+    bounds = {"low": low, "high": high}
+    return {
+        "labels": 90,
+        "active_minus_random": value,
+        "low": 0.5,
+        "high": 0.6,
+        "any_look": bounds,
+    }
+
+
+def saving(value: float | None, low: float | None, high: float | None) -> dict[str, Any]:
+    """A saving with its interval of any look; looked at once, it is surely large."""
+    bounds = {"low": low, "high": high}
+    return {"labels": 90, "saved": value, "low": 50.0, "high": 60.0, "any_look": bounds}
+
+
 GOOD = Evidence(
     rounds=3,
-    gap={"labels": 90, "active_minus_random": 0.05, "low": 0.02, "high": 0.08},
-    saving={"labels": 90, "saved": 30.0, "low": 10.0, "high": 40.0},
+    gap=gap(0.05, 0.02, 0.08),
+    saving=saving(30.0, 10.0, 40.0),
     control=40,
     curve=arm("active", [0.7, 0.8, 0.85, 0.9]),
     recall=recall("a", [0.9, 0.9, 0.9, 0.9]) + recall("b", [0.2, 0.4, 0.6, 0.8], support=5),
@@ -55,8 +73,7 @@ GOOD = Evidence(
     most_leaked=0.02,
 )
 BAD = {
-    "V001": {"gap": {"labels": 90, "active_minus_random": 0.0, "low": -0.03, "high": 0.03},
-             "saving": {"labels": 90, "saved": 0.0, "low": -20.0, "high": 20.0}},
+    "V001": {"gap": gap(0.0, -0.03, 0.03), "saving": saving(0.0, -20.0, 20.0)},
     "V002": {"curve": arm("active", [0.7, 0.86, 0.85, 0.85]), "doubts": [1, 2, 6, 9]},
     "V003": {"redundancy": [{"round": 3, "asked": 40, "near_duplicates": 20, "share": 0.5}]},
     "V004": {"recall": recall("b", [0.1, 0.1, 0.12, 0.1], support=5)},
@@ -107,8 +124,8 @@ def test_a_gap_that_covers_zero_is_no_alarm_while_labels_are_surely_saved() -> N
 def test_a_gap_that_may_be_worth_it_is_not_yet_sure_and_a_small_or_missing_one_rings(
     value: float, high: float, rings: bool
 ) -> None:
-    gap = {"labels": 90, "active_minus_random": value, "low": -0.02, "high": high}
-    raised, open_ = alarms(replace(GOOD, gap=gap, saving=BAD["V001"]["saving"]))
+    found = gap(value, -0.02, high)
+    raised, open_ = alarms(replace(GOOD, gap=found, saving=BAD["V001"]["saving"]))
     assert [row["code"] for row in raised] == (["V001"] if rings else [])
     assert [row["code"] for row in open_] == ([] if rings else ["V001"])
     assert rings or "ahead, not yet surely" in open_[0]["why"]
@@ -124,8 +141,8 @@ def test_a_small_control_arm_is_told_instead_of_a_verdict_on_the_strategy() -> N
 
 
 def test_an_active_arm_without_labels_is_not_put_down_to_the_control_arm() -> None:
-    none = {"labels": 50, "active_minus_random": None, "low": None, "high": None}
-    raised, open_ = alarms(replace(GOOD, gap=none, saving={**none, "saved": None}, control=120))
+    none = gap(None, None, None)
+    raised, open_ = alarms(replace(GOOD, gap=none, saving=saving(None, None, None), control=120))
     assert raised == []
     assert {row["code"]: row["why"] for row in open_} == dict.fromkeys(
         ("V001", "V009"), "the strategy has too few labels of its own to compare"
@@ -138,12 +155,12 @@ def test_an_active_arm_without_labels_is_not_put_down_to_the_control_arm() -> No
 
 
 def test_a_wide_gap_that_covers_zero_means_a_small_control_arm() -> None:
-    wide = {"labels": 90, "active_minus_random": 0.0, "low": -0.08, "high": 0.08}
+    wide = gap(0.0, -0.08, 0.08)
     assert codes(replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])) == ["V009"]
 
 
 def test_a_wide_interval_asks_for_test_rows_too_where_there_is_a_test_set() -> None:
-    wide = {"labels": 90, "active_minus_random": 0.0, "low": -0.08, "high": 0.08}
+    wide = gap(0.0, -0.08, 0.08)
     evidence = replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])
     (tested,), (untested,) = (alarms(replace(evidence, leaked=leaked))[0] for leaked in (0.0, None))
     assert (

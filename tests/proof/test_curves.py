@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stages.answers.pace import seconds_per_id
 from stages.proof.gap import (
     Arms,
+    any_look,
     gap_and_saving,
     labels_to_reach,
     spread_of_draws,
@@ -107,13 +108,14 @@ def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> 
 
 
 def test_equal_arms_have_no_gap_and_save_nothing() -> None:
-    gap, saving = gap_and_saving(arms(0.8, 0.8), 200, 0)
-    assert gap == {"active_minus_random": 0.0, "low": 0.0, "high": 0.0}
+    gap, saving = gap_and_saving(arms(0.8, 0.8), 100, 200, 0)
+    nothing = {"low": 0.0, "high": 0.0}
+    assert gap == {"active_minus_random": 0.0, **nothing, "any_look": nothing}
     assert saving["saved"] == pytest.approx(0)
 
 
 def test_a_better_active_arm_saves_labels_within_an_interval() -> None:
-    gap, saving = gap_and_saving(arms(0.8, 0.65), 500, 0)
+    gap, saving = gap_and_saving(arms(0.8, 0.65), 100, 500, 0)
     assert gap["active_minus_random"] == pytest.approx(0.15)
     assert 0 < gap["low"] < 0.15 < gap["high"]
     assert saving["saved"] == pytest.approx(25)
@@ -132,23 +134,49 @@ def test_an_accuracy_that_random_had_sooner_is_no_saving(
     labels = np.array([10.0, 20, 30, 40])
     judged = Arms(labels, ours, labels[:3], theirs, perfect, np.zeros((10, 200)))
     for seed in range(5):  # weights add up to one but for rounding
-        gap, saving = gap_and_saving(judged, 500, seed)
+        gap, saving = gap_and_saving(judged, 100, 500, seed)
         assert (gap["low"], gap["high"]) == pytest.approx((0, 0), abs=1e-12)
+        assert list(saving.pop("any_look").values()) == pytest.approx([saved] * 2)
         assert list(saving.values()) == pytest.approx([saved] * 3)
 
 
 def test_a_saving_that_the_curve_cannot_show_is_not_a_number() -> None:
-    _, saving = gap_and_saving(arms(0.7, 0.8), 200, 0)
+    _, saving = gap_and_saving(arms(0.7, 0.8), 100, 200, 0)
     assert not np.isfinite(saving["saved"])
     assert not np.isfinite(saving["low"])
 
 
 def test_chance_in_the_labels_widens_the_interval() -> None:
     for narrow, wide in zip(
-        *(gap_and_saving(arms(0.8, 0.65, spread=spread), 500, 0) for spread in (0.0, 0.05)),
+        *(gap_and_saving(arms(0.8, 0.65, spread=spread), 100, 500, 0) for spread in (0.0, 0.05)),
         strict=True,
     ):
         assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
+
+
+def test_any_look_needs_more_standard_errors_than_one_look() -> None:
+    # the clock of 30 control labels is 1: sqrt((1 + 1) (log 2 + 2 log 20))
+    assert any_look(30) == pytest.approx(3.6564, abs=1e-4)
+    assert any_look(300) == pytest.approx(np.sqrt(1.1 * (np.log(11) + 2 * np.log(20))))
+    assert all(any_look(control) > 1.96 for control in range(30, 5000))
+
+
+def test_of_two_equal_arms_one_project_in_twenty_ever_claims_a_gap_at_any_look() -> None:
+    # The gap of two arms whose labels are drawn alike, as a mean of as many differences as there
+    # are control labels, is looked at after every 10 of them.
+    labels = np.arange(10, 1001, 10)
+    steps = np.random.default_rng(0).normal(0, np.sqrt(10), (4000, len(labels)))
+    standardised = steps.cumsum(axis=1) / np.sqrt(labels)
+    boundary = np.array([any_look(count) for count in labels.tolist()])
+    assert (abs(standardised) > boundary).any(axis=1).mean() <= 0.05
+    assert (abs(standardised) > 1.96).any(axis=1).mean() > 0.3
+
+
+def test_the_interval_of_any_look_holds_that_of_one_look() -> None:
+    for control in (10, 100, 1000):
+        for estimate in gap_and_saving(arms(0.8, 0.65, spread=0.05), control, 500, 0):
+            assert estimate["any_look"]["low"] < estimate["low"]
+            assert estimate["high"] < estimate["any_look"]["high"]
 
 
 def event(

@@ -173,13 +173,21 @@ def test_a_template_keeps_everything_but_its_anchors() -> None:
 @pytest.mark.parametrize(
     ("saving", "told"),
     [
-        ({"labels": 80, "saved": 16.2, "low": 1.6, "high": 26.0}, "16 of 80 [2, 26]"),
-        ({"labels": 80, "saved": 16.2, "low": None, "high": 26.0}, "16 of 80 [not known, 26]"),
-        ({"labels": 80, "saved": None, "low": None, "high": -3.0}, "not yet known [not known, -3]"),
+        (
+            {"saved": 16.2, "low": 9.0, "high": 20.0, "any_look": {"low": 1.6, "high": 26.0}},
+            "16 of 80 [2, 26]",
+        ),
+        ({"saved": 16.2, "any_look": {"low": None, "high": 26.0}}, "16 of 80 [not known, 26]"),
+        (
+            {"saved": None, "any_look": {"low": None, "high": -3.0}},
+            "not yet known [not known, -3]",
+        ),
+        # of an older version, which knew intervals of one look only
+        ({"saved": 16.2, "low": 9.0, "high": 20.0}, "16 of 80 [not known, not known]"),
     ],
 )
 def test_a_saving_is_told_with_what_is_not_known_of_it(saving: dict[str, Any], told: str) -> None:
-    assert saved(saving) == told
+    assert saved({"labels": 80, **saving}) == told
 
 
 def test_before_the_first_round_the_verdict_is_not_yet_known(world: World) -> None:

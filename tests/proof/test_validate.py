@@ -358,6 +358,7 @@ def test_before_the_first_round_there_is_a_point_and_no_verdict(world: World) ->
         "active_minus_random": None,
         "low": None,
         "high": None,
+        "any_look": {"low": None, "high": None},
     }
     assert facts["saving"]["saved"] is None
     assert facts["next_100"] is None
