@@ -110,7 +110,7 @@ def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> 
 def test_equal_arms_have_no_gap_and_save_nothing() -> None:
     gap, saving = gap_and_saving(arms(0.8, 0.8), 100, 200, 0)
     nothing = {"low": 0.0, "high": 0.0}
-    assert gap == {"active_minus_random": 0.0, **nothing, "any_look": nothing}
+    assert gap == {"labels": 100, "active_minus_random": 0.0, **nothing, "any_look": nothing}
     assert saving["saved"] == pytest.approx(0)
 
 
@@ -136,8 +136,8 @@ def test_an_accuracy_that_random_had_sooner_is_no_saving(
     for seed in range(5):  # weights add up to one but for rounding
         gap, saving = gap_and_saving(judged, 100, 500, seed)
         assert (gap["low"], gap["high"]) == pytest.approx((0, 0), abs=1e-12)
-        assert list(saving.pop("any_look").values()) == pytest.approx([saved] * 2)
-        assert list(saving.values()) == pytest.approx([saved] * 3)
+        bounds = [saving["low"], saving["high"], *saving["any_look"].values()]
+        assert [saving["saved"], *bounds] == pytest.approx([saved] * 5)
 
 
 def test_a_saving_that_the_curve_cannot_show_is_not_a_number() -> None:
