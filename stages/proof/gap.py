@@ -53,21 +53,34 @@ class Arms:
     halves: Floats
 
 
-def spread_of_draws(halves: Floats) -> float:
-    """The standard deviation of a mean gap over draws of the labels alone.
+def variances(halves: Floats) -> tuple[float, float]:
+    """The variance of the mean gap over repeats, and the part of it that judging few rows makes.
 
     halves: (repeats, m), the gap of each judged row, each repeat learnt from random halves. A half
-    drawn without replacement varies as the whole does. What rows and draws do together is taken out
-    (two-way analysis of variance): the bootstrap over rows holds it already. Source: Politis,
-    Romano, "Large sample confidence regions based on subsamples under minimal assumptions" (1994);
-    Scheffe, "The analysis of variance" (1959).
+    drawn without replacement varies as the whole does. What rows and draws do together (two-way
+    analysis of variance) is in the first figure, and the bootstrap over rows holds it already.
+    Source: Politis, Romano, "Large sample confidence regions based on subsamples under minimal
+    assumptions" (1994); Scheffe, "The analysis of variance" (1959).
     """
     repeats, rows = halves.shape
     means = halves.mean(axis=1)
     residuals = halves - means[:, None] - halves.mean(axis=0) + halves.mean()
     degrees = (repeats - 1) * max(rows - 1, 1)
-    interaction = (residuals**2).sum() / degrees / rows
-    return float(np.sqrt(max(0.0, means.var(ddof=1) - interaction)))
+    return float(means.var(ddof=1)), float((residuals**2).sum() / degrees / rows)
+
+
+def spreads_of_draws(halves: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Standard deviations (draws,) that a mean gap may have over draws of the labels alone.
+
+    Few repeats know a variance badly, and a difference of two worse, so that it can come out as
+    zero. Each draw is a variance that may be behind what was measured; where rows explain nothing,
+    a normal shift of such a spread is t-distributed. Source: Weerahandi, "Generalized confidence
+    intervals" (1993).
+    """
+    total, by_rows = variances(halves)
+    degrees = len(halves) - 1
+    behind = total * degrees / rng.chisquare(degrees, draws)
+    return np.asarray(np.sqrt(np.maximum(behind - by_rows, 0)))
 
 
 def any_look(control: int) -> float:
@@ -93,21 +106,18 @@ def gap_and_saving(arms: Arms, control: int, draws: int, seed: int) -> tuple[Gap
     shows that as null.
     Source: Efron, Tibshirani, "An introduction to the bootstrap" (1993).
     """
-    from scipy.stats import norm, t
-
     rng = np.random.default_rng(seed)
     rows = len(arms.level)
     even = np.full(rows, 1 / rows)
     weights = rng.multinomial(rows, even, size=draws) / rows
-    # A spread estimated from few halves makes the shift of a draw t-distributed.
-    degrees = len(arms.halves) - 1
-    shifts = spread_of_draws(arms.halves) * rng.standard_t(degrees, draws)
-    # Draws that are spread wider by the ratio of the two quantiles give the interval of any look.
-    tail = norm.cdf(any_look(control))
-    wide_weights = even + (weights - even) * (any_look(control) / norm.ppf(INTERVAL[1]))
-    wide_shifts = shifts * (t.ppf(tail, degrees) / t.ppf(INTERVAL[1], degrees))
-    labels = int(arms.counts[-1])
+    spreads = spreads_of_draws(arms.halves, draws, rng)
+    shifts = spreads * rng.standard_normal(draws)
     gaps = arms.level - arms.random[-1]
+    # The same draws, spread wider, give the interval of any look.
+    wider = _widening(np.hypot(gaps.std() / math.sqrt(rows), spreads), any_look(control))
+    wide_weights = even + (weights - even) * wider
+    wide_shifts = shifts * wider
+    labels = int(arms.counts[-1])
     gap: Gap = {
         "labels": labels,
         "active_minus_random": float(gaps.mean()),
@@ -121,6 +131,34 @@ def gap_and_saving(arms: Arms, control: int, draws: int, seed: int) -> tuple[Gap
         "any_look": _interval(_saved(arms, wide_weights, wide_shifts), "inverted_cdf"),
     }
     return gap, saving
+
+
+def _widening(errors: Floats, boundary: float) -> float:
+    """How much wider than the 95 % interval that of any look is.
+
+    errors: (draws,) standard errors that the gap may have; boundary: in standard errors. Both
+    intervals leave out what a normal error of such a spread leaves out beyond 1.96, and beyond the
+    boundary. 1 where there is hardly an error at all.
+    """
+    from scipy.stats import norm
+
+    once = _half_width(errors, 1 - INTERVAL[1])
+    return _half_width(errors, norm.sf(boundary)) / once if once else 1.0
+
+
+def _half_width(errors: Floats, tail: float) -> float:
+    """What a normal error of such a spread exceeds with a chance of `tail`; 0 if it never does."""
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    likely = errors[errors > 0]
+    if len(likely) / 2 <= tail * len(errors):
+        return 0.0
+
+    def excess(bound: float) -> float:
+        return float(norm.sf(bound / likely).sum() / len(errors) - tail)
+
+    return float(brentq(excess, 0, 100 * likely.max()))
 
 
 def _interval(draws: Floats, method: Literal["linear", "inverted_cdf"] = "linear") -> Interval:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest, t
 
 from stages.answers.pace import seconds_per_id
 from stages.proof.gap import (
@@ -13,7 +14,8 @@ from stages.proof.gap import (
     any_look,
     gap_and_saving,
     labels_to_reach,
-    spread_of_draws,
+    spreads_of_draws,
+    variances,
 )
 from stages.proof.next_labels import next_labels
 
@@ -84,14 +86,30 @@ def test_a_falling_or_flat_curve_foretells_no_gain_and_never_a_loss() -> None:
     assert next_labels(labels, np.ones(4), 100) == {"labels": 100, "gain": 0, "low": 0, "high": 0}
 
 
-def test_the_spread_of_draws_is_that_of_means_less_what_rows_explain() -> None:
-    # means .5 and -.5, no residual: variance .5
-    assert spread_of_draws(np.array([[0.5, 0.5], [-0.5, -0.5]])) == pytest.approx(np.sqrt(0.5))
-    # both means 0, all of it residual
-    assert spread_of_draws(np.array([[1.0, -1.0], [-1.0, 1.0]])) == 0.0
-    # means 1.5 and 0, variance 1.125; residuals of a quarter each, .25 in all, explain .25 / 1 / 2
-    # of it
-    assert spread_of_draws(np.array([[2.0, 1.0], [0.0, 0.0]])) == pytest.approx(1)
+def test_the_variance_of_draws_is_that_of_means_and_rows_explain_a_part() -> None:
+    # means .5 and -.5, no residual
+    assert variances(np.array([[0.5, 0.5], [-0.5, -0.5]])) == pytest.approx((0.5, 0))
+    # both means 0; residuals of 1 each, 4 in all, for one degree and two rows
+    assert variances(np.array([[1.0, -1.0], [-1.0, 1.0]])) == pytest.approx((0, 2))
+    # means 1.5 and 0; residuals of a quarter each, .25 in all
+    assert variances(np.array([[2.0, 1.0], [0.0, 0.0]])) == pytest.approx((1.125, 0.125))
+
+
+def test_a_spread_of_few_repeats_makes_a_shift_that_is_t_distributed() -> None:
+    rng = np.random.default_rng(0)
+    halves = np.repeat(rng.normal(size=(10, 1)), 5, axis=1)  # rows explain nothing
+    shifts = spreads_of_draws(halves, 40_000, rng) * rng.standard_normal(40_000)
+    expected = t(9, scale=halves[:, 0].std(ddof=1))
+    assert kstest(shifts, expected.cdf).pvalue > 0.01
+
+
+def test_a_spread_that_happens_to_look_like_none_may_still_be_one() -> None:
+    # the repeats differ no more than judging two rows explains
+    halves = np.array([[1.0, -0.8], [-0.9, 1.0], [0.1, 0.0]])
+    total, by_rows = variances(halves)
+    assert total < by_rows
+    spreads = spreads_of_draws(halves, 1000, np.random.default_rng(0))
+    assert 0 < (spreads > 0).mean() < 1
 
 
 def arms(active: float, random: float, rows: int = 400, spread: float = 0.0) -> Arms:
