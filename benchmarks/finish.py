@@ -7,10 +7,10 @@ broken.
 The first line draws, for each set, many projects from cached scores: every row is scored by a model
 that did not learn from it (five folds over the whole set), a random draw of 100, 200 or 400 rows is
 the control arm, all other rows are the rest. For each order of the rows (`model`: the model's own
-certainty; `both`: its and the forest's, as `rounds finish` has it) and each way of choosing: the
-mean share of the rest that the machine labels (0 where nothing is certified), and the share of the
-projects where more than `error` of its labels are wrong. `best` is what one could label knowing all
-answers.
+certainty, as `rounds finish` has it for n-grams; `both`: its and the forest's, as it has it for all
+other features) and each way of choosing: the mean share of the rest that the machine labels (0
+where nothing is certified), and the share of the projects where more than `error` of its labels are
+wrong. `best` is what one could label knowing all answers.
 
     core      what `rounds finish` does: fixed sequence from about half of the pool
     strictest fixed sequence from the strictest level that no mistake would still prove

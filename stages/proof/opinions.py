@@ -4,7 +4,8 @@ The pool is cut into FOLDS folds by the order keys of its ids, which depend on n
 fold has a judge: the project's classifier and a forest, both fitted on the labels outside the fold.
 A row of the fold, whether people labelled it or not, gets its class from that classifier, and its
 certainty from both: a model of another kind errs on other rows, so where the two agree there are
-fewer errors. The forest decides on the order alone, never on a label.
+fewer errors. The forest decides on the order alone, never on a label. For n-grams there is none: of
+the few directions that it could learn from it knows less than the classifier of all columns.
 
 So a labelled row is treated exactly as the rows of the rest that share its fold, and its error is a
 fair draw of theirs. The model of all labels plays no part in that: a row that it would label in
@@ -64,19 +65,21 @@ class Opinions:
 
 @dataclass(frozen=True)
 class Judge:
-    """Two models of different kinds, fitted on the same labels."""
+    """Two models of different kinds, fitted on the same labels; without a forest only one."""
 
     classifier: Classifier
-    forest: Classifier
+    forest: Classifier | None
 
     def classes(self, matrix: Matrix) -> Ints:
         """The classifier's class of each row, (n,)."""
         return np.asarray(self.classifier.scores(matrix).argmax(axis=1))
 
     def certainty(self, matrix: Matrix, geometry: Geometry) -> Floats:
-        """How far the classifier's class leads on the next, by the mean of both models, (n,)."""
+        """How far the classifier's class leads on the next, by the mean of its models, (n,)."""
         own = softmax(self.classifier.scores(matrix))
-        mean = (own + softmax(self.forest.scores(geometry))) / 2
+        mean = own.copy()
+        if self.forest is not None:
+            mean = (own + softmax(self.forest.scores(geometry))) / 2
         rows = np.arange(len(own))
         classes = own.argmax(axis=1)
         leading = mean[rows, classes].copy()
@@ -113,12 +116,11 @@ def judges_of(labels: Labels, taught: Features, folds: Ints, params: Params) -> 
             what = "too few labels: no judge can be taught without the rows that it judges"
             raise PipelineError("rounds finish", what, "label more rows: `rounds annotate`")
         classes = labels.classes[kept]
-        judges.append(
-            Judge(
-                fit(params.learner, matrix[kept], classes, len(params.labels), params.seed),
-                fit(FOREST, geometry[kept], classes, len(params.labels), params.seed),
-            )
-        )
+        classifier = fit(params.learner, matrix[kept], classes, len(params.labels), params.seed)
+        forest = None
+        if isinstance(matrix, np.ndarray):
+            forest = fit(FOREST, geometry[kept], classes, len(params.labels), params.seed)
+        judges.append(Judge(classifier, forest))
     return judges
 
 

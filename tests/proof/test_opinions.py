@@ -58,6 +58,12 @@ def test_certainty_is_the_lead_of_the_classifiers_class_by_the_mean_of_both(
     assert both.certainty(rows, rows) == pytest.approx([certainty] * 2)
 
 
+def test_without_a_forest_the_classifier_alone_is_certain() -> None:
+    alone = Judge(Classifier(Fixed(0.6, 0.3, 0.1), np.arange(3), 3), None)
+    rows = np.zeros((1, 1), np.float32)
+    assert alone.certainty(rows, rows) == pytest.approx([0.3])
+
+
 def settings(depth: int | None) -> Params:
     """Params of two classes and a decision tree."""
     tree = {"path": "sklearn.tree.DecisionTreeClassifier", "params": {"max_depth": depth}}
