@@ -268,6 +268,7 @@ class Finder:
     def __init__(self, tasks: Sequence[Row]) -> None:
         self._by_content = prodigy.finder(tasks)
         self.texts: dict[str, str | None] = {str(task["al_id"]): task.get("text") for task in tasks}
+        self._pictures = {str(task["al_id"]) for task in tasks if "image" in task}
         self._by_plain_text: dict[str, str | None] = {}
         for item_id, text in self.texts.items():
             if text is not None:
@@ -296,6 +297,12 @@ class Finder:
         """Whether the row has no text, or the one that was asked, but for blanks and Unicode."""
         text = self.texts[item_id]
         return answer.text is None or text is None or _plain(text) == _plain(answer.text)
+
+    def shown(self, item_id: str) -> str:
+        """What people were shown of an item, in a word."""
+        if item_id in self._pictures:
+            return "picture"
+        return "content" if self.texts[item_id] is None else "text"
 
     def respaced(self, item_id: str, answer: Answer) -> bool:
         """Whether the row has a text, and not exactly the one that was asked."""
@@ -343,8 +350,9 @@ def _located(
         return _elsewhere(item_id, answer, batch, asked)
     if not finder.agrees(named, answer) or content not in (None, named):
         other = f": it is that of {content!r}" if content else ""
-        what = f"the text beside id {named!r} is not the one that was asked{other}"
-        raise _Bad("ids that disagree with their text", what)
+        shown = finder.shown(named)
+        what = f"the {shown} beside id {named!r} is not the one that was asked{other}"
+        raise _Bad(f"ids that disagree with their {shown}", what)
     return _Match(named, batch, finder.respaced(named, answer))
 
 

@@ -23,6 +23,7 @@ from stages.contract.identity import order_key
 from stages.contract.params import Params
 from stages.learning.predictions import Predictions
 from stages.store.index import Features, Index
+from stages.store.near import near_in
 
 N = 60
 
@@ -441,6 +442,23 @@ def test_what_a_batch_passed_over_is_told_with_what_it_is_like() -> None:
     assert set(rest.values()) <= asked
     assert {row["similarity"] for row in batch.passed_over} == {1.0}
     assert batch.metrics["near_duplicates_passed_over"] == 4
+
+
+def test_the_pool_and_not_what_is_left_of_it_tells_how_close_rows_usually_are() -> None:
+    """Forty labelled rows far apart and twenty free ones in a line, a thousandth from each other.
+    By the free rows' own distances none is near; the gate's checks would count every one.
+    """
+    space = geometry()
+    space[40:] = [0.1, 0.1, 0.1]
+    space[40:, 0] += np.arange(20, dtype=np.float32) / 1000
+    labelled = [f"p-{row:02d}" for row in range(40)]
+    trained = replace(model(), held_out=np.full((40, 2), 0.5))
+    store = features(pool_index(), space)
+    batch = compose(store, trained, gate(labelled), params(control_fraction=0.0))
+    assert len(batch.rows) == 1
+    assert batch.metrics["near_duplicates_passed_over"] == 19
+    near = near_in(store, 5, 0.98)
+    assert near.alike(np.arange(40, 60), np.arange(40, 60)).all()
 
 
 def test_a_pool_of_near_duplicates_of_labelled_rows_is_not_called_exhausted() -> None:

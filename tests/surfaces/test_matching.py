@@ -242,8 +242,9 @@ def test_an_id_beside_the_picture_of_another_item_is_refused(make_project: MakeP
     rows[1]["al_id"], rows[2]["al_id"] = "p-2", None
     write("ana.jsonl", rows)
     told = run("ana.jsonl")[1]
+    assert "3 rows: 2 answered, 1 ids that disagree with their picture" in told
     assert (
-        "  ana:2: the text beside id 'p-2' is not the one that was asked: it is that of 'p-1'"
+        "  ana:2: the picture beside id 'p-2' is not the one that was asked: it is that of 'p-1'"
         in told
     )
     assert [(item, label) for item, _, _, label in state(project)] == [RIGHT[0], RIGHT[2]]
