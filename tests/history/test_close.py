@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 import rounds.close
-from rounds.close import WHEN_HELD, Decision
+from rounds.close import WHEN_HELD, Decision, _with_next
 from rounds.collect import collect
 from rounds.commands import changed_paths, git
 from rounds.correct import amend
 from rounds.history import life
 from rounds.lock import exclusive, turn
 from rounds.project import Project
-from rounds.status import next_command
+from rounds.status import next_command, report
 from rounds.surfaces.desk import Desk, Journal, Refused
 from rounds.verify import verify
 from stages.answers.reading import import_round
@@ -95,6 +95,26 @@ def test_what_git_is_told_to_ignore_is_not_left_out_of_a_commit(
     exclude.write_text("")
     closed(one)
     assert verify(one) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["ann.jsonl", "ann's answers, 2.jsonl", 'a "$HOME" & b.jsonl'])
+def test_the_command_that_names_the_line_of_gitignore_can_be_typed_as_it_stands(
+    project: Fresh, name: str
+) -> None:
+    one = project(0)
+    answer(one).rename(one.last_round().answers / name)
+    exclude = one.root / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text("a*.jsonl\n!asked.jsonl\n")
+    with pytest.raises(PipelineError) as error:
+        closed(one)
+    command = error.value.remedy.removeprefix("`").removesuffix(
+        "` names the line that does it; take it out"
+    )
+    done = subprocess.run(
+        command, shell=True, cwd=one.root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(".git/info/exclude:1:a*.jsonl\t")
 
 
 def test_answers_behind_a_symbolic_link_are_refused(project: Fresh, tmp_path: Path) -> None:
@@ -368,20 +388,21 @@ def test_in_a_folder_of_a_larger_repository_what_others_staged_is_not_committed(
     shutil.move(one.root / ".git", top / ".git")
     committed(one, "Moved")
     answer(one)
-    (top / "theirs.txt").write_text("half done")
-    git(top, "add", "theirs.txt")
-    with pytest.raises(
-        PipelineError, match=r"^theirs\.txt: staged, and not this round's; commit it first"
-    ):
+    theirs = "their Ann's notes.txt"
+    (top / theirs).write_text("half done")
+    git(top, "add", theirs)
+    with pytest.raises(PipelineError) as error:
         closed(one)
-    git(one.root, "restore", "--staged", ":/theirs.txt")
+    told, remedy = str(error.value).split("; commit it first, or ")
+    assert told == f"{theirs}: staged, and not this round's"
+    subprocess.run(remedy, shell=True, cwd=one.root, check=True)
     closed(one)
     assert (
         git(top, "show", "--name-only", "--format=", "-z", "HEAD")
         .split("\0")[0]
         .startswith("ein projekt/data")
     )
-    assert git(top, "status", "--porcelain") == "?? theirs.txt\n"
+    assert git(top, "status", "--porcelain", "-z") == f"?? {theirs}\0"
     assert verify(one) == ([], [])
 
 
@@ -549,6 +570,14 @@ def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is
     one = project(1)
     answer(one)
     closed(one, decision=Decision(stop=True, why="good enough"))
+    said = git(one.root, "log", "-1", "--format=%b").splitlines()
+    assert said[0] == "Asks nothing more: stopped, good enough"
+    status = report(one)
+    assert "stopped  after round 2: good enough" in status
+    assert status[-1] == (
+        "next     rounds report   "
+        "(or take the work up again: `rounds close --continue --why REASON`)"
+    )
     assert len(one.rounds()) == 2
     assert changed_paths(one.root) == []
     with pytest.raises(
@@ -586,10 +615,20 @@ def test_when_all_was_skipped_and_the_pool_is_used_up_a_person_reads_what_brings
     committed(project)
     closed(project)
     answer(project, label=lambda _: None)
-    closed(project)
+    told = closed(project)
     why = "pool exhausted, 100 skipped rows rest (query.skip_cooldown 0 instead of 2 brings them back)"
-    assert next_command(project).startswith(f"nothing more to ask: {why}; ")
-    assert f"Asks nothing more: {why}" in git(project.root, "log", "-1", "--format=%b")
+    assert _with_next(project, told, stop=False).splitlines() == [
+        log(project)[0],
+        f"Asks nothing more: {why}",
+        "next: rounds status",
+    ]
+    assert git(project.root, "log", "-1", "--format=%b").splitlines()[0] == (
+        f"Asks nothing more: {why}"
+    )
+    assert report(project)[-1] == (
+        f"next     nothing more to ask: {why}; `rounds report` sums up; to go on, change that in "
+        "params.yaml (or add rows to the pool), commit, and rounds close"
+    )
     params.write_text(params.read_text().replace("skip_cooldown: 2", "skip_cooldown: 0"))
     committed(project)
     closed(project)
