@@ -29,6 +29,7 @@ from stages.learning.scoring import (
 CROSS_FIT = 5  # folds
 SIMPLEST_FIRST = ("none", "temperature", "sigmoid", "isotonic")
 ENOUGH_FOR_STEPS = 1000  # labels, for an isotonic map
+SURE = 1.645  # standard errors by which a map must be better: one-sided, at 5 %
 Verdict = Literal["trusted", "lying", "unknown"]
 
 
@@ -172,8 +173,7 @@ def cross_fitted(method: str, scores: Floats, truth: Ints, fold: Ints) -> Floats
 def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, Floats]:
     """The method to use and its cross-fitted probabilities.
 
-    `auto`: the simplest whose mean NLL is within one standard error (paired) of the best. An
-    isotonic map needs 1,000 labels to be considered.
+    `auto`: the one that is `surely_better`, of all but an isotonic map below 1,000 labels.
     """
     if method != "auto":
         return method, cross_fitted(method, scores, truth, fold)
@@ -182,12 +182,22 @@ def choose(method: str, scores: Floats, truth: Ints, fold: Ints) -> tuple[str, F
     ]
     probabilities = {name: cross_fitted(name, scores, truth, fold) for name in considered}
     losses = {name: negative_log_likelihood(probabilities[name], truth) for name in considered}
-    best = min(considered, key=lambda name: losses[name].mean())  # of equals the simplest
-    for name in considered:
-        difference = losses[name] - losses[best]
-        if difference.mean() <= difference.std() / np.sqrt(len(difference)):
-            return name, probabilities[name]
-    return best, probabilities[best]
+    chosen = surely_better(losses)
+    return chosen, probabilities[chosen]
+
+
+def surely_better(losses: dict[str, Floats], errors: float = SURE) -> str:
+    """The method whose losses are lower than the simpler ones' by more than chance explains.
+
+    losses: of n rows by method, the simplest first. A method takes the place of the one chosen
+    before it where the mean of the paired differences is above `errors` of its standard errors.
+    """
+    chosen, *others = losses
+    for name in others:
+        gain = losses[chosen] - losses[name]
+        if gain.mean() > errors * gain.std(ddof=1) / np.sqrt(len(gain)):
+            chosen = name
+    return chosen
 
 
 def quality_of(probabilities: Floats, truth: Ints, bins: int, seed: int) -> Quality:

@@ -3,17 +3,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.calibration import HARM, drawn, ece
 from rounds.shipped import shipped_params
 from stages.answers.ledger import Labels
 from stages.contract.identity import stratified_folds
 from stages.contract.params import Params
 from stages.learning.calibration import (
+    FITTERS,
     calibrate,
     calibration_of,
     choose,
     drawn_at_random,
     isotonic,
     sigmoid,
+    surely_better,
     temperature,
 )
 from stages.learning.predictions import Predictions
@@ -105,6 +108,52 @@ def test_auto_leaves_honest_scores_alone_and_repairs_lying_ones() -> None:
         scores, truth = honest(500, scale)
         fold = stratified_folds(truth, [str(row) for row in range(500)], 5, 0)
         assert choose("auto", scores, truth, fold)[0] == expected
+
+
+UNLUCKY = [
+    (72, 5, 100), (48, 5, 100), (163, 10, 100), (12, 10, 150), (26, 5, 100), (10, 10, 100),
+    (51, 10, 100), (51, 10, 150), (41, 5, 150), (71, 2, 100), (14, 2, 100), (158, 5, 150),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "classes", "labels"), UNLUCKY)
+def test_a_gain_that_chance_explains_brings_no_map_to_honest_scores(
+    number: int, classes: int, labels: int
+) -> None:
+    """Draws of `benchmarks.calibration` where the likeliest map is better by one standard error,
+    and makes the population's ECE worse by .05 to .11.
+    """
+    draw = drawn(number, classes, labels, 1.0)
+    fold = stratified_folds(draw.truth, [f"id-{row}" for row in range(labels)], 5, 0)
+    chosen = choose("auto", draw.scores, draw.truth, fold)[0]
+    before = ece(softmax(draw.population), draw.chances)
+    assert ece(FITTERS[chosen](draw.scores, draw.truth)(draw.population), draw.chances) <= (
+        before + HARM
+    )
+
+
+@pytest.mark.parametrize(("factor", "classes"), [(2.0, 5), (4.0, 2), (0.5, 5)])
+def test_scores_that_clearly_lie_get_their_map_in_most_draws(factor: float, classes: int) -> None:
+    chosen = []
+    for number in range(10):
+        draw = drawn(number, classes, 150, factor)
+        fold = stratified_folds(draw.truth, [f"id-{row}" for row in range(150)], 5, 0)
+        chosen.append(choose("auto", draw.scores, draw.truth, fold)[0])
+    assert sum(name != "none" for name in chosen) >= 8
+
+
+def test_a_map_takes_a_simpler_ones_place_where_its_gain_is_above_1_645_standard_errors() -> None:
+    """Gains of 1 and -1 with mean .2 over 100 rows: the standard error is .0985, by hand."""
+    none = np.full(100, 2.0)
+    gain = np.where(np.arange(100) < 60, 1.0, -1.0)
+    losses = {"none": none, "temperature": none - gain}
+    assert surely_better(losses) == "temperature"  # .2 / .0985 = 2.03
+    assert surely_better(losses, 2.1) == "none"
+    weaker = np.where(np.arange(100) < 58, 1.0, -1.0)  # .16 / .0992 = 1.61
+    assert surely_better({"none": none, "temperature": none - weaker}) == "none"
+    # No better than the temperature, though surely better than none; then better than both.
+    assert surely_better({**losses, "sigmoid": none - gain}) == "temperature"
+    assert surely_better({**losses, "sigmoid": none - 2 * gain}) == "sigmoid"
 
 
 def judged(n: int, scale: float, **options: object):
