@@ -14,7 +14,7 @@ from rounds.shipped import shipped_params
 from stages.answers.prodigy import answer_row, task
 from stages.answers.reading import answers_before, answers_of, import_labels, import_round
 from stages.answers.rounds import FROZEN, batch_id
-from stages.answers.standing import SEED, collect, standing
+from stages.answers.standing import collect, standing
 from stages.contract.canonical import Row, read_json, sha256, write_json, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
@@ -183,7 +183,7 @@ def test_a_person_called_seed_or_oracle_is_a_person(tmp_path: Path) -> None:
         one.answer(who, {"z": "b"}, at=1)
     tables = import_labels(tmp_path, params())
     (case,) = collect([{"id": "z", "label": "a"}], tables.asked, tables.events, [])
-    assert [vote.annotator for vote in case.votes] == [SEED, "oracle", "seed"]
+    assert [vote.annotator for vote in case.votes] == ["", "oracle", "seed"]
     assert standing(case, 1, params().gate).label == "b"
     assert standing(case, 0, shipped_params({"gate": {"adjudicator": "seed"}}).gate).label == "a"
     assert standing(case, 1, shipped_params({"gate": {"adjudicator": "seed"}}).gate).label == "b"

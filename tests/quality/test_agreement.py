@@ -129,22 +129,36 @@ def test_crowdlab_names_the_careless_annotator_too() -> None:
 
 def test_several_annotators_outweigh_one() -> None:
     """The labels of the careless one are doubted where the others and the model speak against them,
-    and only there.
+    and only there. Every tenth row has the careless one's vote alone, and keeps its estimate; every
+    seventh was not judged, and has no part in the share.
     """
     truth, given_, prior = crowd({"ann": 0.02, "bob": 0.1, "careless": 0.4}, 4)
     labels = np.array([votes["careless"] for votes in given_], dtype=np.intp)
-    none = np.zeros(len(truth))
-    doubts = LabelErrors(none, labels.copy(), np.ones(len(truth), dtype=np.bool_), 0.0, 1.0, none)
+    n = len(truth)
+    alone = np.arange(n) % 10 == 0
+    judged = np.arange(n) % 7 > 0
+    given_ = [
+        {"careless": votes["careless"]} if one else votes
+        for votes, one in zip(given_, alone, strict=True)
+    ]
+    estimate = np.linspace(0.1, 0.3, n)
+    none = np.zeros(n)
+    doubts = LabelErrors(estimate.copy(), labels.copy(), judged, 0.2, 1.0, none)
     found = Judgement(doubts, np.log(prior), none > 0, none, labels, Neighbours(labels, none))
     heeded, quality = with_annotators(found, given_, labels)
     flagged = heeded.errors.probability >= 0.4
+    wrong = ~alone & (labels != truth)
     assert min(quality, key=quality.__getitem__) == "careless"
-    assert flagged[labels != truth].mean() > 0.95
-    assert flagged[labels == truth].mean() < 0.05
-    assert heeded.errors.share == pytest.approx((labels != truth).mean(), abs=0.02)
-    assert (heeded.errors.suggested == truth)[labels != truth].mean() > 0.95
-    assert not found.errors.probability.any()
-    assert with_annotators(found, [{"ann": 0}] * len(truth), labels) == (found, {})
+    assert flagged[wrong].mean() > 0.95
+    assert flagged[~alone & (labels == truth)].mean() < 0.05
+    assert (heeded.errors.suggested == truth)[wrong].mean() > 0.95
+    assert np.array_equal(heeded.errors.probability[alone], estimate[alone])
+    assert np.array_equal(heeded.errors.suggested[alone], labels[alone])
+    assert np.array_equal(heeded.errors.judged, judged)
+    assert heeded.errors.share == pytest.approx(heeded.errors.probability[judged].mean())
+    assert heeded.errors.share != pytest.approx(heeded.errors.probability.mean(), abs=1e-4)
+    assert np.array_equal(found.errors.probability, estimate)
+    assert with_annotators(found, [{"ann": 0}] * n, labels) == (found, {})
 
 
 def test_people_who_agree_cannot_clear_a_row_that_an_exact_copy_contradicts() -> None:

@@ -545,8 +545,8 @@ def test_votes_that_a_retraction_took_away_are_not_among_those_that_count() -> N
     assert votes == ["B"]
 
 
-def test_an_annotator_called_seed_is_reported_and_counted_like_anybody_else() -> None:
-    for name in ("ann", "seed"):
+def test_an_annotator_called_seed_or_oracle_is_reported_and_counted_like_anybody_else() -> None:
+    for name in ("ann", "seed", "oracle"):
         loop = Loop()
         loop.seed = [{"id": item, "label": label} for item, label in loop.some(30, 40).items()]
         loop.round(loop.some(0, 30))

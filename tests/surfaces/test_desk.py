@@ -159,6 +159,56 @@ def test_undo_brings_the_last_item_back_and_a_change_replaces_the_answer(
         answer(desk, ana, 2, "undo", None, key="undo-odd", replaces="")
 
 
+def test_an_item_whose_answer_was_undone_is_the_next_of_that_person_and_of_nobody_else(
+    make_project: MakeProject,
+) -> None:
+    desk = open_desk(make_project())
+    ana = desk.session("ana")
+    say(desk, "ana")
+    assert desk.current(ana) == 1
+    answer(desk, ana, 0, "undo", None, key="undo-one", replaces=ana.keys[0])
+    assert desk.current(desk.session("bo")) == 2
+    assert desk.current(ana) == 0
+
+
+def test_what_a_person_says_after_an_undo_is_the_last_word_here_and_after_a_restart(
+    make_project: MakeProject,
+) -> None:
+    """The clock goes back by an hour between the two: the page's own order counts."""
+    project, clock = make_project(), Clock()
+    desk = open_desk(project, clock)
+    ana = desk.session("ana")
+    say(desk, "ana", "positive", key="key-first")
+    answer(desk, ana, 0, "undo", None, key="key-undo", replaces="key-first")
+    for seen in ("", "key-first"):
+        with pytest.raises(Refused, match="another tab"):
+            answer(desk, ana, 0, "accept", "neutral", key="key-other", replaces=seen)
+    clock.now -= 3600
+    answer(desk, ana, 0, "accept", "negative", key="key-again", replaces="key-undo")
+    assert on_disk(project) == [("p-0", "ana", "negative")]
+    desk.close()
+    again = open_desk(project, clock)
+    ana = again.session("ana")
+    assert [said.answer.label for said in again.history(ana)] == ["negative"]
+    answer(again, ana, 0, "accept", "neutral", key="key-last", replaces="key-again")
+    assert on_disk(project) == [("p-0", "ana", "neutral")]
+
+
+def test_of_answers_in_several_files_the_latest_stands_whatever_the_files_are_called(
+    make_project: MakeProject,
+) -> None:
+    project = make_project()
+    task = project.last_round().tasks()[0]
+    for name, label, at in (("b", "neutral", 9), ("a", "negative", 20), ("c", "positive", 5)):
+        row = prodigy.answer_row(
+            task, label=label, answer="accept", annotator="ana", dataset="ds", at=at
+        )
+        write_jsonl(project.last_round().answers / f"{name}.jsonl", [row])
+    desk = open_desk(project)
+    assert [said.answer.label for said in desk.history(desk.session("ana"))] == ["negative"]
+    assert on_disk(project) == [("p-0", "ana", "negative")]
+
+
 def test_the_same_answer_sent_again_is_acknowledged_and_written_once(
     make_project: MakeProject,
 ) -> None:
