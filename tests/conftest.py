@@ -69,7 +69,10 @@ def blobs(count: int, draw: int = 0, classes: int = 3) -> list[tuple[str, str, s
 
 
 class Small:
-    """A small numeric project on disk: 120 pool rows, 18 seed rows, 60 test rows, three classes."""
+    """A small numeric project on disk: 120 pool rows, 18 seed rows, 60 test rows, three classes.
+
+    The labelled tables have their columns in another order than the pool, and one that it lacks.
+    """
 
     labels = ("red", "green", "blue")
 
@@ -95,10 +98,12 @@ class Small:
         )
 
     def write(self, name: str, rows: Rows, *, label: bool = True) -> Path:
-        """Write one of the three tables."""
-        return write_csv(
-            self.root / "data" / f"{name}.csv", ["id", "x", "y", "label"][: 4 if label else 3], rows
-        )
+        """Write one of the three tables, of rows (id, x, y) or (id, x, y, label)."""
+        path = self.root / "data" / f"{name}.csv"
+        if not label:
+            return write_csv(path, ["id", "x", "y"], rows)
+        with_age = [(row[3], n % 7, row[2], row[0], row[1]) for n, row in enumerate(rows)]
+        return write_csv(path, ["label", "age", "y", "id", "x"], with_age)
 
     def set(self, changes: dict[tuple[str, ...], Any]) -> None:
         """Change params."""

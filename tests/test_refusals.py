@@ -134,12 +134,12 @@ TABLE: list[tuple[str, Change, str]] = [
     ),
     (
         "unknown label in the seed",
-        edit("data/seed.csv", ",green", ",Green"),
+        edit("data/seed.csv", "\ngreen,", "\nGreen,"),
         "label 'Green' is not in params.labels (did you mean 'green'?); correct the label",
     ),
     (
         "unknown label in the test set",
-        edit("data/test.csv", ",green", ",gren"),
+        edit("data/test.csv", "\ngreen,", "\ngren,"),
         "label 'gren' is not in params.labels (did you mean 'green'?); correct the label",
     ),
     (
