@@ -20,9 +20,14 @@ from typing import Any
 
 import pytest
 
+from rounds.init import fill_in, init
 from rounds.project import Project
+from rounds.roles import Choices
 from stages.answers import prodigy
 from stages.contract.canonical import Row, numbered_rows
+from tests.conftest import write_csv
+from tests.faults.going_on import closed_by_hand
+from tests.faults.lives import ENVIRONMENT, outcome, run
 from tests.surfaces.conftest import MakeProject
 
 playwright = pytest.importorskip(
@@ -47,28 +52,52 @@ import os, signal
 from rounds.surfaces.desk import Desk
 Desk.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
+# A close that takes until a pipe is written to, and brings round 2
+CHOOSES_WHEN_TOLD = """
+import rounds.keep_going
+from pathlib import Path
+from tests.surfaces.conftest import committed, text_tasks, write_round
+
+def close(project, **_):
+    Path("go").read_text()
+    write_round(project.root, 2, text_tasks(["vier", "five"], batch="b2"), "b2")
+    committed(project.root)
+    return "Round 1: three labels"
+
+rounds.keep_going.close = close
+"""
 
 
 class Server:
     """`rounds annotate` in a process of its own, on one port through all its lives."""
 
-    def __init__(self, project: Project) -> None:
-        self._root, self._port = project.root, "0"
-        self.start()
+    def __init__(self, project: Project, *words: str, first: str = "") -> None:
+        self._root, self._port, self._words = project.root, "0", words
+        self.start(first)
 
     def start(self, first: str = "") -> None:
-        code = f"{first}\nfrom rounds.annotate import command\ncommand(['--port', '{self._port}'])"
+        words = ["--port", self._port, *self._words]
+        code = f"{first}\nfrom rounds.annotate import command\ncommand({words})"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=self._root,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
             text=True,
         )
         assert self._process.stderr is not None
-        told = re.search(r"http://127\.0\.0\.1:(\d+)/", self._process.stderr.readline())
-        assert told is not None
+        told = self.wait_for(r"http://127\.0\.0\.1:(\d+)/")
         self.url, self._port = told[0], told[1]
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first match in a line that it says from now on."""
+        assert self._process.stderr is not None
+        said: list[str] = []
+        for line in self._process.stderr:
+            if found := re.search(pattern, line):
+                return found
+            said.append(line)
+        raise AssertionError("".join(said))
 
     def stand_still(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -101,8 +130,8 @@ def chromium() -> Iterator[Any]:
 def serve() -> Iterator[Any]:
     servers = []
 
-    def start(project: Project) -> Server:
-        servers.append(Server(project))
+    def start(project: Project, *words: str, first: str = "") -> Server:
+        servers.append(Server(project, *words, first=first))
         return servers[-1]
 
     yield start
@@ -423,3 +452,102 @@ def test_long_content_is_scrolled_by_keyboard_and_passes_the_checker(
         "tabindex", "0"
     )
     assert violations(page, axe) == []
+
+
+def test_the_next_batch_comes_by_itself_to_all_while_the_page_says_what_happens(
+    make_project: MakeProject, serve: Any, chromium: Any, axe: str
+) -> None:
+    project = make_project()
+    os.mkfifo(project.root / "go")
+    server = serve(project, "--keep-going", first=CHOOSES_WHEN_TOLD)
+    ana, bo = (open_page(chromium, f"{server.url}?session={name}") for name in ("ana", "bo"))
+    item(ana, 1)
+    item(bo, 2)
+    press(bo, "2", "a")
+    item(bo, 3)
+    press(ana, "1", "a")
+    playwright.expect(ana.get_by_text("Nothing left for you at the moment")).to_be_visible()
+    press(bo, "3", "a")
+    for page in (ana, bo):
+        title = page.get_by_role("heading", name="Choosing the next batch …")
+        playwright.expect(title).to_be_visible()
+        playwright.expect(page.get_by_role("progressbar", name="being chosen")).to_be_visible()
+    assert violations(ana, axe) == []
+    shoot(ana, "page-choosing")
+    ana.reload()
+    playwright.expect(ana.get_by_role("heading", name="Choosing the next batch")).to_be_visible()
+    (project.root / "go").write_text("go")
+    for page in (ana, bo):  # who looked first has the first card
+        card = page.get_by_role("heading", level=2, name=re.compile("^Item [12]$"))
+        playwright.expect(card).to_be_focused()
+        playwright.expect(page.locator("#content")).to_have_text(re.compile("vier|five"))
+    press(bo, "1", "a")
+    playwright.expect(bo.get_by_text("1 of 2 ·")).to_be_visible()
+    assert ana.faults == bo.faults == []
+
+
+def digits_project(folder: Path) -> Project:
+    """A labelling project of a few of scikit-learn's digits, six a batch."""
+    from sklearn.datasets import load_digits
+
+    tasks = digit_tasks(150)
+    rows = [
+        (task["al_id"], task["image"], str(label))
+        for task, label in zip(tasks, load_digits().target, strict=False)
+    ]
+    header = ["id", "image", "label"]
+    tables = {
+        "pool": write_csv(folder / "pool.csv", header[:2], [row[:2] for row in rows[:60]]),
+        "seed": write_csv(folder / "seed.csv", header, rows[60:100]),
+        "test": write_csv(folder / "test.csv", header, rows[100:]),
+    }
+    root = folder / "project"
+    init(root, tables, Choices(id="id", image="image", classes=tuple(DIGITS)))
+    fill_in(root / "params.yaml", {("query", "batch_size"): 6})
+    config = root / ".dvc" / "config"
+    config.write_text(config.read_text().replace(str(root / ".dvc" / "store"), "store"))
+    run(root, ("git", "commit", "-qam", "Small batches"))
+    return Project(root)
+
+
+@pytest.mark.slow
+def test_two_people_label_three_rounds_of_digits_without_a_terminal_through_a_reload_and_a_kill(
+    tmp_path: Path, serve: Any, chromium: Any
+) -> None:
+    project = digits_project(tmp_path)
+    server = serve(project, "--keep-going", "--rounds", "3")
+    start = shutil.copytree(project.root, tmp_path / "start", symlinks=True)
+    people = [open_page(chromium, f"{server.url}?session={name}") for name in ("ana", "bo")]
+    for page in people:
+        page.set_default_timeout(300_000)
+    for number in (1, 2, 3):
+        for turn in range(6):
+            page = people[turn % 2]
+            done = page.get_by_text(f"{turn} of 6 ·")
+            playwright.expect(done).to_be_visible(timeout=300_000)
+            card = page.get_by_role("heading", level=2, name=re.compile("^Item "))
+            playwright.expect(card).to_be_visible(timeout=300_000)
+            press(page, str((number + turn) % 10), "a")
+            playwright.expect(page.get_by_text(f"{turn + 1} of 6 ·")).to_be_visible()
+            people[1 - turn % 2].reload()
+        if number == 2:
+            server.wait_for("  query …")
+            playwright.expect(
+                people[0].get_by_role("heading", name="Choosing the next batch")
+            ).to_be_visible()
+            people[0].reload()
+            server.kill()
+            playwright.expect(people[1].get_by_text("no connection")).to_be_visible()
+            server._words = ("--keep-going", "--rounds", "2")
+            server.start()
+    playwright.expect(people[0].get_by_text("That was the last batch")).to_be_visible(
+        timeout=300_000
+    )
+    rounds = [project.root / f"data/rounds/{number:03d}/answers" for number in (1, 2, 3)]
+    rows = [row for one in rounds for path in one.iterdir() for _, row in numbered_rows(path)]
+    assert len(rows) == len({row["al_key"] for row in rows}) == 18
+    log = run(project.root, ("git", "log", "--format=%s", "--grep=^Round ")).stdout
+    assert [line.split(":")[0] for line in log.splitlines()] == [f"Round {n}" for n in (3, 2, 1, 0)]
+    assert outcome(project.root) == outcome(
+        closed_by_hand(start, project.root, tmp_path / "by hand")
+    )

@@ -102,8 +102,8 @@ function showHistory() {
     const button = element("button", null, { type: "button" });
     const what = past.image ? picture(past.position, `Picture ${past.position + 1}`)
                             : element("span", past.text.slice(0, 60), { class: "what", dir: "auto" });
-    button.append(what, element("span", past.said + (past.flagged ? " ⚑" : "")));
-    button.setAttribute("aria-label", `Change item ${past.position + 1}, answered ${past.said}`);
+    const lead = element("span", `Change item ${past.position + 1}, answered `, { class: "unseen" });
+    button.append(lead, element("span", past.said + (past.flagged ? " ⚑" : ""), { class: "said" }), what);
     button.addEventListener("click", () => { if (!sending) change(past.position); });
     const line = element("li", null);
     line.append(button);
@@ -112,9 +112,9 @@ function showHistory() {
   $("undo").setAttribute("aria-disabled", String(state.history.length === 0));
 }
 
-function showNotice(notice) {
+function showNotice(notice, aloud = false) {
   const [title, text, busy] = $("done").children;
-  if (title.textContent !== notice.title) say(notice.title);
+  if (aloud && title.textContent !== notice.title) say(notice.title);
   title.textContent = notice.title;
   text.textContent = notice.text;
   busy.hidden = !notice.busy;
@@ -132,7 +132,7 @@ function render(focus = true) {
   $("done").hidden = state.card !== null;
   if (state.card !== null) return show(state.card, focus);
   card = null;
-  showNotice(state.notice);
+  showNotice(state.notice, !focus);  // what gets the focus is read anyway
   if (focus) $("done").focus();
   lookAgain(state.notice.busy ? 1000 : 4000);
 }
