@@ -1,8 +1,8 @@
 """`rounds report`: one HTML file that needs nothing else, and a summary for a pull request.
 
-Alarms first, then the proof, the charts of `dvc plots` (the same templates, drawn by the Vega that
-.dvc/plots/page.html bundles), the stopping panel, the annotators, the current batch, and the audit
-trail. It reads what the stages wrote, and runs none.
+A summary for a manager first, then the alarms, the proof, the charts of `dvc plots` (the same
+templates, drawn by the Vega that .dvc/plots/page.html bundles), the stopping panel, the annotators,
+the current batch, and the audit trail. It reads what the stages wrote, and runs none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rounds.decision import FILE, DecisionOfRound, stopped
 from rounds.looks import gap_charts
 from rounds.pages import number, render
 from rounds.project import Project, Round
+from rounds.summary import Point, summary
 from stages.contract.canonical import Row, read_json, read_jsonl, sha256, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
@@ -70,6 +71,11 @@ class Findings:
     def alarms(self) -> list[Row]:
         """Every alarm that rings, the gate's included."""
         return [*self.metrics["gate"].get("alarms", []), *self.proof["alarms"]]
+
+    @property
+    def summary(self) -> list[Point]:
+        """What was spent and saved, how good the model is, what to do next."""
+        return summary(self.metrics, self.stop)
 
     @property
     def not_judged(self) -> str:
@@ -289,6 +295,7 @@ def html(findings: Findings, vega: str) -> str:
         "report.html",
         title=f"{findings.name}: round {findings.proof['round']}",
         vega=vega,
+        summary=findings.summary,
         proof=findings.proof,
         alarms=findings.alarms,
         not_judged=findings.not_judged,
@@ -313,6 +320,7 @@ def markdown(findings: Findings) -> str:
     return render(
         "report.md",
         name=findings.name,
+        summary=findings.summary,
         proof=findings.proof,
         alarms=findings.alarms,
         not_judged=findings.not_judged,

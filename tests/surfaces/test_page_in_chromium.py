@@ -537,7 +537,7 @@ def test_two_people_label_three_rounds_of_digits_without_a_terminal_through_a_re
             ).to_be_visible()
             people[0].reload()
             server.kill()
-            playwright.expect(people[1].get_by_text("no connection")).to_be_visible()
+            playwright.expect(people[1].locator("#done")).to_contain_text("no connection")
             server._words = ("--keep-going", "--rounds", "2")
             server.start()
     playwright.expect(people[0].get_by_text("That was the last batch")).to_be_visible(
