@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -15,6 +16,10 @@ from stages.answers.prodigy import offered
 from stages.contract.canonical import read_jsonl, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.shell import PATH, one_line_errors
+
+if TYPE_CHECKING:
+    from rounds.owner import Board
+    from rounds.surfaces.series import Series
 
 _SECONDS_PER_ROUND = 86_400.0
 _CHANCE = click.FloatRange(0, 1)
@@ -209,10 +214,18 @@ def _serve(project: Project, newest: Round, options: Options) -> str:
         address,
         idle=options["idle"] * 60,
         open_browser=options["open_browser"],
+        board=partial(_owners_board, project),
     ) as series:
         while series.wait():
             pass
     return closing_words(series, complete="rounds close", go_on="rounds annotate")
+
+
+def _owners_board(project: Project, series: Series) -> Board:
+    """The owner's view; its libraries are loaded when it is first looked at."""
+    from rounds.owner import Board
+
+    return Board(project, series)
 
 
 def _keep_going(project: Project, options: Options) -> str:
@@ -231,5 +244,6 @@ def _keep_going(project: Project, options: Options) -> str:
         open_browser=options["open_browser"],
         done=CHOOSING,
         goes_on=True,
+        board=partial(_owners_board, project),
     ) as series:
         return KeepGoing(project, series, options["limit"]).run()

@@ -23,11 +23,12 @@ FIRST_NAME, NEXT_NAME = 62, 18  # pixels below the axis of the first name, and f
 
 @dataclass(frozen=True)
 class Band:
-    """Mean accuracy of a variant at some labels (p,), and its standard error, 0 for one repeat."""
+    """Accuracy at some labels (p,), and the edges of its band."""
 
     labels: Floats
     mean: Floats
-    error: Floats
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,13 @@ class Scale:
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """The mean of a variant's repeats."""
+    """The mean of a variant's repeats, and one standard error around it; none for one repeat."""
     labels, heights = accuracies(curves)
     error = np.zeros(len(labels))
     if len(heights) > 1:
         error = heights.std(axis=0, ddof=1) / math.sqrt(len(heights))
-    return Band(labels, heights.mean(axis=0), error)
+    mean = heights.mean(axis=0)
+    return Band(labels, mean, mean - error, mean + error)
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -91,7 +93,11 @@ def ticks(low: float, high: float) -> list[float]:
 
 def svg(curves: Curves) -> str:
     """Mean accuracy against labels, a line and a band of one standard error for each variant."""
-    bands = {name: band(own) for name, own in curves.items()}
+    return svg_of_bands({name: band(own) for name, own in curves.items()})
+
+
+def svg_of_bands(bands: Mapping[str, Band]) -> str:
+    """A line and a band for each name; at least one."""
     x, y = scales(list(bands.values()))
     return render(
         "curves.svg",
@@ -109,8 +115,8 @@ def svg(curves: Curves) -> str:
 def scales(bands: Sequence[Band]) -> tuple[Scale, Scale]:
     """Scales of labels and of accuracy that hold every band."""
     labels = np.concatenate([band.labels for band in bands])
-    lowest = min(float((band.mean - band.error).min()) for band in bands)
-    highest = max(float((band.mean + band.error).max()) for band in bands)
+    lowest = min(float(band.low.min()) for band in bands)
+    highest = max(float(band.high.max()) for band in bands)
     left = float(labels.min())
     across = Scale(left, left + max(float(np.ptp(labels)), 1.0), LEFT, RIGHT)
     up = Scale(lowest, max(highest, lowest + 1e-3), BOTTOM, TOP)
@@ -127,7 +133,7 @@ def lines(bands: Mapping[str, Band], x: Scale, y: Scale) -> list[Line]:
     drawn = []
     for number, (name, own) in enumerate(bands.items()):
         there_and_back = np.append(own.labels, own.labels[::-1])
-        edges = np.append(own.mean + own.error, (own.mean - own.error)[::-1])
+        edges = np.append(own.high, own.low[::-1])
         drawn.append(
             Line(
                 name=name,

@@ -405,6 +405,15 @@ class Desk:
         """The session's last answers, newest first."""
         return list(islice(reversed(session.said.values()), HISTORY))
 
+    def everybody(self) -> list[Session]:
+        """Every session, by name."""
+        return [self._sessions[name] for name in sorted(self._sessions)]
+
+    @property
+    def answers(self) -> int:
+        """How many standing answers the batch has."""
+        return sum(len(names) for names in self._answered)
+
     def sessions(self) -> dict[str, int]:
         """How many items each annotator has answered."""
         return {

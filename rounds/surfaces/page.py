@@ -7,13 +7,15 @@ stands in `shown`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
@@ -33,6 +35,7 @@ from stages.answers.prodigy import is_data_uri
 
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+OWNER = "/owner"
 LARGEST_BODY = 64 * 1024
 LARGEST_IMAGE = 32 * 1024 * 1024
 HEADERS = {
@@ -72,15 +75,35 @@ def reply(code: int, body: Mapping[str, Any]) -> Response:
     return Response(json.dumps(body), code, media_type="application/json")
 
 
+@dataclass(frozen=True)
+class Key:
+    """The token that opens the addresses under a path; "" opens them to everybody.
+
+    cookie: the name of the cookie that keeps it.
+    """
+
+    path: str
+    cookie: str
+    token: str
+
+    def fits(self, text: str) -> bool:
+        """Whether a text is the token; how long that takes tells nothing of it."""
+        return hmac.compare_digest(text.encode("utf-8", "replace"), self.token.encode())
+
+
 class Guard:
     """Lets through what comes from this page's own browser tabs; puts the headers on what leaves.
 
     hosts: names that the Host header may carry (against DNS rebinding); empty when a token is
-    demanded instead.
+    demanded instead. token: of the annotators; owner: of the owner's view, which opens nothing
+    else.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str) -> None:
-        self._app, self._hosts, self._token = app, hosts, token
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str, owner: str) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._key = Key("/", "labelrounds", token)
+        self._owners_key = Key(OWNER, "labelrounds-owner", owner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with a bound on the body."""
@@ -125,27 +148,73 @@ class Guard:
         content_type = headers.get("content-type", "").partition(";")[0]
         if scope["method"] == "POST" and content_type != "application/json":
             return reply(415, {"error": "JSON is expected."})
-        return self._token_refusal(scope, headers) if self._token else None
+        is_owners = scope["path"] == OWNER or scope["path"].startswith(f"{OWNER}/")
+        key = self._owners_key if is_owners else self._key
+        return _token_refusal(key, scope, headers) if key.token else None
 
-    def _token_refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """A redirect that makes a cookie of the token in the start page's address, or a refusal.
 
-        Everything else must bring the token along.
-        """
-        request = Request(scope)
-        shown = request.query_params.get("token", "")
-        if scope["path"] == "/" and self._right(shown):
-            response = RedirectResponse(f"/?{request.url.remove_query_params('token').query}", 303)
-            response.set_cookie("labelrounds", self._token, httponly=True, samesite="lax")
-            return response
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        if self._right(bearer) or self._right(request.cookies.get("labelrounds", "")):
-            return None
-        what = "Open the address with the token that was printed in the terminal."
-        return reply(401, {"error": what})
+def _token_refusal(key: Key, scope: Scope, headers: Headers) -> Response | None:
+    """A redirect that makes a cookie of the token in the start page's address, or a refusal.
 
-    def _right(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+    Everything else must bring the token along.
+    """
+    request = Request(scope)
+    shown = request.query_params.get("token", "")
+    if scope["path"] == key.path and key.fits(shown):
+        query = request.url.remove_query_params("token").query
+        response = RedirectResponse(f"{key.path}?{query}", 303)
+        response.set_cookie(key.cookie, key.token, path=key.path, httponly=True, samesite="lax")
+        return response
+    bearer = headers.get("authorization", "").removeprefix("Bearer ")
+    if key.fits(bearer) or key.fits(request.cookies.get(key.cookie, "")):
+        return None
+    what = "Open the address with the token that was printed in the terminal."
+    return reply(401, {"error": what})
+
+
+class OwnersBoard(Protocol):
+    """What the owner's view shows (`rounds.owner`)."""
+
+    def people(self) -> Any:
+        """Who takes part, read by the thread that takes the answers."""
+
+    def html(self, people: Any) -> str:
+        """The view with these people; this may run in a thread of its own."""
+
+
+@dataclass(frozen=True)
+class OwnersView:
+    """The view of the owner: its token, and what makes its board when it is first looked at."""
+
+    token: str
+    make: Callable[[], OwnersBoard]
+
+
+class OwnersHandlers:
+    """What the addresses of the owner's view answer; none of them takes anything."""
+
+    def __init__(self, make: Callable[[], OwnersBoard]) -> None:
+        self._make = make
+        self._board: OwnersBoard | None = None
+        self._busy = asyncio.Lock()
+
+    async def board(self, _: Request) -> Response:
+        """The board as HTML, a part of the page."""
+        async with self._busy:  # its files are read once, however many look
+            if self._board is None:
+                self._board = await run_in_threadpool(self._make)
+            people = self._board.people()
+            html = await run_in_threadpool(self._board.html, people)
+        return Response(html, media_type="text/html")
+
+    def routes(self) -> list[Route]:
+        """The addresses."""
+        return [
+            _fixed(OWNER, (STATIC / "owner.html").read_bytes(), "text/html"),
+            _fixed(f"{OWNER}/owner.css", (STATIC / "owner.css").read_bytes(), "text/css"),
+            _fixed(f"{OWNER}/owner.js", (STATIC / "owner.js").read_bytes(), "text/javascript"),
+            Route(f"{OWNER}/board", self.board),
+        ]
 
 
 class Handlers:
@@ -238,7 +307,13 @@ class Handlers:
 
 
 def app(
-    series: Series, *, guide: str, images: Path, hosts: frozenset[str], token: str = ""
+    series: Series,
+    *,
+    guide: str,
+    images: Path,
+    hosts: frozenset[str],
+    token: str = "",
+    owner: OwnersView | None = None,
 ) -> ASGIApp:
     """The web app.
 
@@ -256,10 +331,11 @@ def app(
         Route("/api/item", handlers.item),
         Route("/api/answer", handlers.answer, methods=["POST"]),
         Route("/image/{position}", handlers.image),
+        *(OwnersHandlers(owner.make).routes() if owner else []),
     ]
     errors = (Refused, OSError, ClientDisconnect)
     inner = Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, _as_reply))
-    return Guard(inner, hosts, token)
+    return Guard(inner, hosts, token, owner.token if owner else "")
 
 
 def _fixed(path: str, data: bytes, kind: str) -> Route:

@@ -12,15 +12,16 @@ import socket
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import uvicorn
 from starlette.types import ASGIApp
 
 from rounds.project import Project, Round
-from rounds.surfaces.page import LOOPBACK, app
+from rounds.surfaces.page import LOOPBACK, OWNER, OwnersBoard, OwnersView, app
 from rounds.surfaces.series import DONE, Notice, Series
 from stages.contract.errors import PipelineError
 
@@ -107,13 +108,15 @@ def serving(
     open_browser: bool = False,
     done: Notice = DONE,
     goes_on: bool = False,
+    board: Callable[[Series], OwnersBoard],
 ) -> Iterator[Series]:
     """Serve a round's batch, and those that follow it, as long as the block lasts.
 
-    idle: seconds until silent people's items go to others.
+    idle: seconds until silent people's items go to others. board: makes the owner's view.
     """
     guide = _guidelines(project)
     token = "" if address.is_local else kept_token(project, "page")
+    owners_token = kept_token(project, "owner")
     with listen(address.host, address.port) as listener:
         series = Series(project, newest, idle=idle, clock=time.time, done=done, goes_on=goes_on)
         web = app(
@@ -122,11 +125,12 @@ def serving(
             images=project.root / project.params().data.images,
             hosts=frozenset(LOOPBACK) if address.is_local else frozenset(),
             token=token,
+            owner=OwnersView(owners_token, partial(board, series)),
         )
-        url = f"http://{_host_name(address.host)}:{listener.getsockname()[1]}/"
-        if token:
-            url += f"?token={token}"
+        site = f"http://{_host_name(address.host)}:{listener.getsockname()[1]}"
+        url = f"{site}/?token={token}" if token else f"{site}/"
         click.echo(f"annotate: {_left(series)} at {url}", err=True)
+        click.echo(f"annotate: for you alone: {site}{OWNER}?token={owners_token}", err=True)
         click.echo("annotate: every answer is saved at once; Ctrl-C stops", err=True)
         if open_browser:
             webbrowser.open(url)

@@ -288,3 +288,45 @@ def test_fields_stand_in_the_order_of_the_table() -> None:
     frozen = json.loads(dumps(told))  # as the round's file has it: keys sorted
     assert list(frozen["fields"]) == ["f1", "f10", "f2"]
     assert shown.shown_content(frozen)["fields"] == [["f2", "1.5"], ["f10", "2"], ["f1", "f2: 3"]]
+
+
+class _Board:
+    """A board that says who was looked for."""
+
+    def people(self) -> list[str]:
+        return ["ann"]
+
+    def html(self, people: list[str]) -> str:
+        return f"<p>{people[0]}</p>"
+
+
+def test_the_owners_view_opens_with_its_own_token_alone_and_that_opens_nothing_else(
+    make_project: MakeProject,
+) -> None:
+    view = page.OwnersView("own3r", _Board)
+    browser = browse(make_project, hosts=frozenset(), token="s3cret", owner=view)
+    annotators = {"authorization": "Bearer s3cret"}
+    owners = {"authorization": "Bearer own3r"}
+    for path in ("/owner", "/owner/board", "/owner/owner.js", "/owner/owner.css"):
+        assert browser("GET", path).status_code == 401
+        assert browser("GET", path, headers=annotators).status_code == 401
+        assert browser("GET", path, headers=owners).status_code == 200
+        assert browser("POST", path, headers=owners, json={}).status_code == 405
+    assert browser("GET", "/owner/board", headers=owners).text == "<p>ann</p>"
+    assert browser("GET", "/api/state?session=ana", headers=owners).status_code == 401
+    response = browser("GET", "/owner?token=own3r")
+    assert response.headers["location"] == "/owner?"
+    assert "Path=/owner" in response.headers["set-cookie"]
+    assert browser("GET", "/owner/board").status_code == 200  # by the cookie
+    assert browser("GET", "/", headers=annotators).status_code == 200
+
+
+def test_on_this_machine_the_owners_view_demands_its_token_too_and_no_page_links_to_it(
+    make_project: MakeProject,
+) -> None:
+    browser = browse(make_project, owner=page.OwnersView("own3r", _Board))
+    assert browser("GET", "/api/state?session=ana").status_code == 200
+    assert browser("GET", "/owner/board").status_code == 401
+    assert browser("GET", "/owner?token=wrong").status_code == 401
+    told = browser("GET", "/").text + browser("GET", "/page.js").text
+    assert "owner" not in told

@@ -512,7 +512,7 @@ def digits_project(folder: Path) -> Project:
 
 @pytest.mark.slow
 def test_two_people_label_three_rounds_of_digits_without_a_terminal_through_a_reload_and_a_kill(
-    tmp_path: Path, serve: Any, chromium: Any
+    tmp_path: Path, serve: Any, chromium: Any, axe: str
 ) -> None:
     project = digits_project(tmp_path)
     server = serve(project, "--keep-going", "--rounds", "3")
@@ -540,9 +540,15 @@ def test_two_people_label_three_rounds_of_digits_without_a_terminal_through_a_re
             playwright.expect(people[1].locator("#done")).to_contain_text("no connection")
             server._words = ("--keep-going", "--rounds", "2")
             server.start()
-    playwright.expect(people[0].get_by_text("That was the last batch")).to_be_visible(
-        timeout=300_000
-    )
+    last = people[0].get_by_role("heading", name="That was the last batch")
+    playwright.expect(last).to_be_visible(timeout=300_000)
+    owner = open_page(chromium, server.wait_for(r"for you alone: (\S+)")[1])
+    playwright.expect(owner.get_by_role("heading", name="The curve so far")).to_be_visible()
+    playwright.expect(owner.get_by_role("cell", name="bo", exact=True)).to_be_visible()
+    for page in (people[0], owner):
+        assert violations(page, axe) == []
+        assert [fault for fault in page.faults if "ERR_" not in fault] == []  # while it was down
+    shoot(owner, "owner")
     rounds = [project.root / f"data/rounds/{number:03d}/answers" for number in (1, 2, 3)]
     rows = [row for one in rounds for path in one.iterdir() for _, row in numbered_rows(path)]
     assert len(rows) == len({row["al_key"] for row in rows}) == 18

@@ -1,0 +1,221 @@
+"""The owner's page: how the labelling goes, live and read-only, at /owner of the served page.
+
+Who answered how much and how fast, how far people agree, the alarms, the curve, and what the next
+close will do. Of the items themselves it shows nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from rounds.decision import stopped
+from rounds.history import cases_of
+from rounds.pages import render
+from rounds.project import Project
+from rounds.report import METRICS, read_metrics
+from rounds.summary import summary
+from rounds.surfaces.desk import Session
+from rounds.surfaces.series import Series
+from stages.answers.standing import Case
+from stages.contract.canonical import Row, read_json
+from stages.contract.errors import PipelineError
+from stages.learning.scoring import cohen_kappa
+
+PAUSE = 300.0  # seconds between two answers from which a person did something else
+ARMS = ("active", "random")
+Cells = list[list[object]]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One annotator's part of the batch.
+
+    seconds: the median from one answer to the next, pauses left out; None below two answers.
+    quiet: seconds since the last sign of life; None before the first of this serving.
+    """
+
+    name: str
+    answers: int
+    skipped: int
+    seconds: float | None
+    quiet: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two people said of one item that both labelled in one round."""
+
+    names: tuple[str, str]
+    labels: tuple[str, str]
+
+
+def person(session: Session, now: float) -> Person:
+    """A session's part of the batch, as of `now` (seconds since 1970)."""
+    answers = [said.answer for said in session.said.values()]
+    return Person(
+        name=session.name,
+        answers=len(answers),
+        skipped=sum(answer.kind == "skip" for answer in answers),
+        seconds=pace([answer.at for answer in answers if answer.at is not None]),
+        quiet=now - session.seen if session.seen else None,
+    )
+
+
+def pace(times: Iterable[float]) -> float | None:
+    """The median of the seconds from one answer to the next, without pauses; None for no gap."""
+    ordered = sorted(times)
+    gaps = [after - before for before, after in pairwise(ordered)]
+    worked = [gap for gap in gaps if gap <= PAUSE]
+    return statistics.median(worked) if worked else None
+
+
+def pairs_of(cases: Iterable[Case]) -> Iterator[Pair]:
+    """Every two people's labels of one item in one round, people by name."""
+    for case in cases:
+        for number in case.asked:
+            labels = {
+                vote.annotator: vote.label
+                for vote in case.votes
+                if vote.round == number and vote.is_label and not vote.late
+            }
+            for left, right in combinations(sorted(labels), 2):
+                yield Pair((left, right), (labels[left], labels[right]))
+
+
+def people_rows(pairs: Iterable[Pair]) -> Cells:
+    """Each two people: items that both labelled, the share labelled alike, Cohen's kappa."""
+    by_names: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for pair in pairs:
+        by_names[pair.names].append(pair.labels)
+    return [
+        [
+            " and ".join(names),
+            len(labels),
+            share(sum(left == right for left, right in labels), len(labels)),
+            rounded(cohen_kappa(*zip(*labels, strict=True))),
+        ]
+        for names, labels in sorted(by_names.items())
+    ]
+
+
+def class_rows(pairs: Iterable[Pair]) -> Cells:
+    """Each class: pairs of labels of which one or both are it, the share both; lowest first."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for pair in pairs:
+        for label in set(pair.labels):
+            counts[label][0] += 1
+            counts[label][1] += pair.labels[0] == pair.labels[1]
+    ordered = sorted(counts.items(), key=lambda entry: (entry[1][1] / entry[1][0], entry[0]))
+    return [[label, number, share(alike, number)] for label, (number, alike) in ordered]
+
+
+def share(part: int, whole: int) -> str:
+    """A share in percent."""
+    return f"{100 * part / whole:.0f} %"
+
+
+def rounded(value: float | None) -> str:
+    """A figure with two digits, empty where there is none."""
+    return "" if value is None else f"{value:.2f}"
+
+
+def next_close(project: Project, series: Series, query: Row) -> str:
+    """What the next close will do, and when."""
+    desk = series.desk
+    params = project.params()
+    left = len(desk.tasks) - desk.finished
+    when = "Now"
+    if left:
+        which = "all" if left == len(desk.tasks) else f"the last {left} of"
+        when = f"When {which} {len(desk.tasks)} items are answered"
+    how = "the page closes" if series.goes_on else "`rounds close` closes"
+    words = f"{when}, {how} round {desk.round.number}: the gate judges its labels, the model "
+    words += f"learns from them, and up to {params.query.batch_size} further items are asked."
+    if params.query.budget is None:
+        return f"{words} No budget is set."
+    spent = query.get("answers_spent", 0) + desk.answers
+    return f"{words} {spent} of the budget of {params.query.budget} answers are given."
+
+
+def curve_svg(rows: list[Row]) -> str:
+    """The learning curve of both arms with its 95 % bands; "" before the first point."""
+    import numpy as np
+
+    from rounds.backtest.chart import Band, svg_of_bands
+
+    bands = {}
+    for arm in ARMS:
+        points = [row for row in rows if row["arm"] == arm]
+        if points:
+            columns = ("labels", "accuracy", "low", "high")
+            labels, mean, low, high = (np.array([row[key] for row in points]) for key in columns)
+            bands[arm] = Band(labels.astype(float), mean, low, high)
+    return svg_of_bands(bands) if bands else ""
+
+
+class Board:
+    """The owner's page of what a series serves. What is read from files is read again on change."""
+
+    def __init__(self, project: Project, series: Series) -> None:
+        self._project = project
+        self._series = series
+        self._read: dict[str, object] = {}
+        self._as_of: object = None
+
+    def people(self) -> list[Person]:
+        """Who takes part in this batch; called by the thread that takes the answers."""
+        now = time.time()
+        everybody = [person(session, now) for session in self._series.desk.everybody()]
+        return [one for one in everybody if one.answers or one.quiet is not None]
+
+    def html(self, people: list[Person]) -> str:
+        """The part of the page that changes."""
+        desk = self._series.desk
+        notice = self._series.notice()
+        files = self._files()
+        query = read_metrics(self._project, "query")
+        return render(
+            "owner.html",
+            round=desk.round.number,
+            finished=desk.finished,
+            total=len(desk.tasks),
+            notice=notice if desk.complete or notice.blocks else None,
+            people=people,
+            **files,
+            next_close=next_close(self._project, self._series, query),
+        )
+
+    def _files(self) -> dict[str, object]:
+        """What the metrics and the answers say; read once for one state of them."""
+        root = self._project.root
+        paths = [root / "metrics" / f"{name}.json" for name in METRICS]
+        state = [path.stat().st_mtime_ns if path.is_file() else 0 for path in paths]
+        as_of = (self._series.saved, self._series.desk.batch, state)
+        if as_of != self._as_of:
+            self._read = self._facts()
+            self._as_of = as_of
+        return self._read
+
+    def _facts(self) -> dict[str, object]:
+        metrics = {name: read_metrics(self._project, name) for name in METRICS}
+        stop = stopped(self._project)
+        alarms = [
+            alarm for name in ("gate", "validate") for alarm in metrics[name].get("alarms", [])
+        ]
+        try:
+            pairs = list(pairs_of(cases_of(self._project).values()))
+        except PipelineError:  # an answer file that the next close will refuse, and name
+            pairs = []
+        curve = self._project.root / "plots" / "learning_curve.json"
+        return {
+            "summary": summary(metrics, stop) if metrics["validate"] else [],
+            "alarms": alarms,
+            "pair_rows": people_rows(pairs),
+            "class_rows": class_rows(pairs),
+            "curve": curve_svg(read_json(curve) if curve.is_file() else []),
+        }
