@@ -31,6 +31,7 @@ from rounds.past import (
 )
 from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
+from rounds.surfaces.desk import NOTE
 from stages.answers.changed import id_then, read_changed, renamed
 from stages.answers.ledger import (
     Asked,
@@ -259,13 +260,15 @@ def _answers(
         for answer, (file, line) in answers:
             if answer.id == names[issued.number]:
                 raw = Path(file).read_bytes().split(b"\n")[line - 1]
+                given = json.loads(raw)
                 row = {
                     "round": issued.number,
                     "annotator": answer.annotator,
                     "kind": answer.kind,
                     "label": answer.label,
                     "at": answer.at,
-                    "surface": json.loads(raw).get("al_dataset"),
+                    "surface": given.get("al_dataset"),
+                    "note": given.get(NOTE),
                     "file": Path(file).relative_to(project.root).as_posix(),
                     "line": line,
                     "raw": raw,
@@ -379,7 +382,8 @@ def _answer_sentence(row: Row) -> str:
     answer = f"{row['label'] or row['kind']} by {row['annotator']}"
     surface = row["surface"] or "unknown"
     source = f"({surface}) {row['file']}:{row['line']}"
-    return f"answered   {answer} {_time_of(row['at'])}{source}{_commit_of(row)}"
+    note = f", noting {row['note']!r}" if row["note"] else ""
+    return f"answered   {answer}{note} {_time_of(row['at'])}{source}{_commit_of(row)}"
 
 
 def _change_sentence(row: Row) -> str:

@@ -6,12 +6,11 @@ close will do. Of the items themselves it shows nothing.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 from rounds.decision import stopped
 from rounds.history import cases_of
@@ -26,7 +25,6 @@ from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
 from stages.learning.scoring import cohen_kappa
 
-PAUSE = 300.0  # seconds between two answers from which a person did something else
 ARMS = ("active", "random")
 Cells = list[list[object]]
 
@@ -61,17 +59,9 @@ def person(session: Session, now: float) -> Person:
         name=session.name,
         answers=len(answers),
         skipped=sum(answer.kind == "skip" for answer in answers),
-        seconds=pace([answer.at for answer in answers if answer.at is not None]),
+        seconds=session.pace(),
         quiet=now - session.seen if session.seen else None,
     )
-
-
-def pace(times: Iterable[float]) -> float | None:
-    """The median of the seconds from one answer to the next, without pauses; None for no gap."""
-    ordered = sorted(times)
-    gaps = [after - before for before, after in pairwise(ordered)]
-    worked = [gap for gap in gaps if gap <= PAUSE]
-    return statistics.median(worked) if worked else None
 
 
 def pairs_of(cases: Iterable[Case]) -> Iterator[Pair]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import astuple, dataclass
+from itertools import islice
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
 
@@ -21,12 +23,14 @@ from rounds.looks import gap_charts
 from rounds.pages import number, render
 from rounds.project import Project, Round
 from rounds.summary import Point, summary
-from stages.contract.canonical import Row, read_json, read_jsonl, sha256, write_bytes
+from rounds.surfaces.desk import NOTE
+from stages.contract.canonical import Row, numbered_rows, read_json, read_jsonl, sha256, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
 METRICS = ("validate", "gate", "query", "calibration")
 SHOWN_ROWS = 12  # of the current batch
+SHOWN_NOTES = 40
 CLASS_HEAD = ("class", "rows", "recall [95 %]", "precision [95 %]")
 COMPARED = ("labels", "accuracy", "macro_f1", "log_loss", "ece")  # with an earlier commit
 Cells = list[list[str]]
@@ -61,6 +65,7 @@ class Findings:
     batch: list[Row]
     rounds: list[AuditRow]
     commits: Cells
+    notes: Cells
 
     @property
     def proof(self) -> Row:
@@ -104,7 +109,28 @@ def find(project: Project, against: str | None = None) -> Findings:
         batch=read_jsonl(rounds[-1].folder / "batch.jsonl") if rounds else [],
         rounds=[audit_row(round_) for round_ in rounds],
         commits=commits(project),
+        notes=note_rows(rounds),
     )
+
+
+def note_rows(rounds: list[Round]) -> Cells:
+    """Round, id, annotator, what was said and the note of answers with a note, newest round first.
+
+    At most SHOWN_NOTES.
+    """
+    noted = (
+        (round_.number, row)
+        for round_ in reversed(rounds)
+        for path in round_.answer_files()
+        for _, row in numbered_rows(path)
+        if row.get(NOTE)
+    )
+    rows = []
+    for number_, row in islice(noted, SHOWN_NOTES):
+        person = str(row.get("_annotator_id", "")).partition("-")[2]
+        label = ", ".join(row.get("accept", [])) or str(row.get("answer"))
+        rows.append([str(number_), str(row.get("al_id")), unquote(person), label, str(row[NOTE])])
+    return rows
 
 
 def read_metrics(project: Project, name: str) -> Row:
@@ -310,6 +336,7 @@ def html(findings: Findings, vega: str) -> str:
         annotator_rows=annotator_rows(findings.metrics["gate"]),
         batch_arms=batch_arms(findings.batch),
         batch_rows=batch_rows(findings.batch),
+        notes=findings.notes,
         audit_rows=[astuple(row) for row in findings.rounds],
         commits=findings.commits,
     )

@@ -14,10 +14,11 @@ import contextlib
 import fcntl
 import json
 import os
+import statistics
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -30,7 +31,9 @@ from stages.contract.canonical import Row, dumps, numbered_rows
 from stages.contract.errors import PipelineError
 
 Verdict = Literal["accept", "reject", "ignore", "undo"]
+NOTE = "al_note"  # the key of an answer's row under which a remark on the item stands
 HISTORY = 10
+PAUSE = 300.0  # seconds between two answers from which a person did something else
 LONGEST_NAME = 40
 
 
@@ -56,6 +59,7 @@ class Said:
     position: int
     key: str
     answer: Answer
+    note: str = ""
 
 
 @dataclass
@@ -79,6 +83,18 @@ class Session:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     seen: float = 0.0
     last_answer: float = 0.0
+
+    def pace(self) -> float | None:
+        """Seconds that an answer of this batch takes; None below two answers."""
+        times = (said.answer.at for said in self.said.values())
+        return pace(at for at in times if at is not None)
+
+
+def pace(times: Iterable[float]) -> float | None:
+    """The median of the seconds from one answer to the next, without pauses; None for no gap."""
+    gaps = [after - before for before, after in pairwise(sorted(times))]
+    worked = [gap for gap in gaps if gap <= PAUSE]
+    return statistics.median(worked) if worked else None
 
 
 def session_name(text: str) -> str:
@@ -210,6 +226,7 @@ class Desk:
         self.tasks = newest.tasks()
         # Labels changed in params.yaml since are for the next batch; this one asks as issued.
         self.labels = prodigy.offered(self.tasks) or params.labels
+        self.shown_labels = self.labels  # in the order of the page
         self.overlap = params.surface.annotations_per_item
         self.round = newest
         self._project = project
@@ -239,7 +256,8 @@ class Desk:
             if item is not None:
                 key = str(row.get("al_key") or f"{path.name}:{line}")
                 order = (answer.moment, number, path.name, line)
-                answers.append((order, Said(positions[item], key, answer)))
+                note = str(row.get(NOTE) or "")
+                answers.append((order, Said(positions[item], key, answer, note)))
                 session = self._session_of(answer)
                 session.last_answer = max(session.last_answer, answer.at or 0.0)
         for _, said in sorted(answers, key=lambda entry: entry[0]):
@@ -326,10 +344,12 @@ class Desk:
         key: str,
         replaces: str,
         flagged: bool = False,
+        note: str = "",
     ) -> Taken | None:
         """An answer that may stand; None for one that stands already.
 
         Save it, then `settle` it, before the session's next. flagged: somebody should look at it.
+        note: what the person remarks on the item.
         replaces: the key of the answer that the annotator saw standing, "" when there was none.
         Raises Refused for an accept without a label of the project, and for an item that was
         answered meanwhile (in another tab).
@@ -357,7 +377,9 @@ class Desk:
             undone=verdict == "undo",
         )
         row["al_key"] = key
-        return Taken(dumps(row), Said(position, key, prodigy.read_answer(row)))
+        if note:
+            row[NOTE] = note
+        return Taken(dumps(row), Said(position, key, prodigy.read_answer(row), note))
 
     def save(self, session: Session, taken: Taken) -> None:
         """Return when the answer is on the disk; this may run in a thread of its own.

@@ -12,7 +12,7 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rounds.surfaces.desk import Desk, Refused, RoundOver, Session, Verdict, session_name
+from rounds.surfaces.label_help import LabelHelp
 from rounds.surfaces.series import Series
 from rounds.surfaces.shown import shown_item, shown_state
 from stages.answers.prodigy import is_data_uri
@@ -66,6 +67,7 @@ class Sent(BaseModel):
     answer: Verdict
     label: str | None
     flagged: bool
+    note: str = Field(default="", max_length=2000)
     key: str = Field(pattern=r"^[\w-]{8,64}$")
     replaces: str = Field(max_length=400)
 
@@ -270,6 +272,7 @@ class Handlers:
             key=sent.key,
             replaces=sent.replaces,
             flagged=sent.flagged,
+            note=sent.note.strip(),
         )
         if taken is not None:
             # One disk for many: the others are served meanwhile.
@@ -314,10 +317,12 @@ def app(
     hosts: frozenset[str],
     token: str = "",
     owner: OwnersView | None = None,
+    labels: Sequence[LabelHelp] = (),
 ) -> ASGIApp:
     """The web app.
 
     guide: guidelines as Markdown. images: the folder that pictures given as paths must lie in.
+    labels: what they mean.
     """
     markup = MarkdownIt("js-default", {"html": False}).render(guide)
     page = (STATIC / "page.html").read_text(encoding="utf-8").replace("__GUIDE__", markup)
@@ -327,6 +332,7 @@ def app(
         _fixed("/page.css", (STATIC / "page.css").read_bytes(), "text/css"),
         _fixed("/page.js", (STATIC / "page.js").read_bytes(), "text/javascript"),
         _fixed("/favicon.ico", b"", "image/x-icon"),
+        _fixed("/api/labels", json.dumps(list(labels)).encode(), "application/json"),
         Route("/api/state", handlers.state),
         Route("/api/item", handlers.item),
         Route("/api/answer", handlers.answer, methods=["POST"]),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from rounds.lock import turn
 from rounds.project import Project, Round
 from rounds.surfaces.desk import Desk, sole_writer
+from rounds.surfaces.label_help import KEYS, given_before, nearest_first
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,24 @@ class Series:
         self._held = ExitStack()
         self._over: dict[str, Desk] = {}
         self._held.enter_context(sole_writer(newest))
-        self.desk = self._desk_of(newest)
+        self.desk = self._open(newest)
 
     def _desk_of(self, asked: Round) -> Desk:
         return Desk(self._project, asked, idle=self._idle, clock=self._clock)
+
+    def _open(self, newest: Round) -> Desk:
+        """The desk of the round to serve, with its many labels in the order in which they help."""
+        desk = self._desk_of(newest)
+        if len(desk.labels) > KEYS:
+            desk.shown_labels = nearest_first(desk.labels, given_before(self._project, newest))
+        return desk
 
     def serve(self, newest: Round) -> None:
         """Go over to the next round. Raises PipelineError where another server has it."""
         held = ExitStack()
         held.enter_context(sole_writer(newest))
         last = self.desk
-        self.desk = self._desk_of(newest)
+        self.desk = self._open(newest)
         last.close()
         self._held.close()
         self._held = held

@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from rounds.project import Project, Round
+from rounds.surfaces.label_help import descriptions
 from rounds.surfaces.page import LOOPBACK, OWNER, OwnersBoard, OwnersView, app
 from rounds.surfaces.series import DONE, Notice, Series
 from stages.contract.errors import PipelineError
@@ -125,6 +126,7 @@ def serving(
             images=project.root / project.params().data.images,
             hosts=frozenset(LOOPBACK) if address.is_local else frozenset(),
             token=token,
+            labels=descriptions(project),
             owner=OwnersView(owners_token, partial(board, series)),
         )
         site = f"http://{_host_name(address.host)}:{listener.getsockname()[1]}"

@@ -35,6 +35,7 @@ def shown_item(desk: Desk, session: Session, position: int) -> Row:
         "answer": said.answer.kind if said else None,
         "label": said.answer.label if said else None,
         "flagged": said.answer.flagged if said else False,
+        "note": said.note if said else "",
     }
 
 
@@ -48,6 +49,7 @@ def shown_past(desk: Desk, said: Said) -> Row:
         "text": (content["text"] or "")[:80],
         "said": said.answer.label or _WORDS.get(said.answer.kind, said.answer.kind),
         "flagged": said.answer.flagged,
+        "note": said.note,
     }
 
 
@@ -60,7 +62,8 @@ def shown_state(series: Series, name: str) -> Row:
     return {
         "session": session.name,
         "batch": desk.batch,
-        "labels": desk.labels,
+        "labels": desk.shown_labels,
+        "pace": session.pace(),
         "card": None if position is None else shown_item(desk, session, position),
         "history": [shown_past(desk, said) for said in desk.history(session)],
         "finished": desk.finished,

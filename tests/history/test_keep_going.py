@@ -17,12 +17,13 @@ from rounds.commands import changed_paths, git
 from rounds.init import fill_in
 from rounds.keep_going import CHOOSING, KeepGoing, committed_round, first_round
 from rounds.project import Project
+from rounds.surfaces.label_help import given_before
 from rounds.surfaces.page import LOOPBACK, app
 from rounds.surfaces.series import Series
 from rounds.verify import verify
 from stages.contract.canonical import Row, read_json, read_jsonl, write_json
 from tests.faults.lives import make_project
-from tests.history.inprocess import Stages, closed, committed, log
+from tests.history.inprocess import Stages, answer, closed, committed, log
 
 Fresh = Callable[..., Project]
 
@@ -353,3 +354,11 @@ def test_the_first_batch_is_chosen_and_a_round_closed_elsewhere_is_followed(
     page.work.step()
     assert page.series.desk.round.number == 2
     assert page.state()["card"]["position"] == 0
+
+
+def test_labels_are_counted_as_people_gave_them_in_earlier_rounds_only(project: Fresh) -> None:
+    one = project(1)
+    answer(one, label=lambda _: "b")
+    given = given_before(one, one.last_round())
+    asked = [int(row["al_id"][-4:]) % 2 for row in one.rounds()[0].tasks()]
+    assert given == {"a": asked.count(0), "b": asked.count(1)}

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from rounds.owner import Board, Pair, class_rows, curve_svg, pace, pairs_of, people_rows
+from rounds.owner import Board, Pair, class_rows, curve_svg, pairs_of, people_rows
+from rounds.surfaces.desk import pace
 from rounds.surfaces.series import Series
 from stages.answers.standing import Case, Vote
 from stages.contract.canonical import Row

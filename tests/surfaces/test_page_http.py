@@ -13,9 +13,10 @@ import pytest
 
 from rounds.surfaces import page, shown
 from rounds.surfaces.desk import Refused
+from rounds.surfaces.label_help import LabelHelp
 from rounds.surfaces.series import Series
 from stages.answers import prodigy
-from stages.contract.canonical import Row, dumps
+from stages.contract.canonical import Row, dumps, read_jsonl
 from tests.surfaces.conftest import LABELS, MakeProject
 
 PNG = base64.b64decode(
@@ -92,8 +93,10 @@ def test_the_browser_is_told_nothing_of_score_arm_rank_id_or_file(
         "answer",
         "label",
         "flagged",
+        "note",
     }
-    assert set(told["history"][0]) == {"position", "key", "image", "text", "said", "flagged"}
+    known = {"position", "key", "image", "text", "said", "flagged", "note"}
+    assert set(told["history"][0]) == known
     for secret in ("SECRET", "987", "control", "77", "cats", "score", "rank", "arm"):
         assert secret not in json.dumps(told)
 
@@ -330,3 +333,20 @@ def test_on_this_machine_the_owners_view_demands_its_token_too_and_no_page_links
     assert browser("GET", "/owner?token=wrong").status_code == 401
     told = browser("GET", "/").text + browser("GET", "/page.js").text
     assert "owner" not in told
+
+
+def test_a_note_is_kept_in_the_row_of_its_answer_and_shown_again(browser: Browser) -> None:
+    state = browser.answer(note=" blurred <b>\n ").json()["state"]
+    assert state["history"][0]["note"] == "blurred <b>"
+    card = browser("GET", "/api/item?session=ana&position=0&batch=b1").json()
+    assert card["note"] == "blurred <b>"
+    rows = read_jsonl(Path("data/rounds/001/answers/session-ana.jsonl"))
+    assert [row["al_note"] for row in rows] == ["blurred <b>"]
+    again = browser.answer(key="without-one", replaces="12345678").json()["state"]
+    assert again["history"][0]["note"] == ""
+    assert browser.answer(note="x" * 2001, key="too-long").status_code == 400
+
+
+def test_the_page_is_told_what_the_labels_mean(make_project: MakeProject) -> None:
+    rows = [LabelHelp(name="positive", description="liked", example="great!")]
+    assert browse(make_project, labels=rows)("GET", "/api/labels").json() == rows

@@ -486,6 +486,43 @@ def test_the_next_batch_comes_by_itself_to_all_while_the_page_says_what_happens(
     assert ana.faults == bo.faults == []
 
 
+def test_help_a_note_and_zoom_by_keyboard_and_the_checker_finds_nothing(
+    make_project: MakeProject, serve: Any, chromium: Any, axe: str
+) -> None:
+    labels = [f"a_very_long_intent_name_{n}" for n in range(11)] + ["card_arrival"]
+    options = [{"id": label, "text": label} for label in labels]
+    tasks = [{**task, "options": options} for task in digit_tasks(2)]
+    project = make_project(tasks=tasks, labels=labels)
+    write_csv(
+        project.root / "data" / "labels.csv",
+        ["name", "description", "example"],
+        [(labels[0], "not this", ""), ("card_arrival", "asks where a card is", "Where is it?")],
+    )
+    page = open_page(chromium, serve(project).url + "?session=ana")
+    item(page, 1)
+    press(page, "?")
+    playwright.expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    assert violations(page, axe) == []
+    press(page, "x", "Escape", "l", *"where card")  # x is no answer while a dialog is open
+    meaning = page.get_by_role("dialog", name="What the labels mean")
+    playwright.expect(meaning.get_by_text("asks where a card is")).to_be_visible()
+    playwright.expect(meaning.get_by_text("not this")).to_have_count(0)
+    assert violations(page, axe) == []
+    press(page, "Escape", "z")
+    playwright.expect(page.locator("#content")).to_have_class(re.compile("zoomed"))
+    press(page, "n", *"too dark, x", "Escape", "2", "a")
+    item(page, 2)
+    playwright.expect(page.locator("#content")).not_to_have_class(re.compile("zoomed"))
+    playwright.expect(page.get_by_label("A note on this item")).to_be_hidden()
+    playwright.expect(page.get_by_role("button", name="Change item 1")).to_contain_text("✎")
+    press(page, "1", "a")
+    playwright.expect(page.get_by_text(re.compile("2 of 2 · 2 by you · .* s each"))).to_be_visible()
+    rows = [row for path in project.last_round().answer_files() for _, row in numbered_rows(path)]
+    noted = [(row["accept"], row.get("al_note")) for row in rows]
+    assert noted == [([labels[1]], "too dark, x"), ([labels[0]], None)]
+    assert page.faults == []
+
+
 def digits_project(folder: Path) -> Project:
     """A labelling project of a few of scikit-learn's digits, six a batch."""
     from sklearn.datasets import load_digits

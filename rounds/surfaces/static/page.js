@@ -8,12 +8,20 @@ let state = null;    // what the server said last
 let card = null;     // the item on the screen: the current one, or one from the history
 let flagged = false;
 let sending = false;
+let help = [];       // what the labels mean
 let timer = 0;       // of the next look, while there is no card
 
 function element(tag, text, attributes = {}) {
   const node = document.createElement(tag);
   if (text !== null) node.textContent = text;
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+}
+
+// Names may break after an underscore, and stay as they are for who copies or hears them.
+function named(tag, name, attributes = {}) {
+  const node = element(tag, null, attributes);
+  name.split(/(?<=_)/).forEach((part, place) => node.append(...(place ? [element("wbr", null), part] : [part])));
   return node;
 }
 
@@ -31,6 +39,7 @@ function pause(milliseconds) { return new Promise((resume) => setTimeout(resume,
 function picture(position, alt) {
   const image = element("img", null, { src: `image/${position}?batch=${encodeURIComponent(state.batch)}`, alt });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 128));
+  image.addEventListener("click", zoom);
   return image;
 }
 
@@ -48,6 +57,7 @@ function showContent(item) {
     parts.push(element("p", item.text, { class: "text", dir: "auto" }));
   }
   $("content").replaceChildren(...parts);
+  $("content").classList.remove("zoomed");
   $("content").scrollTop = 0;
   $("content").toggleAttribute("tabindex", false);
   if ($("content").scrollHeight > $("content").clientHeight) {  // what scrolls must be reachable by keyboard
@@ -72,13 +82,15 @@ function showOptions(chosen) {
     const radio = element("input", null, { type: "radio", name: "label" });
     radio.value = label;
     radio.checked = label === chosen;
-    line.append(radio, element("span", label, { dir: "auto" }));
+    line.append(radio, named("span", label, { dir: "auto" }));
     if (key[place]) line.append(element("kbd", key[place], { "aria-hidden": "true" }));
     return line;
   }));
   $("narrow").hidden = state.labels.length <= 10;
   $("filter").value = "";
 }
+
+function zoom() { $("content").classList.toggle("zoomed"); }
 
 function setFlag(on) {
   flagged = on;
@@ -93,6 +105,8 @@ function show(item, focus = true) {
   showContent(item);
   showOptions(item.label);
   setFlag(item.flagged);
+  $("note").value = item.note;
+  $("remark").open = item.note !== "";
   $("back").hidden = !changing;
   if (focus) $("item").focus({ preventScroll: true });
 }
@@ -103,7 +117,7 @@ function showHistory() {
     const what = past.image ? picture(past.position, `Picture ${past.position + 1}`)
                             : element("span", past.text.slice(0, 60), { class: "what", dir: "auto" });
     const lead = element("span", `Change item ${past.position + 1}, answered `, { class: "unseen" });
-    button.append(lead, element("span", past.said + (past.flagged ? " ⚑" : ""), { class: "said" }), what);
+    button.append(lead, element("span", past.said + (past.flagged ? " ⚑" : "") + (past.note ? " ✎" : ""), { class: "said" }), what);
     button.addEventListener("click", () => { if (!sending) change(past.position); });
     const line = element("li", null);
     line.append(button);
@@ -120,13 +134,40 @@ function showNotice(notice, aloud = false) {
   busy.hidden = !notice.busy;
 }
 
+// One's own pace, and how long the rest would take one alone at that pace.
+function paceWords() {
+  if (state.pace === null) return "";
+  const minutes = Math.ceil(state.pace * (state.total - state.finished) / 60);
+  return ` · ${Math.max(1, Math.round(state.pace))} s each, about ${minutes} min left`;
+}
+
+function showLabels() {
+  const words = $("labels-filter").value.toLowerCase().split(/\s+/);
+  const fits = (row) => words.every((word) => Object.values(row).join(" ").toLowerCase().includes(word));
+  $("labels-list").replaceChildren(...help.filter(fits).flatMap((row) => {
+    const text = element("dd", row.description, { dir: "auto" });
+    if (row.example) text.append(element("em", `For example: ${row.example}`, { dir: "auto" }));
+    return [named("dt", row.name, { dir: "auto" }), text];
+  }));
+}
+
+function openLabels() {
+  if (help.length === 0) return;
+  $("labels-filter").value = "";
+  showLabels();
+  $("labels-dialog").showModal();
+  $("labels-filter").focus();
+}
+
 function render(focus = true) {
   $("start").hidden = true;
   $("who").hidden = $("progress").hidden = $("side").hidden = false;
   $("name").textContent = state.session;
   $("bar").max = state.total;
   $("bar").value = state.finished;
-  $("count").textContent = `${state.finished} of ${state.total} · ${state.mine} by you`;
+  $("count").textContent = `${state.finished} of ${state.total} · ${state.mine} by you${paceWords()}`;
+  $("keys-open").hidden = false;
+  $("labels-open").hidden = help.length === 0;
   showHistory();
   $("work").hidden = state.card === null;
   $("done").hidden = state.card !== null;
@@ -194,6 +235,7 @@ async function send(item, verdict, label) {
   sending = true;
   const { code, data } = await call("api/answer", {
     session, batch: item.batch ?? state.batch, position: item.position, answer: verdict, label, flagged,
+    note: verdict === "undo" ? "" : $("note").value,
     key: crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-"),
     replaces: item.key,
   });
@@ -228,6 +270,10 @@ $("undo").addEventListener("click", undo);
 $("flag").addEventListener("click", () => setFlag(!flagged));
 $("back").addEventListener("click", leave);
 
+$("keys-open").addEventListener("click", () => $("keys-dialog").showModal());
+$("labels-open").addEventListener("click", openLabels);
+$("labels-filter").addEventListener("input", showLabels);
+
 $("filter").addEventListener("input", () => {
   const words = $("filter").value.toLowerCase().split(/\s+/);
   for (const line of $("options").children) {
@@ -254,9 +300,15 @@ document.addEventListener("keydown", (event) => {
   }
   if (!state || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !$("keys").checked) return;
   const on = event.target;
-  if (on === $("filter")) return;
+  if (on === $("filter") || document.querySelector("dialog[open]")) return;
+  if (on === $("note")) {
+    if (event.key === "Escape") $("item").focus();
+    return;
+  }
   const native = on.closest("button, a, summary, input") !== null;  // what space and enter do there is theirs
   if (event.key === "Backspace") { event.preventDefault(); return undo(); }
+  if (event.key === "?") { event.preventDefault(); return $("keys-dialog").showModal(); }
+  if (event.key === "l") { event.preventDefault(); return openLabels(); }
   if (card === null) return;
   const radio = /^[0-9]$/.test(event.key) && document.querySelectorAll("#options input")[keys().indexOf(event.key)];
   if (radio) {
@@ -267,12 +319,23 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "x") send(card, "reject", null);
   else if (event.key === " " && !native) send(card, "ignore", null);
   else if (event.key === "f") setFlag(!flagged);
+  else if (event.key === "z") zoom();
+  else if (event.key === "n") {
+    $("remark").open = true;
+    $("note").focus();
+  }
   else if (event.key === "/" && !$("narrow").hidden) $("filter").focus();
   else if (event.key === "Escape" && !$("back").hidden) leave();
   else return;
   event.preventDefault();
 });
 
-if (session) load();
+async function begin() {
+  help = (await call("api/labels")).data;
+  if (!Array.isArray(help)) help = [];  // refused, and the next call says why
+  await load();
+}
+
+if (session) begin();
 else $("start").hidden = false;
 if ($("guide").querySelector("div").childElementCount) $("guide").hidden = false;
