@@ -39,6 +39,11 @@ ENOUGH = Notice(
     blocks=True,
 )
 LAST = Notice("That was the last batch. Thank you.", "There is nothing more to label.", blocks=True)
+FOR_NOW = Notice(
+    "That was the last batch for now. Thank you.",
+    "The next one comes by itself when the work is taken up again.",
+    blocks=True,
+)
 LOOKED_AT = Notice(
     "This batch is being looked at.",
     "The answers do not fit together as they should, and whoever runs the project was told what to "
@@ -201,7 +206,7 @@ class KeepGoing:
     def _pause(self, newest: Round, *, is_over: bool) -> Pause | None:
         if self._limit is not None and self.closed >= self._limit:
             counted = "the round is" if self.closed == 1 else f"the {self.closed} rounds are"
-            return Pause(LAST, f"{counted} closed; Ctrl-C ends the page; next: {COMMAND}")
+            return Pause(FOR_NOW, f"{counted} closed; Ctrl-C ends the page; next: {COMMAND}")
         return pause_before(self._project, newest, is_over=is_over)
 
     def _wait(self, pause: Pause, saved: int | None = None) -> None:

@@ -118,6 +118,8 @@ def next_close(project: Project, series: Series, query: Row) -> str:
     """What the next close will do, and when."""
     desk = series.desk
     params = project.params()
+    if query.get("round", 0) > desk.round.number:  # the batch after it is chosen
+        return f"Round {desk.round.number} is closed."
     left = len(desk.tasks) - desk.finished
     when = "Now"
     if left:

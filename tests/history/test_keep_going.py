@@ -325,7 +325,7 @@ def test_it_ends_after_n_rounds_and_when_the_budget_is_spent(
     page = serve(one, 1)
     page.label("ann")
     page.work.step()
-    assert page.title() == "That was the last batch. Thank you."
+    assert page.title() == "That was the last batch for now. Thank you."
     assert "the round is closed; Ctrl-C ends the page" in capsys.readouterr().err
     assert committed_round(one) == one.last_round()
     page.series.close()

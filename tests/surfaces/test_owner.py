@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from rounds.owner import Board, Pair, class_rows, curve_svg, pairs_of, people_rows
+from rounds.owner import Board, Pair, class_rows, curve_svg, next_close, pairs_of, people_rows
 from rounds.surfaces.desk import pace
 from rounds.surfaces.series import Series
 from stages.answers.standing import Case, Vote
@@ -90,7 +90,9 @@ def test_before_the_first_close_the_board_says_so_and_shows_what_people_wrote_as
         desk.settle(session, taken)
     series.answered()
     told = board.html(board.people())
+    closed = next_close(project, series, {"round": 2})
     series.close()
+    assert closed == "Round 1 is closed."
     assert "2 of 3 items are answered" in told
     assert "<td>&lt;b&gt;ann&lt;/b&gt;</td><td>1</td><td>0</td>" in told
     assert "When the last 1 of 3 items are answered, `rounds close` closes round 1" in told
