@@ -53,6 +53,17 @@ class RoundOver(Refused):
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What a person adds to an answer: that somebody should look at it, and a note on the item."""
+
+    flagged: bool = False
+    note: str = ""
+
+
+NO_REMARK = Remark()
+
+
+@dataclass(frozen=True)
 class Said:
     """A session's standing answer to one item."""
 
@@ -343,13 +354,11 @@ class Desk:
         *,
         key: str,
         replaces: str,
-        flagged: bool = False,
-        note: str = "",
+        remark: Remark = NO_REMARK,
     ) -> Taken | None:
         """An answer that may stand; None for one that stands already.
 
-        Save it, then `settle` it, before the session's next. flagged: somebody should look at it.
-        note: what the person remarks on the item.
+        Save it, then `settle` it, before the session's next.
         replaces: the key of the answer that the annotator saw standing, "" when there was none.
         Raises Refused for an accept without a label of the project, and for an item that was
         answered meanwhile (in another tab).
@@ -373,13 +382,13 @@ class Desk:
             annotator=session.name,
             dataset="page",
             at=round(now, 3),
-            flagged=flagged,
+            flagged=remark.flagged,
             undone=verdict == "undo",
         )
         row["al_key"] = key
-        if note:
-            row[NOTE] = note
-        return Taken(dumps(row), Said(position, key, prodigy.read_answer(row), note))
+        if remark.note:
+            row[NOTE] = remark.note
+        return Taken(dumps(row), Said(position, key, prodigy.read_answer(row), remark.note))
 
     def save(self, session: Session, taken: Taken) -> None:
         """Return when the answer is on the disk; this may run in a thread of its own.

@@ -28,7 +28,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rounds.surfaces.desk import Desk, Refused, RoundOver, Session, Verdict, session_name
+from rounds.surfaces.desk import Desk, Refused, Remark, RoundOver, Session, Verdict, session_name
 from rounds.surfaces.label_help import LabelHelp
 from rounds.surfaces.series import Series
 from rounds.surfaces.shown import shown_item, shown_state
@@ -271,8 +271,7 @@ class Handlers:
             sent.label,
             key=sent.key,
             replaces=sent.replaces,
-            flagged=sent.flagged,
-            note=sent.note.strip(),
+            remark=Remark(sent.flagged, sent.note.strip()),
         )
         if taken is not None:
             # One disk for many: the others are served meanwhile.
