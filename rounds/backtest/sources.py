@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,7 @@ from rounds.shipped import params_file
 from stages.answers.ledger import Labels, read_labels
 from stages.answers.pace import is_work
 from stages.answers.prodigy import NotAnAnswer, read_answer
+from stages.batch.export import fields_of
 from stages.contract.canonical import Row, jsonl, numbered_rows, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
@@ -170,7 +172,10 @@ def own_rows(project: Project) -> tuple[bytes, int, str]:
     params = project.params()
     features = project.root / "build" / "features"
     accepted = read_labels(project.root / "build" / "gate" / "accepted.jsonl", params.labels)
-    cells = from_tables(accepted.ids, table_paths(project, params), features, cells_of_row)
+    paths = table_paths(project, params)
+    learnt = fields_of(paths["pool"], params)
+    names = None if learnt is None else {params.data.id, *learnt}
+    cells = from_tables(accepted.ids, paths, features, partial(cells_of_row, names=names))
     rows = [
         {**cells[item], params.data.label: row["label"]}
         for item, row in zip(accepted.ids, accepted.rows, strict=True)
@@ -188,9 +193,16 @@ def table_paths(project: Project, params: Params) -> dict[str, str]:
     return paths
 
 
-def cells_of_row(table: Table, row: int) -> Row:
-    """The cells of one row of a table, by column."""
-    return {name: table.column(name, "data")[row] for name in table.columns}
+def cells_of_row(table: Table, row: int, names: set[str] | None) -> Row:
+    """The cells of one row of a table, by column: those of `names`, None for all.
+
+    A seed may have columns that the pool lacks. Nothing is learnt from them.
+    """
+    return {
+        name: table.column(name, "data")[row]
+        for name in table.columns
+        if names is None or name in names
+    }
 
 
 def sample_note(accepted: Labels, features: Path, params: Params) -> str:
