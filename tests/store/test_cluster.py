@@ -5,6 +5,7 @@ end.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -228,7 +229,10 @@ def test_on_spark_a_worker_that_is_killed_in_the_middle_changes_nothing(
 def test_a_fault_in_a_worker_is_one_line_and_nothing_more(small: Small) -> None:
     in_parts(small, [("odd", "1", "two")], *split(pool_rows(small), 3, draw=1), jobs=2)
     said = "column 'y' holds 'two' where a number was expected; fill it, or leave the column out (name the others)"
-    assert stage(small, "featurize").stderr == f"error: data/pool/part-0.csv:2: {said}\n"
+    told = stage(small, "featurize").stderr.splitlines()
+    # On a busy machine signs of life come before it.
+    lines = [line for line in told if not re.fullmatch(r"featurize: \d+ s", line)]
+    assert lines == [f"error: data/pool/part-0.csv:2: {said}"]
 
 
 def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> None:
