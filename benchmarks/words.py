@@ -3,11 +3,12 @@
     nice -n 10 python -m benchmarks.words --out build/benchmarks/words
 
 `worth`: accuracy on test rows of logistic regression as `rounds init` sets it, with and without
-word vectors, at 100, 200 and 400 labels drawn at random: paired over the seeds. `choice`: how far
-behind the best weight may lie (stages/learning/word_weight.py): for each set by what the other sets
-choose, on rows that are in no test part. `cold`: banking77 from no label at all, one batch of 77,
-154 or 385 labels by random sampling and by `auto`. Each seed of a set is kept in a file: the same
-command goes on after a stop. Pools and test parts are cut to 10,100 and 3,100 rows.
+word vectors, at 100, 200 and 400 labels drawn at random: paired over the seeds. `choice`: how many
+standard errors behind the best a more modest weight may lie (stages/learning/word_weight.py), for
+each set as the other sets choose, on rows that are in no test part. `cold`: banking77 from no label
+at all, one batch of 77, 154 or 385 labels by random sampling and by `auto`. Each seed of a set is
+kept in a file: the same command goes on after a stop. Pools and test parts are cut to 10,100 and
+3,100 rows.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SETS = {  # the pool, and the test part where the set has one
     "injongo_intent": ("train.csv", "test.csv"),
 }
 SIZES = (100, 200, 400)
-RULES = (0.0, 0.5, 1.0, 2.0)  # standard errors
+RULES = (0.0, 0.5, 1.0, 2.0)  # standard errors; the product: ERRORS
 POOL = 10_100
 TESTED = 3_100
 OWN = 1500  # rows of the pool that `choice` is made on
@@ -127,33 +128,20 @@ def one_draw(matrix: Matrix, truth: Any, index: Any, params: Params, size: int, 
     learner = params.learner
     words = learner.word_columns
     order = np.random.default_rng(seed).permutation(len(truth[index.rows("pool")]))
-    known, own = np.sort(order[:size]), order[max(SIZES) : max(SIZES) + OWN]
+    known = np.sort(order[:size])
+    own = order[max(SIZES) : max(SIZES) + OWN]
     test = index.rows("test")
     fixed = Learner(path=learner.path, params=learner.params)
-    k = len(params.labels)
-    by_weight, on_test = [], []
+    found: dict[str, Any] = {"own": [], "test": []}
     for weight in WEIGHTS:
-        model = fit(fixed, weighed(matrix[known], words, weight), truth[known], k, 0)
-        right = [
-            (
-                model.scores(weighed(matrix[rows], words, weight)).argmax(axis=1) == truth[rows]
-            ).mean()
-            for rows in (own, test)
-        ]
-        by_weight.append(float(right[0]))
-        on_test.append(float(right[1]))
+        rows = weighed(matrix[known], words, weight)
+        model = fit(fixed, rows, truth[known], len(params.labels), 0)
+        for name, others in (("own", own), ("test", test)):
+            said = model.scores(weighed(matrix[others], words, weight)).argmax(axis=1)
+            found[name].append(float((said == truth[others]).mean()))
     likelihoods = likelihoods_by_weight(matrix[known], truth[known], words)
     assert likelihoods is not None
-    picks = {f"{rule:g}": chosen(likelihoods, rule) for rule in RULES}
-    model = fit(learner, matrix[known], truth[known], k, 0)
-    with_words = (model.scores(matrix[test]).argmax(axis=1) == truth[test]).mean()
-    return {
-        "own": by_weight,
-        "picks": picks,
-        "weight": model.word_weight,
-        "without": on_test[0],
-        "with": float(with_words),
-    }
+    return {**found, "picks": {f"{rule:g}": chosen(likelihoods, rule) for rule in RULES}}
 
 
 def read_all(seeds: int, out: Path) -> dict[str, list[Any]]:
@@ -176,12 +164,14 @@ def worth(found: dict[str, list[Any]]) -> list[str]:
         cells, weights = [], []
         for size in SIZES:
             rows = [draw[str(size)] for draw in draws]
-            without = np.array([row["without"] for row in rows])
-            gain = 100 * (np.array([row["with"] for row in rows]) - without)
+            picks = [row["picks"][f"{ERRORS:g}"] for row in rows]
+            without = np.array([row["test"][0] for row in rows])
+            having = np.array([row["test"][pick] for row, pick in zip(rows, picks, strict=True)])
+            gain = 100 * (having - without)
             error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else float("nan")
-            mean = np.mean([row["with"] for row in rows])
+            mean = having.mean()
             cells.append(f"{without.mean():.3f} → {mean:.3f} ({gain.mean():+.1f} ± {error:.1f})")
-            weights.append(f"{np.median([row['weight'] for row in rows]):g}")
+            weights.append(f"{np.median(np.take(WEIGHTS, picks)):g}")
         lines.append(
             f"| {name} ({len(draws)}) | " + " | ".join(cells) + f" | {', '.join(weights)} |"
         )
@@ -221,7 +211,7 @@ def choice(found: dict[str, list[Any]]) -> list[str]:
             f"| {name} | {cells} | {100 * best:+.2f} | {own[pick]:+.2f} ({RULES[pick]:g}) |"
         )
     means = " | ".join(f"{value:+.2f}" for value in np.mean(totals, axis=0))
-    return [*lines, f"| mean | {means} |", "", f"The product's rule: {ERRORS:g} standard errors."]
+    return [*lines, f"| mean | {means} |"]
 
 
 def cold(seeds: int, out: Path) -> list[str]:

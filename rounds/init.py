@@ -41,6 +41,7 @@ from stages.examples.content import numbers as as_numbers
 from stages.examples.content import texts as as_texts
 from stages.examples.places import is_url, list_parts
 from stages.examples.tables import Table, as_text, read_table
+from stages.store.words import PACKAGE, VERSION, is_installed
 
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE",
@@ -52,6 +53,10 @@ CARRIED = (
 MODEL: dict[str, dict[str, Any]] = {
     "text": {"C": 10.0, "class_weight": "balanced"}, "numeric": {"C": 1.0}, "image": {"C": 10.0},
 }  # fmt: skip
+NO_WORDS = (
+    f"no word vectors: {PACKAGE} is not installed here; where it has a wheel for the machine: "
+    f"pip install {PACKAGE}=={VERSION}, then features.text.words: {PACKAGE} in params.yaml"
+)
 USUAL_HASHING = 1 << 16  # columns of each kind of n-gram, for a pool in parts
 USUAL_IMAGE_SIZE = 32  # the demo's digits have 8 x 8 pixels; other images have more
 NOT_CARRIED = shutil.ignore_patterns("__pycache__", "*.pyc", "_project")
@@ -168,6 +173,7 @@ def settings(
         ("features", "kind"): kind,
         ("features", "columns"): numbers,
         ("features", "image", "size"): USUAL_IMAGE_SIZE,
+        ("features", "text", "words"): PACKAGE if kind == "text" and is_installed() else "none",
         **{("model", "params", name): value for name, value in MODEL[kind].items()},
     }
 
@@ -247,6 +253,8 @@ def init(
     notes += [f"{name}: copied from {copy.url}" for name, copy in copies.items()]
     notes += [note for intake in read.values() for note in intake.notes]
     notes += class_lines(read, roles.label, classes)
+    if roles.kind == "text" and not is_installed():
+        notes.append(NO_WORDS)
     if {"{", "}"} & set(str(target.resolve())):
         braces = "the folder's path has braces, where `dvc` itself fails"
         notes.append(f"{braces}; the `rounds` commands work")

@@ -194,3 +194,22 @@ def test_init_takes_tables_whose_columns_nobody_named(
     assert (params["data"]["id"], params["data"]["text"]) == ("id", "text")
     assert params["features"]["kind"] == "text"
     assert (params["features"]["text"]["hashing"] is not None) == in_parts
+    assert params["features"]["text"]["words"] == "wordllama"
+
+
+def test_where_the_package_of_word_vectors_is_missing_there_are_none_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "is_installed", lambda: False)
+    pool = write_csv(
+        tmp_path / "pool.csv", ["id", "text"], [(f"r{n}", f"text {n}") for n in range(9)]
+    )
+    words = [str(tmp_path / "p"), "--pool", str(pool), "--text", "text", "--labels", "a,b"]
+    done = CliRunner().invoke(initial.command, words)
+    assert done.exit_code == 0, done.stderr
+    assert (
+        "  no word vectors: wordllama is not installed here; where it has a wheel for the machine: "
+        "pip install wordllama==0.4.0.post1, then features.text.words: wordllama in params.yaml"
+    ) in done.stderr.splitlines()
+    params = YAML(typ="safe").load(tmp_path / "p" / "params.yaml")
+    assert params["features"]["text"]["words"] == "none"

@@ -47,8 +47,8 @@ def test_words_count_much_where_they_tell_the_class_and_little_where_they_do_not
 
 def test_labels_too_few_or_of_one_class_leave_the_usual_weight() -> None:
     rows, labels = rows_of(3, 0)
-    assert word_weight(rows[:19], labels[:19], WORDS) == 1
-    assert word_weight(rows, np.zeros(120, np.intp), WORDS) == 1
+    assert word_weight(rows[:19], labels[:19], WORDS) == 0.3
+    assert word_weight(rows, np.zeros(120, np.intp), WORDS) == 0.3
 
 
 def test_copies_of_a_row_are_one_row() -> None:
@@ -57,17 +57,17 @@ def test_copies_of_a_row_are_one_row() -> None:
     assert word_weight(twice, np.tile(labels, 3), WORDS) == word_weight(rows, labels, WORDS)
     # 15 rows, however often, are too few to tell
     few = sp.csr_matrix(sp.vstack([rows[:15]] * 4))
-    assert word_weight(few, np.tile(labels[:15], 4), WORDS) == 1
+    assert word_weight(few, np.tile(labels[:15], 4), WORDS) == 0.3
 
 
 @pytest.mark.parametrize(
     ("means", "expected"),
     [
-        ([0, 0, 0, 0, 0], 1.0),  # nothing tells them apart: the usual weight
+        ([0, 0, 0, 0, 0], 0.3),  # nothing tells them apart: the usual weight
         ([5, 0, 0, 0, 0], 0.0),
         ([0, 0, 0, 0, 5], 10.0),
-        ([0, 5, 0, 5, 0], 3.0),  # equally near to the usual one: the greater
-        ([0, 0, 4.99, 0, 5], 1.0),  # not surely better than the usual one
+        ([5, 0, 5, 0, 0], 1.0),  # equally near to the usual one: the greater
+        ([0, 4.99, 0, 0, 5], 0.3),  # not surely better than the usual one
     ],
 )
 def test_the_nearest_to_the_usual_weight_within_one_error_of_the_best(
