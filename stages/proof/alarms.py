@@ -16,7 +16,7 @@ from stages.proof.tables import AlarmRow, CurvePoint, Gap, RecallRow, Saving, Un
 
 ROUNDS_TO_TELL = 3
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
-TELLING_WIDTH = 0.1  # of the gap's interval: wider ones tell little
+TELLING_WIDTH = 0.1  # of the gap's interval of one look: wider ones tell little
 TELLING_LABELS = 30  # of the control arm
 NAMED = 5  # classes named in a sentence
 ONE_SIDED = 1.645  # standard errors that chance exceeds one time in twenty
@@ -60,6 +60,13 @@ class Evidence:
         low = self.gap["any_look"]["low"]
         high = self.gap["any_look"]["high"]
         return None if low is None or high is None else (low, high)
+
+    @property
+    def width_at_one_look(self) -> float:
+        """How wide the gap's 95 % interval of one look is: how precisely it is known by now."""
+        low = self.gap["low"]
+        high = self.gap["high"]
+        return math.inf if low is None or high is None else high - low
 
     def active_curve(self) -> list[CurvePoint]:
         """The points of the active arm."""
@@ -232,16 +239,17 @@ def _control_too_small(evidence: Evidence) -> Finding:
     if evidence.interval_of_gap is None:
         return NOTHING_OF_ITS_OWN
     low, high = evidence.interval_of_gap
-    if high - low <= TELLING_WIDTH or not low <= 0 <= high:
+    width = evidence.width_at_one_look
+    if width <= TELLING_WIDTH or not low <= 0 <= high:
         return None
     if evidence.leaked is not None:  # there is a test set
         remedy = (
             "give more test rows, raise query.control_fraction, or wait: "
             "all of them narrow the interval"
         )
-    width = f"{high - low:.3f} wide"
     return Alarm(
-        f"the interval of the gap between the arms is {width}, from {labels} labels", remedy
+        f"the interval of the gap between the arms is {width:.3f} wide, from {labels} labels",
+        remedy,
     )
 
 

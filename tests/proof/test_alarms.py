@@ -38,14 +38,16 @@ def recall(label: str, values: list[float], support: int = 30) -> list[dict[str,
     ]
 
 
-def gap(value: float | None, low: float | None, high: float | None) -> dict[str, Any]:
+def gap(
+    value: float | None, low: float | None, high: float | None, width: float = 0.05
+) -> dict[str, Any]:
     """A gap with its interval of any look; looked at once, it is surely far above zero."""
     bounds = {"low": low, "high": high}
     return {
         "labels": 90,
         "active_minus_random": value,
         "low": 0.5,
-        "high": 0.6,
+        "high": 0.5 + width,
         "any_look": bounds,
     }
 
@@ -155,12 +157,16 @@ def test_an_active_arm_without_labels_is_not_put_down_to_the_control_arm() -> No
 
 
 def test_a_wide_gap_that_covers_zero_means_a_small_control_arm() -> None:
-    wide = gap(0.0, -0.08, 0.08)
+    wide = gap(0.0, -0.3, 0.3, width=0.16)
     assert codes(replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])) == ["V009"]
 
 
+def test_an_interval_of_any_look_may_be_wide_where_the_gap_is_known_precisely() -> None:
+    assert codes(replace(GOOD, gap=gap(0.03, -0.3, 0.3))) == []
+
+
 def test_a_wide_interval_asks_for_test_rows_too_where_there_is_a_test_set() -> None:
-    wide = gap(0.0, -0.08, 0.08)
+    wide = gap(0.0, -0.3, 0.3, width=0.16)
     evidence = replace(GOOD, gap=wide, saving=BAD["V001"]["saving"])
     (tested,), (untested,) = (alarms(replace(evidence, leaked=leaked))[0] for leaked in (0.0, None))
     assert (
