@@ -49,6 +49,8 @@ def tokens(texts: list[str]) -> Matrix:
     """
     import scipy.sparse as sp
 
+    word_vectors()  # what is missing is refused before a bar begins
+    _tokenizer()
     made = [_tokens_of(texts[block]) for block in blocks("word vectors", len(texts))]
     return sp.csr_matrix(sp.vstack(made, format="csr"))
 
