@@ -160,7 +160,9 @@ def command(**options: Unpack[Options]) -> str:
     does, and shows the next batch. It pauses for what you have to decide, and says what to type.
     """
     _require_page(options)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts a command in the background has it ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     project = Project.find(Path())
     if options["keep_going"]:
         return _keep_going(project, options)

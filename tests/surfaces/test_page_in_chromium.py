@@ -78,8 +78,10 @@ class Server:
     def start(self, first: str = "") -> None:
         words = ["--port", self._port, *self._words]
         code = f"{first}\nfrom rounds.annotate import command\ncommand({words})"
+        # as a shell starts it in the background: deaf to Ctrl-C, until it says otherwise
+        deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [*deaf, sys.executable, "-c", code],
             cwd=self._root,
             env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
