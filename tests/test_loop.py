@@ -82,6 +82,7 @@ def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(
         assert shell(clone, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_the_workflow_for_users_runs_on_a_pull_request_that_brings_answers(
     demo: Path, tmp_path: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_a_numeric_project_on_real_mail_goes_three_rounds(
     assert proof["active"]["accuracy"] > 0.85
 
 
+@pytest.mark.slow
 def test_the_clone_itself_is_a_project_that_dvc_can_run(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)

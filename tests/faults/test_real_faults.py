@@ -64,6 +64,7 @@ def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(c
     assert report.faults.total() >= 20
 
 
+@pytest.mark.slow
 def test_killed_while_it_chooses_the_next_batch_the_page_goes_on_and_the_commit_is_the_same(
     calm: Path, tmp_path: Path
 ) -> None:
