@@ -98,8 +98,8 @@ def main() -> None:
         harm = [f"{100 * np.mean([grown > HARM for _, grown in cell]):.1f}" for cell in cells]
         mapped = [f"{100 * np.mean([name != 'none' for name, _ in cell]):.0f}" for cell in cells]
         worst = max(grown for cell in cells for _, grown in cell)
-        told = f"{', '.join(harm)} | {max(worst, 0):.3f} | {', '.join(mapped)}"
-        print(f"| {error:g} | {factor:g} | {n} | {told} |")
+        cells = f"{', '.join(harm)} | {max(worst, 0):.3f} | {', '.join(mapped)}"
+        print(f"| {error:g} | {factor:g} | {n} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -117,12 +117,12 @@ def looks(data: Data, projects: int, count: int = 15, step: int = 20) -> list[st
         claims["any look"].append(
             [claimed(gap["any_look"], saving["any_look"]) for gap, saving in rows]
         )
-        print(seed, {name: np.any(found, axis=1).mean(axis=0) for name, found in claims.items()})
+        print(seed, {name: np.any(seen, axis=1).mean(axis=0) for name, seen in claims.items()})
     return [
         f"| {data.name} | {name} | "
-        + " | ".join(f"{share:.1%}" for share in np.any(found, axis=1).mean(axis=0))
+        + " | ".join(f"{share:.1%}" for share in np.any(seen, axis=1).mean(axis=0))
         + " |"
-        for name, found in claims.items()
+        for name, seen in claims.items()
     ]
 
 

@@ -87,7 +87,7 @@ def make_predictor(kind: str, table: pa.Table, folder: Path) -> Predictor:
         tables[name] = read_table(folder / f"{name}.parquet")
     tables["test"] = Table("none", {}, [])
     params = params_of(kind, table.column_names)
-    made, featurizer = featurize(tables, params)  # type: ignore[arg-type]
+    made, featurizer = featurize(tables, params)
     seed = made.index.rows("seed")
     labels = np.arange(LABELLED) % len(CLASSES)
     model = fit(params.learner, made.matrix[seed], labels, len(CLASSES), 0)
@@ -168,10 +168,10 @@ def speed(rows: int, repeats: int, kinds: str) -> None:
             plain = bare(kind, model, read_table(folder / "seed.parquet"))
             calls = [plain, model.probabilities, model.of_table]
             seconds = taking_turns(calls, blocks, repeats)
-        rates = " | ".join(f"{BLOCK / statistics.median(one):,.0f}" for one in seconds)
+        rates = " | ".join(f"{BLOCK / statistics.median(timed):,.0f}" for timed in seconds)
         times = [
-            statistics.median(ours / theirs for ours, theirs in zip(one, seconds[0], strict=True))
-            for one in seconds[1:]
+            statistics.median(ours / theirs for ours, theirs in zip(timed, seconds[0], strict=True))
+            for timed in seconds[1:]
         ]
         print(f"| {kind} | {rates} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
 
@@ -200,13 +200,13 @@ def memory(rows: int) -> None:
         folder = Path(temporary)
         make_predictor("hashed", texts(LABELLED + POOL), folder)
         for count in (rows // 10, rows):
-            lines = (json.dumps({"text": one}) for one in texts(count)["text"].to_pylist())
+            lines = (json.dumps({"text": text}) for text in texts(count)["text"].to_pylist())
             (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
             words = ["predict", "rows.jsonl", "--model", ".", "--out", "made.parquet"]
             seconds, peak = watched_run([sys.executable, "-m", "rounds", *words], folder)
             size = (folder / "rows.jsonl").stat().st_size / 1e6
-            told = f"{count:,} texts ({size:.0f} MB): {seconds:.0f} s of processor"
-            print(f"{told}, peak {peak / 1e6:.0f} MB", flush=True)
+            cost = f"{count:,} texts ({size:.0f} MB): {seconds:.0f} s of processor"
+            print(f"{cost}, peak {peak / 1e6:.0f} MB", flush=True)
 
 
 def watched_run(words: list[str], folder: Path) -> tuple[float, int]:
@@ -217,9 +217,11 @@ def watched_run(words: list[str], folder: Path) -> tuple[float, int]:
     while process.poll() is None:
         try:
             peak = max(peak, psutil.Process(process.pid).memory_info().rss)
+            process.wait(0.1)
         except psutil.NoSuchProcess:
             break
-        time.sleep(0.1)
+        except subprocess.TimeoutExpired:
+            continue
     assert process.returncode == 0, words
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak

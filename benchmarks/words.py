@@ -115,11 +115,11 @@ def measure(name: str, seeds: int, out: Path) -> None:
     index = features.index
     truth = np.empty(len(index.ids), np.intp)
     for part, table in (("pool", pool), ("test", test)):
-        rows = index.rows(part)  # type: ignore[arg-type]  # pool and test are splits
+        rows = index.rows(part)
         truth[rows] = classes_of(table, params.labels)[index.row[rows]]
     for seed in missing:
-        found = [one_draw(features.matrix, truth, index, params, size, seed) for size in SIZES]
-        write_json(out / f"{name}-{seed}.json", dict(zip(map(str, SIZES), found, strict=True)))
+        draws = [one_draw(features.matrix, truth, index, params, size, seed) for size in SIZES]
+        write_json(out / f"{name}-{seed}.json", dict(zip(map(str, SIZES), draws, strict=True)))
         click.echo(f"{name}, seed {seed}: done", err=True)
 
 
@@ -256,8 +256,8 @@ def main(sets: str, seeds: int, cold_seeds: int, out: Path) -> None:
         for name in filter(None, sets.split(",")):
             measure(name, seeds, out)
         start = cold(cold_seeds, out) if cold_seeds else []
-    found = read_all(seeds, out)
-    click.echo("\n".join([*worth(found), "", *choice(found), "", *start]))
+    results = read_all(seeds, out)
+    click.echo("\n".join([*worth(results), "", *choice(results), "", *start]))
 
 
 if __name__ == "__main__":

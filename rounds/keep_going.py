@@ -77,9 +77,9 @@ NOWHERE = Scene("", 0)
 
 def committed_round(project: Project) -> Round | None:
     """The newest round whose question is committed; None before the first."""
-    for one in reversed(project.rounds()):
-        if is_as_committed(project.root, one.folder / "manifest.json"):
-            return one
+    for asked in reversed(project.rounds()):
+        if is_as_committed(project.root, asked.folder / "manifest.json"):
+            return asked
     return None
 
 

@@ -115,16 +115,15 @@ def _sources(name: str, url: str) -> list[str]:
         return [url]
     with _one_line(url):
         system, inside = fsspec.url_to_fs(url)
-        found = system.glob(inside) if "*" in url else system.ls(inside, detail=False)
-    names = sorted(found)
-    tables = [one for one in names if one.lower().endswith(SUFFIXES)]
+        paths = system.glob(inside) if "*" in url else system.ls(inside, detail=False)
+    tables = [path for path in sorted(paths) if path.lower().endswith(SUFFIXES)]
     if not tables:
         what = "no .csv, .jsonl or .parquet files there"
         raise PipelineError(url, what, f"correct --{name}")
     if name != "pool":
         what = f"{len(tables)} files, and only a pool may be in parts"
         raise PipelineError(url, what, f"name one file as --{name}")
-    return [str(system.unstrip_protocol(one)) for one in tables]
+    return [str(system.unstrip_protocol(path)) for path in tables]
 
 
 def _copy(source: str, path: Path) -> OriginFile:

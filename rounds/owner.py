@@ -163,7 +163,7 @@ class Board:
         """Who takes part in this batch; called by the thread that takes the answers."""
         now = time.time()
         everybody = [person(session, now) for session in self._series.desk.everybody()]
-        return [one for one in everybody if one.answers or one.quiet is not None]
+        return [seen for seen in everybody if seen.answers or seen.quiet is not None]
 
     def html(self, people: list[Person]) -> str:
         """The part of the page that changes."""

@@ -39,7 +39,7 @@ def spent(gate: Row, query: Row) -> str:
     people = len(gate.get("annotators", {}))
     parts = []
     if query:
-        by = f" of {people} {'person' if people == 1 else 'people'}" if people else ""
+        by = {0: "", 1: " of 1 person"}.get(people, f" of {people} people")
         parts.append(f"{query['answers_spent']} answers{by}")
     if gate.get("accepted") is not None:
         doubted = f", {gate['review']} are doubted and asked again" if gate["review"] else ""

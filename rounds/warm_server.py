@@ -56,8 +56,7 @@ class Request(TypedDict):
 
 def serve(listener: socket.socket) -> None:
     """Answer requests until the standard input ends."""
-    # The project's own says how numpy is to add up, before numpy is loaded.
-    import stages  # noqa: F401
+    import stages  # noqa: F401  # the project's: it says how numpy adds up, before numpy is loaded
 
     for name in LIBRARIES:
         with suppress(Exception):

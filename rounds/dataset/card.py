@@ -62,10 +62,10 @@ def card(data: DataSet, origin: Origin, written: Mapping[str, Written], size: in
 
 def head_of(data: DataSet, origin: Origin, written: Mapping[str, Written], size: int) -> Row:
     """What the Hub reads: files, columns, classes, licence and size."""
-    rows = sum(one.rows for one in written.values())
+    rows = sum(split.rows for split in written.values())
     splits = [
-        {"name": name, "num_bytes": one.bytes, "num_examples": one.rows}
-        for name, one in written.items()
+        {"name": name, "num_bytes": split.bytes, "num_examples": split.rows}
+        for name, split in written.items()
     ]
     files = [{"split": name, "path": file_of(name)} for name in written]
     return {
@@ -79,7 +79,7 @@ def head_of(data: DataSet, origin: Origin, written: Mapping[str, Written], size:
             "features": [hub_feature(column, data.classes) for column in data.columns],
             "splits": splits,
             "download_size": size,
-            "dataset_size": sum(one.bytes for one in written.values()),
+            "dataset_size": sum(split.bytes for split in written.values()),
         },
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rounds.dataset.columns import Column, Kind
 from rounds.project import Project
@@ -68,12 +69,12 @@ def _column(name: str, params: Params, cells: list[object]) -> Column:
     return Column(name, _kind_of(cells), "what the row holds")
 
 
-def _kind_of(cells: list[object]) -> Kind:
+def _kind_of(cells: list[Any]) -> Kind:
     """Vectors, finite numbers, or, where one cell is neither, text."""
     if cells and all(isinstance(cell, list) for cell in cells):
         return "numbers"
     try:
-        finite = all(math.isfinite(float(cell)) for cell in cells)  # type: ignore[arg-type]
+        finite = all(math.isfinite(float(cell)) for cell in cells)
     except (TypeError, ValueError):
         return "text"
     return "number" if finite else "text"

@@ -38,7 +38,8 @@ def write_split(
         blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
         for block in watched(f"export {path.stem}", blocks, "block"):
             cells = [
-                {one.name: _cell(row[one.name], one, images) for one in columns} for row in block
+                {column.name: _cell(row[column.name], column, images) for column in columns}
+                for row in block
             ]
             table = pa.Table.from_pylist(cells, schema=schema)
             file.write_table(table)

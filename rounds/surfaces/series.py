@@ -95,8 +95,8 @@ class Series:
         if batch == desk.batch:
             return desk
         if batch not in self._over:
-            earlier = (one for one in self._project.rounds() if one.number < desk.round.number)
-            asked = next((one for one in earlier if one.batch_id() == batch), None)
+            earlier = (old for old in self._project.rounds() if old.number < desk.round.number)
+            asked = next((old for old in earlier if old.batch_id() == batch), None)
             if asked is None:
                 return None
             with turn(desk.round.asked, last=True):  # no file is read while a line is written

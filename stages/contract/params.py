@@ -35,8 +35,7 @@ class MissingParamError(PipelineError):
         self.name = name
         super().__init__(where, f"param {name!r} is missing", MISSING)
 
-    # It needs two words to be made anew, its parent three.
-    def __reduce__(  # type: ignore[override]
+    def __reduce__(  # type: ignore[override]  # made anew from two words, its parent from three
         self,
     ) -> tuple[type[MissingParamError], tuple[str, str]]:
         return type(self), (self.where, self.name)

@@ -57,7 +57,7 @@ class Featurizer:
         """Features before scales and weights, (n, p)."""
         kind = self.options.kind
         if kind == "embedding":
-            return embedded(inputs, self.options.embedding)  # type: ignore[arg-type] # texts
+            return embedded(inputs, self.options.embedding)  # type: ignore[arg-type]  # texts
         if kind == "text":
             texts: list[str] = inputs  # type: ignore[assignment]  # texts by kind
             return text_columns(texts, self.learnt, self.options.text)
@@ -91,39 +91,39 @@ def fit_featurizer(
     inputs: Inputs, fitted_on: slice, options: FeatureParams, seed: int
 ) -> Featurizer:
     """The featurizer that some of the rows teach; its space is still empty."""
-    known = inputs[fitted_on]
+    learnt_from = inputs[fitted_on]
     maker = Featurizer(options, [], UNFITTED)
     if options.kind == "text":
-        texts: list[str] = known  # type: ignore[assignment]  # texts by kind
+        texts: list[str] = learnt_from  # type: ignore[assignment]  # texts by kind
         return _fit_text(texts, maker)
     if options.kind == "custom":
         assert options.custom is not None  # check_kind
         transformer = build(options.custom, seed, "features.custom")
-        return replace(maker, learnt=[transformer.fit(known)])
+        return replace(maker, learnt=[transformer.fit(learnt_from)])
     if options.kind == "numeric":
         from sklearn.preprocessing import StandardScaler
 
-        scaler = StandardScaler().fit(known)
+        scaler = StandardScaler().fit(learnt_from)
         return replace(maker, fitted=replace(UNFITTED, shift=scaler.mean_, scale=scaler.scale_))
     return maker
 
 
-def _fit_text(known: list[str], maker: Featurizer) -> Featurizer:
+def _fit_text(texts: list[str], maker: Featurizer) -> Featurizer:
     """The featurizer with the vocabulary, or the weights, and the place of word vectors."""
     options = maker.options.text
     fitted = maker.fitted
     if options.words != "none":
-        centre, spread = centre_and_spread(tokens(known))
+        centre, spread = centre_and_spread(tokens(texts))
         fitted = replace(fitted, words=centre, spread=spread)
     if options.hashing is None:
-        return replace(maker, learnt=fit_ngrams(known, options), fitted=fitted)
-    weights = rarity(hashed(known, options))
+        return replace(maker, learnt=fit_ngrams(texts, options), fitted=fitted)
+    weights = rarity(hashed(texts, options))
     return replace(maker, fitted=replace(fitted, rarity=weights))
 
 
-def with_space(featurizer: Featurizer, known: Matrix, seed: int) -> Featurizer:
+def with_space(featurizer: Featurizer, rows: Matrix, seed: int) -> Featurizer:
     """The featurizer with the space that the features of some rows span."""
-    space = fit_geometry(known, featurizer.options, seed)
+    space = fit_geometry(rows, featurizer.options, seed)
     return replace(featurizer, fitted=replace(featurizer.fitted, space=space))
 
 
@@ -170,7 +170,7 @@ def vector_column(table: Table, columns: list[str]) -> str:
     return VECTOR
 
 
-def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
+def fit_ngrams(texts: list[str], options: TextFeatures) -> list[Any]:
     """TF-IDF of words and of characters, each fitted on the texts.
 
     Raises PipelineError where there is no n-gram to keep.
@@ -180,13 +180,13 @@ def fit_ngrams(known: list[str], options: TextFeatures) -> list[Any]:
         span = ngrams_of(options, analyzer)
         if span == (0, 0):
             continue
-        min_df = min(options.min_df, max(1, len(known) // 10))
+        min_df = min(options.min_df, max(1, len(texts) // 10))
         vectorizer = _vectorizer(
             analyzer, options, min_df=min_df, max_features=options.max_features
         )
         try:
-            with progress(f"{analyzer} n-grams, learnt", len(known), "text") as bar:
-                fitted.append(vectorizer.fit(bar.each(known)))
+            with progress(f"{analyzer} n-grams, learnt", len(texts), "text") as bar:
+                fitted.append(vectorizer.fit(bar.each(texts)))
         except ValueError as error:
             what = f"no {analyzer} n-grams of {list(span)} in these texts ({error})"
             remedy = "lower min_df or change the ranges"

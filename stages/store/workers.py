@@ -77,9 +77,7 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], n_jobs: int) ->
     first is done at once, so are the others.
     """
     import joblib
-
-    # Only a library that is loaded can be held to one thread.
-    import sklearn.linear_model  # noqa: F401
+    import sklearn.linear_model  # noqa: F401  # only what is loaded can be held to one thread
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
