@@ -17,6 +17,7 @@ from rounds.init import fill_in
 from rounds.project import Project
 from tests.conftest import ROOT, Small, blobs, dvc, rounds, shell, write_csv
 
+pytestmark = pytest.mark.xdist_group("loop")  # one worker makes the demo for all
 ROUNDS = 2
 IDENTITY = {
     "GIT_AUTHOR_NAME": "t",

@@ -143,9 +143,13 @@ def serve() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def axe(pytestconfig: pytest.Config) -> str:
-    """The source of the accessibility checker, fetched from npm once."""
+    """The source of the accessibility checker, fetched from npm once by each worker.
+
+    Two npm that install into one folder at once remove each other's files.
+    """
+    name = f"axe-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
     folder = (
-        Path(pytestconfig.cache.mkdir("axe")) if pytestconfig.cache else Path(".pytest_cache/axe")
+        Path(pytestconfig.cache.mkdir(name)) if pytestconfig.cache else Path(".pytest_cache", name)
     )
     file = folder / "node_modules" / "axe-core" / "axe.min.js"
     if not file.is_file():
