@@ -6,7 +6,7 @@ DIR ?= demo
 ROUNDS ?= 6
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint slow lock clean
+.PHONY: demo test lint slow docs lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rounds demo $(DIR) --rounds $(ROUNDS)
@@ -18,6 +18,10 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --requirement requirements-docs.lock
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "slow or label_studio"
@@ -32,6 +36,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 lock:
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	uv pip compile --group docs --universal --python-version 3.11 --no-header --no-annotate -c requirements.lock -o requirements-docs.lock
 
 clean:
 	rm -rf $(VENV) demo build dvc_plots .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -109,8 +109,8 @@ def test_a_value_that_params_yaml_does_not_hold_is_refused_at_its_section(
     at = int(str(caught.value).removeprefix(f"{path}:").partition(":")[0])
     assert at == 1 if not sections else written[at - 1].strip().startswith(f"{sections[-1]}:")
     assert str(caught.value) == (
-        f"{path}:{at}: param {name!r} is missing; add it; README.md and params.yaml of a new project (`rounds init`) "
-        "have the values to start with"
+        f"{path}:{at}: param {name!r} is missing; add it; params.yaml of a new project "
+        "(`rounds init`) has the value to start with"
     )
 
 

@@ -1,5 +1,5 @@
-"""README says what is true: tables made from the code, commands that exist. `python -m
-tests.test_docs` rewrites it.
+"""The docs say what is true: tables made from the code, commands that exist, links that lead
+somewhere. `python -m handbook` rewrites what is generated.
 """
 
 from __future__ import annotations
@@ -13,81 +13,15 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from handbook.blocks import BLOCK, BLOCKS, renewed
+from handbook.pipeline import params_rows
 from rounds.__main__ import COMMANDS, GROUPS, cli
 from stages.contract.params import load
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-
-
-def stages_table() -> list[str]:
-    """One row per stage, in the order of dvc.yaml."""
-    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-    rows = ["| stage | what it does | reads | writes |", "|---|---|---|---|"]
-    for name, stage in stages.items():
-        reads = [dep for dep in stage["deps"] if not dep.startswith("stages/")]
-        outs = [*stage.get("outs", []), *stage.get("metrics", [])]
-        writes = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-        cells = (
-            name,
-            stage["desc"],
-            ", ".join(f"`{dep}`" for dep in reads),
-            ", ".join(f"`{out}`" for out in writes),
-        )
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
-
-
-def params_table() -> list[str]:
-    """One row per value of params.yaml: its path, its default, its comment."""
-    rows = ["| param | value | meaning |", "|---|---|---|"]
-    section = inner = ""
-    for line in (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines():
-        found = re.match(r"( *)(\w+):\s*(.*?)(?:\s{2,}# (.*))?$", line)
-        if not found:
-            continue
-        indent, key, value, meaning = len(found[1]), found[2], found[3], found[4]
-        if value.startswith("# "):  # the comment of a section
-            value, meaning = "", None
-        if indent == 0:
-            section, inner = key, ""
-        elif indent == 2:
-            inner = "" if value else key
-        name = ".".join(
-            part for part in ((section, inner, key) if indent == 4 else (section, key)) if part
-        )
-        name = key if indent == 0 else name
-        if value or meaning:
-            shown = f"`{value}`" if value else ""
-            told = (meaning or "the classes, in the order in which people see them").replace(
-                "|", "\\|"
-            )
-            rows.append(f"| `{name}` | {shown} | {told} |")
-    return rows
-
-
-def commands_table() -> list[str]:
-    """One row per command, with the first sentence of its help."""
-    context = click.Context(cli)
-    rows = ["| command | what it does |", "|---|---|"]
-    for name in COMMANDS:
-        command = cli.get_command(context, name)
-        assert command is not None
-        rows.append(f"| `rounds {name}` | {command.get_short_help_str(200)} |")
-    return rows
-
-
-def filled(text: str) -> str:
-    """README with its tables made anew between the markers."""
-    for name, table in (
-        ("stages", stages_table()),
-        ("params", params_table()),
-        ("commands", commands_table()),
-    ):
-        pattern = re.compile(rf"(<!-- {name} -->\n)(?:\|.*\n)*")
-        assert pattern.search(text), name
-        text = pattern.sub(lambda found, table=table: found[1] + "\n".join(table) + "\n", text)
-    return text
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+BESIDE = [ROOT / name for name in ("CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "SECURITY.md")]
 
 
 @pytest.mark.parametrize(
@@ -108,14 +42,28 @@ def test_help_sorts_every_command_into_one_group_and_cuts_no_sentence() -> None:
     assert "..." not in said.partition("Options:")[2]
 
 
-def test_readme_tables_are_those_of_the_code() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert filled(text) == text, "run `python -m tests.test_docs`"
+def test_what_is_generated_is_what_the_code_says() -> None:
+    assert not renewed(), "run `python -m handbook`"
+    written = [name for page in PAGES for name, _ in BLOCK.findall(page.read_text("utf-8"))]
+    assert sorted(written) == sorted(BLOCKS), "a block stands once, on one page"
+
+
+def test_readme_can_be_read_in_a_few_minutes() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_every_page_stands_in_the_sites_menu_once() -> None:
+    menu = re.findall(
+        r"^ +- (?:.*: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE
+    )
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in PAGES[1:]]
+    beside = [page for page in menu if not (ROOT / "docs" / page).exists()]
+    assert sorted(menu) == sorted([*pages, *beside]), "name new pages in the nav of mkdocs.yml"
 
 
 def test_every_value_of_params_has_a_comment() -> None:
-    for row in params_table()[2:]:
-        assert len(row.split(" | ")[2]) > 10, row
+    for name, _, meaning in params_rows():
+        assert len(meaning) > 10, name
 
 
 def keys_of(node: dict, path: str = "") -> set[str]:
@@ -134,7 +82,7 @@ def test_params_yaml_holds_every_param_there_is() -> None:
 
 
 def test_every_command_that_the_docs_name_exists() -> None:
-    for path in [README, *(ROOT / "docs").glob("*.md")]:
+    for path in PAGES:
         for word in re.findall(
             r"(?:^|`|&& )rounds ([a-z]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
         ):
@@ -142,12 +90,7 @@ def test_every_command_that_the_docs_name_exists() -> None:
 
 
 def test_every_link_between_docs_leads_somewhere() -> None:
-    for path in [
-        README,
-        ROOT / "CONTRIBUTING.md",
-        *(ROOT / "docs").glob("*.md"),
-        *(ROOT / "data").rglob("*.md"),
-    ]:
+    for path in [*PAGES, *BESIDE, *(ROOT / "data").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
@@ -168,7 +111,3 @@ def test_an_example_of_a_help_text_is_a_command_line_that_its_command_takes(
         name, words
     )  # a UsageError for an unknown option, a bad value, a missing argument
     assert f"  {line}\n" in CliRunner().invoke(cli, [name, "--help"]).output
-
-
-if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -21,10 +21,7 @@ from stages.contract.errors import PipelineError, closest
 PARAMS = Path("params.yaml")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Options = dict[str, Any]
-MISSING = (
-    "add it; README.md and params.yaml of a new project (`rounds init`) have the values to start"
-    " with"
-)
+MISSING = "add it; params.yaml of a new project (`rounds init`) has the value to start with"
 WORD_DIMS = 256  # numbers in a word vector
 
 

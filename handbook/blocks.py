@@ -1,0 +1,49 @@
+"""Pages of docs/ with their generated blocks filled in.
+
+A block stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`; BLOCKS says which
+function writes it. Everything outside of blocks is written by people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from handbook.commands import command_options, commands_table
+from handbook.pipeline import params_table, stages_table
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+BLOCKS: dict[str, Callable[[], list[str]]] = {
+    "commands": commands_table,
+    "command options": command_options,
+    "stages": stages_table,
+    "params": params_table,
+}
+BLOCK = re.compile(r"<!-- generated: ([\w ]+) -->\n(.*?)<!-- end of \1 -->\n", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """A page's text with every generated block made anew.
+
+    Raises KeyError for a block that BLOCKS does not have.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        name = match[1]
+        lines = "\n".join(BLOCKS[name]())
+        return f"<!-- generated: {name} -->\n{lines}\n<!-- end of {name} -->\n"
+
+    return BLOCK.sub(block, text)
+
+
+def renewed() -> dict[str, str]:
+    """The pages whose generated blocks differ from the code: path in docs/ -> new text."""
+    pages = {}
+    for path in sorted(DOCS.rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        new = filled(text)
+        if new != text:
+            pages[path.relative_to(DOCS).as_posix()] = new
+    return pages
