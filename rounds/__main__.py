@@ -56,8 +56,18 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
             "rounds collect export.jsonl",
             "rounds collect --from label-studio --url http://localhost:8080 --token-file token",
             "rounds collect --dry-run answers.csv   # what would be taken, and what not",
+            "rounds collect --machine gpt answers.jsonl   # a machine's answers, never a person's",
         ),
     ),
+    "machine": (
+        "rounds.machines.command",
+        (
+            "rounds machine gpt --url https://api.openai.com/v1 --model gpt-4o --limit 200",
+            "rounds machine rules --rules my_rules:label",
+            "rounds machine local --command 'python label.py'",
+        ),
+    ),
+    "machines": ("rounds.machines.judge", ("rounds machines",)),
     "close": (
         "rounds.close",
         (
@@ -158,6 +168,7 @@ GROUPS = {  # how `rounds --help` sorts the commands
         "retract",
         "changed",
     ),
+    "Machines": ("machine", "machines"),
     "Look back": ("log", "history", "labels", "report", "verify"),
     "Look ahead": ("backtest", "inspect"),
     "The way out": ("predict", "finish", "export"),

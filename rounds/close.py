@@ -35,12 +35,22 @@ from stages.contract.canonical import read_json, sha256, write_bytes, write_json
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
-MADE = ("dvc.lock", "metrics/", "plots/", "data/rounds/", "data/demo/dvc.lock", "finish/")
+MADE = (
+    "dvc.lock",
+    "metrics/",
+    "plots/",
+    "data/rounds/",
+    "data/machines/",
+    "data/demo/dvc.lock",
+    "finish/",
+    "machines/",
+)
 READ = ("data/", "stages/", "rounds/", ".dvc/")
 WHEN_HELD = (
     "correct the answers (rounds annotate, rounds collect), or move gate.limits or gate.hold in "
     "params.yaml and commit that; then rounds close"
 )
+MACHINES = "machines/dvc.yaml"  # only in projects that have machine annotators
 ATTEMPTS = 5
 
 
@@ -251,6 +261,8 @@ def _advance(
         before = snapshot(project)
         dvc("repro")
         _require_accepted(project, number)
+        if (project.root / MACHINES).is_file():
+            dvc("repro", "--single-item", f"{MACHINES}:judge_machines")
         new = _question(project, ask=ask)
         labels = _hashes(project.root / "build" / "labels")
         dvc("repro", "--single-item", "import_labels")

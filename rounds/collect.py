@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import click
 
@@ -321,6 +322,14 @@ def _read(
     return Export(path.stem, tool, items, path.with_name(f"{path.name}.bad.jsonl"))
 
 
+class ServerOptions(TypedDict):
+    """Which server to ask, and how."""
+
+    server: str | None
+    url: str | None
+    token_file: Path | None
+
+
 @click.command()
 @click.argument("files", nargs=-1, type=PATH)
 @click.option(
@@ -335,18 +344,18 @@ def _read(
     help="Do not guess what the files are.",
 )
 @click.option("--annotator", metavar="NAME", help="Who answered, where a file does not say it.")
+@click.option("--machine", metavar="NAME", help="These are a machine's answers, not a person's.")
 @click.option("--strict", is_flag=True, help="Refuse all files when one has a bad row.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @one_line_errors
 def command(
     files: tuple[Path, ...],
-    server: str | None,
-    url: str | None,
-    token_file: Path | None,
     forced: str | None,
     annotator: str | None,
+    machine: str | None,
     strict: bool,
     dry_run: bool,
+    **asked: Unpack[ServerOptions],
 ) -> str:
     """Bring exported answers of any tool into the newest round.
 
@@ -355,9 +364,17 @@ def command(
     the file says; else --annotator, else the file's name.
     """
     project = Project.find(Path())
+    server = asked["server"]
+    if machine is not None and files and server is None:
+        from rounds.machines.freeze import collect_machine
+
+        report = collect_machine(project, machine, files, strict=strict, dry_run=dry_run)
+        return "\n".join([*report, "next: rounds machines   # how good it is here"])
     if server is None and not files:
         raise click.UsageError("name the files to collect, or --from label-studio")
-    fetched = _fetched(project, url, token_file) if server is not None else None
+    fetched = None
+    if server is not None:
+        fetched = _fetched(project, asked["url"], asked["token_file"])
     with exclusive(project.root, wait=True):
         newest = project.open_round()
         if fetched is not None:

@@ -38,9 +38,9 @@ def require_closed(project: Project) -> None:
         what = "no round was closed yet, so there is no model"
         raise PipelineError(project.root, what, "run `rounds close`")
     changed = [path for path in changed_paths(project.root) if not path.startswith(MADE)]
-    waiting = [path for path in changed if path.startswith("data/rounds/")]
+    waiting = [path for path in changed if path.startswith(("data/rounds/", "data/machines/"))]
     if waiting:
-        what = f"answers that no model has learned from yet: {waiting[0]}"
+        what = f"answers that no close has taken in yet: {waiting[0]}"
         raise PipelineError(project.root, what, "close the round first: `rounds close`")
     foreign = [path for path in foreign_changes(project) if not path.startswith(MADE)]
     foreign += [path for path in changed if path.startswith(("dvc.lock", "metrics/", "plots/"))]

@@ -20,6 +20,8 @@ from rounds.charts import Chart, charts, vega_script
 from rounds.commands import commit_named, git
 from rounds.decision import FILE, DecisionOfRound, stopped
 from rounds.looks import gap_charts
+from rounds.machines import figures as machine_figures
+from rounds.machines.charts import machine_charts
 from rounds.pages import number, render
 from rounds.project import Project, Round
 from rounds.summary import Point, summary
@@ -28,7 +30,7 @@ from stages.contract.canonical import Row, numbered_rows, read_json, read_jsonl,
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
-METRICS = ("validate", "gate", "query", "calibration")
+METRICS = ("validate", "gate", "query", "calibration", "machines")
 SHOWN_ROWS = 12  # of the current batch
 SHOWN_NOTES = 40
 CLASS_HEAD = ("class", "rows", "recall [95 %]", "precision [95 %]")
@@ -104,7 +106,7 @@ def find(project: Project, against: str | None = None) -> Findings:
         metrics=metrics,
         before=proof_at(project, against) if against else {},
         classes=read_json(recall) if recall.is_file() else [],
-        charts=[*charts(project), *gap_charts(project)],
+        charts=[*charts(project), *gap_charts(project), *machine_charts(project)],
         stop=stopped(project),
         batch=read_jsonl(rounds[-1].folder / "batch.jsonl") if rounds else [],
         rounds=[audit_row(round_) for round_ in rounds],
@@ -334,6 +336,8 @@ def html(findings: Findings, vega: str) -> str:
         calibration_rows=calibration_rows(calibration),
         sign_rows=sign_rows(findings.proof),
         annotator_rows=annotator_rows(findings.metrics["gate"]),
+        machine_head=machine_figures.HEAD,
+        machine_rows=machine_figures.machine_rows(findings.metrics["machines"]),
         batch_arms=batch_arms(findings.batch),
         batch_rows=batch_rows(findings.batch),
         notes=findings.notes,
@@ -352,6 +356,7 @@ def markdown(findings: Findings) -> str:
         alarms=findings.alarms,
         not_judged=findings.not_judged,
         verdict=verdict(findings.proof),
+        machine_lines=machine_figures.status_lines(findings.metrics["machines"]),
         moved=moved_rows(findings.before, findings.proof),
         sign_rows=sign_rows(findings.proof),
         class_head=CLASS_HEAD,

@@ -14,6 +14,7 @@ from rounds.close import WHEN_HELD, answered
 from rounds.content import REMEDY, changed, not_compared, summary
 from rounds.decision import stopped
 from rounds.lock import repaired
+from rounds.machines.figures import status_lines
 from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
 from rounds.report import at_any_look, read_metrics, saved
@@ -68,6 +69,7 @@ def report(project: Project) -> list[str]:
     lines.append(f"budget   {answers} answers spent{limit}")
     if proof:
         lines += _proof_lines(proof)
+    lines += status_lines(read_metrics(project, "machines"))
     stop = stopped(project)
     if stop:
         lines.append(f"stopped  after round {stop['round']}: {stop['why']}")

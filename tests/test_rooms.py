@@ -13,7 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-PIPELINES = ("dvc.yaml", "rounds/finish_stage.yaml")  # the loop, and what a command alone runs
+PIPELINES = (  # the loop, and what commands alone run
+    "dvc.yaml",
+    "rounds/finish_stage.yaml",
+    "rounds/machines/stage.yaml",
+)
 STAGES = {
     name: stage
     for file in PIPELINES
@@ -30,7 +34,8 @@ MAY_IMPORT = {
     "strategies": {*BASE, "learning"},
     "quality": {*BASE, "examples", "answers", "store", "learning"},
     "batch": {*BASE, "examples", "answers", "store", "learning", "quality", "strategies"},
-    "proof": {*BASE, "examples", "answers", "store", "learning"},
+    "machines": BASE,
+    "proof": {*BASE, "examples", "answers", "store", "learning", "machines"},
     "prediction": {*BASE, "examples", "answers", "store", "features", "learning"},
 }
 LONGEST_SCRIPT = 150

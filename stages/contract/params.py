@@ -242,6 +242,12 @@ class Compute(Section):
     store: str = Field(pattern=r"^$|^[a-z][a-z0-9+.-]*://.")
 
 
+class Machines(Section):
+    """What machine annotators may do: nothing, unless it is switched on here."""
+
+    answer_cost: float | None = Field(default=None, gt=0)
+
+
 class Surface(Section):
     """What annotators see."""
 
@@ -265,6 +271,8 @@ class Params(Section):
     validate_: Validate = Field(alias="validate")
     surface: Surface
     compute: Compute
+    # A project from before there were machines has none.
+    machines: Machines = Machines()
 
     @model_validator(mode="after")
     def labels_are_distinct(self) -> Params:

@@ -1,0 +1,1 @@
+"""Machine annotators: asking them, and freezing what they said in data/machines."""
