@@ -5,6 +5,7 @@ VENV ?= .venv
 DIR ?= demo
 ROUNDS ?= 6
 BIN = $(VENV)/bin
+EXPORT = uv export --quiet --frozen --no-hashes --no-emit-project --no-header --no-annotate
 
 .PHONY: demo test lint slow docs lock clean
 
@@ -20,23 +21,24 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 docs: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --requirement requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "slow or label_studio"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is another; use: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+	  { echo "Python 3.11 to 3.14 is needed, $(PYTHON) is another; use: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 lock:
-	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock
-	uv pip compile --group docs --universal --python-version 3.11 --no-header --no-annotate -c requirements.lock -o requirements-docs.lock
+	uv lock
+	$(EXPORT) --extra test --output-file requirements.lock
+	$(EXPORT) --only-group docs --only-group release --output-file requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) demo build dvc_plots .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -220,10 +220,26 @@ class Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def print_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """Say which version's code runs, and end."""
+    if asked:
+        from rounds.shipped import version
+
+        click.echo(f"rounds, version {version()}")
+        context.exit()
+
+
 @click.group(
     cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="labelrounds")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Spend a labelling budget well, provably.
 

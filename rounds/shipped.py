@@ -6,13 +6,16 @@ project takes them from there.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from stages.contract.params import Import, Params, Section, load
 
+PACKAGE = "labelrounds"
 PACKED = Path(
     "rounds", "_project", "params.yaml"
 )  # a project keeps the values to start with beside its own
@@ -22,6 +25,23 @@ def source() -> Path:
     """The folder with the pipeline's own files: a checkout, a project, or the package's copy."""
     packed = Path(__file__).parent / "_project"
     return packed if (packed / "dvc.yaml").is_file() else Path(__file__).parent.parent
+
+
+def version() -> str:
+    """The version of the code that runs: pyproject.toml beside it says it, or the installed wheel.
+
+    A project's code runs where another version, or none, is installed. "unknown" where neither
+    says it.
+    """
+    beside = Path(__file__).parent.parent / "pyproject.toml"
+    if beside.is_file():
+        described = tomllib.loads(beside.read_text(encoding="utf-8")).get("project", {})
+        if described.get("name") == PACKAGE:
+            return str(described["version"])
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def params_file() -> Path:

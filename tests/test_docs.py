@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import BashComplete
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
@@ -111,3 +112,9 @@ def test_an_example_of_a_help_text_is_a_command_line_that_its_command_takes(
         name, words
     )  # a UsageError for an unknown option, a bad value, a missing argument
     assert f"  {line}\n" in CliRunner().invoke(cli, [name, "--help"]).output
+
+
+def test_the_tab_key_completes_commands_and_options() -> None:
+    complete = BashComplete(cli, {}, "rounds", "_ROUNDS_COMPLETE").get_completions
+    assert [item.value for item in complete([], "cl")] == ["close"]
+    assert [item.value for item in complete(["close"], "--pa")] == ["--partial"]
