@@ -90,7 +90,10 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
     ),
     "retract": (
         "rounds.correct:retract",
-        ("rounds retract q0042 --why 'cannot be decided from the text'",),
+        (
+            "rounds retract q0042 --why 'cannot be decided from the text'",
+            "rounds retract --annotator bob --since 3 --why 'another guideline was used'",
+        ),
     ),
     "changed": (
         "rounds.content:command",

@@ -18,6 +18,7 @@ from rounds.history import cases_of
 from rounds.lock import exclusive
 from rounds.plain_words import PlainWords
 from rounds.project import Project
+from rounds.withdraw import withdraw
 from stages.answers.ledger import check_label
 from stages.answers.reading import answers_before, answers_of
 from stages.answers.standing import standing
@@ -88,11 +89,32 @@ def correct(item: str, label: str, why: str, by: str | None) -> str:
 
 
 @click.command(cls=PlainWords)
-@click.argument("item", metavar="ID")
+@click.argument("item", metavar="[ID]", required=False)
+@click.option("--annotator", metavar="NAME", help="Withdraw all answers of this person instead.")
+@click.option(
+    "--since",
+    type=click.IntRange(1),
+    metavar="ROUND",
+    help="With --annotator: only what was answered from this round on.  [default: 1]",
+)
 @click.option("--why", required=True, help="What was wrong; it stands in the history.")
 @click.option("--by", help="Who says so.  [default: git's user.name]")
 @one_line_errors
-def retract(item: str, why: str, by: str | None) -> str:
-    """Take an example's label away; it may be asked again."""
+def retract(
+    item: str | None, annotator: str | None, since: int | None, why: str, by: str | None
+) -> str:
+    """Take an example's label away, or all that one person answered; it may be asked again.
+
+    With --annotator other people's answers to the same examples stay, and decide alone. What was
+    known after earlier rounds does not change.
+    """
+    if (item is None) == (annotator is None) or (since is not None and annotator is None):
+        raise click.UsageError("name an ID, or --annotator NAME (with --since ROUND)")
     project = Project.find(Path())
-    return f"retract: {_done(amend(project, item, None, why, whoever(project, by)))}"
+    if annotator is None:
+        assert item is not None
+        return f"retract: {_done(amend(project, item, None, why, whoever(project, by)))}"
+    rows = withdraw(project, annotator, since or 1, why, whoever(project, by))
+    count = "1 example" if len(rows) == 1 else f"{len(rows)} examples"
+    what = f"the answers of {annotator} to {count} are withdrawn"
+    return f"retract: {what}, when the open round is closed; next: rounds close"

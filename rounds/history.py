@@ -392,8 +392,11 @@ def _change_sentence(row: Row) -> str:
 
 
 def _correction_sentence(row: Row) -> str:
-    change = f"{row['was'] or 'no label'} -> {row['label'] or 'no label'}"
     source = f"{row['file']}:{row['line']}"
+    if "annotator" in row:
+        what = f"what {row['annotator']} answered since round {row['since']}"
+        return f"withdrawn  {what}, by {row['by']}: {row['why']} {source}{_commit_of(row)}"
+    change = f"{row['was'] or 'no label'} -> {row['label'] or 'no label'}"
     return f"corrected  {change} by {row['by']}: {row['why']} {source}{_commit_of(row)}"
 
 

@@ -34,7 +34,11 @@ from stages.contract.errors import PipelineError, closest
 
 Record = TypeVar("Record")
 
-EventKind = Literal["label", "skip", "reject", "empty", "override", "retract"]
+EventKind = Literal["label", "skip", "reject", "empty", "override", "retract", "withdraw"]
+BEFORE = 0  # `order` of an event among those about its id in a round: before the correction,
+CORRECTION = 1  # the correction itself,
+AFTER = 2  # or after it
+NO_ANSWERS = ("override", "retract", "withdraw")  # kinds of events that took no person's answer
 UnlabelledKind = Literal["skip", "reject", "empty", "retract", "unresolved"]
 RoundState = Literal["open", "partial", "accepted"]
 
@@ -130,6 +134,8 @@ class Event(TypedDict):
         | override: an adjudicated label, which beats all others; of several the last holds
         | retract: the answers to the id before it, in its own round too, and its seed label are
           void; what is answered after it counts, in its own round too.
+        | withdraw: as retract, of the answers of `annotator` alone that were given from the round
+          `since` on.
     at: seconds since 1970, None without a time. file, line: where the row stands.
     late: the answer came to an earlier round's batch, so it does not answer what this round asked.
     order: within the round, 0 before the correction of the id or without one, 1 the correction,
@@ -149,6 +155,7 @@ class Event(TypedDict):
     line: int
     late: bool
     order: int
+    since: NotRequired[int]
 
 
 class AcceptedLabel(Labelled):

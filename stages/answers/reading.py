@@ -10,6 +10,9 @@ from typing import TypeVar, cast
 
 from stages.answers.changed import ids_since, read_changed, renamed
 from stages.answers.ledger import (
+    AFTER,
+    BEFORE,
+    CORRECTION,
     AnsweredRound,
     Asked,
     Doubt,
@@ -41,9 +44,6 @@ RETIRED = (
     "put the old name back: answers are never rewritten, so a label keeps the name under which "
     "it was given; new names may be added"
 )
-BEFORE = 0  # `order` of an event among those about its id in a round: before the correction,
-CORRECTION = 1  # the correction itself,
-AFTER = 2  # or after it
 
 
 @dataclass(frozen=True)
@@ -139,20 +139,23 @@ def to_batch(answers: Iterable[tuple[Answer, Line]], batch: str) -> list[tuple[A
 
 
 def corrections_of(folder: Path, labels: list[str]) -> list[Correction]:
-    """The last correction of each id in corrections.jsonl, sorted by id.
+    """The last correction of each id in corrections.jsonl, and the withdrawals, sorted by id.
 
-    Its kind is override, or retract where the label is null. Raises PipelineError at file:line for
-    a row that is not {"id", "label", "was", "why", "by"}, or an unknown label.
+    Its kind is override, or retract where the label is null; withdraw where the row names an
+    annotator, whose answers alone are void then: of these the last of each id and annotator.
+    Raises PipelineError at file:line for a row that is not {"id", "label", "was", "why", "by"},
+    or an unknown label.
     """
     path = folder / CORRECTIONS
-    last: dict[str, Correction] = {}
+    last: dict[tuple[str, str], Correction] = {}
     for number, row in numbered_rows(path) if path.is_file() else ():
         _check_correction(row, labels, f"{path}:{number}")
+        whose = row.get("annotator", "")
         event: Event = {
             "round": int(folder.name),
             "id": row["id"],
-            "annotator": row["by"],
-            "kind": "retract" if row["label"] is None else "override",
+            "annotator": whose or row["by"],
+            "kind": _kind_of(row),
             "label": row["label"],
             "flagged": False,
             "at": None,
@@ -161,8 +164,17 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Correction]:
             "late": False,
             "order": CORRECTION,
         }
-        last[row["id"]] = Correction(event, row.get("after"))
-    return [last[item] for item in sorted(last)]
+        if whose:
+            event["since"] = row["since"]
+        last[row["id"], whose] = Correction(event, row.get("after"))
+    return [last[key] for key in sorted(last)]
+
+
+def _kind_of(row: Row) -> EventKind:
+    """What a correction does: to the id's label, or to one annotator's answers about the id."""
+    if row.get("annotator"):
+        return "withdraw"
+    return "retract" if row["label"] is None else "override"
 
 
 def _check_correction(row: Row, labels: list[str], where: str) -> None:
@@ -179,8 +191,18 @@ def _check_correction(row: Row, labels: list[str], where: str) -> None:
             "all of them text"
         )
         raise PipelineError(where, what, remedy)
+    if "annotator" in row and not _is_withdrawal(row):
+        what = "a withdrawal names an `annotator`, the round `since` which, and a null `label`"
+        raise PipelineError(where, what, remedy)
     if row["label"] is not None:
         check_label(row["label"], labels, where)
+
+
+def _is_withdrawal(row: Row) -> bool:
+    since = row.get("since")
+    is_round = isinstance(since, int) and not isinstance(since, bool) and since > 0
+    names_somebody = isinstance(row["annotator"], str) and bool(row["annotator"])
+    return is_round and names_somebody and row["label"] is None
 
 
 def _are_fingerprints(after: object) -> bool:
@@ -196,27 +218,48 @@ def fingerprint(line: Line) -> str:
     return sha256(Path(file).read_bytes().split(b"\n")[number - 1])[:16]
 
 
-def answers_before(answers: Iterable[tuple[Answer, Line]], item: str) -> list[str]:
+def answers_before(
+    answers: Iterable[tuple[Answer, Line]], item: str, annotator: str | None = None
+) -> list[str]:
     """Fingerprints of a round's answer rows about an id: what a correction made now comes after.
+
+    annotator: of this person's rows alone.
 
     Rows are named, not times: the clocks of two machines differ, and some answers have no time.
     """
-    return sorted(fingerprint(line) for answer, line in answers if answer.id == item)
+    theirs = [(answer, line) for answer, line in answers if annotator in (None, answer.annotator)]
+    return sorted(fingerprint(line) for answer, line in theirs if answer.id == item)
 
 
-def _order(answer: Answer, line: Line, after: dict[str, list[str]]) -> int:
+Before = dict[tuple[str, str], list[str]]
+
+
+def _named_before(corrections: Iterable[Correction]) -> Before:
+    """The fingerprints that corrections name, by id and annotator; "" for everybody's answers."""
+    return {
+        (row.event["id"], row.event["annotator"] if row.event["kind"] == "withdraw" else ""): (
+            row.after
+        )
+        for row in corrections
+        if row.after is not None
+    }
+
+
+def _order(answer: Answer, line: Line, after: Before) -> int:
     """Whether an answer stands before or after the correction of its id: BEFORE or AFTER.
 
-    after: by id, the fingerprints that its correction names (`order` of an Event).
+    It is after where neither a correction of the id nor a withdrawal of this person's answers names
+    it, and there is one. after: see `_named_before` (`order` of an Event).
     """
     item = str(answer.id)
-    if item in after and fingerprint(line) not in after[item]:
+    named = [after[key] for key in ((item, ""), (item, answer.annotator)) if key in after]
+    if named and not any(fingerprint(line) in marks for marks in named):
         return AFTER
     return BEFORE
 
 
 def _after_corrections(
-    answers: list[tuple[Answer, Line]], after: dict[str, list[str]]
+    answers: list[tuple[Answer, Line]], after: Before
 ) -> list[tuple[Answer, Line]]:
     """The answers without those that a person gave before a correction and repeated after it.
 
@@ -290,11 +333,7 @@ def _events(
     number: int, batch: str, answers: list[tuple[Answer, Line]], corrections: list[Correction]
 ) -> list[Event]:
     """The current answers of a round, each person's last word on an id, then the corrections."""
-    after = {
-        correction.event["id"]: correction.after
-        for correction in corrections
-        if correction.after is not None
-    }
+    after = _named_before(corrections)
     events: list[Event] = []
     for answer, (file, line) in keep_last(_after_corrections(answers, after)):
         event: Event = {

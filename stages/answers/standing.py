@@ -9,10 +9,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from stages.answers.ledger import Asked, Event, EventKind, KnownLabel, Labelled, Verdict
+from stages.answers.ledger import (
+    BEFORE,
+    CORRECTION,
+    Asked,
+    Event,
+    EventKind,
+    KnownLabel,
+    Labelled,
+    Verdict,
+)
 from stages.contract.params import Gate
 
 SEED = ""  # who gave a seed label: no person, and no person's name is empty
@@ -24,7 +33,8 @@ class Vote:
     """One current answer: in which round, by whom, of which kind.
 
     label: empty unless kind is label or override; late: it answers the question of an earlier
-    round, so what this round asked is still to be answered.
+    round, so what this round asked is still to be answered. corrects: it is a correction, and no
+    answer. since: of a withdrawal, the first round whose answers it takes away.
     """
 
     round: int
@@ -32,6 +42,8 @@ class Vote:
     kind: EventKind
     label: str
     late: bool = False
+    corrects: bool = False
+    since: int = 0
 
     @property
     def is_label(self) -> bool:
@@ -88,6 +100,8 @@ def _vote(event: Event) -> Vote:
         kind=event["kind"],
         label=event["label"] or "",
         late=event.get("late", False),
+        corrects=event.get("order", BEFORE) == CORRECTION,
+        since=event.get("since", 0),
     )
 
 
@@ -106,7 +120,7 @@ class _Question:
     """What the rules look at: a case after the round `at`.
 
     votes: those that no retraction took away; labels: those of them that give a label; retracted:
-    whether a retraction is the last that was said.
+    whether a retraction, or a withdrawal that left no answer, is the last that was said.
     """
 
     case: Case
@@ -126,8 +140,9 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     # Most of a million ids have one vote: it needs no rules.
     if len(votes) == 1 and votes[0].kind == "label":
         return Standing(votes[0].label, "votes", (votes[0],))
-    retracted = bool(votes) and votes[-1].kind == "retract"
+    ends_withdrawn = bool(votes) and votes[-1].kind in ("retract", "withdraw")
     votes = in_force(case, at)
+    retracted = ends_withdrawn and not votes
     labels = tuple(vote for vote in votes if vote.is_label)
     question = _Question(case, at, votes, labels, retracted)
     decisions = (rule(question, policy) for rule in RULES)
@@ -213,10 +228,39 @@ def _suggested_and_given(question: _Question, tied: set[str]) -> str | None:
 
 
 def in_force(case: Case, upto: int) -> list[Vote]:
-    """The votes of rounds up to `upto` that no retraction took away, oldest first."""
+    """The votes of rounds up to `upto` that were not retracted or withdrawn, oldest first."""
     votes = [vote for vote in case.votes if vote.round <= upto]
     ends = [number for number, vote in enumerate(votes, start=1) if vote.kind == "retract"]
-    return votes[max(ends, default=0) :]
+    return without_withdrawn(votes[max(ends, default=0) :])
+
+
+def without_withdrawn(votes: list[Vote]) -> list[Vote]:
+    """The votes without those that a later one withdraws, and without the withdrawals.
+
+    votes: of one example, oldest first. Corrections are a decision on the label, and stay.
+    """
+    kept: list[Vote] = []
+    for vote in votes:
+        if vote.kind == "withdraw":
+            kept = [earlier for earlier in kept if not _withdraws(vote, earlier)]
+        else:
+            kept.append(vote)
+    return kept
+
+
+def _withdraws(withdrawal: Vote, vote: Vote) -> bool:
+    is_theirs = vote.annotator == withdrawal.annotator and not vote.corrects
+    return is_theirs and vote.round >= withdrawal.since
+
+
+def as_of_now(cases: list[Case]) -> list[Case]:
+    """The cases without the answers that were withdrawn since, for what is said of people today."""
+    return [
+        replace(case, votes=without_withdrawn(case.votes))
+        if any(vote.kind == "withdraw" for vote in case.votes)
+        else case
+        for case in cases
+    ]
 
 
 def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from stages.answers.budget import answers_left
+from stages.answers.ledger import NO_ANSWERS
 from stages.contract.arrays import Floats, Ints
 from stages.contract.params import Params
 from stages.learning.calibration import CalibrationFacts
@@ -352,9 +353,7 @@ def circumstances_before(
     answers: how many there are now.
     """
     at = stopping[-2]["round"] if len(stopping) > 1 else 0
-    later = sum(
-        row["round"] > at and row["kind"] not in ("override", "retract") for row in history.events
-    )
+    later = sum(row["round"] > at and row["kind"] not in NO_ANSWERS for row in history.events)
     curve_then = [row for row in curve if row["round"] <= at]
     trusted = own_confidence_held(history, at, judge, params)
     return circumstances(curve_then, answers - later, params, trusted=trusted)

@@ -9,6 +9,7 @@ from typing import cast
 
 from stages.answers.arms import arms_by_id
 from stages.answers.ledger import (
+    NO_ANSWERS,
     AcceptedLabel,
     AnsweredRound,
     Asked,
@@ -28,6 +29,7 @@ from stages.answers.standing import (
     SEED,
     Case,
     Standing,
+    as_of_now,
     collect,
     history,
     in_force,
@@ -72,11 +74,13 @@ class Ledger:
 class Outcome:
     """All that the gate decides after round `upto`: the rows of its tables (TABLES), its state.
 
-    error, shift, annotator_quality: what the doubts rest on, see `ModelDoubts`.
+    cases: without answers that were withdrawn since; as_answered: with them, as every round knew
+    them. error, shift, annotator_quality: what the doubts rest on, see `ModelDoubts`.
     """
 
     upto: int
     cases: list[Case]
+    as_answered: list[Case]
     accepted: list[AcceptedLabel]
     review: list[Doubt]
     unlabelled: list[Unlabelled]
@@ -104,30 +108,32 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     upto = max((row["round"] for row in ledger.rounds), default=0)
     cases = collect(ledger.seed, ledger.asked, ledger.events, ledger.verdicts)
     standings = {case.id: standing(case, upto, params.gate) for case in cases}
-    labelled = [case for case in cases if standings[case.id].label is not None]
+    today = as_of_now(cases)
+    labelled = [case for case in today if standings[case.id].label is not None]
     doubts = doubts_of_seed(ledger.suspects)
     if upto and labelled and judging:
         doubts = doubt_labels(labelled, standings, features, upto, params)
-    review, given_up = _review_queue(doubts, cases, standings, upto, params)
+    review, given_up = _review_queue(doubts, today, standings, upto, params)
     unlabelled = _unlabelled_rows(cases, standings, given_up, upto)
     not_accepted = {row["id"] for row in (*review, *unlabelled)}
     arms = arms_by_id(ledger.asked, {row["id"] for row in ledger.seed}, params.seed)
     accepted = [
         _accepted(case, standings[case.id], upto, arms.get(case.id, []), features.index, params)
-        for case in labelled
-        if case.id not in not_accepted
+        for case in cases
+        if standings[case.id].label is not None and case.id not in not_accepted
     ]
     return Outcome(
         upto=upto,
-        cases=cases,
+        cases=today,
+        as_answered=cases,
         accepted=accepted,
         review=review,
         unlabelled=unlabelled,
         known=known_labels(cases, upto, not_accepted, params.gate),
         issues=doubts.issues,
-        repeats=repeat_rows(accepted, cases, params),
-        votes=_votes(cases, upto),
-        state=_state(ledger, cases, upto),
+        repeats=repeat_rows(accepted, today, params),
+        votes=_votes(today, upto),
+        state=_state(ledger, today, upto),
         error=doubts.error,
         shift=doubts.shift,
         annotator_quality=doubts.annotator_quality,
@@ -188,7 +194,8 @@ def _unlabelled_rows(
 
 def _unlabelled(case: Case, kind: UnlabelledKind, upto: int) -> Unlabelled:
     """One row of unlabelled.jsonl, of an id that was answered in this way or never."""
-    answered = [vote.round for vote in case.votes if vote.round <= upto and vote.kind == kind]
+    kinds = ("retract", "withdraw") if kind == "retract" else (kind,)
+    answered = [vote.round for vote in case.votes if vote.round <= upto and vote.kind in kinds]
     asked = [number for number in case.asked if number <= upto]
     last = max(answered) if answered else max(asked, default=0)
     times = len(asked) if kind == "unresolved" else len(set(answered))
@@ -250,6 +257,6 @@ def _state(ledger: Ledger, cases: list[Case], upto: int) -> GateState:
     ends = [confirmed for case in cases for _, confirmed in reviewed(case, upto)]
     return {
         "rounds": len(ledger.rounds),
-        "answers": sum(row["kind"] not in ("override", "retract") for row in ledger.events),
+        "answers": sum(row["kind"] not in NO_ANSWERS for row in ledger.events),
         "review_found": sum(confirmed is False for confirmed in ends),
     }

@@ -61,7 +61,7 @@ def run_gate(ledger: Ledger, features: Features, params: Params) -> GateResult:
     return GateResult(
         outcome=outcome,
         metrics=metrics,
-        plot=report.round_rows(outcome.cases, ledger.rounds, len(outcome.review), redundancy),
+        plot=report.round_rows(outcome.as_answered, ledger.rounds, len(outcome.review), redundancy),
         redundancy=[row for row in redundancy if row["round"] <= outcome.upto],
         failed=[row for row in checks if row["outcome"] == "failed"],
     )

@@ -15,7 +15,7 @@ from stages.answers.prodigy import answer_row, task
 from stages.answers.reading import answers_before, answers_of, import_labels, import_round
 from stages.answers.rounds import FROZEN, batch_id
 from stages.answers.standing import collect, standing
-from stages.contract.canonical import Row, read_json, sha256, write_json, write_jsonl
+from stages.contract.canonical import Row, read_json, read_jsonl, sha256, write_json, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
 
@@ -56,9 +56,16 @@ class Frozen:
         row = {"id": item, "label": label, "was": "a", "why": "looked again", "by": by, **more}
         write_jsonl(self.folder / "corrections.jsonl", [row])
 
-    def before(self, item: str) -> list[str]:
+    def withdraw(self, item: str, who: str, **more: Any) -> None:
+        """Add the row that withdraws a person's answers about an id."""
+        path = self.folder / "corrections.jsonl"
+        row = {"id": item, "label": None, "was": "a", "why": "no care", "by": "di"}
+        row |= {"annotator": who, "since": 1, **more}
+        write_jsonl(path, [*(read_jsonl(path) if path.is_file() else []), row])
+
+    def before(self, item: str, who: str | None = None) -> list[str]:
         batch = read_json(self.folder / "manifest.json")["batch_id"]
-        return answers_before(answers_of(self.folder, batch, self.tasks, LABELS), item)
+        return answers_before(answers_of(self.folder, batch, self.tasks, LABELS), item, who)
 
 
 def frozen(root: Path, number: int, ids: str) -> Frozen:
@@ -187,3 +194,40 @@ def test_a_person_called_seed_or_oracle_is_a_person(tmp_path: Path) -> None:
     assert standing(case, 1, params().gate).label == "b"
     assert standing(case, 0, shipped_params({"gate": {"adjudicator": "seed"}}).gate).label == "a"
     assert standing(case, 1, shipped_params({"gate": {"adjudicator": "seed"}}).gate).label == "b"
+
+
+def test_a_withdrawal_takes_one_persons_answers_and_what_they_say_after_it_counts(
+    tmp_path: Path,
+) -> None:
+    one = frozen(tmp_path, 1, "z")
+    one.answer("ann", {"z": "a"}, at=50)
+    one.answer("bo", {"z": "b"}, at=51)
+    one.withdraw("z", "bo", after=one.before("z", "bo"))
+    assert standing_of(tmp_path, "z") == ("a", "votes")
+    one.answer("bo", {"z": "b"}, at=1)  # the clock of another machine
+    assert standing_of(tmp_path, "z") == (None, "disagreement")
+
+
+def test_a_withdrawal_and_a_correction_of_one_id_in_one_round_both_count(tmp_path: Path) -> None:
+    one = frozen(tmp_path, 1, "z")
+    one.answer("bo", {"z": "b"}, at=51)
+    one.correct("z", "a", after=one.before("z"))
+    one.withdraw("z", "bo", after=one.before("z", "bo"))
+    assert standing_of(tmp_path, "z") == ("a", "override")
+    tables = import_round(one.folder, params())
+    assert tables is not None
+    assert [(row["kind"], row["annotator"]) for row in tables.events if row["order"] == 1] == [
+        ("override", "cy"),
+        ("withdraw", "bo"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"since": 0}, {"since": "1"}, {"annotator": ""}, {"label": "a"}])
+def test_a_withdrawal_without_a_round_or_a_name_is_refused(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    one = frozen(tmp_path, 1, "z")
+    one.answer("bo", {"z": "b"}, at=51)
+    one.withdraw("z", "bo", **wrong)
+    with pytest.raises(PipelineError, match="a withdrawal names an `annotator`"):
+        import_round(one.folder, params())
