@@ -95,6 +95,13 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
             "rounds retract --annotator bob --since 3 --why 'another guideline was used'",
         ),
     ),
+    "gold": (
+        "rounds.gold",
+        (
+            "rounds gold checked.csv --why 'labelled by two experts'",
+            "rounds gold --drop q0042 --why 'ambiguous after all'",
+        ),
+    ),
     "changed": (
         "rounds.content:command",
         ("rounds changed --ids-moved --why 'the pool was exported anew'",),
@@ -169,6 +176,7 @@ GROUPS = {  # how `rounds --help` sorts the commands
         "close",
         "correct",
         "retract",
+        "gold",
         "changed",
     ),
     "Machines": ("machine", "machines"),

@@ -33,6 +33,7 @@ from rounds.plain_words import PlainWords
 from rounds.project import Project, Round
 from rounds.surfaces.desk import NOTE
 from stages.answers.changed import id_then, read_changed, renamed
+from stages.answers.gold import is_gold
 from stages.answers.ledger import (
     Asked,
     Doubt,
@@ -99,7 +100,7 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     for issued in project.rounds() if rounds is None else rounds:
         number = issued.number
         events += _events(issued, params)
-        batch = read_rows(issued.folder / "batch.jsonl", Asked)
+        batch = [row for row in read_rows(issued.folder / "batch.jsonl", Asked) if not is_gold(row)]
         doubts = read_rows(issued.folder / "verdicts.jsonl", Doubt)
         asked += [{"round": number, **row} for row in batch]
         verdicts += [{"round": number, **row} for row in doubts]

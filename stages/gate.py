@@ -1,9 +1,10 @@
 """gate: decide which labels the next model may learn, and which are asked again.
 
 reads   seed labels and suspects (clean_seed); rounds, rows asked, answers and past doubts
-        (import_labels); features
-writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes, redundancy (JSONL),
-        state.json; metrics/gate.json; plots/label_quality.json; next: train, query, validate
+        (import_labels), and answers to gold rows, which it measures and never accepts; features
+writes  build/gate: accepted, review, unlabelled, known, issues, repeats, votes, redundancy, gold
+        (JSONL), state.json; metrics/gate.json; plots/label_quality.json; next:
+        train, query, validate
 
 Rounds are looked at up to the first open one: until that is answered or closed, build/gate keeps
 its bytes. A round whose checks fail is held in the same way, with the reason in metrics/gate.json.
@@ -19,6 +20,9 @@ from stages.answers.ledger import (
     AnsweredRound,
     Asked,
     Event,
+    GoldAnswer,
+    GoldLine,
+    Planted,
     SeedLabel,
     Suspect,
     Verdict,
@@ -52,6 +56,9 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
         asked=read_rows(labels / "asked.jsonl", Asked),
         events=read_rows(labels / "events.jsonl", Event),
         verdicts=read_rows(labels / "verdicts.jsonl", Verdict),
+        checked=read_rows(labels / "checked.jsonl", GoldAnswer),
+        planted=read_rows(labels / "planted.jsonl", Planted),
+        gold=read_rows(labels / "gold.jsonl", GoldLine),
     )
     named = {row["id"] for row in (*ledger.seed, *ledger.suspects, *ledger.asked, *ledger.events)}
     result = run_gate(ledger, read_features(features, named, params.compute, SAMPLE), params)

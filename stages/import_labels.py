@@ -2,7 +2,9 @@
 
 reads   data/rounds/NNN: the frozen batch, answers/*.jsonl (Prodigy's db-out rows),
         corrections.jsonl, closed.json; data/rounds/changed.jsonl, which says what ids moved since
-writes  build/labels: rounds, asked, events and verdicts (stages/answers/ledger.py); next: gate
+        data/rounds/gold.jsonl, the rows with a known answer
+writes  build/labels: rounds, asked, events, verdicts, gold, planted and checked
+        (stages/answers/ledger.py); next: gate
 
 Answers are append-only: the current answer of a person to an id is the last row by time, then by
 line. Of several corrections of an id in one round the last line holds. Corrections take effect with
@@ -33,7 +35,7 @@ from stages.contract.shell import PATH, one_line_errors
 def main(rounds: Path, out: Path) -> str:
     """Read the rounds, write the tables."""
     tables = import_labels(rounds, load())
-    for name in ("rounds", "asked", "events", "verdicts"):
+    for name in ("rounds", "asked", "events", "verdicts", "checked", "planted", "gold"):
         write_jsonl(out / f"{name}.jsonl", getattr(tables, name))
     return f"import_labels: {len(tables.events)} answers in {len(tables.rounds)} answered rounds"
 

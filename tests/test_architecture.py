@@ -30,6 +30,8 @@ NEWER: dict[str, object] = {
     "features.text.words": "none",
     "data.origin": {},
     "machines.answer_cost": None,
+    "gate.gold_fraction": 0.05,
+    "gate.limits.gold": 0.8,
 }  # and what projects do that lack it
 
 

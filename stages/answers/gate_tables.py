@@ -9,6 +9,7 @@ from stages.answers.ledger import (
     CountedVote,
     Doubt,
     GateState,
+    GoldRow,
     Labels,
     Repeat,
     Unlabelled,
@@ -35,19 +36,21 @@ class GateTables:
     state: GateState
     repeats: list[Repeat] = field(default_factory=list)
     votes: list[CountedVote] = field(default_factory=list)
+    gold: list[GoldRow] = field(default_factory=list)
 
     def labelled_ids(self) -> list[str]:
-        """The ids that have, had or may get a label again: accepted, doubted, planted."""
-        return [*self.accepted.ids, *(row["id"] for row in (*self.review, *self.repeats))]
+        """The ids that have, had or may get a label again: accepted, doubted, planted, gold."""
+        others = (*self.review, *self.repeats, *self.gold)
+        return [*self.accepted.ids, *(row["id"] for row in others)]
 
 
 def settled(gate: GateTables, cooldown: int) -> set[str]:
-    """Ids that may not be asked now: labelled or doubted, rejected, or skipped and cooling down.
+    """Ids that may not be asked now: labelled, doubted, gold, rejected, or skipped and resting.
 
     A skipped (or emptily accepted) id comes back `cooldown` rounds after its last skip, once; a
     retracted one, and one that nobody answered before its round was closed, at once.
     """
-    ids = set(gate.accepted.ids) | {row["id"] for row in gate.review}
+    ids = set(gate.accepted.ids) | {row["id"] for row in (*gate.review, *gate.gold)}
     return ids | {row["id"] for row in (*never_asked_again(gate), *resting(gate, cooldown))}
 
 
@@ -107,4 +110,5 @@ def read_gate_tables(folder: Path, labels: list[str]) -> GateTables:
         read_json(folder / "state.json"),
         read_rows(folder / "repeats.jsonl", Repeat),
         read_rows(folder / "votes.jsonl", CountedVote),
+        read_rows(folder / "gold.jsonl", GoldRow),
     )

@@ -6,12 +6,16 @@
     build/labels/asked.jsonl     Asked          what those rounds asked
     build/labels/events.jsonl    Event          the current answers and corrections
     build/labels/verdicts.jsonl  Verdict        what was doubted when each round's batch was issued
+    build/labels/gold.jsonl      GoldLine       what people said of rows with a known answer
+    build/labels/planted.jsonl   Planted        which batches asked such rows
+    build/labels/checked.jsonl   GoldAnswer     what people answered to such rows
     build/gate/accepted.jsonl    AcceptedLabel  the labels to learn, sorted by id
     build/gate/review.jsonl      Doubt          the doubted labels, worst first
     build/gate/unlabelled.jsonl  Unlabelled     asked ids without a label
     build/gate/known.jsonl       KnownLabel     from when to when each label was the accepted one
     build/gate/votes.jsonl       CountedVote    every person's label that counts
     build/gate/repeats.jsonl     Repeat         labels to plant again in the next batch
+    build/gate/gold.jsonl        GoldRow        the rows with a known answer
     build/gate/redundancy.jsonl  Redundancy     near duplicates among the new rows of each round
     build/gate/state.json        GateState      counts
 
@@ -98,7 +102,8 @@ class Picked(TypedDict):
     """A row that is to be asked.
 
     arms: those that picked it in this round (active, control, review); score: the strategy's;
-    doubt: the model's uncertainty, the same measure for every arm.
+    doubt: the model's uncertainty, the same measure for every arm; gold: the known answer of a row
+    that was planted for it.
     """
 
     id: str
@@ -108,6 +113,7 @@ class Picked(TypedDict):
     doubt: float
     strategy: str
     reason: str
+    gold: NotRequired[str]
 
 
 class BatchRow(Picked):
@@ -206,6 +212,41 @@ class CountedVote(Labelled):
 
 class Repeat(Labelled):
     """A label to be asked once more, blind, to see whether people agree with themselves."""
+
+
+class GoldLine(TypedDict):
+    """An id's known answer, None where it has none any more; round: rounds issued by then."""
+
+    id: str
+    label: str | None
+    round: int
+
+
+class Planted(TypedDict):
+    """A gold row of a batch."""
+
+    id: str
+    round: int
+
+
+class GoldRow(Labelled):
+    """A row with a known answer, which is never learnt; plant: whether the next batch asks it."""
+
+    plant: bool
+
+
+class GoldAnswer(TypedDict):
+    """What a person answered to a gold row, and the known answer that was frozen with its batch.
+
+    label: None where the answer names none.
+    """
+
+    id: str
+    round: int
+    annotator: str
+    kind: EventKind
+    label: str | None
+    known: str
 
 
 class Redundancy(TypedDict):

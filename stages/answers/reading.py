@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
 from stages.answers.changed import ids_since, read_changed, renamed
+from stages.answers.gold import gold_answer, is_gold, known_answers, read_gold
 from stages.answers.ledger import (
     AFTER,
     BEFORE,
@@ -18,6 +19,9 @@ from stages.answers.ledger import (
     Doubt,
     Event,
     EventKind,
+    GoldAnswer,
+    GoldLine,
+    Planted,
     RoundState,
     Verdict,
     check_label,
@@ -38,7 +42,7 @@ from stages.contract.errors import PipelineError, closest
 from stages.contract.params import Params
 
 Line = tuple[str, int]  # file and line number
-RoundRow = TypeVar("RoundRow", Asked, Event, Verdict)
+RoundRow = TypeVar("RoundRow", Asked, Event, Verdict, GoldAnswer, GoldLine, Planted)
 CORRECTIONS = "corrections.jsonl"
 RETIRED = (
     "put the old name back: answers are never rewritten, so a label keeps the name under which "
@@ -48,12 +52,15 @@ RETIRED = (
 
 @dataclass(frozen=True)
 class Imported:
-    """The four tables of build/labels."""
+    """The tables of build/labels; planted, checked: gold rows, and the answers to them."""
 
     rounds: list[AnsweredRound]
     asked: list[Asked]
     events: list[Event]
     verdicts: list[Verdict]
+    checked: list[GoldAnswer] = field(default_factory=list)
+    planted: list[Planted] = field(default_factory=list)
+    gold: list[GoldLine] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -299,13 +306,29 @@ def import_round(folder: Path, params: Params) -> Imported | None:
         "state": _state(answered == len(batch), closed),
     }
     corrections = corrections_of(folder, acceptable(tasks, params.labels))
+    events = _events(number, identity, answers, corrections)
+    known = known_answers(batch) | _known_earlier(folder, identity, answers)
     frozen = read_rows(folder / "verdicts.jsonl", Doubt)
     return Imported(
         rounds=[row],
-        asked=[{"round": number, **asked} for asked in batch],
-        events=_events(number, identity, answers, corrections),
+        asked=[{"round": number, **asked} for asked in batch if not is_gold(asked)],
+        events=[event for event in events if event["id"] not in known],
         verdicts=[{"round": number, **doubt} for doubt in frozen],
+        checked=[
+            gold_answer(event, known[event["id"]]) for event in events if event["id"] in known
+        ],
+        planted=[{"id": asked["id"], "round": number} for asked in batch if is_gold(asked)],
     )
+
+
+def _known_earlier(folder: Path, batch: str, answers: list[tuple[Answer, Line]]) -> dict[str, str]:
+    """The known answers of gold rows of earlier batches that answers came late to, by id."""
+    late = {answer.batch for answer, _ in answers} - {None, batch}
+    known: dict[str, str] = {}
+    for earlier in round_folders(folder.parent) if late else ():
+        if read_json(earlier / "manifest.json")["batch_id"] in late:
+            known |= known_answers(read_rows(earlier / "batch.jsonl", Asked))
+    return known
 
 
 def _refuse_links(folder: Path) -> None:
@@ -364,6 +387,9 @@ def import_labels(root: Path, params: Params) -> Imported:
             tables.asked.extend(with_earlier_ids(imported.asked, record))
             tables.events.extend(under_todays_ids(imported.events, record))
             tables.verdicts.extend(under_todays_ids(imported.verdicts, record))
+            tables.checked.extend(under_todays_ids(imported.checked, record))
+            tables.planted.extend(under_todays_ids(imported.planted, record))
+    tables.gold.extend(under_todays_ids(read_gold(root), record))
     require_todays_labels(tables.events, params.labels)
     return tables
 

@@ -11,12 +11,13 @@ import numpy as np
 
 from stages.answers.budget import answers_left
 from stages.answers.gate_tables import GateTables, settled, why_exhausted
-from stages.answers.ledger import BatchRow, check_label
+from stages.answers.ledger import BatchRow, GoldRow, check_label
 from stages.batch.guard import Agree, PassedOver, guarded
 from stages.batch.model import Model
 from stages.batch.reviews import worth_review
 from stages.batch.rows import (
     active_rows,
+    gold_row,
     interleave,
     numbered,
     planted_row,
@@ -103,25 +104,42 @@ def compose(
         free = free[stands_for[free] > 0]
     doubted = worth_review(gate, index, model, free, params)
     size = sizes(params, gate.state["answers"], len(free), len(doubted))
-    # Planted repeats take the place of active rows.
+    # Planted repeats and gold rows take the place of active rows.
     planted = gate.repeats[: size.active]
+    gold = gold_to_plant(gate, index, size.active - len(planted), params)
     candidates = candidates_of(free, features, model, gate, params, stands_for)
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
     sample = usual_rows(features, params.seed)
-    ranking, passed = pick(candidates, size.active - len(planted), params, agree, sample)
+    ranking, passed = pick(
+        candidates, size.active - len(planted) - len(gold), params, agree, sample
+    )
     doubts = np.zeros(len(free))
     if candidates.probabilities is not None:
         doubts = margin_of(candidates.probabilities)
     new = active_rows(ranking, candidates, doubts, params.query.strategy, index)
     if size.control:
-        new_rows = size.batch - size.review - len(planted)
+        new_rows = size.batch - size.review - len(planted) - len(gold)
         new = with_control(new, candidates, doubts, new_rows, index)
     asked_again = [review_row(row, index, model) for row in doubted[: size.review]]
     asked_again += [planted_row(row["id"], index, model) for row in planted]
+    asked_again += [gold_row(row, index, model) for row in gold]
     mixed = interleave(new, asked_again, params.seed + gate.state["rounds"])
     rows = numbered(mixed, gate.state["rounds"] + 1)
     metrics = _metrics(rows, ranking, len(passed), doubts, candidates, gate, params)
     return Batch(rows, metrics, [_passed_row(row, candidates) for row in passed])
+
+
+def gold_to_plant(gate: GateTables, index: Index, most: int, params: Params) -> list[GoldRow]:
+    """The gold rows of the next batch, at most `most`.
+
+    Raises PipelineError for a gold row that is not in the pool, and for a label of no class.
+    """
+    rows = [row for row in gate.gold if row["plant"]][:most]
+    where = "data/rounds/gold.jsonl"
+    for row in rows:
+        check_label(row["label"], params.labels, where)
+    index.locate([row["id"] for row in rows], where)
+    return rows
 
 
 def unasked(index: Index, gate: GateTables, cooldown: int) -> Ints:
@@ -256,14 +274,13 @@ def _metrics(
     """doubts: (n,) of all candidates; passed: how many near duplicates were passed over."""
     answers = gate.state["answers"]
     left = answers_left(params, answers)
-    in_arm = {
-        arm: sum(arm in row["arms"] for row in rows) for arm in ("active", "control", "review")
-    }
+    arms = ("active", "control", "review", *(("gold",) if gate.gold else ()))
+    in_arm = {arm: sum(arm in row["arms"] for row in rows) for arm in arms}
     mass = candidates.mass()
     mean_doubt = None
     if candidates.probabilities is not None and len(doubts):
         mean_doubt = float(np.average(doubts, weights=mass))
-    new = len(rows) - in_arm["review"]
+    new = len(rows) - in_arm["review"] - in_arm.get("gold", 0)
     state = _ready(new, len(doubts)) if rows else _nothing_to_ask(left, len(doubts), gate, params)
     return {
         "round": gate.state["rounds"] + 1,

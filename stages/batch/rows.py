@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.answers.ledger import BatchRow, Doubt, Picked
+from stages.answers.ledger import BatchRow, Doubt, GoldRow, Picked
 from stages.batch.model import Model
 from stages.contract.arrays import Floats
 from stages.learning.scoring import margin_of
@@ -70,6 +70,12 @@ def review_row(doubt: Doubt, index: Index, model: Model | None) -> Picked:
 def planted_row(item: str, index: Index, model: Model | None) -> Picked:
     """A row whose label nobody doubts, to see whether people agree with themselves."""
     return _asked_again(item, 0.0, "planted repeat", index, model)
+
+
+def gold_row(row: GoldRow, index: Index, model: Model | None) -> Picked:
+    """A row whose right answer is known, to see whether people give it. Nobody learns from it."""
+    picked = _asked_again(row["id"], 0.0, "its answer is known", index, model)
+    return {**picked, "arms": ["gold"], "strategy": "gold", "gold": row["label"]}
 
 
 def _asked_again(item: str, score: float, reason: str, index: Index, model: Model | None) -> Picked:

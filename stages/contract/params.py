@@ -167,6 +167,10 @@ class Limits(Section):
     annotator: Fraction
     drift: Fraction
     repeats: Fraction
+    gold: Fraction = 0.8
+
+
+CheckCode = Literal["G001", "G002", "G003", "G004", "G005", "G006", "G007", "G008", "G009", "G010"]
 
 
 class Gate(Section):
@@ -180,8 +184,9 @@ class Gate(Section):
     adjudicator: str
     max_asks: int = Field(ge=2, le=10)
     repeat_fraction: Fraction
+    gold_fraction: Fraction = 0.05
     on_fail: Literal["hold", "stop"]
-    hold: list[Literal["G001", "G002", "G003", "G004", "G005", "G006", "G007", "G008", "G009"]]
+    hold: list[CheckCode]
     limits: Limits
 
     @property

@@ -126,6 +126,14 @@ CHECKS = (
         "at least",
         "the task is ambiguous or done in haste: smaller batches, clearer classes",
     ),
+    Check(
+        "G010",
+        "gold",
+        "share of gold rows that the weakest annotator answers rightly, at the most",
+        "at least",
+        "go through the guideline with that annotator; `rounds retract --annotator` withdraws "
+        "answers that cannot be kept",
+    ),
 )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
 from stages.answers.arms import arms_by_id
+from stages.answers.gold import gold_rows
 from stages.answers.ledger import (
     NO_ANSWERS,
     AcceptedLabel,
@@ -17,7 +18,11 @@ from stages.answers.ledger import (
     Doubt,
     Event,
     GateState,
+    GoldAnswer,
+    GoldLine,
+    GoldRow,
     KnownLabel,
+    Planted,
     Repeat,
     SeedLabel,
     Suspect,
@@ -44,7 +49,7 @@ from stages.quality.judgement import Issue
 from stages.quality.report import repeat_rows
 from stages.store.index import Features, Index
 
-TABLES = ("accepted", "review", "unlabelled", "known", "issues", "repeats", "votes")
+TABLES = ("accepted", "review", "unlabelled", "known", "issues", "repeats", "votes", "gold")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class Ledger:
     asked: list[Asked]
     events: list[Event]
     verdicts: list[Verdict]
+    checked: list[GoldAnswer] = field(default_factory=list)
+    planted: list[Planted] = field(default_factory=list)
+    gold: list[GoldLine] = field(default_factory=list)
 
     def until(self, last: int) -> Ledger:
         """The same tables as if no round after `last` had been answered."""
@@ -67,6 +75,9 @@ class Ledger:
             [row for row in self.asked if row["round"] <= last],
             [row for row in self.events if row["round"] <= last],
             [row for row in self.verdicts if row["round"] <= last],
+            [row for row in self.checked if row["round"] <= last],
+            self.planted,
+            self.gold,
         )
 
 
@@ -88,6 +99,7 @@ class Outcome:
     issues: list[Issue]
     repeats: list[Repeat]
     votes: list[CountedVote]
+    gold: list[GoldRow]
     state: GateState
     error: dict[str, float]
     shift: float
@@ -133,6 +145,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         issues=doubts.issues,
         repeats=repeat_rows(accepted, today, params),
         votes=_votes(today, upto),
+        gold=gold_rows(ledger.gold, ledger.planted, upto, params),
         state=_state(ledger, today, upto),
         error=doubts.error,
         shift=doubts.shift,
@@ -253,10 +266,11 @@ def _votes(cases: list[Case], upto: int) -> list[CountedVote]:
 
 
 def _state(ledger: Ledger, cases: list[Case], upto: int) -> GateState:
-    """Rounds accepted, answers that people gave, and doubts of theirs that were right."""
+    """Rounds accepted, answers that people gave (gold rows' too), and doubts that were right."""
     ends = [confirmed for case in cases for _, confirmed in reviewed(case, upto)]
     return {
         "rounds": len(ledger.rounds),
-        "answers": sum(row["kind"] not in NO_ANSWERS for row in ledger.events),
+        "answers": sum(row["kind"] not in NO_ANSWERS for row in ledger.events)
+        + len(ledger.checked),
         "review_found": sum(confirmed is False for confirmed in ends),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.answers.gold import still_counted
 from stages.answers.ledger import AnsweredRound, Redundancy
 from stages.answers.standing import reviewed
 from stages.contract.canonical import Row
@@ -14,6 +15,7 @@ from stages.contract.params import Params
 from stages.quality import report
 from stages.quality.checks import CheckResult, check_results, held_round, holding, measured
 from stages.quality.decision import Ledger, Outcome, decide
+from stages.quality.gold import GoldScore, gold_alarms, gold_scores, weakest
 from stages.quality.judgement import OUTLIER
 from stages.quality.report import RoundQuality
 from stages.store.index import Features, Index
@@ -44,7 +46,8 @@ def run_gate(ledger: Ledger, features: Features, params: Params) -> GateResult:
     near = near_in(features, params.seed, params.quality.near_duplicate)
     seed_ids = [row["id"] for row in ledger.seed]
     redundancy = report.redundancy(ledger.asked, seed_ids, features.index, near)
-    checks = _checked(ledger, outcome, features.index, near, redundancy, params)
+    scores = gold_scores(still_counted(ledger.checked, ledger.events))
+    checks = _checked(ledger, outcome, features.index, near, redundancy, scores, params)
     kappas = report.agreement_of_people(outcome.cases, outcome.upto)["cohen_kappa"]
     holds: list[CheckResult] = []
     if params.gate.on_fail == "hold" and last:
@@ -55,8 +58,12 @@ def run_gate(ledger: Ledger, features: Features, params: Params) -> GateResult:
         outcome = decide(ledger, features, params)
     metrics = {
         **_metrics(outcome, checks, reason, params),
+        "gold": scores,
         "held_by": [row["code"] for row in holds],
-        "alarms": held_round(reason, holds, kappas),
+        "alarms": [
+            *held_round(reason, holds, kappas),
+            *gold_alarms(scores, params.gate.limits.gold),
+        ],
     }
     return GateResult(
         outcome=outcome,
@@ -83,6 +90,7 @@ def _checked(
     index: Index,
     near: Near,
     redundancy: list[Redundancy],
+    scores: dict[str, GoldScore],
     params: Params,
 ) -> list[CheckResult]:
     """The results of all coded checks on the newest round and the labels behind it."""
@@ -101,6 +109,7 @@ def _checked(
         "annotator": report.annotator_gap(people),
         "drift": report.drift(cases, newest),
         "repeats": sum(alike) / len(alike) if len(alike) >= report.FEW else None,
+        "gold": weakest(scores),
     }
     return check_results(values, params.gate.limits)
 

@@ -68,12 +68,15 @@ class Frozen:
         return answers_before(answers_of(self.folder, batch, self.tasks, LABELS), item, who)
 
 
-def frozen(root: Path, number: int, ids: str) -> Frozen:
+def frozen(root: Path, number: int, ids: str, gold: dict[str, str] | None = None) -> Frozen:
     folder = root / f"{number:03d}"
     folder.mkdir(parents=True)
-    batch = [
+    batch: list[Row] = [
         {"id": item, "rank": rank, "arms": ["active"]} for rank, item in enumerate(ids, start=1)
     ]
+    for row in batch:
+        if gold and row["id"] in gold:
+            row |= {"arms": ["gold"], "gold": gold[row["id"]]}
     name = batch_id([{**row, "round": number} for row in batch])
     rows = [{**row, "round": number} for row in batch]
     tasks = [

@@ -594,3 +594,23 @@ def test_texts_of_which_the_geometry_knows_nothing_are_no_near_duplicates() -> N
     copies = sp.csr_matrix(np.ones((N, 1), np.float32))  # every row says the same
     batch = compose(Features(base, copies, hub), model(), gate(), params(control_fraction=0.0))
     assert [row["arms"] for row in batch.rows] == ([["active"]] if not ids else [])
+
+
+def test_gold_rows_take_active_places_carry_their_answer_and_are_asked_for_nothing_else() -> None:
+    index = pool_index()
+    gold = [{"id": f"p-{row:02d}", "label": "a", "plant": row < 2} for row in range(4)]
+    plain = compose(features(index), model(), gate(), params())
+    batch = compose(features(index), model(), replace(gate(), gold=gold), params())
+    planted = {row["id"]: row for row in batch.rows if row["arms"] == ["gold"]}
+    assert sorted(planted) == ["p-00", "p-01"]
+    assert all(row["gold"] == "a" for row in planted.values())
+    assert batch.metrics["batch"] == {
+        **plain.metrics["batch"],
+        "active": plain.metrics["batch"]["active"] - 2,
+        "gold": 2,
+    }
+    assert not {"p-02", "p-03"} & {row["id"] for row in batch.rows}
+    assert "gold" not in plain.metrics["batch"]
+    stranger = replace(gate(), gold=[{"id": "p-01", "label": "c", "plant": True}])
+    with pytest.raises(PipelineError, match=r"is not in params\.labels"):
+        compose(features(index), model(), stranger, params())

@@ -309,7 +309,7 @@ def test_an_open_round_leaves_every_table_and_says_how_far_it_is() -> None:
 
 def test_every_check_has_an_outcome_and_nothing_to_judge_by_is_never_passed() -> None:
     outcomes = Loop().checks()
-    assert list(outcomes) == [f"G00{number}" for number in range(1, 10)]
+    assert list(outcomes) == [f"G{number:03d}" for number in range(1, 11)]
     assert set(outcomes.values()) == {"not_applicable"}
 
 
