@@ -32,6 +32,7 @@ GROUPS = {
         "batch",
         "rounds",
         "repeats",
+        "oracle",
         "noise",
         "no_gate",
         "params",
@@ -121,6 +122,13 @@ def plan_of(source: Source, options: Options) -> Plan:
     help="Loops of each strategy.",
 )
 @click.option(
+    "--oracle",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Also try so many batches a round and keep the best, by their labels: what could be won.",
+)
+@click.option(
     "--noise",
     type=click.FloatRange(0, 1),
     default=0.0,
@@ -159,6 +167,7 @@ def command(**words: Any) -> str:
         options.model,
         options.calibration,
         options.control,
+        options.oracle,
     )
     params_text, params = filled(source.params, source.changes)
     refuse_what_cannot_run(plan, chosen, params)

@@ -120,7 +120,7 @@ def run_repeat(plan: Plan, number: int, missing: Variants, schedule: Schedule) -
             if variant.features not in settings:
                 settings[variant.features] = prepare(tables, own_params)
             setting = settings[variant.features]
-            turns = replay(setting, own_params, plan.rounds, plan.noise)
+            turns = replay(setting, own_params, plan.rounds, plan.noise, variant.tried)
             loop = list(watched("loop, at most", turns, "round", plan.rounds + 1))
             write_json(loop_file(plan.out, number, name), loop_facts(setting, loop, own_params))
             say_progress(plan.out, schedule)
@@ -246,6 +246,7 @@ def plan_facts(plan: Plan, chosen: Variants, params: bytes) -> Row:
     code = [
         *sorted(Path(stages.__file__).parent.rglob("*.py")),
         Path(__file__).with_name("replay.py"),
+        Path(__file__).with_name("oracle.py"),
     ]
     return {
         "data": sha256(plan.data.read_bytes()),

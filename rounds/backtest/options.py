@@ -30,6 +30,7 @@ class Options:
     batch: int
     rounds: int
     repeats: int
+    oracle: int
     noise: float
     no_gate: bool
     params: Path | None

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rounds.backtest.oracle import best_of
 from rounds.surfaces.oracle import reply, round_seed
 from stages.answers.gate_tables import GateTables
 from stages.answers.ledger import (
     Asked,
+    BatchRow,
     Doubt,
     Event,
     KnownLabel,
@@ -184,12 +186,15 @@ def prepare(tables: dict[Split, Table], params: Params) -> Setting:
     return Setting(features, truth, seed, plain(suspects), test)
 
 
-def replay(setting: Setting, params: Params, rounds: int, noise: float = 0.0) -> Iterator[Turn]:
+def replay(
+    setting: Setting, params: Params, rounds: int, noise: float = 0.0, tried: int = 0
+) -> Iterator[Turn]:
     """One loop, round by round: `rounds` turns with a batch, and a last one without.
 
     The simulated annotator is one person, so a row takes one answer of `query.budget`, whatever the
-    project asks for. Ends early when the pool is exhausted. Raises PipelineError when the gate
-    would hold a round.
+    project asks for. tried: so many batches are tried in each round, and the one that teaches most
+    is asked (see `best_of`); 0: the strategy's is. Ends early when the pool is exhausted. Raises
+    PipelineError when the gate would hold a round.
     """
     one_annotator = params.surface.model_copy(update={"annotations_per_item": 1})
     params = params.model_copy(update={"surface": one_annotator})
@@ -200,13 +205,23 @@ def replay(setting: Setting, params: Params, rounds: int, noise: float = 0.0) ->
         predicted, model = _model(gate_state, setting.features, params)
         batch: list[Asked] = []
         if number <= rounds:
-            batch = plain(compose(setting.features, model, gate_state, params).rows)
+            batch = plain(_next_batch(setting, model, gate_state, params, tried))
         seconds = time.perf_counter() - start
         n_labels = len(setting.seed) + gate_state.state["answers"]
         yield Turn(_point(n_labels, setting.test, predicted, params, seconds), batch, known)
         if not batch:
             return
         _answer(ledger, batch, gate_state.review, setting.truth, params, noise)
+
+
+def _next_batch(
+    setting: Setting, model: Model | None, gate_state: GateTables, params: Params, tried: int
+) -> list[BatchRow]:
+    """The batch that the strategy chooses, or the best of so many."""
+    features = setting.features
+    if tried:
+        return best_of(tried, features, model, gate_state, params, setting.truth)
+    return compose(features, model, gate_state, params).rows
 
 
 def _point(n_labels: int, truth: Ints, predicted: Ints, params: Params, seconds: float) -> Point:

@@ -50,12 +50,18 @@ def results_of(
     curves = {name: [loop["points"] for loop in own] for name, own in loops.items()}
     smallest = control.smallest_control(chosen)
     larger = [name for name in chosen if smallest[name] != name]
-    summary = verdict.summary(curves, baselines(chosen.values()), target, larger)
+    oracles = [name for name, variant in chosen.items() if variant.tried]
+    summary = verdict.summary(curves, baselines(chosen.values()), target, larger, oracles)
     areas = {facts["strategy"]: facts["areas"] for facts in summary["strategies"]}
     return Results(
         **summary,
         control=control.control_rows(smallest, control_facts(loops), areas),
-        notes=[*notes, *exhausted_note(plan, curves), target_note(summary["target"])],
+        notes=[
+            *notes,
+            *exhausted_note(plan, curves),
+            *oracle_note(oracles),
+            target_note(summary["target"]),
+        ],
     )
 
 
@@ -74,6 +80,18 @@ def exhausted_note(plan: Plan, curves: Curves) -> list[str]:
         return []
     ended = f"A loop ended after {rounds} of {plan.rounds} rounds"
     return [f"{ended}: its pool was exhausted, all areas end there."]
+
+
+def oracle_note(oracles: Sequence[str]) -> list[str]:
+    """What an oracle is, where one was run."""
+    if not oracles:
+        return []
+    note = (
+        f"{oracles[0]}: of so many batches a round, each from a random half of the pool, it keeps "
+        "the one whose labels teach most, judged on pool rows that are never asked. No project can "
+        "do that; more batches would win a little more. of the oracle: the gain as a share of its."
+    )
+    return [note]
 
 
 def target_note(target: float) -> str:

@@ -17,6 +17,7 @@ HEAD = (
     "labels to target",
     "saving",
 )
+OF_ORACLE = "of the oracle"
 CONTROL = "What the control arm tells"
 CONTROL_HEAD = (
     "strategy",
@@ -47,7 +48,22 @@ class Results(Summary):
 def cells(strategies: Sequence[VariantFacts]) -> list[tuple[str, ...]]:
     """The rows of the table, best first, as text."""
     best_first = sorted(strategies, key=lambda facts: -facts["area"]["accuracy"])
-    return [variant_cells(facts) for facts in best_first]
+    rows = [variant_cells(facts) for facts in best_first]
+    if head(strategies) == HEAD:
+        return rows
+    shares = [share_text(facts["of_oracle"]) for facts in best_first]
+    return [(*row, share) for row, share in zip(rows, shares, strict=True)]
+
+
+def head(strategies: Sequence[VariantFacts]) -> tuple[str, ...]:
+    """The columns of the table; the last one is there where an oracle was run."""
+    has_oracle = any(facts["of_oracle"] is not None for facts in strategies)
+    return (*HEAD, OF_ORACLE) if has_oracle else HEAD
+
+
+def share_text(share: float | None) -> str:
+    """A share in percent, `-` for none."""
+    return "-" if share is None else f"{share:.0%}"
 
 
 def variant_cells(facts: VariantFacts) -> tuple[str, ...]:
@@ -122,7 +138,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def plain_text(results: Results, picture: str = "") -> str:
     """The tables and the notes; picture: Markdown that stands after the first table."""
-    parts = [markdown_table(HEAD, cells(results["strategies"])), picture]
+    strategies = results["strategies"]
+    parts = [markdown_table(head(strategies), cells(strategies)), picture]
     if results["control"]:
         table = markdown_table(CONTROL_HEAD, control_cells(results["control"]))
         parts += [f"## {CONTROL}", table, CONTROL_NOTE]
@@ -142,7 +159,7 @@ def html(results: Results, picture: str) -> str:
         "backtest.html",
         title="Backtest",
         decision=results["decision"]["said"],
-        head=HEAD,
+        head=head(results["strategies"]),
         rows=cells(results["strategies"]),
         picture=picture,
         control_title=CONTROL,

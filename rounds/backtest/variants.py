@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from rounds.backtest.oracle import ORACLE
 from stages.contract.errors import PipelineError
 from stages.contract.imports import build
 from stages.contract.params import Options, Params
@@ -47,14 +48,26 @@ class Variant:
         """Whether this is a baseline: random sampling."""
         return self.strategy == RANDOM
 
+    @property
+    def tried(self) -> int:
+        """How many batches the oracle tries in a round; 0 for a strategy."""
+        name, options = parsed(self.strategy)
+        return int(options["batches"]) if name == ORACLE else 0
+
 
 def variants(
-    strategies: str, features: str, models: str, calibrations: str, controls: str
+    strategies: str,
+    features: str,
+    models: str,
+    calibrations: str,
+    controls: str,
+    tried: int = 0,
 ) -> dict[str, Variant]:
     """Every combination of the comma-separated words, by name; first random with each model.
 
     So with each kind of features. Random sampling needs neither probabilities nor a control arm: it
-    is not varied by them.
+    is not varied by them. tried: an oracle that tries so many batches a round comes last, with each
+    model and each kind of features; 0: none.
     """
     lists = [
         [word.strip() for word in words.split(",")]
@@ -67,7 +80,11 @@ def variants(
         for variant in combinations
         if not (variant.is_random and (variant.calibration or variant.control))
     ]
-    return {variant.name: variant for variant in [*baselines, *others]}
+    oracles: list[Variant] = []
+    if tried:
+        oracle = f"{ORACLE}?batches={tried}"
+        oracles = [replace(baseline, strategy=oracle) for baseline in baselines]
+    return {variant.name: variant for variant in [*baselines, *others, *oracles]}
 
 
 def baselines(chosen: Collection[Variant]) -> dict[str, str]:
@@ -89,6 +106,10 @@ def params_of(variant: Variant, params: Params) -> Params:
     """The params of a variant. Raises PipelineError for a value that is none."""
     values: dict[str, Any] = params.model_dump(by_alias=True)
     name, options = parsed(variant.strategy)
+    if variant.tried:  # the oracle's batches are proposed with a model's probabilities
+        name = "auto"
+        options = {}
+        values["query"]["control_fraction"] = 0.0
     engine, _, strategy = name.rpartition(":")
     values["query"] |= {"strategy": strategy, "params": options}
     if engine:

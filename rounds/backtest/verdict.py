@@ -51,7 +51,8 @@ class VariantFacts(Saving):
     """One variant against random sampling with the same model.
 
     areas: of accuracy, by repeat. area: the means by measure. gain: the paired differences by
-    measure, None for random itself.
+    measure, None for random itself. of_oracle: the gain in accuracy as a share of what the oracle
+    gains over the same baseline, None where there is no oracle or it gains nothing.
     """
 
     strategy: str
@@ -60,6 +61,7 @@ class VariantFacts(Saving):
     area: dict[str, float]
     gain: dict[str, Paired] | None
     final_accuracy: float
+    of_oracle: float | None
     minutes_to_target: NotRequired[float]
 
 
@@ -211,19 +213,24 @@ def summary(
     baseline: Mapping[str, str],
     target: float | None,
     not_compared: Collection[str] = (),
+    oracles: Collection[str] = (),
 ) -> Summary:
     """Each variant against its baseline, and the decision.
 
     target: an accuracy; None: what the first baseline has in the end. not_compared: names that are
     no choice between strategies (the same with a larger control arm, which costs and tells), left
-    out of the decision.
+    out of the decision; and so are oracles, which choose with the labels known.
     """
     first = next(iter(baseline.values()))
     if target is None:
         target = float(accuracies(curves[first])[1][:, -1].mean())
     areas = areas_of(curves)
     facts = [variant_facts(name, baseline[name], curves, areas, target) for name in curves]
-    compared = [row for row in facts if row["strategy"] not in not_compared]
+    won = {row["baseline"]: row["gain"] for row in facts if row["strategy"] in oracles}
+    for row in facts:
+        row["of_oracle"] = share_of(row["gain"], won.get(row["baseline"]))
+    no_choice = {*not_compared, *oracles}
+    compared = [row for row in facts if row["strategy"] not in no_choice]
     best_first = sorted(compared, key=lambda row: -row["area"]["accuracy"])
     return Summary(
         repeats=len(curves[first]),
@@ -231,6 +238,15 @@ def summary(
         strategies=facts,
         decision=decide([row["strategy"] for row in best_first], areas),
     )
+
+
+def share_of(
+    gain: Mapping[str, Paired] | None, possible: Mapping[str, Paired] | None
+) -> float | None:
+    """A gain in accuracy as a share of a possible one; None without either, or nothing to gain."""
+    if gain is None or possible is None or possible["accuracy"]["mean"] <= 0:
+        return None
+    return gain["accuracy"]["mean"] / possible["accuracy"]["mean"]
 
 
 def areas_of(curves: Curves) -> Areas:
@@ -264,6 +280,7 @@ def variant_facts(
         area={measure: float(own[measure].mean()) for measure in MEASURES},
         gain=gain,
         final_accuracy=float(accuracies(curves[name])[1][:, -1].mean()),
+        of_oracle=None,
         labels_to_target=saved["labels_to_target"],
         saving_factor=saved["saving_factor"],
         saving_low=saved["saving_low"],
