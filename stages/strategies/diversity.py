@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.arrays import Floats, Ints
-from stages.contract.identity import best_first
+from stages.contract.identity import TIE_DIGITS, best_first
 from stages.contract.progress import progress
+from stages.learning.scoring import margin_of
 from stages.strategies import Candidates, Ranking
 from stages.strategies._geometry import clustered, typicality
 from stages.strategies.uncertainty import by_score, least_confidence_of
@@ -29,6 +30,41 @@ def typiclust(
     Source: Hacohen, Dekel, Weinshall, "Active learning on a budget: opposite strategies suit high
     and low budgets" (2022).
     """
+    mass = np.ones(len(candidates))
+    rows, score, labels_and_picks = _uncovered(candidates, count, mass, 1.0, sample, clusters)
+    reasons = [
+        f"typical of {_region(number)}, typicality {value:.3f}"
+        for number, value in zip(labels_and_picks, score, strict=True)
+    ]
+    return Ranking(rows, score, reasons, "typical")
+
+
+def weighted_coverage(
+    candidates: Candidates, count: int, sample: int = SAMPLE, clusters: int = CLUSTERS
+) -> Ranking:
+    """As typiclust, clusters by their summed doubt, and in each the row of the highest score.
+
+    Score = doubt x square root of typicality; doubt = (1 - margin) x class importance.
+    """
+    margin = margin_of(candidates.require_probabilities("weighted_coverage"))
+    mass = margin * candidates.importance()
+    rows, score, labels_and_picks = _uncovered(candidates, count, mass, 0.5, sample, clusters)
+    reasons = [
+        f"doubtful and typical of {_region(number)}, 1 - margin {margin[row]:.3f}"
+        f"{candidates.weight_note(row)}"
+        for row, number in zip(rows, labels_and_picks, strict=True)
+    ]
+    return Ranking(rows, score, reasons, "coverage")
+
+
+def _uncovered(
+    candidates: Candidates, count: int, mass: Floats, power: float, sample: int, clusters: int
+) -> tuple[Ints, Floats, Ints]:
+    """A row of each cluster; clusters by fewest labels, then most mass, then smallest key.
+
+    Within a cluster by mass x typicality ** power. Returns the rows, their scores, and what the
+    cluster of each holds when it is picked: labels, and earlier picks.
+    """
     rows = np.arange(min(len(candidates), max(sample, count)))
     points = candidates.geometry[rows]
     keys = candidates.keys[rows]
@@ -37,36 +73,33 @@ def typiclust(
     centres, cluster = clustered(together, wanted, np.ones(len(together)), candidates.seed)
     cluster_of_row = cluster[: len(rows)]
     labels = np.bincount(cluster[len(rows) :], minlength=len(centres))
-
-    score, turn = _typical_first(points, keys, cluster_of_row)
-    priority = _emptiest_first(cluster_of_row, labels, keys)
+    score, turn = _best_first_by_cluster(points, keys, cluster_of_row, mass[rows], power)
+    priority = _emptiest_first(cluster_of_row, labels, keys, mass[rows])
     order = np.lexsort((priority[cluster_of_row], turn))[:count]
-    # what the cluster of each pick holds when it is picked: labels, and earlier picks
-    labels_and_picks = labels[cluster_of_row[order]] + turn[order]
-    reasons = [
-        f"typical of {_region(number)}, typicality {value:.3f}"
-        for number, value in zip(labels_and_picks, score[order], strict=True)
-    ]
-    return Ranking(rows[order], score[order], reasons, "typical")
+    return rows[order], score[order], labels[cluster_of_row[order]] + turn[order]
 
 
-def _typical_first(
-    points: NDArray[np.float32], keys: NDArray[np.uint64], cluster: Ints
+def _best_first_by_cluster(
+    points: NDArray[np.float32],
+    keys: NDArray[np.uint64],
+    cluster: Ints,
+    mass: Floats,
+    power: float,
 ) -> tuple[Floats, Ints]:
-    """(n,) the typicality of each row in its cluster, and how many rows go before it there."""
+    """(n,) the score of each row in its cluster, and how many rows go before it there."""
     score = np.empty(len(points))
     turn = np.empty(len(points), np.intp)
     for number in np.unique(cluster):
         members = np.flatnonzero(cluster == number)
-        score[members] = typicality(points[members])
+        score[members] = typicality(points[members]) ** power * mass[members]
         best = best_first(score[members], keys[members], len(members))
         turn[members[best]] = np.arange(len(members))
     return score, turn
 
 
-def _emptiest_first(cluster: Ints, labels: Ints, keys: NDArray[np.uint64]) -> Ints:
-    """(c,) the place of each cluster in turn: fewest labels, then most rows, then smallest key."""
-    size = np.bincount(cluster, minlength=len(labels))
+def _emptiest_first(cluster: Ints, labels: Ints, keys: NDArray[np.uint64], mass: Floats) -> Ints:
+    """(c,) the place of each cluster in turn: fewest labels, then most mass, then smallest key."""
+    size = np.round(np.bincount(cluster, mass, minlength=len(labels)), TIE_DIGITS)
     first_key = np.full(len(labels), np.iinfo(np.uint64).max)
     np.minimum.at(first_key, cluster, keys)
     priority = np.empty(len(labels), np.intp)
