@@ -102,7 +102,7 @@ def texts_of(
     taken = {text for text, _ in parts[0][:POOL]}
     others = parts[1] if test else parts[0][POOL:] or parts[0]
     tested = [pair for pair in others if pair[0] not in taken][:TESTED]
-    if not test and len(tested) < TESTED // 2:  # too few rows for both: a third is the test
+    if len(tested) < TESTED // 2:  # too few rows for both: a third is the test
         third = min(len(parts[0]) // 3, TESTED)
         tested, parts[0] = parts[0][:third], parts[0][third:]
     pool = parts[0][:POOL]
