@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -111,7 +112,7 @@ def only(listed: Iterable[str]) -> Iterator[None]:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Module:
     """What a file defines: its functions, classes and tables; its methods; its names for what it
     imports.
@@ -123,6 +124,7 @@ class Module:
     methods: dict[str, list[ast.AST]] = field(default_factory=dict)
 
 
+@cache
 def _parsed(path: Path) -> Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
@@ -222,6 +224,14 @@ def read_by_property(owner: type[Section], name: str) -> set[str]:
     return reader.read
 
 
+@cache
+def _read(code: ast.AST, module: Module) -> Reader:
+    """What one function or table of a module reads and uses."""
+    reader = Reader(module.sections, {})
+    reader.visit(code)
+    return reader
+
+
 def read_by(stage: Path, files: Iterable[Path]) -> set[str]:
     """The values of params.yaml that a stage's `main` may read, itself or by what it calls in
     `files`.
@@ -238,8 +248,7 @@ def read_by(stage: Path, files: Iterable[Path]) -> set[str]:
         if code in reached:
             continue
         reached.add(code)
-        reader = Reader(module.sections, {})
-        reader.visit(code)
+        reader = _read(code, module)
         read |= reader.read
         todo += [(module.defined[name], module) for name in reader.used & set(module.defined)]
         elsewhere = {module.imported[name] for name in reader.used & set(module.imported)}

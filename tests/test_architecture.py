@@ -35,7 +35,8 @@ NEWER: dict[str, object] = {
 }  # and what projects do that lack it
 
 
-def imported_modules(path: Path, *, top_level: bool = False) -> set[str]:
+@cache
+def imported_modules(path: Path, *, top_level: bool = False) -> frozenset[str]:
     """The dotted names that a file imports, `from a import b` as a.b and a; all of them, or at
     module level only.
     """
@@ -46,7 +47,7 @@ def imported_modules(path: Path, *, top_level: bool = False) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 @cache
@@ -133,19 +134,21 @@ def test_a_project_that_lacks_a_newer_value_works_as_before(
 
 
 @cache
-def params_read(stage: str) -> frozenset[str]:
-    """The values of params.yaml that a stage and its modules read, dvc.yaml's own ${…} for it among
-    them.
-    """
+def read_by_code(stage: str) -> frozenset[str]:
+    """The values of params.yaml that a stage and its modules read."""
     file = ROOT / "stages" / f"{stage}.py"
+    return frozenset(read_by(file, project_files(file)))
+
+
+def params_read(stage: str) -> frozenset[str]:
+    """The same, and those that dvc.yaml's own ${…} for the stage fill in."""
     filled_in = re.findall(r"\$\{([\w.]+)\}", " ".join([PIPELINE[stage]["cmd"], *deps(stage)]))
-    return frozenset(read_by(file, project_files(file)) | set(filled_in))
+    return read_by_code(stage) | set(filled_in)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_every_value_of_params_that_it_and_its_modules_read(stage: str) -> None:
-    file = ROOT / "stages" / f"{stage}.py"
-    assert outside(read_by(file, project_files(file)), PIPELINE[stage]["params"]) == set()
+    assert outside(read_by_code(stage), PIPELINE[stage]["params"]) == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -43,7 +43,8 @@ LONGEST_FUNCTION = 40  # lines, its docstring not counted
 MOST_PARAMETERS = 8
 
 
-def project_imports(path: Path) -> set[str]:
+@cache
+def project_imports(path: Path) -> frozenset[str]:
     """The dotted names of the project that a file imports, `from a import b` as a and a.b."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -51,7 +52,7 @@ def project_imports(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in {"stages", "rounds"}}
+    return frozenset(name for name in names if name.split(".")[0] in {"stages", "rounds"})
 
 
 def room_of(path: Path) -> str:
