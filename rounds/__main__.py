@@ -82,6 +82,7 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
         (
             "rounds finish --dry-run   # what the machine could label, or what that would take",
             "rounds finish --error .02 --confidence .9",
+            "rounds finish --machine gpt   # a machine's answers as a second source",
         ),
     ),
     "correct": (

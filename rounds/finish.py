@@ -19,13 +19,15 @@ from rounds.lock import exclusive
 from rounds.project import Project
 from rounds.remote import default_remote
 from stages.contract.canonical import write_bytes
-from stages.contract.errors import PipelineError
+from stages.contract.errors import PipelineError, closest
 from stages.contract.shell import one_line_errors
 from stages.proof.certificate import Claim
 from stages.proof.finished_tables import sentence
 from stages.proof.finishing import Finished, Folders, finish, read_sources, require_certificate
+from stages.proof.second_source import params_with, with_machine
 
 FOLDER = "finish"
+ANSWERS_OF_MACHINES = "data/machines"
 PIPELINE = f"{FOLDER}/dvc.yaml"
 TEMPLATE = Path(__file__).with_name("finish_stage.yaml")
 MADE = (f"{FOLDER}/", "metrics/finish.json")
@@ -63,9 +65,13 @@ def model_commit(project: Project) -> str:
     return last[:COMMIT_DIGITS]
 
 
-def computed(project: Project, claim: Claim) -> Finished:
-    """What the machine may label. Raises PipelineError where nothing can be certified."""
-    build, params = project.root / "build", project.params()
+def computed(project: Project, claim: Claim, machine: str | None) -> Finished:
+    """What the machine may label. Raises PipelineError where nothing can be certified.
+
+    machine: the name of a machine annotator that is a second source, None for none.
+    """
+    build = project.root / "build"
+    params = project.params()
     folders: Folders = {
         "gate": build / "gate",
         "labels": build / "labels",
@@ -73,29 +79,55 @@ def computed(project: Project, claim: Claim) -> Finished:
         "model": build / "model",
         "probabilities": build / "probabilities",
     }
-    finished = finish(read_sources(folders, params), claim, params)
+    sources = read_sources(folders, params)
+    if machine is not None:
+        answers = project.root / ANSWERS_OF_MACHINES / machine
+        params = params_with(params, answers)
+        sources = with_machine(sources, answers, params)
+    finished = finish(sources, claim, params)
     require_certificate(finished)
     return finished
 
 
-def stage_text(claim: Claim, model: str) -> str:
-    """finish/dvc.yaml for a claim and the commit that holds the model."""
+def stage_text(claim: Claim, model: str, machine: str | None = None) -> str:
+    """finish/dvc.yaml for a claim, the commit that holds the model, and a machine annotator."""
+    answers = f"{ANSWERS_OF_MACHINES}/{machine}"
     return TEMPLATE.read_text(encoding="utf-8").format(
-        error=repr(claim.error), confidence=repr(claim.confidence), commit=model
+        error=repr(claim.error),
+        confidence=repr(claim.confidence),
+        commit=model,
+        machine_option=f" --machine {answers}" if machine else "",
+        machine_answers=f"\n      - {answers}" if machine else "",
     )
 
 
-def finish_project(project: Project, claim: Claim, say: Say, *, dry_run: bool) -> str:
-    """Certify, write, commit. The sentence that says what was done."""
+def require_answers(project: Project, machine: str) -> None:
+    """Raises PipelineError for a machine annotator that has no frozen answers."""
+    folder = project.root / ANSWERS_OF_MACHINES
+    names = sorted(path.parent.name for path in folder.glob("*/answers.jsonl"))
+    if machine not in names:
+        what = f"no answers of {machine!r}{closest(machine, names)}"
+        raise PipelineError("--machine", what, "ask it first: `rounds machine`")
+
+
+def finish_project(
+    project: Project, claim: Claim, say: Say, *, dry_run: bool, machine: str | None = None
+) -> str:
+    """Certify, write, commit. The sentence that says what was done.
+
+    machine: the name of a machine annotator that is a second source, None for none.
+    """
+    if machine is not None:
+        require_answers(project, machine)
     with exclusive(project.root, wait=False):
         require_closed(project)
         with Dvc(project.root, say) as dvc:
             require_current(project, dvc)
-            finished = computed(project, claim)
+            finished = computed(project, claim, machine)
             said = sentence(finished)
             if dry_run:
                 return f"{said}; --dry-run: nothing was written"
-            text = stage_text(claim, model_commit(project))
+            text = stage_text(claim, model_commit(project), machine)
             write_bytes(project.root / PIPELINE, text.encode())
             dvc("repro", "--single-item", f"{PIPELINE}:{FOLDER}")
             if default_remote(project.root).folder:
@@ -121,21 +153,25 @@ def finish_project(project: Project, claim: Claim, say: Say, *, dry_run: bool) -
     show_default=True,
     help="How sure that bound is to be.",
 )
+@click.option("--machine", metavar="NAME", help="A machine annotator as a second source.")
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled; write nothing.")
 @one_line_errors
-def command(error: float, confidence: float, dry_run: bool) -> str:
+def command(error: float, confidence: float, machine: str | None, dry_run: bool) -> str:
     """Let the machine label the rest of the pool, as far as its errors are bounded, and commit it.
 
     Control rows judge: they are a random draw of the pool. What the machine may not label is listed
     as questions. Writes build/finish/finished.parquet, build/finish/questions.jsonl and
-    metrics/finish.json; nothing at all where too few control labels prove too little.
+    metrics/finish.json; nothing at all where too few control labels prove too little. With
+    --machine the models see the answers of a machine annotator too, weighed by people's labels,
+    under the same bound.
     """
     project = Project.find(Path())
 
     def say(name: str) -> None:
         click.echo(f"  {name} …", err=True)
 
-    said = finish_project(project, Claim(error, confidence), say, dry_run=dry_run)
+    claim = Claim(error, confidence)
+    said = finish_project(project, claim, say, dry_run=dry_run, machine=machine)
     if dry_run:
         return said
     left = "build/finish/questions.jsonl lists what is left, the first to ask first"

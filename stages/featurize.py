@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from stages.contract.errors import PipelineError
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.places import in_parts
@@ -26,6 +27,10 @@ def main(out: Path) -> str:
     """Read the tables that params name, write the feature store."""
     params = load()
     if in_parts(params.data.pool):
+        if params.machines.are_features:
+            what = "a machine's answers are no features of a pool in parts"
+            where = "params.yaml machines.features"
+            raise PipelineError(where, what, "write data/none.csv, or make the pool one table")
         from stages.features.in_parts import featurize_parts
 
         pool, index, width = featurize_parts(out, params)

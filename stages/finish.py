@@ -28,6 +28,7 @@ from stages.proof.finished_tables import (
     write_labels,
 )
 from stages.proof.finishing import Folders, finish, read_sources, require_certificate
+from stages.proof.second_source import params_with, with_machine
 
 
 @click.command(help=__doc__)
@@ -39,6 +40,7 @@ from stages.proof.finishing import Folders, finish, read_sources, require_certif
 @click.option("--error", type=float, required=True, help="Share of wrong labels allowed.")
 @click.option("--confidence", type=float, required=True, help="How sure the bound is to be.")
 @click.option("--commit", required=True, help="The commit that holds the model.")
+@click.option("--machine", type=PATH, help="Folder of a machine's answers: a second source.")
 @click.option("--finished", type=PATH, required=True, help="Parquet file for the labels.")
 @click.option("--questions", type=PATH, required=True, help="JSONL file for what is left.")
 @click.option("--metrics", type=PATH, required=True, help="JSON file for the metrics.")
@@ -47,6 +49,7 @@ def main(
     error: float,
     confidence: float,
     commit: str,
+    machine: Path | None,
     finished: Path,
     questions: Path,
     metrics: Path,
@@ -55,6 +58,9 @@ def main(
     """Read labels and scores, write the finished labels."""
     params = load()
     sources = read_sources(cast(Folders, folders), params)
+    if machine is not None:
+        params = params_with(params, machine)
+        sources = with_machine(sources, machine, params)
     outcome = finish(sources, Claim(error, confidence), params)
     require_certificate(outcome)
     write_labels(finished, finished_labels(outcome, sources, params.labels, commit))

@@ -64,6 +64,8 @@ def main(gate: Path, features: Path, out: Path) -> str:
     sentence = f"train: fitted on {len(labels.ids)} labels, {classes}"
     if "word_weight" in facts:
         sentence += f"; word vectors weigh {facts['word_weight']:g}, n-grams 1"
+    if "machine_weight" in facts:
+        sentence += f"; the machine's answers weigh {facts['machine_weight']:g}"
     return sentence
 
 

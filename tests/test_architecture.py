@@ -32,6 +32,7 @@ NEWER: dict[str, object] = {
     "machines.answer_cost": None,
     "gate.gold_fraction": 0.05,
     "gate.limits.gold": 0.8,
+    "machines.features": "data/none.csv",
 }  # and what projects do that lack it
 
 

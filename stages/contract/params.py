@@ -22,6 +22,7 @@ PARAMS = Path("params.yaml")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Options = dict[str, Any]
 MISSING = "add it; params.yaml of a new project (`rounds init`) has the value to start with"
+NO_TABLE = "data/none.csv"  # a path of params that names nothing
 WORD_DIMS = 256  # numbers in a word vector
 
 
@@ -117,9 +118,14 @@ class Import(Section):
 
 
 class Learner(Import):
-    """The model, and how many of the first columns of its features are word vectors."""
+    """The model, and which columns of its features are not the row's own numbers or n-grams.
+
+    word_columns: the first so many are word vectors; machine_columns: the last so many are a
+    machine's answers.
+    """
 
     word_columns: int = 0
+    machine_columns: int = 0
 
 
 class Features(Section):
@@ -251,6 +257,12 @@ class Machines(Section):
     """What machine annotators may do: nothing, unless it is switched on here."""
 
     answer_cost: float | None = Field(default=None, gt=0)
+    features: str = Field(default=NO_TABLE, min_length=1)
+
+    @property
+    def are_features(self) -> bool:
+        """Whether the classifier sees a machine's answers."""
+        return self.features != NO_TABLE
 
 
 class Surface(Section):
@@ -305,6 +317,7 @@ class Params(Section):
             path=self.model.path,
             params=self.model.params,
             word_columns=self.features.word_columns,
+            machine_columns=len(self.labels) if self.machines.are_features else 0,
         )
 
     @property

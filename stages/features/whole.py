@@ -30,6 +30,8 @@ from stages.features.featurizer import (
     with_space,
 )
 from stages.features.kinds import load_vectors, reads_text
+from stages.machines.columns import beside, machine_columns
+from stages.machines.frozen import read_machine
 from stages.store.index import SPLITS, Features, Index, Split
 from stages.store.ngrams import hashed, rarity, weighted
 from stages.store.space import fit_space
@@ -64,6 +66,9 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Features, Fea
     own = featurizer.features(inputs)
     featurizer = with_space(featurizer, own[fitted_on], params.seed)
     matrix, geometry = featurizer.fitted.space.both(own)
+    if params.machines.are_features:
+        machine = read_machine(Path(params.machines.features), params.labels)
+        matrix = beside(matrix, machine_columns(machine, index.ids, params.labels))
     return Features(index, matrix, geometry), featurizer
 
 

@@ -20,6 +20,7 @@ from stages.contract.identity import stratified_folds
 from stages.contract.imports import build
 from stages.contract.params import Learner
 from stages.contract.progress import BLOCK, Progress, blocks, progress, watched
+from stages.learning.machine_weight import machine_weighed, machine_weight
 from stages.learning.word_weight import weighed, word_weight
 from stages.store.workers import side_by_side
 
@@ -36,13 +37,15 @@ class Classifier:
     """A fitted classifier over `n_classes` classes.
 
     estimator: None where only one class was seen; word_weight: how much word vectors counted in the
-    fit (stages/learning/word_weight.py), None where that was not asked.
+    fit (stages/learning/word_weight.py), None where that was not asked; machine_weight: the same of
+    a machine's answers (stages/learning/machine_weight.py).
     """
 
     estimator: Any
     seen: Ints
     n_classes: int
     word_weight: float | None = None
+    machine_weight: float | None = None
 
     def scores(self, rows: Matrix) -> Floats:
         """Logits, (n, n_classes).
@@ -96,7 +99,8 @@ def few_rows_a_class() -> Iterator[None]:
 def fit(spec: Learner, rows: Matrix, labels: Ints, n_classes: int, seed: int) -> Classifier:
     """The classifier of `spec`, fitted on rows (n, p) and class indices (n,), n >= 1.
 
-    Logistic regression weighs word vectors first; the weight becomes part of its coefficients.
+    Logistic regression weighs word vectors and a machine's answers first; the weights become part
+    of its coefficients.
     """
     seen = np.unique(labels)
     if len(seen) == 1:
@@ -109,12 +113,19 @@ def fit(spec: Learner, rows: Matrix, labels: Ints, n_classes: int, seed: int) ->
         )
     weight = None
     if spec.word_columns and _is_ridge(estimator, rows):
-        weight = word_weight(rows, labels, spec.word_columns)
+        own = rows[:, : rows.shape[1] - spec.machine_columns] if spec.machine_columns else rows
+        weight = word_weight(own, labels, spec.word_columns)
         rows = weighed(rows, spec.word_columns, weight)
+    machines = None
+    if spec.machine_columns and _has_ridge_penalty(estimator):
+        machines = machine_weight(rows, labels, spec.machine_columns)
+        rows = machine_weighed(rows, spec.machine_columns, machines)
     fitted = _fitted(estimator, spec, rows, labels, n_classes)
     if weight is not None:
         fitted.coef_[:, : spec.word_columns] *= np.sqrt(weight)
-    return Classifier(fitted, seen, n_classes, weight)
+    if machines is not None:
+        fitted.coef_[:, -spec.machine_columns :] *= np.sqrt(machines)
+    return Classifier(fitted, seen, n_classes, weight, machines)
 
 
 def _fitted(estimator: Any, spec: Learner, rows: Matrix, labels: Ints, n_classes: int) -> Any:
@@ -201,7 +212,12 @@ def _is_ridge(estimator: Any, rows: Matrix) -> bool:
     """Whether this is logistic regression with an L2 penalty on sparse rows."""
     import scipy.sparse as sp
 
-    if type(estimator).__name__ != "LogisticRegression" or not sp.issparse(rows):
+    return sp.issparse(rows) and _has_ridge_penalty(estimator)
+
+
+def _has_ridge_penalty(estimator: Any) -> bool:
+    """Whether this is logistic regression with an L2 penalty."""
+    if type(estimator).__name__ != "LogisticRegression":
         return False
     options = estimator.get_params()
     return options.get("penalty") in {"l2", "deprecated"} and not options.get("l1_ratio")

@@ -33,7 +33,8 @@ class ModelFacts(TypedDict):
 
     fitted: whether there is a model at all; labels: accepted ones; per_class: their counts; scan:
     of a pool in parts, how its rows were scored; word_weight: how much word vectors count, where
-    the model sees them (stages/learning/word_weight.py).
+    the model sees them (stages/learning/word_weight.py); machine_weight: the same of a machine's
+    answers (stages/learning/machine_weight.py).
     """
 
     fitted: bool
@@ -41,6 +42,7 @@ class ModelFacts(TypedDict):
     per_class: dict[str, int]
     scan: NotRequired[ScanFacts]
     word_weight: NotRequired[float]
+    machine_weight: NotRequired[float]
 
 
 def read_model_facts(folder: Path) -> ModelFacts:

@@ -94,4 +94,6 @@ def described(classifier: Classifier | None, labels: Labels, params: Params) -> 
     }
     if classifier is not None and classifier.word_weight is not None:
         facts["word_weight"] = classifier.word_weight
+    if classifier is not None and classifier.machine_weight is not None:
+        facts["machine_weight"] = classifier.machine_weight
     return facts

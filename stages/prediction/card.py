@@ -86,6 +86,12 @@ def _limits(facts: PredictorFacts) -> list[str]:
         "Of a row that is marked as unlike anything labelled, its probability is a guess.",
         "Its figures hold for rows that are drawn as the pool was, not for other sources or times.",
     ]
+    if "machine_columns" in facts:
+        limits.insert(
+            0,
+            "It learned with a machine's answers beside each row, and the figures are with them. "
+            "Rows to come have none: on those it is less right than the figures say.",
+        )
     missing = [label for label, count in facts["per_class"].items() if not count]
     if missing:
         names = ", ".join(missing)

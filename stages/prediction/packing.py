@@ -86,6 +86,8 @@ def described(
     }
     if "word_weight" in trained:
         facts["word_weight"] = trained["word_weight"]
+    if params.learner.machine_columns:
+        facts["machine_columns"] = params.learner.machine_columns
     return facts
 
 

@@ -34,6 +34,7 @@ from stages.features.featurizer import Featurizer, inputs_of, read_featurizer
 from stages.learning.calibration import Verdict
 from stages.learning.classifier import Classifier
 from stages.learning.maps import Map, read_map
+from stages.machines.columns import beside, no_answers
 from stages.store.model_file import read_model
 
 FORMAT = 1
@@ -64,7 +65,8 @@ class PredictorFacts(TypedDict):
 
     data, features, model: those sections of params; unlike_beyond: the squared distance from the
     nearest labelled row beyond which a row is unlike all of them, None for no limit; word_weight:
-    only where the model sees word vectors, as in ModelFacts.
+    only where the model sees word vectors, as in ModelFacts; machine_columns: only where it sees a
+    machine's answers, how many of its last columns these are.
     """
 
     format: int
@@ -80,6 +82,7 @@ class PredictorFacts(TypedDict):
     calibration: CalibrationNote
     unlike_beyond: float | None
     word_weight: NotRequired[float]
+    machine_columns: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,15 @@ class Predictor:
     def _require_width(self, width: int, table: Table) -> None:
         """Raises PipelineError for vectors that are longer or shorter than those it was taught."""
         taught = getattr(self.classifier.estimator, "n_features_in_", width)
+        taught -= self.facts.get("machine_columns", 0)
         if width != taught:
             what = f"vectors of {width} numbers, and the model was taught on {taught}"
             raise PipelineError(table.where(0), what, "make them as the project's were made")
 
     def _calibrated(self, seen: Matrix) -> NDArray[np.float32]:
+        machine = self.facts.get("machine_columns", 0)
+        if machine:  # rows to come have no answers of a machine
+            seen = beside(seen, no_answers(seen.shape[0], machine))
         # kept in single precision between the steps, as the stages keep it
         scores = self.classifier.scores(seen).astype(np.float32)
         return self.to_probabilities(scores.astype(np.float64)).astype(np.float32)

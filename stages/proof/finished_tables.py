@@ -21,7 +21,8 @@ MOST_QUESTIONS = 20_000  # listed of the rest
 class FinishedLabel(Labelled):
     """A label of the finished data set.
 
-    by: human, or model@ and the commit that holds the model; confidence: the model's calibrated
+    by: human, or model@ and the commit that holds the model (and + and a machine annotator, if the
+    model saw its answers for this alone); confidence: the model's calibrated
     probability of the label, None for a person's; round: where the label became known, or the last
     round that the model learned from; annotators: the people who gave the label.
     """
@@ -58,6 +59,7 @@ def finished_labels(
         by_people += [_by_people(item, accepted) for item in (accepted["id"], *accepted["copies"])]
     yield sorted(by_people, key=lambda label: label["id"])
     last = sources.gate.state["rounds"]
+    author = f"model@{commit}+{sources.second}" if sources.second else f"model@{commit}"
     source = sources.pool.with_copies(finished.machine)
     rows = np.flatnonzero(source >= 0)
     position = np.searchsorted(finished.machine, source[rows])
@@ -71,7 +73,7 @@ def finished_labels(
             {
                 "id": item,
                 "label": classes[column],
-                "by": f"model@{commit}",
+                "by": author,
                 "confidence": chance,
                 "round": last,
                 "annotators": [],
@@ -139,7 +141,9 @@ def figures(finished: Finished, sources: Sources, classes: list[str], commit: st
     population = finished.population
     rest = len(population.rest)
     most = claim.error + (people.error_high or 0.0)
+    second = {"machine": sources.second} if sources.second else {}
     return {
+        **second,
         "claim": {"error": claim.error, "confidence": claim.confidence},
         "model": commit,
         "coverage": len(finished.machine) / rest if rest else None,

@@ -101,7 +101,11 @@ class JudgedControl:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a project knows when it is finished. taught: features of the labelled rows and more."""
+    """What a project knows when it is finished.
+
+    taught: features of the labelled rows and more; second: the machine annotator whose answers the
+    models see, for this end alone (stages/proof/second_source.py), "" for none.
+    """
 
     gate: GateTables
     asked: list[Asked]
@@ -109,6 +113,7 @@ class Sources:
     pool: FinishablePool
     taught: Features
     shipped: Shipped
+    second: str = ""
 
 
 class Folders(TypedDict):

@@ -1,0 +1,341 @@
+"""Machine annotators: is their accuracy's interval right, what do they save, do certificates hold.
+
+    nice -n 10 python -m benchmarks.machines saved --out build/benchmarks/machines
+
+`coverage`: people look after every 20 control rows, 15 times; how often the interval of any look
+ever leaves out the machine's accuracy on the whole pool. `saved`: labels drawn at random that a
+model needs for the accuracy of 400 without the machine, when it sees the machine's answers
+(machines.features), by how many standard errors behind the best a smaller weight may lie. `finish`:
+how much of the rest may be labelled with the machine as a second source and without, and how often
+the bound is broken. Each set has its own machine (hand-written rules for chemprot, GPT-4o's answers
+for llm_misinfo; a planted one that is 80 % right elsewhere) and three planted poor ones. Each seed
+is kept in a file: the same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
+
+from benchmarks.words import classes_of, cut, params_for, sample
+from stages.answers.gate_tables import GateTables
+from stages.answers.ledger import Labels
+from stages.contract.arrays import Ints, Matrix
+from stages.contract.canonical import jsonl, read_json, write_bytes, write_json
+from stages.contract.identity import order_keys
+from stages.contract.params import Learner, Params
+from stages.features.whole import featurize
+from stages.learning.classifier import fit
+from stages.learning.machine_weight import (
+    ERRORS,
+    WEIGHTS,
+    machine_likelihoods,
+    smallest_of_the_best,
+)
+from stages.learning.maps import Temperature
+from stages.learning.word_weight import weighed, word_weight
+from stages.proof.any_look_share import share_at_any_look
+from stages.proof.certificate import Claim
+from stages.proof.finishable import WholePool
+from stages.proof.finishing import Sources, finish
+from stages.proof.gap import labels_to_reach
+from stages.proof.opinions import Shipped
+from stages.proof.second_source import params_with, with_machine
+from stages.store.index import Features, Index
+
+SETS = ("llm_misinfo", "chemprot", "medical_abstracts")
+OWN = {"llm_misinfo": "llm_label", "chemprot": "rule"}
+CONFIDENCE = {"llm_misinfo": "llm_confidence"}
+POOL = 3000
+TESTED = 1500
+SIZES = (25, 50, 100, 150, 200, 280, 400, 420, 500)
+HUMAN = 400
+RULES = (0.0, 0.5, 1.0, 2.0)  # standard errors; the product: ERRORS
+LOOKS = range(20, 301, 20)
+NOBODY = -1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A machine's classes, (n,), NOBODY where it has none, and its confidence, (n,)."""
+
+    said: Ints
+    confidence: Any
+
+
+@dataclass(frozen=True)
+class Data:
+    """A set: features of pool and test, classes, and its machines by name."""
+
+    index: Index
+    features: Features
+    truth: Ints
+    machines: dict[str, Answers]
+    params: Params
+
+
+def planted(truth: Ints, classes: int, seed: int) -> dict[str, Answers]:
+    """Poor machines: 40 % right, most of the time one class, always the commonest class."""
+    rng = np.random.default_rng(seed)
+    rows = len(truth)
+    wrong = (truth + rng.integers(1, classes, rows)) % classes
+    poor = np.where(rng.random(rows) < 0.4, truth, wrong)
+    biased = np.where(rng.random(rows) < 0.7, 0, np.where(rng.random(rows) < 0.5, truth, wrong))
+    majority = np.full(rows, np.bincount(truth).argmax())
+    good = np.where(rng.random(rows) < 0.8, truth, wrong)
+    sure = np.ones(rows)
+    every = {"40 % right": poor, "biased": biased, "majority": majority, "80 % right": good}
+    return {name: Answers(said, sure) for name, said in every.items()}
+
+
+def load(name: str) -> Data:
+    """A set with its features and machines; "own" is the machine that came with it."""
+    pool, test, paths = cut(name)
+    pool = sample(pool, range(min(POOL, len(pool))))
+    test = sample(test, range(min(TESTED, len(test))))
+    params = params_for(paths)
+    features, _ = featurize({"pool": pool, "seed": sample(pool, []), "test": test}, params)
+    index = features.index
+    rows = len(index.ids)
+    truth = np.empty(rows, np.intp)
+    said = np.full(rows, NOBODY)
+    confidence = np.ones(rows)
+    position = {label: number for number, label in enumerate(params.labels)}
+    for part, table in (("pool", pool), ("test", test)):
+        where = index.rows(part)
+        order = index.row[where]
+        truth[where] = classes_of(table, params.labels)[order]
+        if name in OWN:
+            cells = [position.get(cell, NOBODY) for cell in table.columns[OWN[name]]]
+            said[where] = np.array(cells)[order]
+        if name in CONFIDENCE:
+            sure = np.array([float(cell) for cell in table.columns[CONFIDENCE[name]]])
+            confidence[where] = sure[order]
+    machines = planted(truth, len(params.labels), 7)
+    good = machines.pop("80 % right")
+    own = Answers(said, confidence) if name in OWN else good
+    return Data(index, features, truth, {"own": own, **machines}, params)
+
+
+def columns_of(answers: Answers, classes: int) -> Any:
+    """The machine's answers as stages/machines/columns.py makes them."""
+    rows = np.flatnonzero(answers.said != NOBODY)
+    cells = (answers.confidence[rows], (rows, answers.said[rows]))
+    return sp.csr_matrix(cells, shape=(len(answers.said), classes), dtype=np.float32)
+
+
+def coverage(data: Data, projects: int) -> dict[str, Any]:
+    """How often the interval of any look ever leaves out the accuracy on the whole pool."""
+    pool = data.index.rows("pool")
+    outcome = {}
+    for name, answers in data.machines.items():
+        covered = answers.said[pool] != NOBODY
+        right = (answers.said[pool] == data.truth[pool])[covered]
+        truth = right.mean()
+        missed = 0
+        once = 0
+        widths = []
+        for project in range(projects):
+            drawn = np.random.default_rng(project).permutation(right)
+            looks = [look for look in LOOKS if look <= len(drawn)]
+            ends = [share_at_any_look(int(drawn[:look].sum()), look) for look in looks]
+            inside = [low <= truth <= high for low, high in ends]
+            missed += not all(inside)
+            once += not inside[-1]
+            widths.append(ends[9][1] - ends[9][0])
+        outcome[name] = {
+            "accuracy": truth,
+            "covers": covered.mean(),
+            "ever": missed / projects,
+            "last": once / projects,
+            "width_at_200": np.mean(widths),
+        }
+    return outcome
+
+
+def accuracies(data: Data, seed: int) -> dict[str, Any]:
+    """Accuracy on test rows by size: without a machine, and with each by each rule."""
+    order = np.random.default_rng(seed).permutation(data.index.rows("pool").stop)
+    outcome: dict[str, Any] = {"without": []}
+    for name in data.machines:
+        outcome |= {f"{name}/{rule:g}": [] for rule in RULES}
+        outcome[f"{name}/weight"] = []
+    for size in SIZES:
+        known = np.sort(order[:size])
+        words = word_weight(
+            data.features.matrix[known], data.truth[known], data.params.learner.word_columns
+        )
+        rows = weighed(data.features.matrix, data.params.learner.word_columns, words)
+        outcome["without"].append(judged(data, rows, known))
+        for name, answers in data.machines.items():
+            columns = columns_of(answers, len(data.params.labels))
+            both = sp.hstack([rows, columns], format="csr")
+            found = machine_likelihoods(both[known], data.truth[known], columns.shape[1])
+            picks = {
+                rule: 0 if found is None else smallest_of_the_best(found, rule) for rule in RULES
+            }
+            by_pick = {0: outcome["without"][-1]}
+            for pick in sorted(set(picks.values()) - {0}):
+                factor = np.sqrt(WEIGHTS[pick])
+                both = sp.hstack([rows, factor * columns], format="csr")
+                by_pick[pick] = judged(data, both, known)
+            for rule, pick in picks.items():
+                outcome[f"{name}/{rule:g}"].append(by_pick[pick])
+            outcome[f"{name}/weight"].append(WEIGHTS[picks[ERRORS]])
+    return outcome
+
+
+def judged(data: Data, rows: Matrix, known: Ints) -> float:
+    """Accuracy on test rows of the model of some labels."""
+    learner = Learner(path=data.params.learner.path, params=data.params.learner.params)
+    model = fit(learner, rows[known], data.truth[known], len(data.params.labels), 0)
+    test = data.index.rows("test")
+    return float((model.scores(rows[test]).argmax(axis=1) == data.truth[test]).mean())
+
+
+def finished(data: Data, seed: int, out: Path, claim: Claim) -> dict[str, Any]:
+    """Share of the rest, and whether the bound is broken, without a machine and with each."""
+    pool = np.arange(data.index.rows("pool").stop)
+    ids = [data.index.ids[row] for row in pool]
+    params = data.params.model_copy(update={"seed": seed})
+    control = np.argsort(order_keys(seed, ids))[:HUMAN]
+    labelled = np.sort(control)
+    labels = Labels([ids[row] for row in labelled], data.truth[labelled], [])
+    asked = [
+        {"id": ids[row], "round": 1, "rank": rank, "arms": ["control"]}
+        for rank, row in enumerate(control.tolist(), start=1)
+    ]
+    state = {"rounds": 1, "answers": len(labelled), "review_found": 0}
+    model = fit(
+        params.learner,
+        data.features.matrix[labelled],
+        data.truth[labelled],
+        len(params.labels),
+        seed,
+    )
+    sources = Sources(
+        GateTables(labels, [], [], state),  # type: ignore[arg-type]
+        asked,  # type: ignore[arg-type]
+        [],
+        WholePool(data.features, seed),
+        data.features,
+        Shipped(model, Temperature(1.0)),
+    )
+    outcome = {"without": _outcome(data, sources, claim, params)}
+    for name, answers in data.machines.items():
+        folder = out / f"machine-{name.split()[0]}"
+        rows = [
+            {"id": item, "label": params.labels[said], "confidence": float(sure)}
+            for item, said, sure in zip(
+                data.index.ids, answers.said, answers.confidence, strict=True
+            )
+            if said != NOBODY
+        ]
+        write_bytes(folder / "answers.jsonl", jsonl(rows))
+        seeing = params_with(params, folder)
+        both = with_machine(sources, folder, seeing)
+        outcome[name] = _outcome(data, both, claim, seeing)
+    return outcome
+
+
+def _outcome(data: Data, sources: Sources, claim: Claim, params: Params) -> dict[str, Any]:
+    done = finish(sources, claim, params)
+    wrong = int((data.truth[done.machine] != done.classes).sum())
+    return {
+        "share": len(done.machine) / len(done.population.rest),
+        "broken": wrong > claim.error * len(done.machine) + 1e-9,
+    }
+
+
+def saved_of(data: Data, path: Path, seed: int) -> Any:
+    """The accuracies of a seed, kept in a file."""
+    return kept(path, lambda: accuracies(data, seed))
+
+
+def finished_of(data: Data, path: Path, seed: int, claim: Claim) -> Any:
+    """The finished pools of a seed, kept in a file."""
+    return kept(path, lambda: finished(data, seed, path.parent, claim))
+
+
+def coverage_lines(name: str, outcome: dict[str, Any]) -> list[str]:
+    """A line for each machine."""
+    lines = []
+    for machine, facts in outcome.items():
+        cells = "  ".join(f"{key} {value:.3f}" for key, value in facts.items())
+        lines.append(f"{name}  {machine:<11} {cells}")
+    return lines
+
+
+def finish_lines(name: str, runs: list[Any]) -> list[str]:
+    """The mean share of the rest, and how often the bound is broken."""
+    lines = []
+    for machine in runs[0]:
+        share = np.mean([run[machine]["share"] for run in runs])
+        broken = np.mean([run[machine]["broken"] for run in runs])
+        lines.append(f"{name}  {machine:<11} share {share:.3f}  broken {broken:.3f}")
+    return lines
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What a file holds; made and written where it is not there."""
+    if not path.is_file():
+        write_json(path, make())
+    return read_json(path)
+
+
+def saved_lines(name: str, runs: list[Any]) -> list[str]:
+    """Labels needed for the accuracy of HUMAN without a machine, as a share of HUMAN."""
+    sizes = np.array(SIZES, dtype=np.float64)
+    without = np.array([run["without"] for run in runs])
+    target = without.mean(axis=0)[SIZES.index(HUMAN)]
+    lines = [f"{name}: {target:.3f} right with {HUMAN} labels of people"]
+    for key in runs[0]:
+        values = np.array([run[key] for run in runs])
+        if key.endswith("/weight"):
+            lines.append(f"  {key}: " + " ".join(f"{value:g}" for value in np.median(values, 0)))
+            continue
+        need = labels_to_reach(sizes, values.mean(axis=0), target)
+        gain = values[:, SIZES.index(HUMAN)] - without[:, SIZES.index(HUMAN)]
+        error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else float("nan")
+        curve = " ".join(f"{value:.3f}" for value in values.mean(axis=0))
+        at = f"at {HUMAN} {gain.mean():+.4f} ± {error:.4f}"
+        lines.append(f"  {key:<16} needs {need / HUMAN:.2f}; {at}; {curve}")
+    return lines
+
+
+@click.command(help=__doc__)
+@click.argument("what", type=click.Choice(["coverage", "saved", "finish"]))
+@click.option("--sets", default=",".join(SETS), show_default=True)
+@click.option("--seeds", default=5, show_default=True)
+@click.option("--projects", default=400, show_default=True, help="Of `coverage`.")
+@click.option("--error", default=0.15, show_default=True, help="Of `finish`.")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def main(what: str, sets: str, seeds: int, projects: int, error: float, out: Path) -> None:
+    """Print the table."""
+    with threadpool_limits(1):
+        for name in sets.split(","):
+            data = load(name)
+            if what == "coverage":
+                lines = coverage_lines(name, coverage(data, projects))
+            elif what == "saved":
+                runs = [
+                    saved_of(data, out / f"saved-{name}-{seed}.json", seed) for seed in range(seeds)
+                ]
+                lines = saved_lines(name, runs)
+            else:
+                claim = Claim(error, 0.95)
+                paths = [out / f"finish-{name}-{error:g}-{seed}.json" for seed in range(seeds)]
+                runs = [finished_of(data, path, seed, claim) for seed, path in enumerate(paths)]
+                lines = finish_lines(name, runs)
+            click.echo("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
