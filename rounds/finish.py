@@ -92,13 +92,14 @@ def computed(project: Project, claim: Claim, machine: str | None) -> Finished:
 def stage_text(claim: Claim, model: str, machine: str | None = None) -> str:
     """finish/dvc.yaml for a claim, the commit that holds the model, and a machine annotator."""
     answers = f"{ANSWERS_OF_MACHINES}/{machine}"
-    return TEMPLATE.read_text(encoding="utf-8").format(
+    text = TEMPLATE.read_text(encoding="utf-8").format(
         error=repr(claim.error),
         confidence=repr(claim.confidence),
         commit=model,
         machine_option=f" --machine {answers}" if machine else "",
-        machine_answers=f"\n      - {answers}" if machine else "",
     )
+    code = "      - stages/finish.py\n"
+    return text.replace(code, f"      - {answers}\n{code}") if machine else text
 
 
 def require_answers(project: Project, machine: str) -> None:

@@ -11,6 +11,7 @@
     lock      the dvc.lock of every round commit describes the very files and params of that
               commit, and the figures (metrics, plots) of HEAD are those in its dvc.lock
     finish    every finished pool was made of what its commit holds, and is what the stage wrote
+    machines  no frozen answer of a machine annotator was changed or removed
     replay    (with --replay) the batches, and the labels of finished pools, come out again when
               their commit is run from scratch
 
@@ -34,6 +35,7 @@ from rounds.commands import changed_paths, commit_named, git
 from rounds.content import changed, not_compared, summary
 from rounds.dvc_files import folder_md5, md5, output_md5
 from rounds.finished import finishes, replay_finishes
+from rounds.machines.kept import machine_faults
 from rounds.origins import moved_on, not_asked
 from rounds.past import (
     Change,
@@ -76,6 +78,7 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
         )
     history = changes(project, "data/rounds")
     violations = [*ledger(project, history), *locks(project, history), *finishes(project)]
+    violations += machine_faults(project)
     try:
         round_folders(project.rounds_folder)
     except PipelineError as error:  # a round is missing: the other checks have nothing to stand on

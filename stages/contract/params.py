@@ -23,6 +23,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Options = dict[str, Any]
 MISSING = "add it; params.yaml of a new project (`rounds init`) has the value to start with"
 NO_TABLE = "data/none.csv"  # a path of params that names nothing
+MACHINE_COLUMNS = 128  # of a machine's answers among the features
 WORD_DIMS = 256  # numbers in a word vector
 
 
@@ -317,7 +318,7 @@ class Params(Section):
             path=self.model.path,
             params=self.model.params,
             word_columns=self.features.word_columns,
-            machine_columns=len(self.labels) if self.machines.are_features else 0,
+            machine_columns=MACHINE_COLUMNS if self.machines.are_features else 0,
         )
 
     @property

@@ -67,8 +67,8 @@ def featurize(tables: dict[Split, Table], params: Params) -> tuple[Features, Fea
     featurizer = with_space(featurizer, own[fitted_on], params.seed)
     matrix, geometry = featurizer.fitted.space.both(own)
     if params.machines.are_features:
-        machine = read_machine(Path(params.machines.features), params.labels)
-        matrix = beside(matrix, machine_columns(machine, index.ids, params.labels))
+        machine = read_machine(Path(params.machines.features))
+        matrix = beside(matrix, machine_columns(machine, index.ids))
     return Features(index, matrix, geometry), featurizer
 
 

@@ -62,10 +62,11 @@ class Machine:
         return {item: answer for item, answer in self.answers.items() if answer["label"]}
 
 
-def checked_answer(row: Row, labels: Collection[str], where: object) -> MachineAnswer:
+def checked_answer(row: Row, labels: Collection[str] | None, where: object) -> MachineAnswer:
     """A row as a machine's answer. Raises PipelineError, naming the place, for what is none.
 
-    A row without a label has that of its greatest probability. labels: of params.yaml.
+    A row without a label has that of its greatest probability. labels: of params.yaml; None: any
+    label will do.
     """
     unknown = sorted(set(row) - set(COLUMNS))
     if unknown:
@@ -78,9 +79,8 @@ def checked_answer(row: Row, labels: Collection[str], where: object) -> MachineA
     label = row.get("label")
     if label is None and probabilities:
         label = max(sorted(probabilities), key=probabilities.__getitem__)
-    if label is not None and label not in labels:
-        what = f"{label!r} is no label of params.yaml{closest(str(label), labels)}"
-        raise PipelineError(where, what, "correct it, or write null: no label")
+    if label is not None:
+        _check_class(label, labels, where, "correct it, or write null: no label")
     confidence = _number(row.get("confidence"), "confidence", 1.0, where)
     if confidence is None and probabilities and label is not None:
         confidence = probabilities.get(label, 0.0)
@@ -112,7 +112,18 @@ def _number(value: Any, name: str, most: float, where: object) -> float | None:
     return float(value)
 
 
-def _probabilities(value: Any, labels: Collection[str], where: object) -> dict[str, float] | None:
+def _check_class(label: object, labels: Collection[str] | None, where: object, remedy: str) -> None:
+    """Raises PipelineError for what is no label; labels: of params.yaml, None for any text."""
+    if not isinstance(label, str):
+        raise PipelineError(where, f"{label!r} is no label", remedy)
+    if labels is not None and label not in labels:
+        what = f"{label!r} is no label of params.yaml{closest(label, labels)}"
+        raise PipelineError(where, what, remedy)
+
+
+def _probabilities(
+    value: Any, labels: Collection[str] | None, where: object
+) -> dict[str, float] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not value:
@@ -120,9 +131,7 @@ def _probabilities(value: Any, labels: Collection[str], where: object) -> dict[s
         raise PipelineError(where, what, 'write {"class": 0.8, ...}, or leave them out')
     chances = {}
     for label, chance in value.items():
-        if label not in labels:
-            what = f"{label!r} is no label of params.yaml{closest(label, labels)}"
-            raise PipelineError(where, what, "correct the class in probabilities")
+        _check_class(label, labels, where, "correct the class in probabilities")
         chances[label] = _number(chance, f"the probability of {label}", 1.0, where) or 0.0
     if sum(chances.values()) > 1 + SLACK:
         what = f"probabilities sum to {sum(chances.values()):.4g}"
@@ -130,11 +139,11 @@ def _probabilities(value: Any, labels: Collection[str], where: object) -> dict[s
     return chances
 
 
-def read_machine(folder: Path, labels: Collection[str]) -> Machine:
+def read_machine(folder: Path, labels: Collection[str] | None = None) -> Machine:
     """The machine of data/machines/NAME.
 
-    A label that params.yaml no longer has counts as none. Raises PipelineError at file:line for a
-    row that is no answer.
+    labels: of params.yaml; a label that these no longer have counts as none. None: any label.
+    Raises PipelineError at file:line for a row that is no answer.
     """
     answers: dict[str, MachineAnswer] = {}
     costs = []
@@ -146,8 +155,10 @@ def read_machine(folder: Path, labels: Collection[str]) -> Machine:
     return Machine(folder.name, answers, math.fsum(paid) if paid else None)
 
 
-def _of_today(row: Row, labels: Collection[str]) -> Row:
+def _of_today(row: Row, labels: Collection[str] | None) -> Row:
     """A frozen row without the classes that params.yaml no longer has."""
+    if labels is None:
+        return row
     chances = row.get("probabilities")
     if row.get("label") is not None and row["label"] not in labels:
         return {**row, "label": None, "probabilities": None}

@@ -166,9 +166,8 @@ class Predictor:
             raise PipelineError(table.where(0), what, "make them as the project's were made")
 
     def _calibrated(self, seen: Matrix) -> NDArray[np.float32]:
-        machine = self.facts.get("machine_columns", 0)
-        if machine:  # rows to come have no answers of a machine
-            seen = beside(seen, no_answers(seen.shape[0], machine))
+        if self.facts.get("machine_columns"):  # rows to come have no answers of a machine
+            seen = beside(seen, no_answers(seen.shape[0]))
         # kept in single precision between the steps, as the stages keep it
         scores = self.classifier.scores(seen).astype(np.float32)
         return self.to_probabilities(scores.astype(np.float64)).astype(np.float32)

@@ -31,7 +31,6 @@ class AnsweredPool:
 
     pool: FinishablePool
     machine: Machine
-    labels: list[str]
 
     @property
     def size(self) -> int:
@@ -50,7 +49,7 @@ class AnsweredPool:
     def blocks(self) -> Iterator[Block]:
         """The distinct rows with their features and the machine's answers."""
         for block in self.pool.blocks():
-            answers = machine_columns(self.machine, self.pool.ids(block.rows), self.labels)
+            answers = machine_columns(self.machine, self.pool.ids(block.rows))
             yield replace(block, matrix=beside(block.matrix, answers))
 
     def with_copies(self, rows: Rows) -> Ints:
@@ -85,7 +84,7 @@ def with_machine(sources: Sources, folder: Path, params: Params) -> Sources:
         what = f"{machine.name} has labelled no row"
         raise PipelineError(folder, what, f"ask it: `rounds machine {machine.name} …`")
     taught = sources.taught
-    answers = machine_columns(machine, taught.index.ids, params.labels)
+    answers = machine_columns(machine, taught.index.ids)
     taught = replace(taught, matrix=beside(taught.matrix, answers))
     accepted = sources.gate.accepted
     rows = taught.index.locate(accepted.ids, "build/gate/accepted.jsonl")
@@ -94,7 +93,7 @@ def with_machine(sources: Sources, folder: Path, params: Params) -> Sources:
     return replace(
         sources,
         taught=taught,
-        pool=AnsweredPool(sources.pool, machine, params.labels),
+        pool=AnsweredPool(sources.pool, machine),
         shipped=replace(sources.shipped, classifier=classifier),
         second=machine.name,
     )

@@ -12,7 +12,7 @@ from rounds.finish import stage_text
 from rounds.shipped import shipped_params
 from stages.contract.canonical import write_jsonl
 from stages.contract.errors import PipelineError
-from stages.contract.params import Learner, Params
+from stages.contract.params import MACHINE_COLUMNS, Learner, Params
 from stages.learning.classifier import fit
 from stages.learning.machine_weight import WEIGHTS, machine_weight, smallest_of_the_best
 from stages.machines.columns import beside, machine_columns
@@ -33,9 +33,12 @@ def test_a_column_holds_how_sure_the_machine_is_of_its_class(tmp_path: Path) -> 
         {"id": "r4", "probabilities": {"a": 0.25, "c": 0.5}},
     ]
     write_jsonl(tmp_path / "answers.jsonl", rows)
-    machine = read_machine(tmp_path, ["a", "b", "c"])
-    columns = machine_columns(machine, ["r2", "r1", "unasked", "r3", "r4"], ["a", "b", "c"])
+    machine = read_machine(tmp_path)
+    columns = machine_columns(machine, ["r2", "r1", "unasked", "r3", "r4"])
     expected = [[1, 0, 0], [0, 0.75, 0], [0, 0, 0], [0, 0, 0], [0.25, 0, 0.5]]
+    assert columns.shape == (5, MACHINE_COLUMNS)
+    assert not columns[:, 3:].count_nonzero()
+    columns = columns[:, :3]
     assert columns.toarray().tolist() == expected
     dense = beside(np.ones((5, 2), np.float32), columns)
     assert dense[1].tolist() == [1, 1, 0, 0.75, 0]
