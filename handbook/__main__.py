@@ -8,5 +8,6 @@ from handbook.blocks import DOCS, renewed
 
 if __name__ == "__main__":
     for page, text in renewed().items():
+        (DOCS / page).parent.mkdir(parents=True, exist_ok=True)
         (DOCS / page).write_text(text, encoding="utf-8")
         sys.stdout.write(f"docs/{page}\n")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handbook.commands import command_options, commands_table
+from handbook.documents import documents_block, schemas
 from handbook.pipeline import params_table, stages_table
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +21,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "command options": command_options,
     "stages": stages_table,
     "params": params_table,
+    "documents": documents_block,
 }
 BLOCK = re.compile(r"<!-- generated: ([\w ]+) -->\n(.*?)<!-- end of \1 -->\n", re.DOTALL)
 
@@ -38,9 +40,14 @@ def filled(text: str) -> str:
     return BLOCK.sub(block, text)
 
 
+def text_of(path: Path) -> str:
+    """A file's text, empty where there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def renewed() -> dict[str, str]:
-    """The pages whose generated blocks differ from the code: path in docs/ -> new text."""
-    pages = {}
+    """The files of docs/ that differ from what the code says: path in docs/ -> new text."""
+    pages = {path: text for path, text in schemas().items() if text != text_of(DOCS / path)}
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         new = filled(text)

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import click
 
+from rounds import documents
 from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
 from rounds.content import require_kept, require_same_contents
 from rounds.decision import decide, require_open, stopped
+from rounds.documents import RoundState, alarms_of, json_option, say
 from rounds.enumeration import listed
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
@@ -52,6 +54,7 @@ WHEN_HELD = (
 )
 MACHINES = "machines/dvc.yaml"  # only in projects that have machine annotators
 ATTEMPTS = 5
+NOTHING = "Nothing to commit."
 
 
 def foreign_changes(project: Project) -> list[str]:
@@ -173,7 +176,7 @@ def close(
             committed = commit(project, subject, body)
         if push:
             _push_commits(project, push_words)
-        return subject if committed else f"Nothing to commit. {subject}"
+        return subject if committed else f"{NOTHING} {subject}"
 
 
 def _start(project: Project, decision: Decision | None) -> Start:
@@ -505,9 +508,18 @@ def _staged(project: Project) -> list[str]:
 @click.option(
     "--why", default="", help="The reason for --stop or --continue; it stands in the history."
 )
+@json_option
 @one_line_errors
 def command(
-    *, partial: bool, push: bool, keep_data: bool, dry_run: bool, stop: bool, go_on: bool, why: str
+    *,
+    partial: bool,
+    push: bool,
+    keep_data: bool,
+    dry_run: bool,
+    stop: bool,
+    go_on: bool,
+    why: str,
+    as_json: bool,
 ) -> str:
     """Take the answers in, choose the next batch, and commit the round.
 
@@ -532,7 +544,35 @@ def command(
         dry_run=dry_run,
         decision=Decision(stop, why) if stop or go_on else None,
     )
-    return subject if dry_run else _with_next(project, subject, stop=stop)
+    sentence = subject if dry_run else _with_next(project, subject, stop=stop)
+    if as_json:
+        say(document(project, subject, sentence, dry_run=dry_run))
+    return sentence
+
+
+def document(project: Project, subject: str, sentence: str, *, dry_run: bool) -> documents.Close:
+    """The close for a program. sentence: what a person reads, the next command last."""
+    metrics = project.root / "metrics"
+    gate, proof = (
+        read_json(path) if path.is_file() else {}
+        for path in (metrics / "gate.json", metrics / "validate.json")
+    )
+    committed = not dry_run and not subject.startswith(NOTHING)
+    rounds = project.rounds()
+    newest = None
+    if rounds:
+        done, asked = answered(project, rounds[-1])
+        newest = RoundState(number=rounds[-1].number, asked=asked, answered=done)
+    return documents.Close(
+        dry_run=dry_run,
+        subject=subject,
+        committed=committed,
+        commit=git(project.root, "rev-parse", "HEAD").strip() if committed else None,
+        rounds=gate.get("rounds"),
+        open=newest,
+        alarms=alarms_of(gate, proof),
+        next="rounds close" if dry_run else sentence.rpartition("next: ")[2],
+    )
 
 
 def remarks(project: Project, *, push_data: bool = False) -> Iterator[str]:

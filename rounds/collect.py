@@ -17,6 +17,8 @@ from typing import TypedDict, Unpack
 
 import click
 
+from rounds import documents
+from rounds.documents import json_option, say
 from rounds.enumeration import listed
 from rounds.lock import exclusive
 from rounds.matching import Sorted, Taken, sort_out
@@ -154,7 +156,8 @@ def bring(
     target = target_of(newest, export.name)
     written = target.read_bytes().split(b"\n") if target.is_file() else []
     new, changed = additions(heaps.good, answers_in(newest, labels), written)
-    report = _report(export, heaps, len(new), newest.number)
+    heaps.new = len(new)
+    report = _report(export, heaps, newest.number)
     if heaps.bad and not dry_run:
         what = f"the {len(heaps.bad)} rows that cannot be used are in {export.aside.name}"
         report.append(f"  {what}")
@@ -175,11 +178,11 @@ def _put_aside(aside: Path, heaps: Sorted) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _report(export: Export, heaps: Sorted, new: int, number: int) -> list[str]:
+def _report(export: Export, heaps: Sorted, number: int) -> list[str]:
     """What a source held: counts, the first bad rows, and what was late or lost."""
     counts = ", ".join(f"{count} {what}" for what, count in heaps.counts().items()) or "nothing"
     rows = len(export.items)
-    lines = [f"{export.name} ({export.tool}): {rows} rows: {counts}; {new} new"]
+    lines = [f"{export.name} ({export.tool}): {rows} rows: {counts}; {heaps.new} new"]
     lines += [f"  {export.name}:{item.line}: {why}" for item, _, why in heaps.bad[:_SHOWN]]
     if len(heaps.bad) > _SHOWN:
         lines.append(f"  and {len(heaps.bad) - _SHOWN} more")
@@ -347,6 +350,7 @@ class ServerOptions(TypedDict):
 @click.option("--machine", metavar="NAME", help="These are a machine's answers, not a person's.")
 @click.option("--strict", is_flag=True, help="Refuse all files when one has a bad row.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@json_option
 @one_line_errors
 def command(
     files: tuple[Path, ...],
@@ -355,6 +359,7 @@ def command(
     machine: str | None,
     strict: bool,
     dry_run: bool,
+    as_json: bool,
     **asked: Unpack[ServerOptions],
 ) -> str:
     """Bring exported answers of any tool into the newest round.
@@ -385,8 +390,43 @@ def command(
                 project, files, forced=forced, annotator=annotator, strict=strict, dry_run=dry_run
             )
         state, missing = _standing(project, newest, heaps)
-    click.echo("\n".join([*lines, *state]))
-    return _ending(heaps, missing, dry_run=dry_run)
+    if not as_json:
+        click.echo("\n".join([*lines, *state]))
+    sentence = _ending(heaps, missing, dry_run=dry_run)
+    if as_json:
+        names = ["label-studio"] if fetched is not None else list(map(str, files))
+        sources = [*zip(names, heaps, strict=True)]
+        report = [*lines, *state]
+        say(document(sources, newest, missing, report, sentence, dry_run=dry_run))
+    return sentence
+
+
+def document(
+    sources: Sequence[tuple[str, Sorted]],
+    newest: Round,
+    missing: int,
+    report: list[str],
+    sentence: str,
+    *,
+    dry_run: bool,
+) -> documents.Collect:
+    """What was collected, for a program. sentence: the last line, which ends in the next step."""
+    return documents.Collect(
+        dry_run=dry_run,
+        sources=[collected(name, heap) for name, heap in sources],
+        round=newest.number,
+        missing=missing,
+        lines=report,
+        next=sentence.rpartition("next: ")[2],
+    )
+
+
+def collected(name: str, heap: Sorted) -> documents.Collected:
+    """What one file, or a server, held."""
+    bad = [documents.BadRow(line=item.line, why=why) for item, _, why in heap.bad]
+    return documents.Collected(
+        name=name, counts=heap.counts(), new=heap.new, late=heap.late, bad=bad
+    )
 
 
 def _fetched(project: Project, url: str | None, token_file: Path | None) -> Export:

@@ -9,12 +9,15 @@ changes nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from rounds import documents
 from rounds.close import commit, foreign_changes
 from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
+from rounds.documents import json_option
 from rounds.lock import exclusive
 from rounds.project import Project
 from rounds.remote import default_remote
@@ -32,6 +35,8 @@ PIPELINE = f"{FOLDER}/dvc.yaml"
 TEMPLATE = Path(__file__).with_name("finish_stage.yaml")
 MADE = (f"{FOLDER}/", "metrics/finish.json")
 COMMIT_DIGITS = 12
+LABELS = "build/finish/finished.parquet"
+QUESTIONS = "build/finish/questions.jsonl"
 
 
 def require_closed(project: Project) -> None:
@@ -111,10 +116,19 @@ def require_answers(project: Project, machine: str) -> None:
         raise PipelineError("--machine", what, "ask it first: `rounds machine`")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the machine labels, the sentence that says so, and whether a commit was made of it."""
+
+    finished: Finished
+    said: str
+    committed: bool
+
+
 def finish_project(
     project: Project, claim: Claim, say: Say, *, dry_run: bool, machine: str | None = None
-) -> str:
-    """Certify, write, commit. The sentence that says what was done.
+) -> Outcome:
+    """Certify, write, commit.
 
     machine: the name of a machine annotator that is a second source, None for none.
     """
@@ -127,7 +141,7 @@ def finish_project(
             finished = computed(project, claim, machine)
             said = sentence(finished)
             if dry_run:
-                return f"{said}; --dry-run: nothing was written"
+                return Outcome(finished, f"{said}; --dry-run: nothing was written", False)
             text = stage_text(claim, model_commit(project), machine)
             write_bytes(project.root / PIPELINE, text.encode())
             dvc("repro", "--single-item", f"{PIPELINE}:{FOLDER}")
@@ -136,7 +150,26 @@ def finish_project(
         git(project.root, "add", "--all", "--", *MADE)
         subject = said.removeprefix("finish: ")
         committed = commit(project, f"Finish: {subject}", "")
-    return said if committed else f"{said}; this is committed already"
+    return Outcome(finished, said if committed else f"{said}; this is committed already", committed)
+
+
+def document(outcome: Outcome, *, dry_run: bool) -> documents.Finish:
+    """The finish for a program."""
+    finished = outcome.finished
+    chosen = finished.certificate.last
+    return documents.Finish(
+        dry_run=dry_run,
+        committed=outcome.committed,
+        error=finished.claim.error,
+        confidence=finished.claim.confidence,
+        rest=len(finished.population.rest),
+        by_machine=len(finished.machine),
+        left=len(finished.left),
+        control_labels=chosen.control if chosen else 0,
+        control_wrong=chosen.wrong if chosen else 0,
+        labels=None if dry_run else LABELS,
+        questions=None if dry_run else QUESTIONS,
+    )
 
 
 @click.command()
@@ -156,8 +189,11 @@ def finish_project(
 )
 @click.option("--machine", metavar="NAME", help="A machine annotator as a second source.")
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled; write nothing.")
+@json_option
 @one_line_errors
-def command(error: float, confidence: float, machine: str | None, dry_run: bool) -> str:
+def command(
+    error: float, confidence: float, machine: str | None, dry_run: bool, as_json: bool
+) -> str:
     """Let the machine label the rest of the pool, as far as its errors are bounded, and commit it.
 
     Control rows judge: they are a random draw of the pool. What the machine may not label is listed
@@ -172,9 +208,12 @@ def command(error: float, confidence: float, machine: str | None, dry_run: bool)
         click.echo(f"  {name} …", err=True)
 
     claim = Claim(error, confidence)
-    said = finish_project(project, claim, say, dry_run=dry_run, machine=machine)
+    outcome = finish_project(project, claim, say, dry_run=dry_run, machine=machine)
+    if as_json:
+        documents.say(document(outcome, dry_run=dry_run))
     if dry_run:
-        return said
-    left = "build/finish/questions.jsonl lists what is left, the first to ask first"
-    made = f"{said}\nlabels: build/finish/finished.parquet; {left}"
+        return outcome.said
+    made = (
+        f"{outcome.said}\nlabels: {LABELS}; {QUESTIONS} lists what is left, the first to ask first"
+    )
     return f"{made}\nnext: rounds export DIR; or rounds annotate, rounds close, rounds finish again"

@@ -11,10 +11,13 @@ import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import click
 import numpy as np
 
+from rounds import documents
+from rounds.documents import json_option, say
 from rounds.init import MODEL
 from rounds.shipped import shipped_params
 from stages.contract.arrays import Floats, Mask
@@ -291,6 +294,17 @@ def _oddity_lines(facts: Row) -> list[str]:
     return lines
 
 
+class Asked(TypedDict):
+    """The options of the command line that choose what is judged, as click hands them over."""
+
+    label: str
+    text: str
+    features: str
+    proba: Path | None
+    annotators: str
+    fail_over: float | None
+
+
 @click.command()
 @click.argument("data", type=PATH)
 @click.option(
@@ -314,36 +328,46 @@ def _oddity_lines(facts: Row) -> list[str]:
     type=click.FloatRange(0, 1),
     help="Exit 1 when more than this share is probably wrong.",
 )
+@json_option
 @one_line_errors
-def command(
-    data: Path,
-    label: str,
-    text: str,
-    features: str,
-    proba: Path | None,
-    annotators: str,
-    out: Path | None,
-    fail_over: float | None,
-) -> str:
+def command(data: Path, out: Path | None, as_json: bool, **asked: Unpack[Asked]) -> str:
     """Find the labels of any table that are probably wrong."""
-    people = tuple(name.strip() for name in annotators.split(",") if name.strip())
-    if not (label or people):
-        raise click.UsageError("name the labels: --label COL, or --annotators A,B")
-    if not (text or features or proba):
-        raise click.UsageError(
-            "name what to judge by: --text COL, --features all, or --proba FILE.npy"
-        )
-    inspection = inspect(read_table(data), Source(label, text, features, people, proba))
+    inspection = inspect(read_table(data), source_of(asked))
     if out:  # before anything is printed: whoever reads may stop reading (`| head -1`)
         _write_csv(out, inspection.rows)
-    for line in summary_lines(inspection):
-        click.echo(line)
+    if as_json:
+        say(document(data, inspection, out))
+    else:
+        click.echo("\n".join(summary_lines(inspection)))
     share = inspection.summary["flagged_share"]
+    fail_over = asked["fail_over"]
     if fail_over is not None and share > fail_over:
         what = f"{share:.1%} of the labels are probably wrong, limit {fail_over:.1%}"
         raise PipelineError(data, what, "read the ranked list (--out) and correct the labels")
     where = f"ranked labels in {out}" if out else "add --out FILE.csv for the ranked list"
     return f"inspect: {data}: {where}"
+
+
+def source_of(asked: Asked) -> Source:
+    """What of the table is looked at. Raises UsageError where the options do not say it."""
+    people = tuple(name.strip() for name in asked["annotators"].split(",") if name.strip())
+    if not (asked["label"] or people):
+        raise click.UsageError("name the labels: --label COL, or --annotators A,B")
+    if not (asked["text"] or asked["features"] or asked["proba"]):
+        raise click.UsageError(
+            "name what to judge by: --text COL, --features all, or --proba FILE.npy"
+        )
+    return Source(asked["label"], asked["text"], asked["features"], people, asked["proba"])
+
+
+def document(data: Path, inspection: Inspection, out: Path | None) -> documents.Inspect:
+    """The inspection for a program."""
+    return documents.Inspect(
+        table=str(data),
+        worst=[plain(row) for row in inspection.rows[:SHOWN]],
+        out=str(out) if out else None,
+        **inspection.summary,
+    )
 
 
 def _write_csv(path: Path, rows: list[Row]) -> None:

@@ -72,6 +72,7 @@ class Sorted:
     respaced        good rows whose text differs from the asked one in blanks or Unicode form alone
     notes           what was lost or left aside without harm, with counts
     from_file_name  the people whom nothing but the file's name names
+    new             answers that differ from what their people said before
     """
 
     good: list[Taken] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Sorted:
     respaced: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     from_file_name: set[str] = field(default_factory=set)
+    new: int = 0
 
     def counts(self) -> dict[str, int]:
         """How many rows of each kind the file holds, in the order of the report, without zeros."""

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, Protocol, TextIO, TypedDict, Unpack
 
 import click
 
+from rounds import documents
+from rounds.documents import json_option, say
 from rounds.loading import fetched, read_from
 from rounds.project import Project
 from stages.contract.errors import PipelineError
@@ -218,6 +220,46 @@ def sources_of(files: tuple[str, ...], kind: str) -> Iterator[Table]:
             yield from read_blocks(path, BLOCK)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What was predicted: by which model, how many rows, how many unlike anything, and where."""
+
+    model: Predictor
+    rows: int
+    unlike: int
+    out: Path | None = None
+
+    def sentence(self) -> str:
+        """The last line: what was done, and what to be careful with."""
+        facts = self.model.facts
+        where = f" in {self.out}" if self.out else ""
+        line = f"predict: {self.rows} rows{where}, by the model of round {facts['round']}"
+        if self.unlike:
+            verb = "is" if self.unlike == 1 else "are"
+            line += (
+                f"; {self.unlike} of them {verb} unlike anything labelled: do not trust it there"
+            )
+        calibration = facts["calibration"]
+        if calibration["verdict"] != "trusted":
+            line += f"; its confidence is {calibration['verdict']}: {calibration['why']}"
+        return line
+
+    def ending(self, *, as_json: bool) -> str:
+        """The last line, after the document for a program where it is asked for."""
+        if as_json:
+            calibration = self.model.facts["calibration"]
+            document = documents.Predict(
+                rows=self.rows,
+                unlike=self.unlike,
+                round=self.model.facts["round"],
+                verdict=calibration["verdict"],
+                why=calibration["why"],
+                out=str(self.out),
+            )
+            say(document)
+        return self.sentence()
+
+
 def is_folder(name: str) -> bool:
     """Whether a path or URL names a folder of parts, not one table."""
     return in_parts(name) and not name.lower().endswith((*FORMATS, ".ndjson"))
@@ -249,8 +291,11 @@ class Chosen(TypedDict):
     "--embedding", type=PATH, help="Folder of the embedding model.  [default: the project's]"
 )
 @click.option("--trust", multiple=True, help="A type of your own in the model that may be loaded.")
+@json_option
 @one_line_errors
-def command(files: tuple[str, ...], out: Path | None, kind: str, **chosen: Unpack[Chosen]) -> str:
+def command(
+    files: tuple[str, ...], out: Path | None, kind: str, as_json: bool, **chosen: Unpack[Chosen]
+) -> str:
     """Label rows of any table with the model of a round: its label, and how probable each class is.
 
     FILES are tables with the columns of the pool, a folder of parts, or - for a pipe.
@@ -261,21 +306,25 @@ def command(files: tuple[str, ...], out: Path | None, kind: str, **chosen: Unpac
     choice = Choice(
         str(place), chosen["commit"], chosen["trust"], chosen["images"], chosen["embedding"]
     )
+    if as_json and out is None:
+        raise click.UsageError("--json needs --out: without it the rows are printed")
     if any(is_folder(name) for name in files):
         if out is None or len(files) > 1:
             remedy = "name it alone, and with --out the folder to write to"
             raise PipelineError("FILES", "a folder of parts is among them", remedy)
-        return predict_folder(files[0], out, choice)
+        done = predict_folder(files[0], out, choice)
+        return done.ending(as_json=as_json)
     if out is not None and out.suffix not in FORMATS:
         raise PipelineError("--out", f"{out} is no table", f"name a file of {', '.join(FORMATS)}")
     loaded = choice.load()
     if out is None:
         writer = (CsvWriter if kind == "csv" else JsonlWriter)(sys.stdout, columns_of(loaded))
-        return said(loaded, *predict_blocks(loaded, sources_of(files, kind), writer), "")
-    return said(loaded, *predict_file(loaded, sources_of(files, kind), out), f" in {out}")
+        return Done(loaded, *predict_blocks(loaded, sources_of(files, kind), writer)).sentence()
+    done = Done(loaded, *predict_file(loaded, sources_of(files, kind), out), out)
+    return done.ending(as_json=as_json)
 
 
-def predict_folder(folder: str, out: Path, choice: Choice) -> str:
+def predict_folder(folder: str, out: Path, choice: Choice) -> Done:
     """Predict all parts of a folder or URL, each into a Parquet file of its name."""
     sources = list_parts(folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -296,7 +345,7 @@ def predict_folder(folder: str, out: Path, choice: Choice) -> str:
         compute = compute_of(Path(choice.source))
         counts = list(mapped(predict_part, work, compute, "predict", little=is_little(sources)))
     total = sum(rows for rows, _ in counts)
-    return said(loaded, total, sum(unlike for _, unlike in counts), f" in {out}")
+    return Done(loaded, total, sum(unlike for _, unlike in counts), out)
 
 
 def is_little(sources: list[str]) -> bool:
@@ -313,16 +362,3 @@ def compute_of(root: Path) -> Compute:
 
     params = root / "params.yaml"
     return load_params(params).compute if params.is_file() else shipped_params().compute
-
-
-def said(model: Predictor, rows: int, unlike: int, where: str) -> str:
-    """The last line: what was done, and what to be careful with."""
-    facts = model.facts
-    line = f"predict: {rows} rows{where}, by the model of round {facts['round']}"
-    if unlike:
-        verb = "is" if unlike == 1 else "are"
-        line += f"; {unlike} of them {verb} unlike anything labelled: do not trust it there"
-    verdict = facts["calibration"]["verdict"]
-    if verdict != "trusted":
-        line += f"; its confidence is {verdict}: {facts['calibration']['why']}"
-    return line

@@ -16,9 +16,11 @@ from urllib.parse import unquote
 
 import click
 
+from rounds import documents
 from rounds.charts import Chart, charts, vega_script
 from rounds.commands import commit_named, git
 from rounds.decision import FILE, DecisionOfRound, stopped
+from rounds.documents import alarms_of, json_option, say
 from rounds.looks import gap_charts
 from rounds.machines import figures as machine_figures
 from rounds.machines.charts import machine_charts
@@ -364,6 +366,22 @@ def markdown(findings: Findings) -> str:
     )
 
 
+def document(findings: Findings, out: str | None) -> documents.Report:
+    """The report for a program. out: the HTML file that holds it."""
+    return documents.Report(
+        project=findings.name,
+        round=findings.proof["round"],
+        summary=[
+            documents.Question(question=point.question, answer=point.answer)
+            for point in findings.summary
+        ],
+        alarms=alarms_of(findings.metrics["gate"], findings.proof),
+        not_judged=findings.not_judged,
+        verdict=verdict(findings.proof),
+        out=out,
+    )
+
+
 @click.command()
 @click.option(
     "--out",
@@ -376,13 +394,17 @@ def markdown(findings: Findings) -> str:
 @click.option(
     "--against", metavar="REV", help="With --md: compare with the metrics of this commit."
 )
+@json_option
 @one_line_errors
-def command(out: Path, md: bool, against: str | None) -> str:
+def command(out: Path, md: bool, against: str | None, as_json: bool) -> str:
     """One file that works offline: alarms, proof, curves, batch, audit trail."""
     project = Project.find(Path())
     findings = find(project, against)
+    if as_json:
+        say(document(findings, None if md else str(out)))
     if md:
-        click.echo(markdown(findings))
+        if not as_json:
+            click.echo(markdown(findings))
         return f"report: Markdown ({len(findings.alarms)} alarms)"
     write_bytes(out, html(findings, vega_script(project)).encode())
     return f"report: {out} ({len(findings.charts)} charts, {len(findings.alarms)} alarms)"

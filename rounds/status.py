@@ -13,6 +13,17 @@ import click
 from rounds.close import WHEN_HELD, answered
 from rounds.content import REMEDY, changed, not_compared, summary
 from rounds.decision import stopped
+from rounds.documents import (
+    Advice,
+    Arm,
+    Estimate,
+    RoundState,
+    Status,
+    Stopped,
+    alarms_of,
+    json_option,
+    say,
+)
 from rounds.lock import repaired
 from rounds.machines.figures import status_lines
 from rounds.project import Project, Round
@@ -78,7 +89,8 @@ def report(project: Project) -> list[str]:
         for metrics in (gate, proof)
         for alarm in metrics.get("alarms", [])
     ]
-    return [*lines, *_content_and_labels(project)]
+    remarks, next_step = _content_and_labels(project)
+    return [*lines, *remarks, f"next     {next_step}"]
 
 
 def _round_line(project: Project) -> str:
@@ -110,29 +122,91 @@ def _proof_lines(proof: Row) -> list[str]:
     return [*lines, f"advice   {advice['advice']}: {advice['why']}"]
 
 
-def _content_and_labels(project: Project) -> list[str]:
+def _content_and_labels(project: Project) -> tuple[list[str], str]:
     """What changed under the answers, and the next command, which mends that first."""
     lines = [f"labels   {note}" for note in notes(project)]
     lacking = retired_labels(project)
     if lacking:
         words = retired_words(lacking, project.params().labels)
-        return [*lines, f"labels   params.yaml labels: {words}", f"next     {RETIRED}"]
+        return [*lines, f"labels   params.yaml labels: {words}"], RETIRED
     skipped = not_compared(project) if project.rounds() else None
     if skipped:
         lines.append(f"content  {skipped}")
     other = [] if skipped else changed(project)
     if other:
-        return [*lines, f"content  {summary(other)}", f"next     {REMEDY}"]
-    return [*lines, f"next     {next_command(project)}"]
+        return [*lines, f"content  {summary(other)}"], REMEDY
+    return lines, next_command(project)
+
+
+def document(project: Project, repairs: list[str]) -> Status:
+    """The status for a program. repairs: what was repaired before it was read."""
+    gate = read_metrics(project, "gate")
+    query = read_metrics(project, "query")
+    proof = read_metrics(project, "validate")
+    remarks, next_step = _content_and_labels(project)
+    stop = stopped(project)
+    advice = proof.get("stopping")
+    return Status(
+        project=project.root.resolve().name,
+        round=round_state(project),
+        accepted=gate.get("accepted"),
+        doubted=gate.get("review"),
+        answers=query["answers_spent"] if query else 0,
+        budget=project.params().query.budget,
+        active=_arm(proof.get("active")),
+        random=_arm(proof.get("random")),
+        judged_on=proof.get("judged_on"),
+        gap=_estimate(proof.get("difference"), "active_minus_random"),
+        saving=_estimate(proof.get("saving"), "saved"),
+        advice=Advice(advice=advice["advice"], why=advice["why"]) if advice else None,
+        stopped=Stopped(round=stop["round"], why=stop["why"]) if stop else None,
+        alarms=alarms_of(gate, proof),
+        notes=[*repairs, *(" ".join(line.split()) for line in remarks)],
+        next=next_step,
+    )
+
+
+def round_state(project: Project) -> RoundState | None:
+    """The newest round, None before the first."""
+    rounds = project.rounds()
+    if not rounds:
+        return None
+    done, asked = answered(project, rounds[-1])
+    return RoundState(number=rounds[-1].number, asked=asked, answered=done)
+
+
+def _arm(arm: Row | None) -> Arm | None:
+    """An arm of metrics/validate.json; None where it was not judged."""
+    if not arm:
+        return None
+    return Arm(**{name: arm[name] for name in ("labels", "accuracy", "low", "high")})
+
+
+def _estimate(figure: Row | None, key: str) -> Estimate | None:
+    """Gap or saving of metrics/validate.json with its interval at any look."""
+    if not figure:
+        return None
+    bounds = figure.get("any_look", {})
+    return Estimate(
+        value=figure[key],
+        low=bounds.get("low"),
+        high=bounds.get("high"),
+        labels=figure["labels"],
+    )
 
 
 @click.command()
+@json_option
 @one_line_errors
-def command() -> str:
+def command(as_json: bool) -> str:
     """Round, labels, budget, alarms, and the next command to type."""
     project = Project.find(Path())
     mended = [
         f"repaired {name}, which a killed DVC had left half written"
         for name in repaired(project.root)
     ]
+    if as_json:
+        described = document(project, mended)
+        say(described)
+        return f"next: {described.next}"
     return "\n".join([*mended, *report(project)])

@@ -8,6 +8,7 @@ after a stop.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,9 +18,11 @@ from rounds.backtest.options import Options
 from rounds.backtest.replay import checked_examples, split
 from rounds.backtest.results import report
 from rounds.backtest.sources import Source, seconds_per_answer, source_of
-from rounds.backtest.tables import plain_text
+from rounds.backtest.tables import Results, plain_text
 from rounds.backtest.variants import params_of, variants
+from rounds.documents import Backtest, json_option, say
 from rounds.option_groups import GroupedCommand
+from stages.contract.canonical import plain
 from stages.contract.params import Params
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.tables import read_table
@@ -37,7 +40,7 @@ GROUPS = {
         "no_gate",
         "params",
     ),
-    "The results": ("out", "target", "minutes", "jobs"),
+    "The results": ("out", "target", "minutes", "jobs", "as_json"),
 }
 
 
@@ -58,6 +61,21 @@ def plan_of(source: Source, options: Options) -> Plan:
         seed_size=source.seed_size,
         rounds=source.rounds,
         noise=options.noise,
+    )
+
+
+def document(results: Results, out: Path) -> Backtest:
+    """The backtest for a program."""
+    decision = results["decision"]
+    return Backtest(
+        use=decision["use"],
+        second=decision["second"],
+        said=decision["said"],
+        repeats=results["repeats"],
+        target=results["target"],
+        strategies=[plain(dict(facts)) for facts in results["strategies"]],
+        notes=results["notes"],
+        out=str(out),
     )
 
 
@@ -155,8 +173,9 @@ def plan_of(source: Source, options: Options) -> Plan:
     help="Processes.",
 )
 @click.option("--out", type=PATH, required=True, help="Folder for the results.")
+@json_option
 @one_line_errors
-def command(**words: Any) -> str:
+def command(as_json: bool, **words: Any) -> str:
     """Replay whole loops on labelled DATA: which strategy to use, and how sure that is."""
     options = Options(**words)
     source = source_of(options)
@@ -175,5 +194,8 @@ def command(**words: Any) -> str:
     claim(plan, chosen, params_text)
     run_missing(plan, chosen, options.repeats, options.jobs)
     results = report(plan, chosen, options.repeats, options.target, source.notes, pace)
-    click.echo(plain_text(results))
+    if as_json:
+        say(document(results, options.out))
+    else:
+        click.echo(plain_text(results))
     return f"backtest: {results['decision']['said']}\nwritten: {options.out / 'backtest.html'}"

@@ -20,6 +20,7 @@ P = ParamSpec("P")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 PATH = click.Path(path_type=Path)
+ERROR = "labelrounds.error/1"  # what --json prints of an error
 FAULT = "\2"  # with it a stage begins a line that holds its error's fields for a `rounds` command
 
 
@@ -35,7 +36,7 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
         try:
             sentence = main(*args, **kwargs)
         except PipelineError as error:
-            _exit_with(error)
+            _exit_with(error, as_json=bool(kwargs.get("as_json")))
         except KeyboardInterrupt:
             click.echo("error: interrupted; nothing is lost: run the same command again", err=True)
             sys.exit(INTERRUPTED)
@@ -44,16 +45,23 @@ def one_line_errors(main: Callable[P, str]) -> Callable[P, None]:
                 raise
             where = error.filename or "the disk"
             remedy = "see to that, and run the same command again"
-            _exit_with(PipelineError(where, str(error.strerror), remedy))
+            fault = PipelineError(where, str(error.strerror), remedy)
+            _exit_with(fault, as_json=bool(kwargs.get("as_json")))
         click.echo(sentence, err=True)
 
     return run
 
 
-def _exit_with(error: PipelineError) -> NoReturn:
-    """Print the error and exit with code 1. A `rounds` command gets its fields beside the line."""
+def _exit_with(error: PipelineError, *, as_json: bool) -> NoReturn:
+    """Print the error and exit with code 1.
+
+    A `rounds` command gets a stage's fields beside the line; with --json a program gets a command's
+    fields on stdout.
+    """
     click.echo(f"error: {error}", err=True)
+    fields = {"where": error.where, "what": error.what, "remedy": error.remedy}
+    if as_json:
+        click.echo(json.dumps({"schema": ERROR, **fields}))
     if WRITER in os.environ:
-        fields = {"where": error.where, "what": error.what, "remedy": error.remedy}
         click.echo(f"{FAULT}{json.dumps(fields)}", err=True)
     sys.exit(1)

@@ -44,6 +44,18 @@ def test_a_model_is_loaded_only_if_all_its_types_were_reviewed(tmp_path: Path) -
         read_model(tmp_path / "bad.skops")
 
 
+def test_gitlabs_job_runs_what_githubs_does() -> None:
+    assert ".gitlab-ci.yml" in CARRIED
+    read = YAML(typ="safe", pure=True).load
+    job = read(ROOT / ".gitlab-ci.yml")["labels"]
+    steps = read(ROOT / ".github" / "workflows" / "labels.yml")["jobs"]["round"]["steps"]
+    commands = [line for step in steps for line in step.get("run", "").splitlines()]
+    ours = [line.partition(" --against ")[0] for line in commands if "gh pr" not in line]
+    theirs = [line.partition(" --against ")[0] for line in job["script"]]
+    assert [line for line in theirs if line.startswith(("pip", "python", "dvc"))] == ours
+    assert job["variables"]["GIT_DEPTH"] == "0"
+
+
 def test_every_project_verifies_its_history_in_ci() -> None:
     assert ".github/workflows/labels.yml" in CARRIED
     workflow = YAML(typ="safe", pure=True).load(ROOT / ".github" / "workflows" / "labels.yml")
