@@ -64,7 +64,7 @@ def type_of(field: dict[str, Any]) -> str:
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    kind = field.get("type", "anything")
+    kind = str(field.get("type", "anything"))
     if kind == "array":
         return f"list of {type_of(field['items'])}"
     if kind == "object":

@@ -88,7 +88,7 @@ def test_inspect_says_how_many_labels_are_probably_wrong(tmp_path: Path) -> None
 def test_a_projects_life_in_documents(small: Small) -> None:
     home = small.root.parent
     tables = [f"--{name}=small/data/{name}.csv" for name in ("pool", "seed", "test")]
-    rounds(home, "init", "life", *tables, "--columns", "x,y", **IDENTITY)
+    rounds(home, "init", "life", *tables, "--id", "id", "--columns", "x,y", **IDENTITY)
     life = home / "life"
     fill_in(life / "params.yaml", {("query", "batch_size"): 12, ("query", "control_fraction"): 0.5})
     shell(life, "git", "commit", "--quiet", "--all", "--message", "Small batches", **IDENTITY)
