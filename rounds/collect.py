@@ -370,11 +370,10 @@ def command(
     """
     project = Project.find(Path())
     server = asked["server"]
+    if machine is not None and as_json:
+        raise click.UsageError("--json is for people's answers: leave it or --machine out")
     if machine is not None and files and server is None:
-        from rounds.machines.freeze import collect_machine
-
-        report = collect_machine(project, machine, files, strict=strict, dry_run=dry_run)
-        return "\n".join([*report, "next: rounds machines   # how good it is here"])
+        return _from_machine(project, machine, files, strict=strict, dry_run=dry_run)
     if server is None and not files:
         raise click.UsageError("name the files to collect, or --from label-studio")
     fetched = None
@@ -394,10 +393,9 @@ def command(
         click.echo("\n".join([*lines, *state]))
     sentence = _ending(heaps, missing, dry_run=dry_run)
     if as_json:
-        names = ["label-studio"] if fetched is not None else list(map(str, files))
-        sources = [*zip(names, heaps, strict=True)]
-        report = [*lines, *state]
-        say(document(sources, newest, missing, report, sentence, dry_run=dry_run))
+        names = ["label-studio"] if fetched is not None else [str(path) for path in files]
+        sources = list(zip(names, heaps, strict=True))
+        say(document(sources, newest, missing, [*lines, *state], sentence, dry_run=dry_run))
     return sentence
 
 
@@ -427,6 +425,16 @@ def collected(name: str, heap: Sorted) -> documents.Collected:
     return documents.Collected(
         name=name, counts=heap.counts(), new=heap.new, late=heap.late, bad=bad
     )
+
+
+def _from_machine(
+    project: Project, machine: str, files: Sequence[Path], *, strict: bool, dry_run: bool
+) -> str:
+    """Freeze a machine's answers. What was done, and the next command."""
+    from rounds.machines.freeze import collect_machine
+
+    report = collect_machine(project, machine, files, strict=strict, dry_run=dry_run)
+    return "\n".join([*report, "next: rounds machines   # how good it is here"])
 
 
 def _fetched(project: Project, url: str | None, token_file: Path | None) -> Export:
