@@ -33,6 +33,7 @@ NEWER: dict[str, object] = {
     "gate.gold_fraction": 0.05,
     "gate.limits.gold": 0.8,
     "machines.features": "data/none.csv",
+    "validate.judge_rows": 0,
 }  # and what projects do that lack it
 
 
@@ -131,7 +132,8 @@ def test_a_project_that_lacks_a_newer_value_works_as_before(
         del document[name.partition(".")[0]]
     path = tmp_path / "params.yaml"
     YAML().dump(document, path)
-    assert attrgetter(name)(load(path)) == default
+    field = name.replace("validate.", "validate_.")  # a method of pydantic has the name
+    assert attrgetter(field)(load(path)) == default
 
 
 @cache

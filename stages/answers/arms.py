@@ -4,14 +4,26 @@ A row counts for the active arm when the strategy picked it in any round so far,
 arm when the walk along the random permutation has passed it, whoever asked it. So a row that was
 left open and is asked again by the other arm counts for both, whenever its label comes. Seed rows
 that are asked again count for neither: they were chosen by no arm.
+
+Some rows are asked to judge and not to teach (SILENT): their answers are counted and kept, but no
+model, calibration, doubt or curve learns from them. An arm that wants such a row later asks it as
+if nobody had seen it, so what an arm learns does not depend on what was judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from stages.answers.ledger import Asked
+from stages.answers.ledger import Asked, BatchRow
 from stages.contract.identity import order_key
+
+JUDGE = "judge"  # rows on which the models of both arms disagree, drawn by stages/proof/judges.py
+SILENT = frozenset({JUDGE})  # arms whose rows judge and never teach
+
+
+def teaches(row: BatchRow) -> bool:
+    """Whether the answers to a row of a batch are learnt: some arm that teaches asked it."""
+    return not SILENT.issuperset(row["arms"])
 
 
 def ids_of(row: Asked) -> list[str]:
@@ -30,8 +42,8 @@ def control_reach(asked: Iterable[Asked], seed: int) -> int | None:
 
 
 def asked_new(asked: Iterable[Asked], seed_ids: Collection[str]) -> list[Asked]:
-    """The asks of rows that have no seed label, in the order in which people got them."""
-    new = (row for row in asked if row["id"] not in seed_ids)
+    """The asks that teach, of rows without a seed label, in the order in which people got them."""
+    new = (row for row in asked if row["id"] not in seed_ids and teaches(row))
     return sorted(new, key=lambda row: (row["round"], row["rank"]))
 
 
@@ -65,11 +77,11 @@ def control_ids(new: Iterable[Asked], seed: int) -> list[str]:
 def arms_by_id(
     asked: Iterable[Asked], seed_ids: Collection[str], seed: int
 ) -> dict[str, list[str]]:
-    """The sorted names of the arms that each asked id counts for.
+    """The sorted names of the arms that each id counts for that was asked to teach.
 
     `review` stands among them where it was asked again for a doubt.
     """
-    rows = list(asked)
+    rows = [row for row in asked if teaches(row)]
     arms: dict[str, set[str]] = {row["id"]: set() for row in rows}
     for row in rows:
         arms[row["id"]].update(row["arms"])

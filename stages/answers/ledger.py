@@ -14,13 +14,15 @@
     build/gate/unlabelled.jsonl  Unlabelled     asked ids without a label
     build/gate/known.jsonl       KnownLabel     from when to when each label was the accepted one
     build/gate/votes.jsonl       CountedVote    every person's label that counts
+    build/gate/judged.jsonl      JudgedLabel    labels of rows that judge and do not teach
     build/gate/repeats.jsonl     Repeat         labels to plant again in the next batch
     build/gate/gold.jsonl        GoldRow        the rows with a known answer
     build/gate/redundancy.jsonl  Redundancy     near duplicates among the new rows of each round
     build/gate/state.json        GateState      counts
 
-accepted, review and unlabelled share out all ids that have a seed label or were asked: each id is
-in exactly one of them. Round 0 is the seed. Verdicts are frozen with each issued batch, so what was
+accepted, review and unlabelled share out all ids that have a seed label or were asked to teach:
+each id is in exactly one of them. Answers of rows that judge (stages/answers/arms.py) stand in
+judged.jsonl alone. Round 0 is the seed. Verdicts are frozen with each issued batch, so what was
 doubted then stays known.
 """
 
@@ -101,9 +103,9 @@ class AnsweredRound(TypedDict):
 class Picked(TypedDict):
     """A row that is to be asked.
 
-    arms: those that picked it in this round (active, control, review); score: the strategy's;
-    doubt: the model's uncertainty, the same measure for every arm; gold: the known answer of a row
-    that was planted for it.
+    arms: those that picked it in this round (active, control, review, judge); score: the
+    strategy's; doubt: the model's uncertainty, the same measure for every arm; gold: the known
+    answer of a row that was planted for it; probability: only of a judge row, that of its draw.
     """
 
     id: str
@@ -114,6 +116,7 @@ class Picked(TypedDict):
     strategy: str
     reason: str
     gold: NotRequired[str]
+    probability: NotRequired[float]
 
 
 class BatchRow(Picked):
@@ -208,6 +211,12 @@ class CountedVote(Labelled):
 
     round: int
     annotator: str
+
+
+class JudgedLabel(Labelled):
+    """A label that people gave a row which judges and does not teach; round: where it was given."""
+
+    round: int
 
 
 class Repeat(Labelled):

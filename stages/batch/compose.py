@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from stages.answers.arms import JUDGE, teaches
 from stages.answers.budget import answers_left
 from stages.answers.gate_tables import GateTables, settled, why_exhausted
 from stages.answers.ledger import BatchRow, GoldRow, check_label
@@ -19,10 +23,12 @@ from stages.batch.rows import (
     active_rows,
     gold_row,
     interleave,
+    judge_row,
     numbered,
     planted_row,
     review_row,
     with_control,
+    with_judges,
 )
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
 from stages.contract.identity import order_keys
@@ -91,12 +97,14 @@ def compose(
     gate: GateTables,
     params: Params,
     stands_for: Floats | None = None,
+    drawn: Mapping[str, float] = MappingProxyType({}),
 ) -> Batch:
     """The next batch.
 
     features: of all n rows; model: None while there is none; stands_for: (n_pool,) of a pool in
     parts, how many of its rows each row here stands for, 0 for a row that is here for another
-    reason.
+    reason. drawn: the rows that shall judge, with the probability of their draw, the first first;
+    they take the place of active rows, of which one is left at least.
     """
     index = features.index
     free = unasked(index, gate, params.query.skip_cooldown)
@@ -107,19 +115,21 @@ def compose(
     # Planted repeats and gold rows take the place of active rows.
     planted = gate.repeats[: size.active]
     gold = gold_to_plant(gate, index, size.active - len(planted), params)
+    room = max(0, size.active - len(planted) - len(gold) - 1)
+    judges = dict(islice(drawn.items(), room))
     candidates = candidates_of(free, features, model, gate, params, stands_for)
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
     sample = usual_rows(features, params.seed)
-    ranking, passed = pick(
-        candidates, size.active - len(planted) - len(gold), params, agree, sample
-    )
+    others = len(planted) + len(gold) + len(judges)
+    ranking, passed = pick(candidates, size.active - others, params, agree, sample)
     doubts = np.zeros(len(free))
     if candidates.probabilities is not None:
         doubts = margin_of(candidates.probabilities)
     new = active_rows(ranking, candidates, doubts, params.query.strategy, index)
     if size.control:
-        new_rows = size.batch - size.review - len(planted) - len(gold)
+        new_rows = size.batch - size.review - others
         new = with_control(new, candidates, doubts, new_rows, index)
+    new = with_judges(new, [judge_row(item, judges[item], index, model) for item in judges])
     asked_again = [review_row(row, index, model) for row in doubted[: size.review]]
     asked_again += [planted_row(row["id"], index, model) for row in planted]
     asked_again += [gold_row(row, index, model) for row in gold]
@@ -276,11 +286,14 @@ def _metrics(
     left = answers_left(params, answers)
     arms = ("active", "control", "review", *(("gold",) if gate.gold else ()))
     in_arm = {arm: sum(arm in row["arms"] for row in rows) for arm in arms}
+    new = sum(teaches(row) for row in rows) - in_arm["review"] - in_arm.get("gold", 0)
+    judging = sum(JUDGE in row["arms"] for row in rows)
+    if judging:
+        in_arm[JUDGE] = judging
     mass = candidates.mass()
     mean_doubt = None
     if candidates.probabilities is not None and len(doubts):
         mean_doubt = float(np.average(doubts, weights=mass))
-    new = len(rows) - in_arm["review"] - in_arm.get("gold", 0)
     state = _ready(new, len(doubts)) if rows else _nothing_to_ask(left, len(doubts), gate, params)
     return {
         "round": gate.state["rounds"] + 1,

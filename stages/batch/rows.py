@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from stages.answers.arms import JUDGE
 from stages.answers.ledger import BatchRow, Doubt, GoldRow, Picked
 from stages.batch.model import Model
 from stages.contract.arrays import Floats
@@ -62,6 +63,38 @@ def with_control(
     return list(rows.values())
 
 
+def with_judges(new: list[Picked], drawn: list[Picked]) -> list[Picked]:
+    """The new rows, then the drawn judge rows.
+
+    A row that an arm wants too is asked once, and counts for that arm as if nobody had drawn it.
+    """
+    judges = {row["id"]: row for row in drawn}
+    rows = [_judging_too(row, judges.pop(row["id"], None)) for row in new]
+    return [*rows, *judges.values()]
+
+
+def _judging_too(row: Picked, judge: Picked | None) -> Picked:
+    """A row of an arm, which was drawn to judge as well if there is a judge row."""
+    if judge is None:
+        return row
+    return {**row, "arms": [*row["arms"], JUDGE], "probability": judge["probability"]}
+
+
+def judge_row(item: str, probability: float, index: Index, model: Model | None) -> Picked:
+    """A row on which the arms' models disagree, to be judged by people and not to be learnt."""
+    doubt = _doubt_of(item, index, model)
+    return {
+        "id": item,
+        "sha": index.sha[index.row_of[item]],
+        "arms": [JUDGE],
+        "score": doubt,
+        "doubt": doubt,
+        "strategy": "judge",
+        "reason": "drawn from the rows on which the arms' models disagree",
+        "probability": probability,
+    }
+
+
 def review_row(doubt: Doubt, index: Index, model: Model | None) -> Picked:
     """A row whose label is doubted, to be asked again."""
     return _asked_again(doubt["id"], doubt["score"], "; ".join(doubt["reasons"]), index, model)
@@ -79,24 +112,27 @@ def gold_row(row: GoldRow, index: Index, model: Model | None) -> Picked:
 
 
 def _asked_again(item: str, score: float, reason: str, index: Index, model: Model | None) -> Picked:
-    """A labelled row; of a seed row the model has no uncertainty, which is 0."""
-    row = index.row_of[item]
-    doubt = 0.0
-    if model is not None and index.split[row] == "pool":
-        doubt = float(margin_of(model.pool[row : row + 1])[0])
     return {
         "id": item,
-        "sha": index.sha[row],
+        "sha": index.sha[index.row_of[item]],
         "arms": ["review"],
         "score": score,
-        "doubt": doubt,
+        "doubt": _doubt_of(item, index, model),
         "strategy": "review",
         "reason": reason,
     }
 
 
+def _doubt_of(item: str, index: Index, model: Model | None) -> float:
+    """The model's uncertainty of a row; of a seed row it has none, which is 0."""
+    row = index.row_of[item]
+    if model is None or index.split[row] != "pool":
+        return 0.0
+    return float(margin_of(model.pool[row : row + 1])[0])
+
+
 def interleave(new: list[Picked], asked_again: list[Picked], seed: int) -> list[Picked]:
-    """Active rows in their order, with control and review rows at seeded places between them.
+    """Active rows in their order, with all other rows at seeded places between them.
 
     So nobody can tell the arms apart by where a row stands.
     """

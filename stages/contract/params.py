@@ -243,6 +243,7 @@ class Validate(Section):
     max_points: int = Field(ge=2)
     recall_floor: Fraction
     point_worth: float | None = Field(gt=0)
+    judge_rows: int = Field(default=0, ge=0)
 
 
 class Compute(Section):

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from stages.answers.ledger import Redundancy
 from stages.learning.calibration import CalibrationFacts
-from stages.proof.tables import AlarmRow, CurvePoint, Gap, RecallRow, Saving, UnjudgedRow
+from stages.proof.tables import (
+    AlarmRow,
+    CourseFacts,
+    CurvePoint,
+    Gap,
+    RecallRow,
+    Saving,
+    UnjudgedRow,
+)
 
 ROUNDS_TO_TELL = 3
 RELEVANT = 0.02  # a gap in accuracy that is worth a strategy
@@ -29,16 +37,18 @@ UNJUDGED = f"fewer than {ROUNDS_TO_TELL} judged rounds"
 class Evidence:
     """What the alarms look at, all of it validate's: plot rows, gap and saving, counts.
 
-    rounds: accepted so far; control: labels of the control arm; doubts: labels doubted after each
-    round, in order; calibration: calibrate's facts; labels_of: known labels per class; leaked:
-    share of the test rows that a labelled row nearly repeats, None without a test set;
-    recall_floor: params.validate.recall_floor; most_redundant, most_leaked: the shares that
-    params.gate.limits allow.
+    course: the gap over the course, None without judge rows; rounds: accepted so far; control:
+    labels of the control arm; doubts: labels doubted after each round, in order; calibration:
+    calibrate's facts; labels_of: known labels per class; leaked: share of the test rows that a
+    labelled row nearly repeats, None without a test set; recall_floor:
+    params.validate.recall_floor; most_redundant, most_leaked: the shares that params.gate.limits
+    allow.
     """
 
     rounds: int
     gap: Gap
     saving: Saving
+    course: CourseFacts | None
     control: int
     curve: list[CurvePoint]
     recall: list[RecallRow]
@@ -60,6 +70,12 @@ class Evidence:
         low = self.gap["any_look"]["low"]
         high = self.gap["any_look"]["high"]
         return None if low is None or high is None else (low, high)
+
+    @property
+    def sure_of_the_course(self) -> bool:
+        """Whether the strategy was surely ahead over the course of the labels, at any look."""
+        low = None if self.course is None else self.course["any_look"]["low"]
+        return low is not None and low > 0
 
     @property
     def width_at_one_look(self) -> float:
@@ -111,7 +127,8 @@ def _tracks_random(evidence: Evidence) -> Finding:
         return NOTHING_OF_ITS_OWN
     low, high = interval
     saved_at_least = evidence.saving["any_look"]["low"]
-    if low > 0 or (saved_at_least is not None and saved_at_least > 0):
+    surely_saved = saved_at_least is not None and saved_at_least > 0
+    if low > 0 or surely_saved or evidence.sure_of_the_course:
         return None
     measured = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
     seen = f"active - random = {measured} at {evidence.gap['labels']} labels"
@@ -240,7 +257,8 @@ def _control_too_small(evidence: Evidence) -> Finding:
         return NOTHING_OF_ITS_OWN
     low, high = evidence.interval_of_gap
     width = evidence.width_at_one_look
-    if width <= TELLING_WIDTH or not low <= 0 <= high:
+    told = not low <= 0 <= high or evidence.sure_of_the_course
+    if width <= TELLING_WIDTH or told:
         return None
     if evidence.leaked is not None:  # there is a test set
         remedy = (

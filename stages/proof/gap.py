@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from stages.contract.arrays import Floats, Mask
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
 from stages.learning.classifier import together
-from stages.proof.history import History, LabelSet
+from stages.proof.history import History, LabelSet, first_labels
 from stages.proof.refits import Judge
 from stages.proof.tables import Gap, Interval, Saving
 
@@ -248,8 +247,8 @@ def _label_sets(
     up_to_equal = np.linspace(seeded, equal, STEPS)
     beyond = np.linspace(equal, len(active), BEYOND)
     counts = np.unique(np.concatenate([up_to_equal, beyond]).round().astype(int)).tolist()
-    firsts = {count: _first(active, count) for count in counts}
-    level = _first(random, equal)
+    firsts = {count: first_labels(active, count) for count in counts}
+    level = first_labels(random, equal)
     seeds = range(seed + 1, seed + HALVES + 1)
     return _LabelSets(
         active=firsts,
@@ -257,10 +256,6 @@ def _label_sets(
         active_halves=[half(firsts[equal], seed_ids, number) for number in seeds],
         random_halves=[half(level, seed_ids, number) for number in seeds],
     )
-
-
-def _first(labelled: LabelSet, count: int) -> LabelSet:
-    return dict(islice(labelled.items(), count))
 
 
 def half(labelled: LabelSet, seed_ids: frozenset[str], seed: int) -> LabelSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from stages.answers.ledger import (
     Asked,
     Doubt,
     Event,
+    JudgedLabel,
     KnownLabel,
     Redundancy,
     Verdict,
@@ -31,7 +33,8 @@ class History:
 
     asked: every ask; known: when which label was the accepted one; events: the answers; doubts: how
     many labels were doubted after each round, round 0 first; seed_ids: ids with a seed label;
-    redundancy: per round, how many of its new rows nearly repeat another (gate).
+    redundancy: per round, how many of its new rows nearly repeat another (gate). judged: the labels
+    of rows that judge and do not teach.
     """
 
     asked: list[Asked]
@@ -41,6 +44,7 @@ class History:
     seed_ids: frozenset[str]
     rounds: int
     redundancy: list[Redundancy] = field(default_factory=list)
+    judged: list[JudgedLabel] = field(default_factory=list)
 
     def control(self, upto: int, seed: int) -> list[str]:
         """The ids that the control arm's walk had passed after round `upto`, in its order.
@@ -72,6 +76,11 @@ class History:
         return asked_new((row for row in self.asked if row["round"] <= upto), self.seed_ids)
 
 
+def first_labels(labelled: LabelSet, count: int) -> LabelSet:
+    """The first so many of the labels, in the order in which the arm got them."""
+    return dict(islice(labelled.items(), count))
+
+
 def points(rounds: int, most: int) -> list[int]:
     """The rounds that are points of the curve: all of 0 … rounds, or `most` of them.
 
@@ -99,4 +108,5 @@ def read_history(gate: Path, labels: Path, index: Index, rounds: int) -> History
         seed_ids=frozenset(index.ids[index.rows("seed")]),
         rounds=rounds,
         redundancy=read_rows(gate / "redundancy.jsonl", Redundancy),
+        judged=read_rows(gate / "judged.jsonl", JudgedLabel),
     )

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stages.answers.arms import JUDGE
 from stages.contract.arrays import Floats, Ints
 from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.calibration import CalibrationFacts, CalibrationFile
 from stages.proof.alarms import Evidence, alarms
+from stages.proof.course import MODELS, course_facts
 from stages.proof.curve import confusion, learning_curve, next_batch, overall
 from stages.proof.gap import BEYOND, HALVES, STEPS, compare
 from stages.proof.history import ARMS, History, LabelSet, points
@@ -25,6 +27,7 @@ from stages.proof.stopping import (
 )
 from stages.proof.tables import (
     Confusion,
+    CourseFacts,
     CurvePoint,
     Gap,
     Panel,
@@ -77,6 +80,7 @@ class _Measured:
     recall: list[RecallRow]
     gap: Gap
     saving: Saving
+    course: CourseFacts | None
     stopping: list[StoppingPoint]
 
 
@@ -95,7 +99,7 @@ def prove(
     refits = Refits(features.index, features.matrix, params, tick)
     tested = len(shipped.truth) > 0
     judge = judge_on_test(refits, shipped.truth) if tested else judge_on_control(refits, history)
-    measured = _measured(history, refits, judge, params)
+    measured = _measured(history, refits, judge, shipped.truth)
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
     raised, not_judged = alarms(_evidence(history, features, shipped, labelled, measured, params))
     judged = shipped.judged
@@ -111,6 +115,8 @@ def prove(
         "not_judged": not_judged,
         "shipped": {"labels": len(labelled), **overall(judged, params)} if judged else None,
     }
+    if judging(history, params):
+        facts["course"] = measured.course
     limit = params.gate.limits.redundancy  # the chart draws what the alarm reads
     return Proof(
         facts=facts,
@@ -122,13 +128,20 @@ def prove(
     )
 
 
-def _measured(history: History, refits: Refits, judge: Judge, params: Params) -> _Measured:
+def _measured(history: History, refits: Refits, judge: Judge, truth: Ints) -> _Measured:
+    params = refits.params
     n_jobs = params.compute.n_jobs
     curve, recall = learning_curve(history, judge, params, n_jobs)
     gap, saving = compare(history, judge, params, n_jobs)
     sample = stop_set(refits.index, params.seed)
     stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
-    return _Measured(curve, recall, gap, saving, stopping)
+    by_judges = course_facts(history, refits, truth, n_jobs) if judging(history, params) else None
+    return _Measured(curve, recall, gap, saving, by_judges, stopping)
+
+
+def judging(history: History, params: Params) -> bool:
+    """Whether the project asks rows that judge, or has asked some."""
+    return params.validate_.judge_rows > 0 or any(JUDGE in row["arms"] for row in history.asked)
 
 
 def _panel(
@@ -178,6 +191,7 @@ def _evidence(
         rounds=history.rounds,
         gap=measured.gap,
         saving=measured.saving,
+        course=measured.course,
         control=sum(item in passed for item in labelled),
         curve=measured.curve,
         recall=measured.recall,
@@ -200,7 +214,8 @@ def most_fits(rounds: int, params: Params, *, tested: bool) -> int:
     """
     on_curve = len(points(rounds, params.validate_.max_points))
     judged = len(ARMS) * (on_curve + HALVES) + STEPS + BEYOND
-    return judged * (1 if tested else params.quality.folds) + on_curve
+    course = MODELS if params.validate_.judge_rows else 0
+    return judged * (1 if tested else params.quality.folds) + on_curve + course
 
 
 def sentence(facts: Row) -> str:

@@ -5,7 +5,7 @@ plots/recall.json            RecallRow     a class of such a point
 plots/redundancy.json        RedundancyRow near duplicates among the new rows of each round
 plots/stopping.json          StoppingPoint the model of a round beside that of the round before
 plots/confusion.json         Confusion     how often a class was taken for another
-metrics/validate.json        Gap, Saving, Panel, Gain, Alarm rows
+metrics/validate.json        Gap, Saving, CourseFacts, Panel, Gain, Alarm rows
 """
 
 from __future__ import annotations
@@ -101,6 +101,31 @@ class Saving(Looks):
 
     labels: int
     saved: float | None
+
+
+class SavedLabels(Looks):
+    """The labels saved on average over the course; None: not judged."""
+
+    labels: float | None
+
+
+class CourseFacts(Looks):
+    """The gap over the course, in metrics/validate.json; None: not judged.
+
+    round: after which the labels were known; labels: of either arm at the last step; control: the
+    control labels that were drawn from; judge_rows: those that judge; error_of_rows: the standard
+    error by judging few rows; error_of_draws: by the draw of labels; saved: labels, on average over
+    the course, with intervals.
+    """
+
+    round: int
+    labels: int
+    control: int
+    judge_rows: int
+    active_minus_random: float | None
+    error_of_rows: float | None
+    error_of_draws: float
+    saved: SavedLabels
 
 
 class Gain(TypedDict):

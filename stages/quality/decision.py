@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
 
-from stages.answers.arms import arms_by_id
+from stages.answers.arms import arms_by_id, teaches
 from stages.answers.gold import gold_rows
 from stages.answers.ledger import (
     NO_ANSWERS,
@@ -21,6 +21,7 @@ from stages.answers.ledger import (
     GoldAnswer,
     GoldLine,
     GoldRow,
+    JudgedLabel,
     KnownLabel,
     Planted,
     Repeat,
@@ -49,7 +50,17 @@ from stages.quality.judgement import Issue
 from stages.quality.report import repeat_rows
 from stages.store.index import Features, Index
 
-TABLES = ("accepted", "review", "unlabelled", "known", "issues", "repeats", "votes", "gold")
+TABLES = (
+    "accepted",
+    "review",
+    "unlabelled",
+    "known",
+    "issues",
+    "repeats",
+    "votes",
+    "gold",
+    "judged",
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,39 @@ class Ledger:
             self.gold,
         )
 
+    @cached_property
+    def teaching(self) -> Ledger:
+        """The same tables without the rows that judge, and without their answers."""
+        asked = [row for row in self.asked if teaches(row)]
+        if len(asked) == len(self.asked):
+            return self
+        own = {row["id"] for row in (*self.seed, *asked)}
+        silent = self._silent()
+        events = [
+            row
+            for row in self.events
+            if row["id"] in own
+            and (row["kind"] in NO_ANSWERS or (row["round"], row["id"]) not in silent)
+        ]
+        return replace(self, asked=asked, events=events)
+
+    @cached_property
+    def judging(self) -> Ledger:
+        """What was asked to judge, with its answers and the corrections of these ids."""
+        silent = self._silent()
+        ids = {item for _, item in silent}
+        events = [
+            row
+            for row in self.events
+            if (row["round"], row["id"]) in silent
+            or (row["kind"] in NO_ANSWERS and row["id"] in ids)
+        ]
+        asked = [row for row in self.asked if not teaches(row)]
+        return Ledger([], [], self.rounds, asked, events, [])
+
+    def _silent(self) -> set[tuple[int, str]]:
+        return {(row["round"], row["id"]) for row in self.asked if not teaches(row)}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -100,6 +144,7 @@ class Outcome:
     repeats: list[Repeat]
     votes: list[CountedVote]
     gold: list[GoldRow]
+    judged: list[JudgedLabel]
     state: GateState
     error: dict[str, float]
     shift: float
@@ -112,12 +157,16 @@ class Outcome:
 
 
 def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool = True) -> Outcome:
-    """Accepted, review and unlabelled: a partition of all ids that have a seed label or were asked.
+    """Accepted, review and unlabelled: a partition of all ids with a seed label or asked to teach.
 
     Before the first round the doubts are clean_seed's; afterwards every label is judged anew, with
     all that is known, unless `judging` is off.
     """
     upto = max((row["round"] for row in ledger.rounds), default=0)
+    judged = judged_labels(ledger.judging, upto, params.gate)
+    # What people answered to judge rows and to gold rows is counted, too.
+    answers = sum(row["kind"] not in NO_ANSWERS for row in ledger.events) + len(ledger.checked)
+    ledger = ledger.teaching
     cases = collect(ledger.seed, ledger.asked, ledger.events, ledger.verdicts)
     standings = {case.id: standing(case, upto, params.gate) for case in cases}
     today = as_of_now(cases)
@@ -146,7 +195,8 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         repeats=repeat_rows(accepted, today, params),
         votes=_votes(today, upto),
         gold=gold_rows(ledger.gold, ledger.planted, upto, params),
-        state=_state(ledger, today, upto),
+        judged=judged,
+        state=_state(len(ledger.rounds), answers, today, upto),
         error=doubts.error,
         shift=doubts.shift,
         annotator_quality=doubts.annotator_quality,
@@ -265,12 +315,21 @@ def _votes(cases: list[Case], upto: int) -> list[CountedVote]:
     ]
 
 
-def _state(ledger: Ledger, cases: list[Case], upto: int) -> GateState:
-    """Rounds accepted, answers that people gave (gold rows' too), and doubts that were right."""
+def judged_labels(ledger: Ledger, upto: int, policy: Gate) -> list[JudgedLabel]:
+    """The labels that people settled on for rows that judge, sorted by id."""
+    rows: list[JudgedLabel] = []
+    for case in collect(ledger.seed, ledger.asked, ledger.events, ledger.verdicts):
+        label = standing(case, upto, policy).label
+        if label is not None:
+            rows.append({"id": case.id, "label": label, "round": max(case.asked)})
+    return rows
+
+
+def _state(rounds: int, answers: int, cases: list[Case], upto: int) -> GateState:
+    """Rounds accepted, answers that people gave, and doubts of theirs that were right."""
     ends = [confirmed for case in cases for _, confirmed in reviewed(case, upto)]
     return {
-        "rounds": len(ledger.rounds),
-        "answers": sum(row["kind"] not in NO_ANSWERS for row in ledger.events)
-        + len(ledger.checked),
+        "rounds": rounds,
+        "answers": answers,
         "review_found": sum(confirmed is False for confirmed in ends),
     }

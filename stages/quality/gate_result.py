@@ -45,7 +45,7 @@ def run_gate(ledger: Ledger, features: Features, params: Params) -> GateResult:
     outcome = decide(ledger, features, params)
     near = near_in(features, params.seed, params.quality.near_duplicate)
     seed_ids = [row["id"] for row in ledger.seed]
-    redundancy = report.redundancy(ledger.asked, seed_ids, features.index, near)
+    redundancy = report.redundancy(ledger.teaching.asked, seed_ids, features.index, near)
     scores = gold_scores(still_counted(ledger.checked, ledger.events))
     checks = _checked(ledger, outcome, features.index, near, redundancy, scores, params)
     kappas = report.agreement_of_people(outcome.cases, outcome.upto)["cohen_kappa"]

@@ -105,3 +105,11 @@ def test_walks_before_and_after_a_move_are_uniform_draws_together() -> None:
     assert (
         0.04 <= hardest / len(passed) <= 0.17
     )  # a tenth of the pool; counting every pick it would be 0.3
+
+
+def test_a_row_that_was_asked_to_judge_alone_is_of_no_arm_until_an_arm_asks_it() -> None:
+    asked = [ask(1, 1, FIRST, "judge"), ask(1, 2, LAST, "active"), ask(1, 3, SECOND, "control")]
+    assert arms_by_id(asked, set(), 0) == {LAST: ["active"], SECOND: ["control"]}
+    assert control_ids(asked_new(asked, set()), 0) == [SECOND]  # the walk has not passed FIRST
+    both = [*asked, ask(2, 1, FIRST, "active", "judge")]
+    assert arms_by_id(both, set(), 0)[FIRST] == ["active", "control", "judge"]

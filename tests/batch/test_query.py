@@ -614,3 +614,22 @@ def test_gold_rows_take_active_places_carry_their_answer_and_are_asked_for_nothi
     stranger = replace(gate(), gold=[{"id": "p-01", "label": "c", "plant": True}])
     with pytest.raises(PipelineError, match=r"is not in params\.labels"):
         compose(features(index), model(), stranger, params())
+
+
+def test_drawn_rows_judge_in_the_place_of_active_rows_and_count_for_an_arm_that_wants_them() -> (
+    None
+):
+    options = params(batch_size=10, control_fraction=0.2, review_fraction=0.0)
+    plain = compose(features(pool_index()), model(), gate(), options)
+    best = next(row["id"] for row in plain.rows if row["arms"] == ["active"])
+    asked = {row["id"] for row in plain.rows}
+    free = next(f"p-{row:02d}" for row in range(N - 1, 0, -1) if f"p-{row:02d}" not in asked)
+    batch = compose(
+        features(pool_index()), model(), gate(), options, drawn={free: 0.25, best: 0.25}
+    )
+    rows = {row["id"]: row for row in batch.rows}
+    assert rows[free]["arms"] == ["judge"]
+    assert rows[free]["probability"] == 0.25
+    assert rows[best]["arms"] == ["active", "judge"]
+    assert batch.metrics["batch"] == {"rows": 9, "active": 6, "control": 2, "review": 0, "judge": 2}
+    assert "probability" not in plain.rows[0]

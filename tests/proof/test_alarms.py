@@ -62,6 +62,7 @@ GOOD = Evidence(
     rounds=3,
     gap=gap(0.05, 0.02, 0.08),
     saving=saving(30.0, 10.0, 40.0),
+    course=None,
     control=40,
     curve=arm("active", [0.7, 0.8, 0.85, 0.9]),
     recall=recall("a", [0.9, 0.9, 0.9, 0.9]) + recall("b", [0.2, 0.4, 0.6, 0.8], support=5),

@@ -573,3 +573,42 @@ def test_a_doubt_that_two_rounds_left_open_is_not_given_up_before_anybody_answer
     outcome = loop.decide()
     assert [(row["id"], row["asks"]) for row in outcome.review] == [("p04", 1)]
     assert outcome.unlabelled == []
+
+
+def test_answers_to_rows_that_judge_are_counted_and_kept_and_change_nothing_else() -> None:
+    plain = Loop()
+    first_round(plain, p04="B")
+    judging = Loop()
+    first_round(judging, p04="B")
+    judging.asked.append({"round": 1, "rank": 31, "id": "p33", "arms": ["judge"]})
+    judging.answer(1, "ann0", {"p33": "B"})
+    without, outcome = plain.decide(), judging.decide()
+    assert outcome.judged == [{"id": "p33", "label": "B", "round": 1}]
+    assert outcome.state["answers"] == without.state["answers"] + 1
+    for table in TABLES:
+        if table != "judged":
+            assert getattr(outcome, table) == getattr(without, table)
+    assert judging.gate().redundancy == plain.gate().redundancy
+
+
+def test_an_arm_that_asks_a_judged_row_learns_its_own_answer_and_not_the_judges() -> None:
+    loop = Loop()
+    loop.asked.append({"round": 1, "rank": 31, "id": "p33", "arms": ["judge"]})
+    loop.answer(1, "ann0", {"p33": "A"})
+    first_round(loop)
+    outcome = loop.round({"p33": "B"})
+    assert {row["id"]: row["label"] for row in outcome.known}["p33"] == "B"
+    assert outcome.judged == [{"id": "p33", "label": "A", "round": 1}]
+
+
+def test_a_correction_of_a_row_that_only_judges_corrects_the_judgement_alone() -> None:
+    loop = Loop()
+    first_round(loop)
+    loop.asked.append({"round": 1, "rank": 31, "id": "p33", "arms": ["judge"]})
+    loop.answer(1, "ann0", {"p33": "B"})
+    loop.events.append(
+        {"round": 1, "id": "p33", "annotator": "x", "kind": "override", "label": "A", "order": 1}
+    )
+    outcome = loop.decide()
+    assert outcome.judged == [{"id": "p33", "label": "A", "round": 1}]
+    assert "p33" not in outcome.final

@@ -1,0 +1,97 @@
+"""Judge rows: a draw of known probability that depends on nothing but its lots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.proof.judges import front, lots, next_drawn, total
+from stages.proof.powered import (
+    Estimate,
+    combined,
+    power,
+    powered_mean,
+    powered_total,
+)
+
+IDS = [f"row-{number:03d}" for number in range(200)]
+SIZES = np.random.default_rng(0).choice([0.0, 0.1, 0.5, 1.0], 200)
+
+
+def test_the_front_is_all_that_was_asked_before_the_first_row_that_was_not() -> None:
+    sizes = np.ones(200)
+    by_lot = [IDS[place] for place in np.argsort(lots(3, IDS))]
+    asked = {*by_lot[:4], by_lot[7]}  # the eighth was asked for another reason
+    drawn = front(IDS, sizes, asked, 3)
+    assert [IDS[place] for place in drawn.places] == by_lot[:4]
+    assert drawn.threshold == np.sort(lots(3, IDS))[4]
+
+
+def test_rows_on_which_the_models_agree_are_never_drawn_and_a_full_draw_has_no_threshold() -> None:
+    drawn = front(IDS, SIZES, IDS, 0)
+    assert sorted(drawn.places) == np.flatnonzero(SIZES).tolist()
+    assert drawn.threshold == np.inf
+
+
+def test_what_was_drawn_for_earlier_models_judges_later_ones_and_is_not_asked_again() -> None:
+    first = next_drawn(IDS, np.ones(200), set(), 0, 5)
+    assert set(next_drawn(IDS, np.ones(200), first, 0, 5)).isdisjoint(first)
+    assert front(IDS, np.ones(200), first, 0).count == 5
+    both = {**first, **next_drawn(IDS, np.ones(200), first, 0, 5)}
+    assert front(IDS, np.ones(200), both, 0).count == 10
+    assert next_drawn(IDS, np.zeros(200), set(), 0, 5) == {}
+
+
+def test_the_total_over_judge_rows_and_its_variance_are_right_on_average_over_the_lots() -> None:
+    truth = SIZES * np.random.default_rng(1).choice([-1.0, 1.0], 200, p=[0.3, 0.7])
+    estimates = []
+    for seed in range(600):
+        asked = next_drawn(IDS, SIZES, set(), seed, 25)
+        drawn = front(IDS, SIZES, asked, seed)
+        places = drawn.places
+        estimates.append(total(truth[places], SIZES[places], drawn.threshold))
+    values, variances = np.array(estimates).T
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    assert abs(values.mean() - truth.sum()) < 3.5 * error
+    assert 0.9 < variances.mean() / values.var(ddof=1) < 1.35  # rather too careful
+
+
+def test_with_all_rows_judged_nothing_is_left_to_chance() -> None:
+    drawn = front(IDS, SIZES, IDS, 0)
+    values = SIZES[drawn.places]
+    believed = np.zeros(200)
+    estimate = powered_total(values, drawn.places, believed, SIZES, drawn)
+    assert estimate == Estimate(pytest.approx(SIZES.mean()), 0.0)
+
+
+def test_a_model_that_is_right_leaves_nothing_to_chance_and_a_useless_one_is_left_out() -> None:
+    draw = np.random.default_rng(2)
+    truth = draw.normal(size=400)
+    right = powered_mean(truth[:40], truth[:40], truth[40:], within=True)
+    assert right.value == pytest.approx(truth.mean())
+    assert right.variance == pytest.approx(0)
+    useless = np.ones(400)
+    plain = powered_mean(truth[:40], useless[:40], useless[40:], within=True)
+    assert plain.value == pytest.approx(truth[:40].mean())
+    assert power(truth, -truth) == 0.0  # a model that says the opposite is not believed
+
+
+def test_a_powered_mean_covers_the_pool_and_is_narrower_than_the_plain_one() -> None:
+    draw = np.random.default_rng(3)
+    covered = []
+    ratio = []
+    for _ in range(300):
+        belief = draw.random(500)
+        truth = (draw.random(500) < belief).astype(float)
+        estimate = powered_mean(truth[:60], belief[:60], belief[60:], within=True)
+        covered.append(abs(estimate.value - truth.mean()) <= 1.96 * estimate.error)
+        ratio.append(estimate.variance / (truth[:60].var(ddof=1) / 60 * (1 - 60 / 500)))
+    assert np.mean(covered) > 0.92
+    assert np.mean(ratio) < 0.85
+
+
+def test_estimates_are_weighted_by_their_precision() -> None:
+    both = combined([Estimate(1.0, 1.0), Estimate(4.0, 0.5)])
+    assert both.value == pytest.approx(3.0)
+    assert both.variance == pytest.approx(1 / 3)
+    assert combined([Estimate(1.0, 1.0), Estimate(4.0, 0.0)]) == Estimate(4.0, 0.0)
