@@ -8,9 +8,9 @@ zero, so every claim is wrong. saving: whole projects of 20 rounds of 30 answers
 many are sure of the saving, at the last round or at any round before. Judge rows are drawn from the
 models of each round as the product draws them, and take the place of active rows.
 
-Two random arms are learnt by ridge regression in closed form, which stands for the product's model
-and takes a thousandth of its time; `--kind saving` learns with the product's own. One line per
-project is appended to --out, and what is there already is not run again.
+The arms are learnt anew by ridge regression in closed form, which stands for the product's model
+and takes a fraction of its time; the strategy of `--kind saving` asks by the product's own. One
+line per project is appended to --out, and what is there already is not run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from benchmarks.intervals import claimed, random_project, resampled
 from benchmarks.labels import Data, load
 from benchmarks.stopping import Simulated, params_of, simulate
 from stages.contract.canonical import Row, dumps
-from stages.proof.course import course_facts, draw
+from stages.proof.course import Course, course, drawn_by, facts_of
 from stages.proof.gap import compare
 from stages.proof.history import History
 from stages.proof.refits import Refits, judge_on_test
@@ -65,11 +64,15 @@ def after(done: Simulated, number: int) -> History:
     return replace(done.history, asked=asked, rounds=number, doubts=[0] * (number + 1))
 
 
-def looked_at(done: Simulated, rounds: int, judges: int) -> Iterator[tuple[History, int]]:
-    """The histories of a project's rounds, with the judge rows that the product would draw."""
-    options = done.params.validate_.model_copy(update={"judge_rows": judges})
+def looked_at(done: Simulated, rounds: int) -> Iterator[tuple[History, Course | None]]:
+    """The histories of a project's rounds, with the judge rows that the product would draw.
+
+    With each, the course of the round before.
+    """
+    options = done.params.validate_.model_copy(update={"judge_rows": JUDGES})
     done.refits.params = done.params.model_copy(update={"validate_": options})
     drawn: list[Row] = []
+    before = None
     for number in range(1, rounds + 1):
         plain = after(done, number)
         own = {(row["round"], row["id"]) for row in plain.asked}
@@ -79,10 +82,11 @@ def looked_at(done: Simulated, rounds: int, judges: int) -> Iterator[tuple[Histo
             asked=[*plain.asked, *({**row, "rank": 0, "arms": ["judge"]} for row in judged)],
             judged=judged,
         )
-        yield history, len(drawn)
+        yield history, before
+        before = course(history, done.refits, number)
         drawn += [
             {"id": item, "round": number + 1, "label": label_of(done, item)}
-            for item in (draw(history, done.refits, ()) if judges else ())
+            for item in (drawn_by(before, history, done.refits, ()) if before else ())
         ]
 
 
@@ -91,11 +95,17 @@ def label_of(done: Simulated, item: str) -> str:
     return done.params.labels[done.truth[done.index.row_of[item]]]
 
 
+def with_ridge(done: Simulated) -> Simulated:
+    """The project, learnt by the stand-in, with fewer resamples."""
+    options = done.params.validate_.model_copy(update={"bootstrap": 100})
+    params = done.params.model_copy(update={"validate_": options})
+    return replace(done, refits=Ridge(done.index, done.refits.matrix, params), params=params)
+
+
 def two_random_arms(data: Data, seed: int) -> Row:
     """What is claimed of two random arms after each round, by each way of proving."""
     own = resampled(data, seed)
-    done = random_project(own, seed, ROUNDS * LABELS)
-    done = replace(done, refits=Ridge(done.index, done.refits.matrix, done.params))
+    done = with_ridge(random_project(own, seed, ROUNDS * LABELS))
     place: dict[str, int] = {"active": 0, "control": 0}
     for row in done.history.asked:  # rounds of 20 labels of each arm, in the order of the arm
         row["round"] = 1 + min(place[arm] for arm in row["arms"]) // LABELS
@@ -106,22 +116,27 @@ def two_random_arms(data: Data, seed: int) -> Row:
             known["from_round"] = 0
     truth = done.truth[done.index.rows("test")]
     looks: list[Row] = []
-    for history, _ in looked_at(done, ROUNDS, JUDGES):
+    for history, before in looked_at(done, ROUNDS):
         gap, saving = compare(history, judge_on_test(done.refits, truth), done.params)
         looks.append(
             {
                 "one look": claimed(gap, saving),
                 "any look": claimed(gap["any_look"], saving["any_look"]),
-                **course_claims("course, test set", course_facts(history, done.refits, truth)),
-                **course_claims("course, no test set", course_facts(history, done.refits, NO_TEST)),
+                **course_claims("course, test set", before, history, done, truth),
+                **course_claims("course, no test set", before, history, done, NO_TEST),
             }
         )
     return {"set": data.name, "seed": seed, "looks": looks}
 
 
-def course_claims(name: str, facts: Any) -> Row:
+def course_claims(
+    name: str, before: Course | None, history: History, done: Simulated, truth: NDArray[np.intp]
+) -> Row:
     """What the gap over the course claims at one look and at any look."""
-    if facts is None or facts["active_minus_random"] is None:
+    if before is None:
+        return {}
+    facts = facts_of(before, history, done.refits, truth)
+    if facts["active_minus_random"] is None:
         return {}
     saved = facts["saved"]
     return {
@@ -143,16 +158,15 @@ def whole_project(data: Data, seed: int, rounds: int = 20) -> Row:
     """What a project with a strategy claims: of 30 answers a round, 6 judge and 9 are control."""
     share = CONTROL / (BATCH - JUDGES)
     params = params_of(data, "auto", seed, BATCH - JUDGES, share)
-    done = simulate(resampled(data, seed), params, rounds)
+    done = with_ridge(simulate(resampled(data, seed), params, rounds))
     truth = done.truth[done.index.rows("test")]
     looks: list[Row] = []
-    for history, judges in looked_at(done, rounds, JUDGES):
+    for history, before in looked_at(done, rounds):
         looks.append(
             {
                 "answers": len(history.asked),
-                "judges": judges,
-                **course_claims("course, test set", course_facts(history, done.refits, truth)),
-                **course_claims("course, no test set", course_facts(history, done.refits, NO_TEST)),
+                **course_claims("course, test set", before, history, done, truth),
+                **course_claims("course, no test set", before, history, done, NO_TEST),
             }
         )
     return {"set": data.name, "seed": seed, "looks": looks}
@@ -161,11 +175,9 @@ def whole_project(data: Data, seed: int, rounds: int = 20) -> Row:
 def table(records: list[Row], looks: int) -> list[str]:
     """How many projects ever claimed, by the way of proving, and at the last look."""
     ways = [name for name in records[0]["looks"][-1] if name.endswith("look")]
-    lines = [
-        f"| {len(records)} projects, {looks} looks | arms differ | active ahead | labels saved |"
-        + " saved, at the last look |",
-        "|---|---|---|---|---|",
-    ]
+    head = f"| {len(records)} projects, {looks} looks | arms differ | active ahead"
+    head += " | labels saved | saved, at the last look |"
+    lines = [head, "|---|---|---|---|---|"]
     for way in ways:
         seen = np.array(
             [[look.get(way, [False] * 3) for look in record["looks"][:looks]] for record in records]

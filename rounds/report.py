@@ -198,7 +198,7 @@ def verdict(proof: Row) -> list[str]:
 
 
 def comparison(proof: Row) -> list[str]:
-    """The gap between the arms, the labels saved, and what 100 more labels would gain."""
+    """The gap between the arms, labels saved, what the proof cost, what 100 labels would gain."""
     lines = ["Active against random: not yet known"]
     gap = proof["difference"]
     if gap["active_minus_random"] is not None:
@@ -209,11 +209,40 @@ def comparison(proof: Row) -> list[str]:
             f"Labels saved at equal accuracy: {saved(proof['saving'])}",
             "Intervals hold at all rounds together (95 %), but for the one that says otherwise",
         ]
+    lines += course_words(proof)
+    lines += cost_words(proof)
     more = proof["next_100"]
     if more:
         gain, low, high = (100 * more[key] for key in ("gain", "low", "high"))
         lines.append(f"The next 100 labels: {gain:+.1f} points [{low:+.1f}, {high:+.1f}]")
     return lines
+
+
+def course_words(proof: Row) -> list[str]:
+    """What the judge rows say of the gap over the course of the labels; nothing without them."""
+    course = proof.get("course")
+    if not course or course["active_minus_random"] is None:
+        return []
+    saving = course["saved"]
+    gap = f"{course['active_minus_random']:+.3f} {at_any_look(course, '+.3f')}"
+    labels = f"{saving['labels']:.1f} labels {at_any_look(saving, '.1f')}"
+    where = f"On the way to {course['labels']} labels"
+    judges = f"by {course['judge_rows']} judge rows"
+    return [f"{where}: active - random {gap}, saved on average {labels} ({judges})"]
+
+
+def cost_words(proof: Row) -> list[str]:
+    """What the proof cost in answers, and what else they brought; nothing in older metrics."""
+    cost = proof.get("cost")
+    if not cost or not cost["answers"]:
+        return []
+    spent = f"{cost['control']} answers to control rows"
+    brought = "which teach the model, test its confidence and certify `rounds finish`"
+    if cost["judge"]:
+        spent += f", {brought}, and {cost['judge']} to judge rows, which only judge"
+    else:
+        spent += f", {brought}"
+    return [f"The proof took, of {cost['answers']} answers, {spent}"]
 
 
 def saved(saving: Row) -> str:

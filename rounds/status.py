@@ -28,7 +28,7 @@ from rounds.lock import repaired
 from rounds.machines.figures import status_lines
 from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
-from rounds.report import at_any_look, read_metrics, saved
+from rounds.report import at_any_look, cost_words, course_words, read_metrics, saved
 from stages.answers.reading import RETIRED, retired_words
 from stages.contract.canonical import Row
 from stages.contract.shell import one_line_errors
@@ -118,6 +118,8 @@ def _proof_lines(proof: Row) -> list[str]:
         difference = f"{gap['active_minus_random']:+.3f} {at_any_look(gap, '+.3f')}"
         lines.append(f"proof    active - random {difference} at {gap['labels']} labels")
         lines.append(f"saved    {saved(proof['saving'])} labels")
+    lines += [f"course   {line}" for line in course_words(proof)]
+    lines += [f"cost     {line}" for line in cost_words(proof)]
     advice = proof["stopping"]
     return [*lines, f"advice   {advice['advice']}: {advice['why']}"]
 

@@ -20,17 +20,20 @@ from pathlib import Path
 import click
 import numpy as np
 
-from stages.answers.ledger import GateState
+from stages.answers.ledger import GateState, read_labels
 from stages.contract.canonical import read_json, read_jsonl, write_json
 from stages.contract.params import load
 from stages.contract.progress import progress
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.tables import read_table
 from stages.learning.calibration import read_calibration
+from stages.learning.predictions import read_predictions
 from stages.proof.history import read_history
+from stages.proof.pool import pool_facts
 from stages.proof.proof import Shipped, most_fits, prove, sentence
 from stages.proof.refits import truth_of_test
 from stages.proof.stopping import STOP_SET
+from stages.store.parts import open_pool
 from stages.store.read import read_features
 
 
@@ -67,17 +70,27 @@ def main(
     named = {row["id"] for table in tables for row in read_jsonl(table)}
     store = read_features(features, named, params.compute, STOP_SET)
     history = read_history(gate, labels, store.index, state["rounds"])
+    predictions = read_predictions(probabilities)
     table = read_table(test, may_be_empty=True)
     tested = len(table) > 0
     shipped = Shipped(
         truth_of_test(table, store.index, params) if tested else np.empty(0, dtype=np.intp),
-        np.load(probabilities / "test.npy").astype(np.float64),
+        predictions.test.astype(np.float64),
         read_calibration(probabilities),
     )
     models = most_fits(state["rounds"], params, tested=tested)
     with progress("models", models, "model") as bar:
         proof = prove(history, store, shipped, state["answers"], params, bar.update)
-    write_json(metrics, proof.facts)
+    facts = proof.facts
+    if open_pool(features) is None and shipped.calibration["fitted"]:
+        facts["pool"] = pool_facts(
+            read_labels(gate / "accepted.jsonl", params.labels),
+            predictions.labelled.astype(np.float64),
+            predictions.pool.astype(np.float64),
+            store.index,
+            params.labels,
+        )
+    write_json(metrics, facts)
     plotted = (proof.curve, proof.recall, proof.redundancy, proof.stopping, proof.confusion)
     for path, rows in zip(plots, plotted, strict=True):
         write_json(path, rows)

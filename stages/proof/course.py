@@ -143,8 +143,13 @@ def draw(history: History, refits: Refits, closed: Collection[str]) -> dict[str,
     At most `validate.judge_rows`; closed: ids that may not be asked now.
     """
     now = course(history, refits, history.rounds)
-    if now is None:
-        return {}
+    return {} if now is None else drawn_by(now, history, refits, closed)
+
+
+def drawn_by(
+    now: Course, history: History, refits: Refits, closed: Collection[str]
+) -> dict[str, float]:
+    """The rows that shall judge the models of a course; the parameters are those of `draw`."""
     params = refits.params
     ids = [refits.index.ids[row] for row in now.rows[: now.pool]]
     asked = {row["id"] for row in history.asked} | set(closed)
@@ -229,13 +234,16 @@ def course_facts(
     """The gap over the course as of the round before the last; None while there are few labels."""
     upto = history.rounds - 1
     done = course(history, refits, upto, n_jobs) if upto > 0 else None
-    if done is None:
-        return None
+    return None if done is None else facts_of(done, history, refits, truth)
+
+
+def facts_of(done: Course, history: History, refits: Refits, truth: Ints) -> CourseFacts:
+    """The gap over a course of the round before the last; truth: (n_test,) classes."""
     gap, judges = judged(done, history, refits, truth)
     draws = scatter(done)
     unknown: Interval = {"low": None, "high": None}
     facts: CourseFacts = {
-        "round": upto,
+        "round": history.rounds - 1,
         "labels": int(done.labels[-1]),
         "control": done.control,
         "judge_rows": judges,

@@ -12,6 +12,7 @@ from stages.contract.canonical import Row
 from stages.contract.params import Params
 from stages.learning.calibration import CalibrationFacts, CalibrationFile
 from stages.proof.alarms import Evidence, alarms
+from stages.proof.cost import proof_cost
 from stages.proof.course import MODELS, course_facts
 from stages.proof.curve import confusion, learning_curve, next_batch, overall
 from stages.proof.gap import BEYOND, HALVES, STEPS, compare
@@ -115,6 +116,7 @@ def prove(
         "not_judged": not_judged,
         "shipped": {"labels": len(labelled), **overall(judged, params)} if judged else None,
     }
+    facts["cost"] = proof_cost(history.asked, history.events)
     if judging(history, params):
         facts["course"] = measured.course
     limit = params.gate.limits.redundancy  # the chart draws what the alarm reads

@@ -128,6 +128,28 @@ class CourseFacts(Looks):
     saved: SavedLabels
 
 
+class PoolValue(TypedDict):
+    """A share of the pool with its 95 % interval of one look.
+
+    worth: about how many labels drawn at random would know it as well without a model; None where
+    that cannot be said.
+    """
+
+    value: float
+    low: float
+    high: float
+    worth: float | None
+
+
+class PoolFacts(TypedDict):
+    """What control labels and the model together say of the pool; share, recall: by class."""
+
+    control_labels: int
+    accuracy: PoolValue
+    share: dict[str, PoolValue]
+    recall: dict[str, PoolValue]
+
+
 class Gain(TypedDict):
     """The accuracy that so many more labels bring, with a 95 % band."""
 

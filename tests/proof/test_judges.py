@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from stages.proof.course import course, course_facts, draw, saved
+from stages.proof.history import History
 from stages.proof.judges import front, lots, next_drawn, total
 from stages.proof.powered import (
     Estimate,
@@ -13,6 +18,8 @@ from stages.proof.powered import (
     powered_mean,
     powered_total,
 )
+from stages.proof.refits import Refits
+from tests.proof.conftest import World, make_history, make_world
 
 IDS = [f"row-{number:03d}" for number in range(200)]
 SIZES = np.random.default_rng(0).choice([0.0, 0.1, 0.5, 1.0], 200)
@@ -45,7 +52,7 @@ def test_what_was_drawn_for_earlier_models_judges_later_ones_and_is_not_asked_ag
 def test_the_total_over_judge_rows_and_its_variance_are_right_on_average_over_the_lots() -> None:
     truth = SIZES * np.random.default_rng(1).choice([-1.0, 1.0], 200, p=[0.3, 0.7])
     estimates = []
-    for seed in range(600):
+    for seed in range(200):
         asked = next_drawn(IDS, SIZES, set(), seed, 25)
         drawn = front(IDS, SIZES, asked, seed)
         places = drawn.places
@@ -53,7 +60,7 @@ def test_the_total_over_judge_rows_and_its_variance_are_right_on_average_over_th
     values, variances = np.array(estimates).T
     error = values.std(ddof=1) / np.sqrt(len(values))
     assert abs(values.mean() - truth.sum()) < 3.5 * error
-    assert 0.9 < variances.mean() / values.var(ddof=1) < 1.35  # rather too careful
+    assert 0.7 < variances.mean() / values.var(ddof=1) < 1.5
 
 
 def test_with_all_rows_judged_nothing_is_left_to_chance() -> None:
@@ -80,7 +87,7 @@ def test_a_powered_mean_covers_the_pool_and_is_narrower_than_the_plain_one() -> 
     draw = np.random.default_rng(3)
     covered = []
     ratio = []
-    for _ in range(300):
+    for _ in range(150):
         belief = draw.random(500)
         truth = (draw.random(500) < belief).astype(float)
         estimate = powered_mean(truth[:60], belief[:60], belief[60:], within=True)
@@ -95,3 +102,79 @@ def test_estimates_are_weighted_by_their_precision() -> None:
     assert both.value == pytest.approx(3.0)
     assert both.variance == pytest.approx(1 / 3)
     assert combined([Estimate(1.0, 1.0), Estimate(4.0, 0.0)]) == Estimate(4.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def judging() -> tuple[World, History, Refits]:
+    """A project of seven rounds that asked twelve judge rows in its last."""
+    world = make_world(seed=4, pool=200, test=40)
+    options = world.params.validate_.model_copy(update={"judge_rows": 12})
+    world = replace(world, params=world.params.model_copy(update={"validate_": options}))
+    refits = Refits(world.index, world.matrix, world.params)
+    history = make_history(world, 7)
+    drawn = draw(without_judges(replace(history, rounds=6)), refits, ())
+    assert len(drawn) == 12
+    rows = [{"id": item, "round": 7, "rank": 99, "arms": ["judge"]} for item in drawn]
+    judged = [{"id": item, "round": 7, "label": world.label(item)} for item in drawn]
+    return world, replace(history, asked=[*history.asked, *rows], judged=judged), refits
+
+
+def without_judges(history: History) -> History:
+    """The same history as if nobody had judged, up to its last round."""
+    asked = [
+        row for row in history.asked if row["round"] <= history.rounds and row["arms"] != ["judge"]
+    ]
+    return replace(history, asked=asked, judged=[])
+
+
+def claim(judging: tuple[World, History, Refits], history: History, *, test: bool = True) -> Any:
+    """The gap over the course as of a history."""
+    world, _, refits = judging
+    truth = world.truth[world.index.rows("test")] if test else np.empty(0, dtype=np.intp)
+    return course_facts(history, refits, truth)
+
+
+def test_judge_rows_prove_the_gap_over_the_course_without_a_test_set(
+    judging: tuple[World, History, Refits],
+) -> None:
+    history = judging[1]
+    facts = claim(judging, history, test=False)
+    assert facts["round"] == 6
+    assert facts["judge_rows"] >= 12
+    assert facts["any_look"]["low"] < facts["low"] < facts["active_minus_random"] < facts["high"]
+    assert facts["saved"]["any_look"]["low"] <= facts["saved"]["low"] <= facts["saved"]["labels"]
+    assert claim(judging, history)["error_of_rows"] < facts["error_of_rows"]
+    assert claim(judging, without_judges(history), test=False)["active_minus_random"] is None
+
+
+def test_what_was_judged_changes_neither_arm(judging: tuple[World, History, Refits]) -> None:
+    world, history, _ = judging
+    silent = without_judges(history)
+    for arm in ("active", "random", "all"):
+        told = [one.arm(arm, 7, world.params.labels, 4) for one in (history, silent)]
+        assert told[0] == told[1]
+
+
+def test_a_round_that_comes_later_changes_no_claim_of_an_earlier_one(
+    judging: tuple[World, History, Refits],
+) -> None:
+    world, history, _ = judging
+    grown = make_history(world, 8)
+    rows = [row for row in history.asked if row["arms"] == ["judge"]]
+    later = replace(grown, asked=[*grown.asked, *rows], judged=history.judged)
+    assert claim(judging, later)["round"] == 7
+    as_of_then = replace(later, rounds=7, asked=[row for row in later.asked if row["round"] <= 7])
+    assert claim(judging, as_of_then) == claim(judging, history)
+
+
+def test_a_mean_gap_of_zero_saves_nothing_and_arms_that_change_places_change_the_sign(
+    judging: tuple[World, History, Refits],
+) -> None:
+    _, history, refits = judging
+    done = course(history, refits, 6)
+    assert done is not None
+    level = replace(done, active=done.random[0], random=done.random)
+    assert saved(done, 0.0) == 0.0
+    few, more = saved(level, 0.01), saved(level, 0.1)
+    assert 0 <= few <= more <= done.labels[-1] - done.seeded
+    assert saved(level, -0.05) <= 0
