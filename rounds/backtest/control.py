@@ -11,6 +11,7 @@ import numpy as np
 from rounds.backtest.loops import ControlFacts
 from rounds.backtest.variants import Variant
 from rounds.backtest.verdict import Paired, paired
+from stages.proof.plan import control_to_show
 from stages.proof.tables import Gap, Saving
 
 
@@ -20,7 +21,9 @@ class ControlRow(TypedDict):
     costs: mean accuracy along the curve against the smallest fraction tried, None for that one.
     labels: of the control arm. gap_known_to: half of the 95 % interval of active - random.
     gap_shown, saving_shown: the share of repeats whose interval lies above 0. detects: the saving
-    (labels) that reaches as far above 0 as the interval reaches below its middle.
+    (labels) that reaches as far above 0 as the interval reaches below its middle. control_needed:
+    control labels that would about show the saving; judges_needed: judge rows that would show one,
+    None where no number of them would.
     """
 
     strategy: str
@@ -32,6 +35,8 @@ class ControlRow(TypedDict):
     saved: float | None
     detects: float | None
     saving_shown: float
+    control_needed: float | None
+    judges_needed: float | None
 
 
 def smallest_control(chosen: Mapping[str, Variant]) -> dict[str, str]:
@@ -73,6 +78,8 @@ def control_rows(
                 saved=_median([saving["saved"] for saving in savings]),
                 detects=_median([_reach_below(saving) for saving in savings]),
                 saving_shown=_share_shown(savings),
+                control_needed=_median([_control_needed(saving) for saving in savings]),
+                judges_needed=_median([proof.get("judges") for proof in proofs[name]]),
             )
         )
     return rows
@@ -91,6 +98,11 @@ def _reach_below(saving: Saving) -> float | None:
     if low is None or saving["saved"] is None:
         return None
     return saving["saved"] - low
+
+
+def _control_needed(saving: Saving) -> float | None:
+    """About how many control labels would show a saving, None where that is not known."""
+    return control_to_show(saving["labels"], saving["saved"], _reach_below(saving))
 
 
 def _median(values: Sequence[float | None]) -> float | None:

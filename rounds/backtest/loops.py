@@ -74,6 +74,7 @@ class ControlFacts(TypedDict):
     fraction: float
     gap: Gap
     saving: Saving
+    judges: int | None
 
 
 Task = tuple[Plan, int, Variants, Schedule]  # the arguments of `run_repeat`
@@ -133,9 +134,12 @@ def loop_facts(setting: Setting, loop: list[Turn], params: Params) -> Row:
         "asked": [[row["id"] for row in turn.batch] for turn in loop],
     }
     if params.query.control_fraction and params.query.strategy != "random":
-        gap, saving = compare_arms(setting, loop, params)
+        arms = compare_arms(setting, loop, params)
         facts["control"] = ControlFacts(
-            fraction=params.query.control_fraction, gap=gap, saving=saving
+            fraction=params.query.control_fraction,
+            gap=arms.gap,
+            saving=arms.saving,
+            judges=arms.judges,
         )
     return facts
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +45,10 @@ from stages.learning.calibration import calibration_of
 from stages.learning.classifier import fit
 from stages.learning.scoring import macro_f1, per_class
 from stages.learning.training import learn, predicted
+from stages.proof.course import course
 from stages.proof.gap import compare
 from stages.proof.history import History
+from stages.proof.plan import judges_to_show
 from stages.proof.refits import Refits, judge_on_test
 from stages.proof.tables import Gap, Saving
 from stages.quality.decision import Ledger, decide
@@ -232,17 +235,34 @@ def _point(n_labels: int, truth: Ints, predicted: Ints, params: Params, seconds:
     return Point(n_labels, accuracy, macro_f1(truth, predicted, classes), recalls, seconds)
 
 
-def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> tuple[Gap, Saving]:
+class ComparedArms(NamedTuple):
     """The gap between the arms and the labels saved, as `validate` tells them where a loop ends.
 
-    Both are judged on the test rows.
+    Both are judged on the test rows. judges: how many judge rows would show a saving; None where
+    none would be enough.
     """
+
+    gap: Gap
+    saving: Saving
+    judges: int | None
+
+
+def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> ComparedArms:
+    """What is known of the arms where a loop ends, and what judge rows would add."""
     index = setting.features.index
     asked = [row for turn in loop for row in turn.batch]
     seed_ids = frozenset(index.ids[index.rows("seed")])
     history = History(asked, loop[-1].known, [], [], seed_ids, len(loop) - 1)
     refits = Refits(index, setting.features.matrix, params)
-    return compare(history, judge_on_test(refits, setting.test), params)
+    gap, saving = compare(history, judge_on_test(refits, setting.test), params)
+    done = course(history, refits, history.rounds)
+    judges = None
+    if done is not None:
+        class_of = {label: number for number, label in enumerate(params.labels)}
+        ids = [index.ids[row] for row in done.rows[: done.pool]]
+        truth = np.array([class_of[setting.truth[item]] for item in ids], dtype=np.intp)
+        judges = judges_to_show(done, truth)
+    return ComparedArms(gap, saving, judges)
 
 
 def _gated(

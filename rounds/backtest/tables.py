@@ -29,12 +29,16 @@ CONTROL_HEAD = (
     "labels saved",
     "least to show",
     "shown",
+    "control labels to show it",
+    "judge rows to show it",
 )
 CONTROL_NOTE = (
     "What validate would say where these loops end, by the held-out rows (medians; a project "
     "without a test set knows less). costs: mean accuracy, against the smallest fraction. "
     "gap known to: half of the 95 % interval of active - random. least to show: a smaller saving "
-    "would not be surely above 0. shown: repeats in which it was."
+    "would not be surely above 0. shown: repeats in which it was. To show it at any look: about so "
+    "many control labels at equal labels; or so many judge rows over the course of these control "
+    "labels (docs/proof.md), not known where no number of them is enough."
 )
 
 
@@ -106,6 +110,8 @@ def control_cells(rows: Sequence[ControlRow]) -> list[tuple[str, ...]]:
             whole_number(row["saved"]),
             whole_number(row["detects"]),
             f"{row['saving_shown']:.0%}",
+            whole_number(row["control_needed"]),
+            whole_number(row["judges_needed"]),
         )
         for row in rows
     ]

@@ -171,7 +171,12 @@ def test_strategies_that_cannot_be_told_apart_are_said_to_be_so() -> None:
 
 
 def proof(
-    fraction: float, low: float | None, high: float | None, saved: float | None, least: float | None
+    fraction: float,
+    low: float | None,
+    high: float | None,
+    saved: float | None,
+    least: float | None,
+    judges: int | None = None,
 ) -> ControlFacts:
     once = {"low": -1.0, "high": 1.0}  # looked at once: not what is shown
     gap = {"active_minus_random": 0.0, **once, "any_look": {"low": low, "high": high}}
@@ -180,6 +185,7 @@ def proof(
         "fraction": fraction,
         "gap": {"labels": 100, **gap},
         "saving": {"labels": 100, **saving},
+        "judges": judges,
     }
 
 
@@ -187,8 +193,8 @@ def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_sure
     arms = {f"c {part}": Variant("mine", control=part) for part in (".3", ".1")}
     proofs = {
         "c .3": [
-            proof(0.3, 0.01, 0.05, 40, 10),
-            proof(0.3, -0.02, 0.06, 30, -5),
+            proof(0.3, 0.01, 0.05, 40, 10, 60),
+            proof(0.3, -0.02, 0.06, 30, -5, 20),
             proof(0.3, 0.02, 0.04, 20, 2),
         ],
         "c .1": [
@@ -216,7 +222,19 @@ def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_sure
     )  # savings 40, 30, 20 reach 30, 35, 18 below themselves
     assert (many["gap_shown"], many["saving_shown"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     cells = control_cells([few, many])
-    assert cells[0] == ("c .1", "0.1", "-", "100", "± 0.150", "33%", "not known", "not known", "0%")
+    assert cells[0] == (
+        "c .1",
+        "0.1",
+        "-",
+        "100",
+        "± 0.150",
+        "33%",
+        "not known",
+        "not known",
+        "0%",
+        "not known",
+        "not known",
+    )
     assert cells[1] == (
         "c .3",
         "0.3",
@@ -227,6 +245,8 @@ def test_the_control_arm_costs_area_and_tells_the_median_width_and_what_was_sure
         "30",
         "30",
         "67%",
+        "81",  # of 100 labels: (30 / 40)², (35 / 30)², (18 / 20)²
+        "60",  # of 60, 20, and no number of them
     )
 
 

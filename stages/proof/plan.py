@@ -1,0 +1,52 @@
+"""The proof planned: how many control labels and judge rows a saving takes to be seen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from stages.contract.arrays import Ints
+from stages.proof.course import DRAWS, Course, scatter
+from stages.proof.gap import any_look
+from stages.proof.powered import power
+
+
+def judges_to_show(done: Course, truth: Ints) -> int | None:
+    """How many judge rows would prove at any look that the active arm is ahead over the course.
+
+    truth: (n_pool,) the classes of the course's pool rows, which a backtest knows. None where the
+    active arm is not ahead, or not by more than draws of labels make: then control labels are what
+    is missing, and no number of judge rows is enough. The variance is that of a draw with
+    probabilities proportional to the models' disagreement. Source: Cochran, "Sampling techniques"
+    (1977), sampling with probability proportional to size.
+    """
+    from scipy.stats import norm, t
+
+    padded = np.concatenate([truth, np.zeros(len(done.rows) - done.pool, dtype=np.intp)])
+    ahead = done.ahead(padded)[: done.pool]
+    sizes = done.disagreement[: done.pool]
+    apart = sizes > 0
+    boundary = any_look(done.control)
+    draws = scatter(done) * float(t.isf(norm.sf(boundary), DRAWS - 1))
+    left = float(ahead.mean()) ** 2 - draws**2
+    if ahead.mean() <= 0 or left <= 0:
+        return None
+    ratios = ahead[apart] / sizes[apart]
+    beliefs = done.believed[: done.pool][apart] / sizes[apart]
+    residual = ratios - power(ratios, beliefs) * beliefs
+    chance = sizes[apart] / sizes.sum()
+    spread = float(chance @ residual**2 - (chance @ residual) ** 2)
+    of_one_row = spread * float(sizes.sum() / done.pool) ** 2
+    return max(1, math.ceil(boundary**2 * of_one_row / left))
+
+
+def control_to_show(labels: float, saved: float | None, reach: float | None) -> float | None:
+    """About how many control labels would show a saving at any look.
+
+    labels: of the control arm that measured it; reach: how far its interval reaches below it. An
+    interval shrinks about with the square root of the labels. None where it is not known.
+    """
+    if saved is None or reach is None or saved <= 0 or reach <= 0:
+        return None
+    return labels * (reach / saved) ** 2
