@@ -12,7 +12,10 @@ from pathlib import Path
 
 from handbook.commands import command_options, commands_table
 from handbook.documents import documents_block, schemas
+from handbook.judgements import alarms_table, checks_table, signs_table
 from handbook.pipeline import params_table, stages_table
+from handbook.python_api import python_block
+from handbook.records import files_block
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -22,6 +25,11 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "stages": stages_table,
     "params": params_table,
     "documents": documents_block,
+    "alarms": alarms_table,
+    "checks": checks_table,
+    "signs": signs_table,
+    "files": files_block,
+    "python": python_block,
 }
 BLOCK = re.compile(r"<!-- generated: ([\w ]+) -->\n(.*?)<!-- end of \1 -->\n", re.DOTALL)
 
