@@ -53,11 +53,11 @@ from stages.store.index import Features, Index
 SETS = ("llm_misinfo", "chemprot", "medical_abstracts")
 OWN = {"llm_misinfo": "llm_label", "chemprot": "rule"}
 CONFIDENCE = {"llm_misinfo": "llm_confidence"}
-POOL = 3000
-TESTED = 1500
-SIZES = (25, 50, 100, 150, 200, 280, 400, 420, 500)
+POOL = 2000
+TESTED = 1000
+SIZES = (25, 50, 100, 200, 300, 400, 450, 500)
 HUMAN = 400
-RULES = (0.0, 0.5, 1.0, 2.0)  # standard errors; the product: ERRORS
+RULES = (1.0, 2.0, 3.0)  # standard errors; the product: ERRORS
 LOOKS = range(20, 301, 20)
 NOBODY = -1
 
@@ -291,22 +291,25 @@ def kept(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def saved_lines(name: str, runs: list[Any]) -> list[str]:
-    """Labels needed for the accuracy of HUMAN without a machine, as a share of HUMAN."""
+    """Labels needed for the accuracy of HUMAN without a machine, over those without one."""
     sizes = np.array(SIZES, dtype=np.float64)
     without = np.array([run["without"] for run in runs])
     target = without.mean(axis=0)[SIZES.index(HUMAN)]
-    lines = [f"{name}: {target:.3f} right with {HUMAN} labels of people"]
-    for key in runs[0]:
+    alone = labels_to_reach(sizes, without.mean(axis=0), target)
+    lines = [f"{name}: {target:.3f} right with {HUMAN} labels of people, {len(runs)} seeds"]
+    lines.append("  without          " + " ".join(f"{value:.3f}" for value in without.mean(axis=0)))
+    for key in [key for key in runs[0] if key != "without"]:
         values = np.array([run[key] for run in runs])
         if key.endswith("/weight"):
-            lines.append(f"  {key}: " + " ".join(f"{value:g}" for value in np.median(values, 0)))
+            weights = " ".join(f"{value:.1f}" for value in values.mean(axis=0))
+            lines.append(f"  {key:<16} {weights}")
             continue
         need = labels_to_reach(sizes, values.mean(axis=0), target)
-        gain = values[:, SIZES.index(HUMAN)] - without[:, SIZES.index(HUMAN)]
-        error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else float("nan")
-        curve = " ".join(f"{value:.3f}" for value in values.mean(axis=0))
-        at = f"at {HUMAN} {gain.mean():+.4f} ± {error:.4f}"
-        lines.append(f"  {key:<16} needs {need / HUMAN:.2f}; {at}; {curve}")
+        gains = values - without
+        error = gains.mean(axis=1).std(ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else np.nan
+        cells = " ".join(f"{gain:+.3f}" for gain in gains.mean(axis=0))
+        mean = f"mean gain {gains.mean():+.4f} ± {error:.4f}"
+        lines.append(f"  {key:<16} needs {need / alone:.2f}; {mean}; {cells}")
     return lines
 
 

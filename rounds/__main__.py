@@ -18,7 +18,10 @@ import click
 from stages.contract.errors import closest
 
 COMMANDS = {  # module or module:function, examples for --help; in the order of a project's life
-    "demo": ("rounds.demo", ("rounds demo demo",)),
+    "demo": (
+        "rounds.demo",
+        ("rounds demo demo", "rounds demo demo --machine   # a good and a poor machine annotator"),
+    ),
     "init": (
         "rounds.init",
         (

@@ -16,6 +16,8 @@ from rounds.annotate import simulate
 from rounds.close import close
 from rounds.commands import Say, dvc
 from rounds.init import CARRIED, carry, start, whole
+from rounds.machines.figures import machine_lines
+from rounds.machines.simulated import add_to_demo
 from rounds.project import Project
 from rounds.report import at_any_look, read_metrics
 from stages.answers.ledger import read_labels
@@ -109,12 +111,16 @@ def saving(project: Project) -> str:
     show_default=True,
     help="How many rounds.",
 )
+@click.option(
+    "--machine", is_flag=True, help="Add two simulated machine annotators, a good and a poor one."
+)
 @one_line_errors
-def command(target: Path, count: int) -> str:
+def command(target: Path, count: int, *, machine: bool) -> str:
     """Make a labelling project in DIR and run the loop with a simulated annotator.
 
     The annotator gives a few wrong and skipped answers, as people do. Afterwards DIR is a project
-    like any other.
+    like any other. With --machine every round says how good both machine annotators are, by the
+    answers of the control arm alone.
     """
     with whole(target):
         carry(
@@ -122,20 +128,25 @@ def command(target: Path, count: int) -> str:
         )
         start(target, "A labelling project on handwritten digits")
     try:
-        return played(target, count)
+        return played(target, count, machine=machine)
     except KeyboardInterrupt:
         status = f"cd {target} && rounds status"
         remedy = f"it is a project as far as it came ({status}); for a whole one remove it first"
         raise PipelineError(target, "interrupted", remedy) from None
 
 
-def loop_lines(project: Project, count: int, say: Say) -> Iterator[str]:
-    """Run the loop for so many rounds; of each a line of the table, when it is closed."""
+def loop_lines(project: Project, count: int, say: Say, *, machine: bool = False) -> Iterator[str]:
+    """Run the loop for so many rounds; of each a line of the table, when it is closed.
+
+    machine: two simulated machine annotators label all rows after the first close.
+    """
     oracle = project.root / "data" / "demo" / "oracle.csv"
     for number in range(count + 1):
         if number:
             simulate(project, oracle, noise=NOISE, skip=SKIP, seed=project.params().seed)
         close(project, partial=False, push=False, say=say)
+        if machine and not number:
+            add_to_demo(project)
         yield table_line(read_metrics(project, "validate"), read_metrics(project, "gate"))
         query = read_metrics(project, "query")
         if not query["batch"]["rows"]:
@@ -143,7 +154,7 @@ def loop_lines(project: Project, count: int, say: Say) -> Iterator[str]:
             return
 
 
-def played(target: Path, count: int) -> str:
+def played(target: Path, count: int, *, machine: bool = False) -> str:
     """Run the loop for so many rounds, printing a line of the table for each.
 
     Returns the sentence that says where the plots are.
@@ -163,11 +174,13 @@ def played(target: Path, count: int) -> str:
         err=True,
     )
     click.echo(HEAD)
-    for line in loop_lines(project, count, say):
+    for line in loop_lines(project, count, say, machine=machine):
         show(line)
     dvc(project.root, ["plots", "show", "--out", "dvc_plots"], say)
     show("")
     click.echo(saving(project))
+    if machine:
+        click.echo("\n" + "\n".join(machine_lines(read_metrics(project, "machines"))))
     click.echo(
         f"\nEvery round is a commit, with its plots:  "
         f"cd {target} && git log --oneline && rounds status"

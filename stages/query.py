@@ -22,10 +22,11 @@ from stages.answers.rounds import batch_id
 from stages.batch.compose import compose
 from stages.batch.model import read_model
 from stages.contract.canonical import write_json, write_jsonl
-from stages.contract.params import load
+from stages.contract.params import NO_TABLE, Params, load
 from stages.contract.progress import progress
 from stages.contract.shell import PATH, one_line_errors
 from stages.learning.calibration import read_calibration
+from stages.machines.frozen import read_machine
 from stages.proof.course import draw
 from stages.proof.history import read_history
 from stages.proof.refits import Refits
@@ -58,7 +59,9 @@ def main(
             history = read_history(gate, labels, store.index, gate_tables.state["rounds"])
             closed = settled(gate_tables, params.query.skip_cooldown)
             drawn = draw(history, Refits(store.index, store.matrix, params), closed)
-        batch = compose(store, read_model(probabilities), gate_tables, params, stands_for, drawn)
+        model = read_model(probabilities)
+        said = _said(params)
+        batch = compose(store, model, gate_tables, params, stands_for, drawn, said)
     write_jsonl(out / "batch.jsonl", batch.rows)
     write_jsonl(out / "passed_over.jsonl", batch.passed_over)
     scan = read_calibration(probabilities)["scan"]
@@ -70,6 +73,14 @@ def main(
     in_arm = (f"{count} {arm}" for arm, count in facts["batch"].items() if arm != "rows")
     arms = ", ".join(in_arm)
     return f"query: round {facts['round']}: {len(batch.rows)} rows ({arms}); {facts['regime']}"
+
+
+def _said(params: Params) -> dict[str, str]:
+    """A machine's class by id, where params say that it shows where to begin."""
+    if params.machines.cold_start == NO_TABLE:
+        return {}
+    machine = read_machine(Path(params.machines.cold_start), params.labels)
+    return {item: str(answer["label"]) for item, answer in machine.labelled.items()}
 
 
 if __name__ == "__main__":

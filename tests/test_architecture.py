@@ -34,6 +34,7 @@ NEWER: dict[str, object] = {
     "gate.limits.gold": 0.8,
     "machines.features": "data/none.csv",
     "validate.judge_rows": 0,
+    "machines.cold_start": "data/none.csv",
 }  # and what projects do that lack it
 
 

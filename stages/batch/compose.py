@@ -16,6 +16,7 @@ from stages.answers.arms import JUDGE, teaches
 from stages.answers.budget import answers_left
 from stages.answers.gate_tables import GateTables, settled, why_exhausted
 from stages.answers.ledger import BatchRow, GoldRow, check_label
+from stages.batch.cold_start import typical_by_class
 from stages.batch.guard import Agree, PassedOver, guarded
 from stages.batch.model import Model
 from stages.batch.reviews import worth_review
@@ -36,7 +37,7 @@ from stages.contract.params import Params
 from stages.learning.scoring import margin_of
 from stages.store.index import Features, Index
 from stages.store.near import features_alike, usual_rows
-from stages.strategies import Candidates, Ranking
+from stages.strategies import Candidates, Rank, Ranking
 from stages.strategies.auto import floor_weights
 from stages.strategies.registry import resolve
 
@@ -98,13 +99,15 @@ def compose(
     params: Params,
     stands_for: Floats | None = None,
     drawn: Mapping[str, float] = MappingProxyType({}),
+    said: Mapping[str, str] = MappingProxyType({}),
 ) -> Batch:
     """The next batch.
 
     features: of all n rows; model: None while there is none; stands_for: (n_pool,) of a pool in
     parts, how many of its rows each row here stands for, 0 for a row that is here for another
     reason. drawn: the rows that shall judge, with the probability of their draw, the first first;
-    they take the place of active rows, of which one is left at least.
+    they take the place of active rows, of which one is left at least. said: a machine annotator's
+    class by id, which says where to begin while there is no model (stages/batch/cold_start.py).
     """
     index = features.index
     free = unasked(index, gate, params.query.skip_cooldown)
@@ -121,7 +124,8 @@ def compose(
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
     sample = usual_rows(features, params.seed)
     others = len(planted) + len(gold) + len(judges)
-    ranking, passed = pick(candidates, size.active - others, params, agree, sample)
+    begin = partial(typical_by_class, said=said) if said and model is None else None
+    ranking, passed = pick(candidates, size.active - others, params, agree, sample, begin)
     doubts = np.zeros(len(free))
     if candidates.probabilities is not None:
         doubts = margin_of(candidates.probabilities)
@@ -247,20 +251,28 @@ def _class_weights(params: Params) -> Floats:
 
 
 def pick(
-    candidates: Candidates, count: int, params: Params, agree: Agree, sample: Geometry
+    candidates: Candidates,
+    count: int,
+    params: Params,
+    agree: Agree,
+    sample: Geometry,
+    begin: Rank | None = None,
 ) -> tuple[Ranking, list[PassedOver]]:
     """The strategy's picks, and what was passed over as it nearly repeats a pick or a labelled row.
 
-    Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`.
+    Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`; begin: what
+    ranks instead of the strategy, while there is no model.
     """
     options = params.query
     strategy = resolve(options.strategy, options.engine, weighted=bool(options.class_weights))
-    rank = partial(strategy, **options.params)
+    rank: Rank = partial(strategy, **options.params)
     if options.class_weights == "auto":
         weights = floor_weights(candidates, options.recall_floor)
         candidates = replace(candidates, class_weights=weights / weights.mean())
     if options.strategy == "random":
         return rank(candidates, count), []
+    if begin is not None:
+        rank = begin
     return guarded(rank, candidates, count, params.quality.near_duplicate, agree, sample)
 
 

@@ -260,6 +260,7 @@ class Machines(Section):
 
     answer_cost: float | None = Field(default=None, gt=0)
     features: str = Field(default=NO_TABLE, min_length=1)
+    cold_start: str = Field(default=NO_TABLE, min_length=1)
 
     @property
     def are_features(self) -> bool:

@@ -13,7 +13,7 @@ from stages.contract.arrays import Floats, Ints, Matrix
 from stages.learning.word_weight import FEWEST, MOST, held_out_likelihood
 
 WEIGHTS = (0.0, 1.0, 3.0, 10.0, 30.0)  # squared length of a sure answer; that of n-grams is 1
-ERRORS = 1.0  # standard errors behind the best that are no difference (benchmarks/machines.py)
+ERRORS = 2.0  # standard errors behind the best that are no difference (benchmarks/machines.py)
 
 
 def machine_weight(rows: Matrix, labels: Ints, machine_columns: int) -> float:
