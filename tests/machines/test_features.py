@@ -148,3 +148,25 @@ def test_the_stage_names_the_machine_only_where_there_is_one() -> None:
     text = stage_text(Claim(0.05, 0.95), "abc", "gpt")
     assert "--commit abc --machine data/machines/gpt\n" in text
     assert "\n      - data/machines/gpt\n" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("right", [0.4, 0.9])
+def test_certificates_with_a_second_source_are_broken_in_at_most_five_percent(
+    right: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Learner(path="sklearn.ensemble.ExtraTreesClassifier", params={"n_estimators": 5})
+    monkeypatch.setattr("stages.proof.opinions.FOREST", small)
+    params = logistic()
+    claim = Claim(0.05, 0.95)
+    seeing = params_with(params, tmp_path / "m")
+    projects = 100
+    broken = 0
+    for number in range(projects):
+        # 6 % of people's labels contradict the features: nearly every certificate is broken
+        sources, people = project_of(number, params)
+        answered(sources, people, tmp_path / "m", right)
+        outcome = finish(with_machine(sources, tmp_path / "m", seeing), claim, seeing)
+        theirs = np.array([people[item] for item in sources.pool.ids(outcome.machine)])
+        broken += bool((theirs != outcome.classes).sum() > 0.05 * len(theirs))
+    assert broken <= 100 * (0.05 + 2 * (0.05 * 0.95 / projects) ** 0.5)
