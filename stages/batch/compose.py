@@ -124,8 +124,7 @@ def compose(
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
     sample = usual_rows(features, params.seed)
     others = len(planted) + len(gold) + len(judges)
-    begin = partial(typical_by_class, said=said) if said and model is None else None
-    ranking, passed = pick(candidates, size.active - others, params, agree, sample, begin)
+    ranking, passed = pick(candidates, size.active - others, params, agree, sample, said)
     doubts = np.zeros(len(free))
     if candidates.probabilities is not None:
         doubts = margin_of(candidates.probabilities)
@@ -256,12 +255,12 @@ def pick(
     params: Params,
     agree: Agree,
     sample: Geometry,
-    begin: Rank | None = None,
+    said: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Ranking, list[PassedOver]]:
     """The strategy's picks, and what was passed over as it nearly repeats a pick or a labelled row.
 
-    Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`; begin: what
-    ranks instead of the strategy, while there is no model.
+    Random sampling is left as it is: it is the baseline. agree, sample: see `guarded`; said: a
+    machine's class by id, which says where to begin while there is no model.
     """
     options = params.query
     strategy = resolve(options.strategy, options.engine, weighted=bool(options.class_weights))
@@ -271,8 +270,8 @@ def pick(
         candidates = replace(candidates, class_weights=weights / weights.mean())
     if options.strategy == "random":
         return rank(candidates, count), []
-    if begin is not None:
-        rank = begin
+    if said and candidates.probabilities is None:
+        rank = partial(typical_by_class, said=said)
     return guarded(rank, candidates, count, params.quality.near_duplicate, agree, sample)
 
 
