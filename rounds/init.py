@@ -34,13 +34,14 @@ from rounds.roles import Choices, Roles, Spelling, roles_of
 from rounds.table_readers import Intake
 from stages.contract.canonical import write_json
 from stages.contract.errors import PipelineError
-from stages.contract.params import read_yaml
+from stages.contract.params import load, read_yaml
 from stages.contract.progress import progress, watched
 from stages.contract.shell import one_line_errors
 from stages.examples.content import numbers as as_numbers
 from stages.examples.content import texts as as_texts
 from stages.examples.places import is_url, list_parts
 from stages.examples.tables import Table, as_text, read_table
+from stages.proof.plan import planned
 from stages.store.words import PACKAGE, VERSION, is_installed
 
 CARRIED = (
@@ -250,6 +251,8 @@ def init(
             write_json(target / FILES, {name: copy.files for name, copy in copies.items()})
         fill_in(target / "params.yaml", changes)
         start(target, "A new labelling project")
+        if "pool" in sources and len(classes) > 1:
+            notes.append(planned(load(target / "params.yaml")))
     notes += [f"{name}: copied from {copy.url}" for name, copy in copies.items()]
     notes += [note for intake in read.values() for note in intake.notes]
     notes += class_lines(read, roles.label, classes)

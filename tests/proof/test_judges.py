@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rounds.shipped import shipped_params
 from stages.proof.course import course, course_facts, draw, saved
 from stages.proof.history import History
 from stages.proof.judges import front, lots, next_drawn, total
+from stages.proof.plan import control_to_show, judges_for, judges_to_show, planned
 from stages.proof.powered import (
     Estimate,
     combined,
@@ -178,3 +181,30 @@ def test_a_mean_gap_of_zero_saves_nothing_and_arms_that_change_places_change_the
     few, more = saved(level, 0.01), saved(level, 0.1)
     assert 0 <= few <= more <= done.labels[-1] - done.seeded
     assert saved(level, -0.05) <= 0
+
+
+def test_a_plan_says_how_many_judge_rows_a_gap_takes_before_the_first_batch() -> None:
+    # 30 control labels: sqrt(2 (log 2 + 2 log 20)) = 3.657 standard errors; 3.657² 0.75 = 10.03
+    assert judges_for(0.1, 0.2, 30) == math.ceil(3.657**2 * (0.2**2 - 0.1**2) / 0.1**2) == 41
+    assert judges_for(0.05, 0.2, 30) > 4 * judges_for(0.1, 0.2, 30)
+    said = planned(shipped_params({"query": {"batch_size": 40, "control_fraction": 0.2}}))
+    assert "8 of 40 rows a round are drawn at random, 30 by round 4" in said
+    nothing = planned(shipped_params({"query": {"control_fraction": 0.0}}))
+    assert "nothing is proven" in nothing
+
+
+def test_more_judge_rows_are_needed_for_a_smaller_gap_and_none_help_where_draws_hide_it(
+    judging: tuple[World, History, Refits],
+) -> None:
+    world, history, refits = judging
+    done = course(history, refits, 6)
+    assert done is not None
+    truth = world.truth[done.rows[: done.pool]]
+    right = replace(done, active=np.tile(world.truth[done.rows], (3, 1)))
+    needed = judges_to_show(right, truth)
+    assert needed is not None
+    assert needed >= 1
+    level = replace(done, active=done.random[0])
+    assert judges_to_show(level, truth) is None
+    assert control_to_show(100, 40, 30) == pytest.approx(56.25)
+    assert control_to_show(100, None, 30) is None
