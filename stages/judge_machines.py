@@ -21,6 +21,7 @@ from stages.contract.shell import PATH, one_line_errors
 from stages.examples.tables import read_table
 from stages.machines.frozen import read_machines
 from stages.proof.machines import judged, read_people, sentence, wanted_ids
+from stages.store.parts import open_pool
 from stages.store.read import read_features
 
 
@@ -50,7 +51,8 @@ def main(
     people = read_people(gate, labels, params)
     store = read_features(features, wanted_ids(annotators, people), params.compute)
     table = read_table(test, may_be_empty=True)
-    outcome = judged(annotators, people, table, store, read_json(curve), params)
+    whole = open_pool(features) is None
+    outcome = judged(annotators, people, table, store, read_json(curve), params, whole=whole)
     write_json(metrics, outcome.figures)
     write_json(plot, outcome.curve)
     return sentence(outcome)

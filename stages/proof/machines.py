@@ -14,7 +14,7 @@ from stages.answers.ledger import Asked, read_rows
 from stages.answers.standing import SEED
 from stages.contract.arrays import Ints
 from stages.contract.canonical import Row
-from stages.contract.params import Params
+from stages.contract.params import MACHINE_COLUMNS, NO_TABLE, Params
 from stages.examples.tables import Table
 from stages.machines.frozen import Machine, MachineAnswer
 from stages.proof.machine_curve import (
@@ -25,6 +25,7 @@ from stages.proof.machine_curve import (
     taught_ids,
 )
 from stages.proof.machine_quality import HumanLabels, machine_figures, votes_by_person
+from stages.proof.machine_shares import class_shares
 from stages.proof.refits import Refits, truth_of_test
 from stages.store.index import Features
 
@@ -90,10 +91,15 @@ def judged(
     features: Features,
     curve: list[Row],
     params: Params,
+    *,
+    whole: bool = True,
 ) -> Judgement:
-    """Every machine's figures and curve. curve: rows of plots/learning_curve.json."""
+    """Every machine's figures and curve.
+
+    curve: rows of plots/learning_curve.json; whole: the features hold every row of the pool.
+    """
     humans = human_labels(people, table, features, params)
-    refits = Refits(features.index, features.matrix, params)
+    refits = own_refits(features, params)
     rows, truth = _judging_rows(humans, features, params)
     points = peoples_points(curve, params.machines.answer_cost)
     drawn: list[MachinePoint] = list(points)
@@ -107,6 +113,7 @@ def judged(
         own = machine_curve(ours, taught, rows, truth, refits, params)
         figures[machine.name] = {
             **machine_figures(ours, humans, params.labels),
+            "share": class_shares(ours, humans.control, index, params.labels) if whole else None,
             "alone": people_pass(own, points),
         }
         drawn += own
@@ -116,6 +123,16 @@ def judged(
         "machines": figures,
     }
     return Judgement(document, drawn)
+
+
+def own_refits(features: Features, params: Params) -> Refits:
+    """Models that see a row's own features alone, whatever the project's classifier sees."""
+    matrix = features.matrix
+    if params.machines.are_features:
+        matrix = matrix[:, : matrix.shape[1] - MACHINE_COLUMNS]
+        machines = params.machines.model_copy(update={"features": NO_TABLE})
+        params = params.model_copy(update={"machines": machines})
+    return Refits(features.index, matrix, params)
 
 
 def _present(machine: Machine, features: Features) -> dict[str, MachineAnswer]:
