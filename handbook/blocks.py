@@ -13,6 +13,7 @@ from pathlib import Path
 from handbook.commands import command_options, commands_table
 from handbook.documents import documents_block, schemas
 from handbook.judgements import alarms_table, checks_table, signs_table
+from handbook.llms import llms_text
 from handbook.pipeline import params_table, stages_table
 from handbook.python_api import python_block
 from handbook.records import files_block
@@ -55,7 +56,8 @@ def text_of(path: Path) -> str:
 
 def renewed() -> dict[str, str]:
     """The files of docs/ that differ from what the code says: path in docs/ -> new text."""
-    pages = {path: text for path, text in schemas().items() if text != text_of(DOCS / path)}
+    whole = {**schemas(), "llms.txt": llms_text()}
+    pages = {path: text for path, text in whole.items() if text != text_of(DOCS / path)}
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         new = filled(text)

@@ -96,6 +96,42 @@ def test_every_link_between_docs_leads_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_every_link_to_a_heading_finds_it() -> None:
+    for page in [*PAGES, *BESIDE]:
+        text = page.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", text):
+            there = page.parent / target if target else page
+            if there.suffix == ".md":
+                assert anchor in anchors(there), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_param_that_the_docs_name_exists() -> None:
+    names = {name for name, _, _ in params_rows()}
+    sections = {name.rpartition(".")[0] for name in names} | {name.split(".")[0] for name in names}
+    heads = "|".join(sorted({name.split(".")[0] for name in names if "." in name}))
+    pattern = re.compile(rf"`((?:{heads})\.[a-z_.]+)(?::[^`]*)?`")
+    for page in PAGES:
+        for word in pattern.findall(page.read_text(encoding="utf-8")):
+            known = word in names | sections or any(name.startswith(f"{word}.") for name in names)
+            assert known or (ROOT / word).exists(), f"{page.name}: `{word}`"
+
+
+def test_every_file_of_the_code_that_the_docs_name_exists() -> None:
+    for page in PAGES:
+        for word in re.findall(
+            r"`((?:stages|rounds|tests|benchmarks|handbook)/[\w/]+\.\w+)", page.read_text("utf-8")
+        ):
+            mine = word.endswith("/mine.py")  # an example of a file of the reader's own
+            assert mine or (ROOT / word).exists(), f"{page.name}: {word}"
+
+
 EXAMPLES = [(name, line) for name, (_, examples) in COMMANDS.items() for line in examples]
 
 
