@@ -21,6 +21,7 @@ from stages.contract.canonical import (
     write_jsonl,
 )
 from stages.contract.errors import PipelineError
+from stages.contract.params import read_yaml
 from stages.machines.frozen import ANSWERS, MachineAnswer, checked_answer
 
 FOLDER = "data/machines"
@@ -30,7 +31,15 @@ SHOWN = 10  # bad rows that are named
 
 
 def folder_of(project: Project, name: str) -> Path:
-    """data/machines/NAME. Raises PipelineError for a name that is no folder's."""
+    """data/machines/NAME.
+
+    Raises PipelineError for a name that is no folder's, and in a project of before machines.
+    """
+    path = project.root / "params.yaml"
+    if "machines" not in read_yaml(path):
+        what = "the section machines is missing"
+        remedy = "add it, as params.yaml of a new project (`rounds init`) has it, and commit that"
+        raise PipelineError(path, what, remedy)
     if not NAME.fullmatch(name):
         what = f"{name!r} is no name for a machine"
         raise PipelineError("NAME", what, "use letters, digits, '.', '_' and '-'")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from rounds.commands import git
-from rounds.machines.freeze import append
+from rounds.machines.freeze import append, folder_of
 from rounds.machines.kept import machine_faults
 from rounds.project import Project
+from stages.contract.errors import PipelineError
 from stages.machines.frozen import checked_answer
 
 ANSWERS = "data/machines/gpt/answers.jsonl"
@@ -50,3 +51,13 @@ def test_a_changed_row_is_found_in_the_working_tree_and_in_the_commit_that_holds
 def test_a_file_that_is_gone_is_found(project: Project) -> None:
     (project.root / ANSWERS).unlink()
     assert [found.where for found in machine_faults(project)] == [f"{ANSWERS}:1"]
+
+
+def test_a_project_of_before_machines_is_told_what_to_add(project: Project) -> None:
+    (project.root / "params.yaml").write_text("seed: 0\n")
+    with pytest.raises(PipelineError, match="the section machines is missing; add it"):
+        folder_of(project, "gpt")
+    (project.root / "params.yaml").write_text("machines: {}\n")
+    assert folder_of(project, "gpt") == project.root / "data/machines/gpt"
+    with pytest.raises(PipelineError, match=r"'\.\./x' is no name for a machine"):
+        folder_of(project, "../x")
