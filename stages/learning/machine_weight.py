@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Matrix
-from stages.learning.word_weight import FEWEST, MOST, held_out_likelihood
+from stages.learning.word_weight import MOST, likelihoods_of
 
 WEIGHTS = (0.0, 1.0, 3.0, 10.0, 30.0)  # squared length of a sure answer; that of n-grams is 1
 ERRORS = 2.0  # standard errors behind the best that are no difference (benchmarks/machines.py)
@@ -35,17 +35,9 @@ def machine_likelihoods(rows: Matrix, labels: Ints, machine_columns: int) -> Flo
     first = rows.shape[1] - machine_columns
     by_machine = _products(rows[asked][:, first:])
     by_others = _products(rows[asked][:, :first])
-    # A copy of a row, as in a bootstrap sample, would give the held-out label away.
-    distinct = np.unique(by_machine + by_others, axis=0, return_index=True)[1]
-    classes = labels[asked][distinct]
-    if len(distinct) < FEWEST or len(np.unique(classes)) < 2 or not by_machine.any():
+    if not by_machine.any():
         return None
-    pairs = np.ix_(distinct, distinct)
-    likelihoods = [
-        held_out_likelihood(by_others[pairs] + weight * by_machine[pairs], classes)
-        for weight in WEIGHTS
-    ]
-    return np.array(likelihoods)
+    return likelihoods_of(by_machine, by_others, labels[asked], WEIGHTS)
 
 
 def smallest_of_the_best(likelihoods: Floats, errors: float = ERRORS) -> int:

@@ -7,6 +7,8 @@ asks the labels that it learns from, and no others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Matrix
@@ -49,15 +51,26 @@ def likelihoods_by_weight(rows: Matrix, labels: Ints, word_columns: int) -> Floa
     others = rows[asked, word_columns:]
     by_words = words @ words.T
     by_others = (others @ others.T).toarray().astype(np.float64)
+    return likelihoods_of(by_words, by_others, labels[asked], WEIGHTS)
+
+
+def likelihoods_of(
+    by_some: Floats, by_others: Floats, labels: Ints, weights: Sequence[float]
+) -> Floats | None:
+    """Log likelihood of each held-out label under each weight of some columns, (weights, m).
+
+    by_some, by_others: (n, n) inner products of n rows by those columns and by all others; labels:
+    (n,). m: the distinct rows. None for fewer than FEWEST of them, or of one class.
+    """
     # A copy of a row, as in a bootstrap sample, would give the held-out label away.
-    distinct = np.unique(by_words + by_others, axis=0, return_index=True)[1]
-    classes = labels[asked][distinct]
+    distinct = np.unique(by_some + by_others, axis=0, return_index=True)[1]
+    classes = labels[distinct]
     if len(distinct) < FEWEST or len(np.unique(classes)) < 2:
         return None
     pairs = np.ix_(distinct, distinct)
     likelihoods = [
-        held_out_likelihood(by_others[pairs] + weight * by_words[pairs], classes)
-        for weight in WEIGHTS
+        held_out_likelihood(by_others[pairs] + weight * by_some[pairs], classes)
+        for weight in weights
     ]
     return np.array(likelihoods)
 
