@@ -10,6 +10,7 @@ from stages.answers.ledger import (
     Doubt,
     GateState,
     GoldRow,
+    JudgedLabel,
     Labels,
     Repeat,
     Unlabelled,
@@ -37,10 +38,11 @@ class GateTables:
     repeats: list[Repeat] = field(default_factory=list)
     votes: list[CountedVote] = field(default_factory=list)
     gold: list[GoldRow] = field(default_factory=list)
+    judged: list[JudgedLabel] = field(default_factory=list)
 
     def labelled_ids(self) -> list[str]:
-        """The ids that have, had or may get a label again: accepted, doubted, planted, gold."""
-        others = (*self.review, *self.repeats, *self.gold)
+        """The ids that have, had or may get a label again, and those that only judge."""
+        others = (*self.review, *self.repeats, *self.gold, *self.judged)
         return [*self.accepted.ids, *(row["id"] for row in others)]
 
 
@@ -111,4 +113,5 @@ def read_gate_tables(folder: Path, labels: list[str]) -> GateTables:
         read_rows(folder / "repeats.jsonl", Repeat),
         read_rows(folder / "votes.jsonl", CountedVote),
         read_rows(folder / "gold.jsonl", GoldRow),
+        read_rows(folder / "judged.jsonl", JudgedLabel),
     )

@@ -214,9 +214,13 @@ class CountedVote(Labelled):
 
 
 class JudgedLabel(Labelled):
-    """A label that people gave a row which judges and does not teach; round: where it was given."""
+    """A label that people gave a row which judges and does not teach.
+
+    round: where it was asked last; annotators: who gave the label.
+    """
 
     round: int
+    annotators: list[str]
 
 
 class Repeat(Labelled):

@@ -34,7 +34,7 @@ from stages.proof.tables import CourseFacts, Interval
 
 FRAME = 20_000  # rows of the pool, a fixed uniform sample, that the models are compared on
 SHARE = 4  # the course goes to a quarter of the control labels: draws of so many overlap little
-DRAWS = 20  # random draws of control labels
+DRAWS = 30  # random draws of control labels
 STEPS = 3  # label counts on the way
 ONE_LOOK = 1.96  # standard errors of an interval that is looked at once
 MODELS = STEPS * (DRAWS + 1) + 2  # that it fits: of both arms, of the seed and of all labels

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from stages.answers.ledger import AcceptedLabel, Labelled
+from stages.answers.ledger import AcceptedLabel, JudgedLabel, Labelled
 from stages.contract.arrays import Ints
 from stages.contract.canonical import Row
 from stages.proof.finishing import Finished, Sources
@@ -57,6 +57,7 @@ def finished_labels(
     by_people: list[FinishedLabel] = []
     for accepted in sources.gate.accepted.rows:
         by_people += [_by_people(item, accepted) for item in (accepted["id"], *accepted["copies"])]
+    by_people += _judged_alone(sources)
     yield sorted(by_people, key=lambda label: label["id"])
     last = sources.gate.state["rounds"]
     author = f"model@{commit}+{sources.second}" if sources.second else f"model@{commit}"
@@ -82,7 +83,20 @@ def finished_labels(
         ]
 
 
-def _by_people(item: str, accepted: AcceptedLabel) -> FinishedLabel:
+def _judged_alone(sources: Sources) -> list[FinishedLabel]:
+    """The labels by people of rows that judged and taught nobody, and of their copies."""
+    gate = sources.gate
+    index = sources.taught.index
+    others = {*gate.accepted.ids, *(row["id"] for row in gate.review)}
+    return [
+        _by_people(item, row)
+        for row in gate.judged
+        if row["id"] not in others
+        for item in index.copies.get(index.sha[index.row_of[row["id"]]], [row["id"]])
+    ]
+
+
+def _by_people(item: str, accepted: AcceptedLabel | JudgedLabel) -> FinishedLabel:
     return {
         "id": item,
         "label": accepted["label"],

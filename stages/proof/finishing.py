@@ -158,7 +158,8 @@ def population_of(sources: Sources, params: Params) -> Population:
     number = {label: column for column, label in enumerate(params.labels)}
     doubted = {row["id"]: number[row["label"]] for row in gate.review}
     accepted = dict(zip(gate.accepted.ids, gate.accepted.classes.tolist(), strict=True))
-    labels = doubted | accepted
+    judged = {row["id"]: number[row["label"]] for row in gate.judged}
+    labels = judged | doubted | accepted
     arms = arms_by_id(sources.asked, set(index.ids[index.rows("seed")]), params.seed)
 
     def rows(ids: Iterable[str]) -> dict[int, str]:

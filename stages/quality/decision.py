@@ -319,9 +319,17 @@ def judged_labels(ledger: Ledger, upto: int, policy: Gate) -> list[JudgedLabel]:
     """The labels that people settled on for rows that judge, sorted by id."""
     rows: list[JudgedLabel] = []
     for case in collect(ledger.seed, ledger.asked, ledger.events, ledger.verdicts):
-        label = standing(case, upto, policy).label
-        if label is not None:
-            rows.append({"id": case.id, "label": label, "round": max(case.asked)})
+        stands = standing(case, upto, policy)
+        if stands.label is not None:
+            voters = {vote.annotator for vote in stands.votes if vote.label == stands.label}
+            rows.append(
+                {
+                    "id": case.id,
+                    "label": stands.label,
+                    "round": max(case.asked),
+                    "annotators": sorted(voters),
+                }
+            )
     return rows
 
 

@@ -583,7 +583,7 @@ def test_answers_to_rows_that_judge_are_counted_and_kept_and_change_nothing_else
     judging.asked.append({"round": 1, "rank": 31, "id": "p33", "arms": ["judge"]})
     judging.answer(1, "ann0", {"p33": "B"})
     without, outcome = plain.decide(), judging.decide()
-    assert outcome.judged == [{"id": "p33", "label": "B", "round": 1}]
+    assert outcome.judged == [{"id": "p33", "label": "B", "round": 1, "annotators": ["ann0"]}]
     assert outcome.state["answers"] == without.state["answers"] + 1
     for table in TABLES:
         if table != "judged":
@@ -598,7 +598,7 @@ def test_an_arm_that_asks_a_judged_row_learns_its_own_answer_and_not_the_judges(
     first_round(loop)
     outcome = loop.round({"p33": "B"})
     assert {row["id"]: row["label"] for row in outcome.known}["p33"] == "B"
-    assert outcome.judged == [{"id": "p33", "label": "A", "round": 1}]
+    assert outcome.judged == [{"id": "p33", "label": "A", "round": 1, "annotators": ["ann0"]}]
 
 
 def test_a_correction_of_a_row_that_only_judges_corrects_the_judgement_alone() -> None:
@@ -610,5 +610,6 @@ def test_a_correction_of_a_row_that_only_judges_corrects_the_judgement_alone() -
         {"round": 1, "id": "p33", "annotator": "x", "kind": "override", "label": "A", "order": 1}
     )
     outcome = loop.decide()
-    assert outcome.judged == [{"id": "p33", "label": "A", "round": 1}]
+    (row,) = outcome.judged
+    assert (row["id"], row["label"]) == ("p33", "A")
     assert "p33" not in outcome.final
