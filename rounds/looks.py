@@ -17,32 +17,37 @@ from stages.contract.errors import PipelineError
 
 METRICS = "metrics/validate.json"
 TITLE = "Active minus random: for any look (band) and for one look alone (lines)"
+COURSE = "Active minus random over the course, by judge rows: for any look and for one alone"
 
 
 def gap_charts(project: Project) -> list[Chart]:
-    """The chart of the gaps of all rounds, where one was measured."""
-    rows = gaps(project)
-    if not rows:
-        return []
+    """The charts of the gaps of all rounds, where one was measured, and of those by judge rows."""
     template = read_json(Path(__file__).parent / "templates" / "gap.json")
-    return [Chart(TITLE, filled(template, rows, {"x": "round", "y": "gap"}))]
+    drawn = ((TITLE, gaps(project)), (COURSE, gaps(project, "course")))
+    return [
+        Chart(title, filled(template, rows, {"x": "round", "y": "gap"}))
+        for title, rows in drawn
+        if rows
+    ]
 
 
-def gaps(project: Project) -> list[Row]:
+def gaps(project: Project, name: str = "difference") -> list[Row]:
     """A row for each round that measured a gap, the first round first.
 
+    name: of the gap in the metrics: difference, or course, which is of the round before its commit.
     round; labels of each arm; gap; low, high: at any look; once_low, once_high: looked at once. Of
     several commits of one round the newest counts, and the files as they are before all of them.
     """
     rows: dict[int, Row] = {}
     for facts in _measured(project):
-        gap = facts["difference"]
-        if gap["active_minus_random"] is None or "any_look" not in gap:
+        gap = facts.get(name)
+        if not gap or gap["active_minus_random"] is None or "any_look" not in gap:
             continue
+        number = gap.get("round", facts["round"])
         rows.setdefault(
-            facts["round"],
+            number,
             {
-                "round": facts["round"],
+                "round": number,
                 "labels": gap["labels"],
                 "gap": gap["active_minus_random"],
                 "low": gap["any_look"]["low"],
@@ -65,3 +70,15 @@ def _measured(project: Project) -> list[Row]:
     return measured + [
         json.loads(git(project.root, "show", f"{commit}:./{METRICS}")) for commit in commits
     ]
+
+
+def surely_ahead(project: Project) -> list[str]:
+    """The first round of which judge rows proved, at any look, that the strategy is ahead."""
+    sure = [row for row in gaps(project, "course") if row["low"] > 0]
+    if not sure:
+        return []
+    first = sure[0]
+    interval = f"[{first['low']:+.3f}, {first['high']:+.3f}]"
+    where = f"over the first {first['labels']} labels, as of round {first['round']}"
+    gap = f"{first['gap']:+.3f} {interval}"
+    return [f"Surely ahead of random sampling {where}: {gap}; no later round takes that back"]

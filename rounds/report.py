@@ -21,7 +21,7 @@ from rounds.charts import Chart, charts, vega_script
 from rounds.commands import commit_named, git
 from rounds.decision import FILE, DecisionOfRound, stopped
 from rounds.documents import alarms_of, json_option, say
-from rounds.looks import gap_charts
+from rounds.looks import gap_charts, surely_ahead
 from rounds.machines import figures as machine_figures
 from rounds.machines.charts import machine_charts
 from rounds.pages import number, render
@@ -57,7 +57,8 @@ class Findings:
 
     metrics: the documents of metrics/ by name, empty where the pipeline has not run. before: the
     metrics/validate.json to compare with. classes: the rows of plots/recall.json. batch: the rows
-    of the newest round. commits: hash, date and subject, newest first.
+    of the newest round. commits: hash, date and subject, newest first. sure: of which round it was
+    proven that the strategy is ahead.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Findings:
     before: Row
     classes: list[Row]
     charts: list[Chart]
+    sure: list[str]
     stop: DecisionOfRound | None
     batch: list[Row]
     rounds: list[AuditRow]
@@ -109,6 +111,7 @@ def find(project: Project, against: str | None = None) -> Findings:
         before=proof_at(project, against) if against else {},
         classes=read_json(recall) if recall.is_file() else [],
         charts=[*charts(project), *gap_charts(project), *machine_charts(project)],
+        sure=surely_ahead(project),
         stop=stopped(project),
         batch=read_jsonl(rounds[-1].folder / "batch.jsonl") if rounds else [],
         rounds=[audit_row(round_) for round_ in rounds],
@@ -358,7 +361,7 @@ def html(findings: Findings, vega: str) -> str:
         proof=findings.proof,
         alarms=findings.alarms,
         not_judged=findings.not_judged,
-        verdict=verdict(findings.proof),
+        verdict=[*verdict(findings.proof), *findings.sure],
         stop=findings.stop,
         charts=findings.charts,
         class_head=CLASS_HEAD,
@@ -386,7 +389,7 @@ def markdown(findings: Findings) -> str:
         proof=findings.proof,
         alarms=findings.alarms,
         not_judged=findings.not_judged,
-        verdict=verdict(findings.proof),
+        verdict=[*verdict(findings.proof), *findings.sure],
         machine_lines=machine_figures.status_lines(findings.metrics["machines"]),
         moved=moved_rows(findings.before, findings.proof),
         sign_rows=sign_rows(findings.proof),
@@ -406,7 +409,7 @@ def document(findings: Findings, out: str | None) -> documents.Report:
         ],
         alarms=alarms_of(findings.metrics["gate"], findings.proof),
         not_judged=findings.not_judged,
-        verdict=verdict(findings.proof),
+        verdict=[*verdict(findings.proof), *findings.sure],
         out=out,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rounds.looks import gap_charts, gaps
+from rounds.looks import gap_charts, gaps, surely_ahead
 from rounds.project import Project
 from stages.contract.canonical import write_json
 from tests.conftest import shell
@@ -61,3 +61,18 @@ def test_the_chart_holds_a_row_for_each_round_and_there_is_none_without_a_gap(
     (chart,) = gap_charts(committed(tmp_path / "some", proof(1, 0.5), proof(2, 0.25)))
     assert [row["round"] for row in chart.spec["data"]["values"]] == [1, 2]
     assert gap_charts(committed(tmp_path / "none", proof(0, None))) == []
+
+
+def test_a_round_that_was_surely_ahead_by_its_judge_rows_stays_so(tmp_path: Path) -> None:
+    told = []
+    for number, value in ((2, 0.1), (3, 0.5), (4, 0.15)):
+        facts = proof(number, None)
+        course = proof(number - 1, value)["difference"] | {"round": number - 1}
+        told.append(facts | {"course": course})
+    project = committed(tmp_path, *told)
+    assert [row["round"] for row in gaps(project, "course")] == [1, 2, 3]
+    (chart,) = gap_charts(project)
+    assert "judge rows" in chart.title
+    (line,) = surely_ahead(project)
+    assert "round 2" in line
+    assert surely_ahead(committed(tmp_path / "none", proof(1, 0.5), told[0])) == []
