@@ -212,6 +212,7 @@ def comparison(proof: Row) -> list[str]:
             f"Labels saved at equal accuracy: {saved(proof['saving'])}",
             "Intervals hold at all rounds together (95 %), but for the one that says otherwise",
         ]
+    lines += pool_words(proof)
     lines += course_words(proof)
     lines += cost_words(proof)
     more = proof["next_100"]
@@ -232,6 +233,19 @@ def course_words(proof: Row) -> list[str]:
     where = f"On the way to {course['labels']} labels"
     judges = f"by {course['judge_rows']} judge rows"
     return [f"{where}: active - random {gap}, saved on average {labels} ({judges})"]
+
+
+def pool_words(proof: Row) -> list[str]:
+    """How good the model is over the pool, by control labels and the model's own word."""
+    pool = proof.get("pool")
+    if not pool:
+        return []
+    accuracy = pool["accuracy"]
+    interval = f"[{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
+    worth = accuracy["worth"]
+    alone = "" if worth is None else f", worth {worth:.0f} of them without a model"
+    value = f"accuracy {accuracy['value']:.3f} {interval}, cross-validated"
+    return [f"Over the pool: {value}, by {pool['control_labels']} control labels{alone}"]
 
 
 def cost_words(proof: Row) -> list[str]:
