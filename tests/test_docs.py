@@ -154,3 +154,36 @@ def test_the_tab_key_completes_commands_and_options() -> None:
     complete = BashComplete(cli, {}, "rounds", "_ROUNDS_COMPLETE").get_completions
     assert [item.value for item in complete([], "cl")] == ["close"]
     assert [item.value for item in complete(["close"], "--pa")] == ["--partial"]
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """(page, line) of every `rounds` command in the docs' shell blocks."""
+    lines = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL):
+            commands = block.replace("\\\n", " ").splitlines()
+            parts = [
+                part.strip()
+                for line in commands
+                for part in re.split(r"&&|\||;", line.partition("  #")[0])
+            ]
+            lines += [(page.name, part) for part in parts if part.startswith("rounds ")]
+    return lines
+
+
+def test_every_command_line_of_the_docs_is_one_that_its_command_takes() -> None:
+    lines = command_lines()
+    assert len(lines) > 50
+    for page, line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        command = cli.get_command(click.Context(cli), words[0])
+        if command is None:
+            assert words[0].startswith("-"), f"{page}: {line}"
+            continue
+        try:
+            command.make_context(words[0], words[1:])
+        except click.exceptions.Exit:  # --help
+            continue
+        except click.UsageError as error:
+            raise AssertionError(f"{page}: {line}: {error.message}") from error

@@ -42,9 +42,9 @@ def python(folder: Path, code: str) -> str:
     return shell(folder, sys.executable, "-c", code)
 
 
-def recipe(name: str) -> str:
-    """The code block of docs/dvc.md that follows the mark of that name."""
-    text = (ROOT / "docs" / "dvc.md").read_text(encoding="utf-8")
+def recipe(name: str, page: str = "dvc.md") -> str:
+    """The code block of a page of docs/ that follows the mark of that name."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     match = re.search(rf"<!-- recipe: {name} -->\n```\w+\n(.*?)```", text, re.DOTALL)
     assert match, name
     return match[1]
@@ -119,6 +119,14 @@ def test_a_round_is_logged_to_another_tracker(project: Path, tmp_path: Path) -> 
     (tmp_path / "mlflow.py").write_text(f"def log_metric(name, value, step):\n    {prints}\n")
     code = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n{recipe('log')}"
     assert re.search(r"^active\.accuracy 0\.\d+ 2$", python(project, code), re.MULTILINE)
+
+
+def test_a_clone_is_told_where_the_data_is_and_holds_the_same(project: Path) -> None:
+    said = shell(project.parent, "bash", "-euc", recipe("clone", "moving.md"))
+    assert "round    3: 0 of 12 rows answered" in said
+    clone = project.parent / "copy"
+    assert (clone / "build" / "predictor" / "CARD.md").is_file()
+    shell(clone, "bash", "-euc", recipe("check", "moving.md"))
 
 
 def test_dvc_knows_the_model_as_an_artifact(project: Path) -> None:
