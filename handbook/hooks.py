@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -18,6 +19,10 @@ BESIDE = {  # file of the repository -> its page
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
+LOADED = re.compile(
+    r"<(?:script|img|iframe)\b[^>]*\bsrc=\"?((?:https?:)?//[^\s\">]+)"
+    r"|<link\b(?![^>]*\brel=\"?canonical)[^>]*\bhref=\"?((?:https?:)?//[^\s\">]+)"
+)
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
@@ -46,3 +51,12 @@ def led(markdown: str, path: str, page: str) -> str:
         return match[1] + posixpath.relpath(there, posixpath.dirname(page) or ".")
 
     return LINK.sub(link, markdown)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuses a site whose pages load anything from elsewhere."""
+    for page in Path(config.site_dir).rglob("*.html"):
+        loaded = LOADED.search(page.read_text(encoding="utf-8"))
+        if loaded:
+            address = loaded[1] or loaded[2]
+            raise PluginError(f"{page}: loads {address} from the network")
