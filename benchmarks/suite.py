@@ -6,7 +6,7 @@ Texts of LABELROUNDS_DATA, also by language, by coarser labels or by their commo
 numbers, some with labels that nothing can foretell. Every loop is the product's own (gate and
 control arm off): batches of 50 from 50 random labels, of small tables 10 from 20. A loop is kept in
 a file: the same command goes on after a stop, and another strategy adds to what is there. Pools are
-cut to 2,000 rows, test parts to 1,000. The weight of word vectors is settled once a set, by the
+cut to 1,500 rows, test parts to 1,000. The weight of word vectors is settled once a set, by the
 product's rule on 200 random labels of its pool, and not anew in each fit: so a loop takes a third
 of the time, and all strategies see the same features.
 
@@ -43,10 +43,10 @@ from stages.store.index import Features, Index
 from stages.store.words import WORD_DIMS
 
 DATA = Path(os.environ.get("LABELROUNDS_DATA", "../shared/data"))
-STRATEGIES = "random,margin,dbal,badge,weighted_coverage,max_herding,auto"
-POOL = 2000
+STRATEGIES = "random,margin,dbal,badge,weighted_coverage,auto?version=1,auto?version=2"
+POOL = 1500
 TESTED = 1000
-ROUNDS = 6
+ROUNDS = 5
 SMALL = 700  # rows of a table; below, batches are of 10
 MOODS = {  # of the authors of GoEmotions
     "positive": "admiration amusement approval caring desire excitement gratitude joy love "
@@ -305,6 +305,7 @@ def run(name: str, strategy: str, seed: int, out: Path) -> None:
         path,
         {
             "points": [vars(turn.point) for turn in turns],
+            "evidence": [turn.batch[0]["reason"].rpartition("; ")[2] for turn in turns[:-1]],
             "labels_by_class": {label: labels.count(label) for label in params.labels},
         },
     )

@@ -28,6 +28,7 @@ STAGES = sorted(PIPELINE)
 VALUES = sorted(values())
 NEWER: dict[str, object] = {
     "features.text.words": "none",
+    "query.auto": 1,
     "data.origin": {},
     "machines.answer_cost": None,
     "gate.gold_fraction": 0.05,

@@ -264,7 +264,8 @@ def pick(
     """
     options = params.query
     strategy = resolve(options.strategy, options.engine, weighted=bool(options.class_weights))
-    rank: Rank = partial(strategy, **options.params)
+    own = {"version": options.auto} if options.strategy == "auto" else {}
+    rank: Rank = partial(strategy, **(own | options.params))
     if options.class_weights == "auto":
         weights = floor_weights(candidates, options.recall_floor)
         candidates = replace(candidates, class_weights=weights / weights.mean())

@@ -215,6 +215,8 @@ class Query(Section):
     """What is asked next."""
 
     strategy: str = Field(min_length=1)
+    # A project from before there was a second rule keeps the batches that it has.
+    auto: Literal[1, 2] = 1
     engine: Literal["modal", "skactiveml", "own"]
     params: Options
     class_weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto"]

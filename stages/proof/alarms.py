@@ -189,8 +189,8 @@ def _class_stays_behind(evidence: Evidence) -> Finding:
             return Alarm(
                 f"recall of {label!r} went from {before['recall']:.2f} to {row['recall']:.2f} "
                 "while accuracy rose",
-                "add seed examples of the class, or let it count for more: "
-                "query.class_weights: auto",
+                "add seed examples of the class, or let the model count classes alike: "
+                "class_weight: balanced in model.params, which `rounds init` sets for texts",
             )
     unseen = [label for label in evidence.labels_of if label not in now]
     return f"no row that judges is of {_named(unseen)}" if unseen else None

@@ -3,6 +3,10 @@
 With uncertainty it asks for uncertain and diverse rows, without for typical and diverse ones. Both
 are one formula (see `herding`). Whether uncertainty enters it is decided by what was measured on
 labelled rows with models that had not seen them, never by the number of the round.
+
+Version 2, for texts: once every class has some labels, each region without a label is asked once,
+the most doubtful regions first (weighted coverage). Until then doubt is what finds the classes.
+Afterwards the most doubtful rows may be those that no label makes clearer (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -12,18 +16,24 @@ from dataclasses import replace
 import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Mask
+from stages.contract.distances import squared_norms
 from stages.learning.scoring import margin_of, wilson
 from stages.strategies import Candidates, Ranking
+from stages.strategies.diversity import weighted_coverage
 from stages.strategies.herding import max_herding, uncertainty_herding
 
+SEEN = 3  # labels of every class from which version 2 asks by regions
+UNIT = 1e-3  # by which the squared length of a text's row may differ from 1
+MOST = 0.9  # share of such rows from which the geometry is that of texts or embeddings
 Z = 1.96  # of a 95 % interval; to two digits, as it always was: so the same batches are chosen
 
 
-def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
+def auto(candidates: Candidates, count: int, min_labels: int = 0, version: int = 1) -> Ranking:
     """Uncertainty herding; max herding where uncertainty does not tell errors.
 
     Reasons, regime and evidence say which of the two, and why. min_labels: uncertainty waits until
-    every class has so many labels; 0: it does not wait.
+    every class has so many labels; 0: it does not wait. version: 2 asks texts by weighted coverage
+    once every class has SEEN labels; 1 never does.
     """
     candidates.require_probabilities("auto")  # the registry then asks `without_uncertainty`
     classes = known_classes(candidates)
@@ -34,8 +44,20 @@ def auto(candidates: Candidates, count: int, min_labels: int = 0) -> Ranking:
     usable, evidence = uncertainty_tells_errors(candidates)
     if not usable:
         return _typical(candidates, count, evidence)
+    if version >= 2 and rarest >= SEEN and has_unit_rows(candidates):
+        ranking = weighted_coverage(candidates, count)
+        return _explained(ranking, "doubtful regions", f"every class is seen, {evidence}")
     ranking = uncertainty_herding(candidates, count)
     return _explained(ranking, "doubtful and diverse", evidence)
+
+
+def has_unit_rows(candidates: Candidates) -> bool:
+    """Whether distances are between rows of unit length, as those of texts and embeddings are.
+
+    A text that shares no n-gram with the others has length 0: a tenth of the rows may.
+    """
+    of_unit_length = np.abs(squared_norms(candidates.geometry) - 1) <= UNIT
+    return bool(of_unit_length.mean() >= MOST)
 
 
 def known_classes(candidates: Candidates) -> Ints:

@@ -47,7 +47,7 @@ def weighted_coverage(
     Score = doubt x square root of typicality; doubt = (1 - margin) x class importance.
     """
     margin = margin_of(candidates.require_probabilities("weighted_coverage"))
-    mass = margin * candidates.importance()
+    mass = margin * candidates.importance() * candidates.mass()
     rows, score, labels_and_picks = _uncovered(candidates, count, mass, 0.5, sample, clusters)
     reasons = [
         f"doubtful and typical of {_region(number)}, 1 - margin {margin[row]:.3f}"

@@ -14,7 +14,8 @@ from rounds.shipped import shipped_params
 from stages.answers.gate_tables import GateTables, why_exhausted
 from stages.answers.ledger import Labels
 from stages.answers.rounds import batch_id
-from stages.batch.compose import compose, sizes, unasked
+from stages.batch import compose as module
+from stages.batch.compose import compose, pick, sizes, unasked
 from stages.batch.model import Model, model_of
 from stages.batch.reviews import worth_review
 from stages.batch.rows import interleave
@@ -24,6 +25,8 @@ from stages.contract.params import Params
 from stages.learning.predictions import Predictions
 from stages.store.index import Features, Index
 from stages.store.near import near_in
+from stages.strategies import Ranking
+from tests.strategies.conftest import make_candidates
 
 N = 60
 
@@ -633,3 +636,27 @@ def test_drawn_rows_judge_in_the_place_of_active_rows_and_count_for_an_arm_that_
     assert rows[best]["arms"] == ["active", "judge"]
     assert batch.metrics["batch"] == {"rows": 9, "active": 6, "control": 2, "review": 0, "judge": 2}
     assert "probability" not in plain.rows[0]
+
+
+def test_the_version_of_auto_is_that_of_the_params_and_of_no_other_strategy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked_with: list[tuple[str, dict[str, object]]] = []
+
+    def resolve(name: str, *_engine: object, **_weighted: object) -> object:
+        def rank(_candidates: object, _count: int, **words: object) -> Ranking:
+            asked_with.append((name, words))
+            return Ranking(np.arange(2), np.zeros(2), ["", ""], "stub")
+
+        return rank
+
+    monkeypatch.setattr(module, "resolve", resolve)
+    candidates = make_candidates(n=4)
+    for query in ({"auto": 1}, {"auto": 2, "params": {"min_labels": 3}}, {"strategy": "margin"}):
+        own = params(**{"strategy": "auto", **query})
+        pick(candidates, 2, own, lambda rows, _twin: np.ones(len(rows), bool), candidates.geometry)
+    assert asked_with == [
+        ("auto", {"version": 1}),
+        ("auto", {"version": 2, "min_labels": 3}),
+        ("margin", {}),
+    ]

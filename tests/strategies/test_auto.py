@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import Make
 
-from stages.strategies.auto import auto, floor_weights, roc_area
+from stages.strategies import Candidates
+from stages.strategies.auto import auto, floor_weights, has_unit_rows, roc_area
 from stages.strategies.herding import drawn, max_herding, uncertainty_herding
 from stages.strategies.registry import resolve
 
@@ -46,6 +47,30 @@ def test_doubt_that_tells_errors_is_used(make: Make) -> None:
         reason.endswith("; doubt is used (area 1.00 ± 0.00 on 4 held-out labels)")
         for reason in ranking.reasons
     )
+
+
+def test_the_second_version_asks_by_regions_once_every_class_of_texts_is_seen(make: Make) -> None:
+    def asked(candidates: Candidates, version: int) -> tuple[list[int], str]:
+        ranking = resolve("auto")(candidates, 10, version=version)
+        return ranking.positions.tolist(), ranking.regime
+
+    seen = make(m=9, d=20)  # three labels of each of three classes
+    by_regions = resolve("weighted_coverage")(seen, 10).positions.tolist()
+    by_doubt = resolve("uncertainty_herding")(seen, 10).positions.tolist()
+    assert by_regions != by_doubt
+    assert asked(seen, 2) == (by_regions, "doubtful regions")
+    assert asked(seen, 1) == (by_doubt, "doubtful and diverse")
+    reasons = resolve("auto")(seen, 10, version=2).reasons
+    assert all("; every class is seen, doubt is used" in reason for reason in reasons)
+    for other in (
+        make(m=8, d=20),  # a class has two labels
+        replace(seen, geometry=2 * seen.geometry, labelled=2 * seen.labelled),  # not of unit length
+    ):
+        assert asked(other, 2) == asked(other, 1)
+    is_blank = np.arange(120) < 12  # texts that share nothing with the others have length 0
+    assert has_unit_rows(replace(seen, geometry=np.where(is_blank[:, None], 0, seen.geometry)))
+    is_blank = np.arange(120) < 13
+    assert not has_unit_rows(replace(seen, geometry=np.where(is_blank[:, None], 0, seen.geometry)))
 
 
 def test_doubt_waits_for_so_many_labels_of_every_class(make: Make) -> None:
