@@ -36,6 +36,7 @@ FRAME = 20_000  # rows of the pool, a fixed uniform sample, that the models are 
 SHARE = 4  # the course goes to a quarter of the control labels: draws of so many overlap little
 DRAWS = 30  # random draws of control labels
 STEPS = 3  # label counts on the way
+SAME = 1e-18  # a variance of accuracies that is rounding
 ONE_LOOK = 1.96  # standard errors of an interval that is looked at once
 MODELS = STEPS * (DRAWS + 1) + 2  # that it fits: of both arms, of the seed and of all labels
 FEWEST = 4  # labels of its own that the last step has
@@ -193,19 +194,45 @@ def labels_of_judges(history: History) -> dict[str, str]:
     return {row["id"]: row["label"] for row in history.judged} | taught
 
 
-def scatter(done: Course) -> float:
-    """The standard deviation of the mean gap over draws of labels, with DRAWS - 1 degrees.
+@dataclass(frozen=True)
+class Scatter:
+    """How far draws of labels scatter the mean gap: a standard deviation and how well it is known.
+
+    degrees: of freedom of Student's t; 1 where one draw in DRAWS makes all of it.
+    """
+
+    error: float
+    degrees: float
+
+    def within(self, boundary: float) -> float:
+        """What the draws stay within, with the chance that a normal error has of the boundary."""
+        from scipy.stats import norm, t
+
+        return self.error * float(t.isf(norm.sf(boundary), self.degrees))
+
+
+def scatter(done: Course) -> Scatter:
+    """How far draws of labels scatter the mean gap; an error of 0 where no draw differs.
 
     The active arm's labels are taken for as scattered as a random draw of as many, which those of a
     good strategy are not: it is a claim that holds for two equal arms too. With v the variance of
     the drawn means, and a share s of the control labels in each draw, the mean of all draws has
-    at most v s / (1 - s), and one draw v / (1 - s). Source: Hoeffding, "A class of statistics with
-    asymptotically normal distribution" (1948).
+    at most v s / (1 - s), and one draw v / (1 - s). Of a rare class most draws see nothing and one
+    sees all, and a variance of such draws is hardly known: the degrees of freedom fall with their
+    kurtosis k, to 2 n / (k - 1). Source: Hoeffding, "A class of statistics with asymptotically
+    normal distribution" (1948); for the variance of a variance Cramer, "Mathematical methods of
+    statistics" (1946).
     """
     _, random = done.accuracies
     share = 1 / SHARE
-    drawn = float(random.mean(axis=1).var(ddof=1))
-    return math.sqrt(drawn * ((1 + share) / (1 - share) + 1 / DRAWS))
+    means = random.mean(axis=1)
+    away = means - means.mean()
+    drawn = float(means.var(ddof=1))
+    if drawn < SAME:
+        return Scatter(0.0, 1.0)
+    kurtosis = float((away**4).mean() / (away**2).mean() ** 2)
+    degrees = float(np.clip(2 * DRAWS / max(kurtosis - 1, 1e-9), 1, DRAWS - 1))
+    return Scatter(math.sqrt(drawn * ((1 + share) / (1 - share) + 1 / DRAWS)), degrees)
 
 
 def saved(done: Course, gap: float) -> float:
@@ -251,10 +278,10 @@ def facts_of(done: Course, history: History, refits: Refits, truth: Ints) -> Cou
         **unknown,
         "any_look": unknown,
         "error_of_rows": None,
-        "error_of_draws": draws,
+        "error_of_draws": draws.error or None,
         "saved": {"labels": None, **unknown, "any_look": unknown},
     }
-    if not math.isfinite(gap.variance):
+    if not math.isfinite(gap.variance) or not draws.error:
         return facts
     once = _around(gap, draws, ONE_LOOK)
     ever = _around(gap, draws, any_look(done.control))
@@ -270,16 +297,12 @@ def facts_of(done: Course, history: History, refits: Refits, truth: Ints) -> Cou
     return facts
 
 
-def _around(gap: Estimate, draws: float, boundary: float) -> Interval:
+def _around(gap: Estimate, draws: Scatter, boundary: float) -> Interval:
     """The interval of a gap, as wide as a normal error would need so many standard errors.
 
-    The spread over draws of labels is known by DRAWS draws, and has Student's t: each of the two
-    errors gets the quantile of its own.
+    Each of the two errors, of rows and of draws, gets the quantile of its own.
     """
-    from scipy.stats import norm, t
-
-    of_draws = draws * float(t.isf(norm.sf(boundary), DRAWS - 1))
-    half = math.hypot(gap.error * boundary, of_draws)
+    half = math.hypot(gap.error * boundary, draws.within(boundary))
     return {"low": gap.value - half, "high": gap.value + half}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.contract.arrays import Ints
 from stages.contract.params import Params
-from stages.proof.course import DRAWS, Course, scatter
+from stages.proof.course import Course, scatter
 from stages.proof.gap import FIRST_LABELS, any_look
 from stages.proof.powered import power
 
@@ -22,16 +22,14 @@ def judges_to_show(done: Course, truth: Ints) -> int | None:
     probabilities proportional to the models' disagreement. Source: Cochran, "Sampling techniques"
     (1977), sampling with probability proportional to size.
     """
-    from scipy.stats import norm, t
-
     padded = np.concatenate([truth, np.zeros(len(done.rows) - done.pool, dtype=np.intp)])
     ahead = done.ahead(padded)[: done.pool]
     sizes = done.disagreement[: done.pool]
     apart = sizes > 0
     boundary = any_look(done.control)
-    draws = scatter(done) * float(t.isf(norm.sf(boundary), DRAWS - 1))
-    left = float(ahead.mean()) ** 2 - draws**2
-    if ahead.mean() <= 0 or left <= 0:
+    draws = scatter(done)
+    left = float(ahead.mean()) ** 2 - draws.within(boundary) ** 2
+    if not draws.error or ahead.mean() <= 0 or left <= 0:
         return None
     ratios = ahead[apart] / sizes[apart]
     beliefs = done.believed[: done.pool][apart] / sizes[apart]

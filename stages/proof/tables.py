@@ -124,7 +124,7 @@ class CourseFacts(Looks):
     judge_rows: int
     active_minus_random: float | None
     error_of_rows: float | None
-    error_of_draws: float
+    error_of_draws: float | None
     saved: SavedLabels
 
 

@@ -1,4 +1,4 @@
-"""Judge rows in a whole project: the real stages, round after round, without a test set."""
+"""Judge rows in a whole project: the real stages and git, round after round."""
 
 from __future__ import annotations
 
@@ -6,49 +6,57 @@ from pathlib import Path
 
 import pytest
 
-from rounds.init import fill_in
+from rounds.project import Project
+from rounds.report import course_words
+from rounds.verify import verify
 from stages.answers.ledger import JudgedLabel, read_rows
 from stages.contract.canonical import read_json, read_jsonl
-from tests.conftest import Small, rounds, shell
+from tests.faults.lives import make_project
+from tests.history.inprocess import Stages, answer, closed, committed
+
+ROUNDS = 4
 
 
 @pytest.mark.slow
-def test_judge_rows_are_asked_blind_never_learnt_and_prove_the_course(tmp_path: Path) -> None:
-    small = Small(tmp_path / "made")
-    project = tmp_path / "project"
-    rounds(
-        tmp_path, "init", str(project), "--pool", str(small.root / "data" / "pool.csv"),
-        "--seed", str(small.root / "data" / "seed.csv"),
-    )  # fmt: skip
-    changes = {
-        ("validate", "judge_rows"): 3,
-        ("query", "batch_size"): 15,
-        ("query", "control_fraction"): 0.6,
-    }
-    fill_in(project / "params.yaml", changes)
-    shell(project, "git", "commit", "-qam", "Judge rows")
-    rounds(project, "close")
-    for _ in range(4):
-        rounds(project, "annotate", "--oracle", str(small.root / "oracle.csv"))
-        rounds(project, "close")
+def test_judge_rows_are_asked_blind_never_learnt_and_prove_the_course(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rounds.close.Dvc", Stages)
+    project = Project(make_project(tmp_path).resolve())
+    text = (project.root / "params.yaml").read_text()
+    for before, after in (
+        ("judge_rows: 0 ", "judge_rows: 3 "),
+        ("batch_size: 8 ", "batch_size: 16 "),
+        ("control_fraction: 0.2 ", "control_fraction: 0.6 "),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    (project.root / "params.yaml").write_text(text)
+    committed(project)
+    closed(project)
+    for _ in range(ROUNDS):
+        answer(project)
+        closed(project)
     judges = [
         row
-        for batch in sorted(project.glob("data/rounds/*/batch.jsonl"))
-        for row in read_jsonl(batch)
+        for round_ in project.rounds()[:ROUNDS]
+        for row in read_jsonl(round_.folder / "batch.jsonl")
         if row["arms"] == ["judge"]
     ]
     assert judges
     assert all(0 < row["probability"] <= 1 for row in judges)
-    for task in read_jsonl(project / "data" / "rounds" / "004" / "asked.jsonl"):
-        assert "judge" not in str({key: task[key] for key in task if key != "text"})
-    learnt = {row["id"] for row in read_jsonl(project / "build" / "gate" / "accepted.jsonl")}
-    judged = read_rows(project / "build" / "gate" / "judged.jsonl", JudgedLabel)
-    asked = [row for row in judges if row["round"] <= 4]
-    assert {row["id"] for row in judged} == {row["id"] for row in asked}
+    for task in project.rounds()[ROUNDS - 1].tasks():
+        assert "judge" not in str(task)  # nobody sees that a row is one
+    gate = project.root / "build" / "gate"
+    learnt = {row["id"] for row in read_jsonl(gate / "accepted.jsonl")}
+    judged = read_rows(gate / "judged.jsonl", JudgedLabel)
+    assert {row["id"] for row in judged} == {row["id"] for row in judges}
     assert {row["id"] for row in judged} - learnt
-    facts = read_json(project / "metrics" / "validate.json")
-    assert facts["cost"]["judge"] == len(asked)
-    assert facts["course"]["round"] == 3
+    facts = read_json(project.root / "metrics" / "validate.json")
+    assert facts["cost"]["judge"] == len(judges)
+    assert facts["course"]["round"] == ROUNDS - 1
     assert facts["course"]["judge_rows"] > 0
-    assert "judge rows" in rounds(project, "status")
-    rounds(project, "verify")
+    assert course_words(facts)
+    assert facts["pool"]["control_labels"] >= 20
+    violations, _ = verify(project)
+    assert violations == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rounds.shipped import shipped_params
-from stages.proof.course import course, course_facts, draw, saved
+from stages.proof.course import course, course_facts, draw, facts_of, saved, scatter
 from stages.proof.history import History
 from stages.proof.judges import front, lots, next_drawn, total
 from stages.proof.plan import control_to_show, judges_for, judges_to_show, planned
@@ -208,3 +208,18 @@ def test_more_judge_rows_are_needed_for_a_smaller_gap_and_none_help_where_draws_
     assert judges_to_show(level, truth) is None
     assert control_to_show(100, 40, 30) == pytest.approx(56.25)
     assert control_to_show(100, None, 30) is None
+
+
+def test_a_spread_that_one_draw_makes_is_hardly_known_and_without_one_nothing_is_judged(
+    judging: tuple[World, History, Refits],
+) -> None:
+    _, history, refits = judging
+    done = course(history, refits, 6)
+    assert done is not None
+    assert scatter(done).degrees > 5
+    alike = replace(done, random=np.repeat(done.random[:1], len(done.random), axis=0))
+    assert scatter(alike).error == 0
+    assert facts_of(alike, history, refits, np.empty(0, dtype=np.intp))["any_look"]["low"] is None
+    odd = replace(alike, random=np.concatenate([alike.random[1:], done.random[1:2]]))
+    assert 1 <= scatter(odd).degrees < 2.3  # one in thirty: kurtosis 28
+    assert scatter(odd).within(3) > 10 * scatter(odd).error
