@@ -125,12 +125,14 @@ def _put_aside(path: Path, collected: Collected) -> None:
 
 def commit_answers(project: Project, name: str) -> bool:
     """Commit what lies in data/machines/NAME, and the stage that judges it. False: nothing new."""
+    answers = folder_of(project, name) / ANSWERS
+    if not answers.is_file():
+        return False
     pipeline = project.root / PIPELINE
     text = TEMPLATE.read_bytes()
     if not pipeline.is_file() or pipeline.read_bytes() != text:
         write_bytes(pipeline, text)
-    answers = folder_of(project, name) / ANSWERS
-    count = answers.read_bytes().count(b"\n") if answers.is_file() else 0
+    count = answers.read_bytes().count(b"\n")
     paths = [f"{FOLDER}/{name}", PIPELINE]
     git(project.root, "add", "--", *paths)
     if not git(project.root, "diff", "--cached", "--name-only", "--", *paths).strip():
