@@ -41,6 +41,13 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
             "rounds init blank   # then fill in params.yaml",
         ),
     ),
+    "import": (
+        "rounds.imported",
+        (
+            "rounds import label-studio.json",
+            "rounds import spring.csv summer.csv   # columns id, label, annotator, timestamp",
+        ),
+    ),
     "status": ("rounds.status", ("rounds status",)),
     "issue": ("rounds.issue", ("dvc repro && rounds issue",)),
     "annotate": (
@@ -79,6 +86,10 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
             "rounds close --partial   # with what is answered by now",
             "rounds close --stop --why 'the curve is flat'",
         ),
+    ),
+    "merge": (
+        "rounds.merge",
+        ("git fetch && rounds merge origin/bobs-branch",),
     ),
     "finish": (
         "rounds.finish",
@@ -171,7 +182,7 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
 
 
 GROUPS = {  # how `rounds --help` sorts the commands
-    "Start": ("demo", "init"),
+    "Start": ("demo", "init", "import"),
     "A round": (
         "status",
         "issue",
@@ -182,6 +193,7 @@ GROUPS = {  # how `rounds --help` sorts the commands
         "retract",
         "gold",
         "changed",
+        "merge",
     ),
     "Machines": ("machine", "machines"),
     "Look back": ("log", "history", "labels", "report", "verify"),

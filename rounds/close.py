@@ -55,6 +55,7 @@ WHEN_HELD = (
 MACHINES = "machines/dvc.yaml"  # only in projects that have machine annotators
 ATTEMPTS = 5
 NOTHING = "Nothing to commit."
+UNPUSHED = Path(".dvc/tmp/unpushed")
 
 
 def foreign_changes(project: Project) -> list[str]:
@@ -311,15 +312,21 @@ def _take_back(project: Project, new: Round) -> None:
 
 def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
     """Push the data of this round and of rounds committed without a push, or note that it waits."""
-    waiting = project.root / ".dvc" / "tmp" / "unpushed"
     if not now:
-        waiting.parent.mkdir(parents=True, exist_ok=True)
-        waiting.touch()
+        note_unpushed(project.root)
         return
+    waiting = project.root / UNPUSHED
     if waiting.exists():
         dvc("push", "--all-commits")
     dvc("push")
     waiting.unlink(missing_ok=True)
+
+
+def note_unpushed(root: Path) -> None:
+    """Note that commits have data that was not pushed: the next close that pushes does it."""
+    waiting = root / UNPUSHED
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    waiting.touch()
 
 
 def _question(project: Project, *, ask: bool) -> Round | None:

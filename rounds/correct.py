@@ -27,10 +27,19 @@ from stages.contract.errors import PipelineError, closest
 from stages.contract.shell import one_line_errors
 
 
-def amend(project: Project, item: str, label: str | None, why: str, by: str) -> Row:
+def amend(
+    project: Project,
+    item: str,
+    label: str | None,
+    why: str,
+    by: str,
+    *,
+    may_confirm: bool = False,
+) -> Row:
     """Add the row that gives an id another label, or none (None). Returns the row.
 
-    Raises PipelineError for an unknown id or label, an empty reason, or when nothing would change.
+    may_confirm: the label that stands may be given, too, which settles a dispute for good. Raises
+    PipelineError for an unknown id or label, an empty reason, or when nothing would change.
     """
     if not why.strip():
         raise PipelineError("--why", "no reason given", "say in a few words what was wrong")
@@ -45,7 +54,7 @@ def amend(project: Project, item: str, label: str | None, why: str, by: str) -> 
                 "ID", what, "correct ids that have a label; `rounds labels` lists them"
             )
         was = standing(cases[item], target.number, project.params().gate).label
-        if was == label:
+        if was == label and not may_confirm:
             now = f"the label {was!r}" if was else "no label"
             raise PipelineError("ID", f"{item!r} has {now} now", "all is well")
         labels = project.params().labels

@@ -35,6 +35,7 @@ from rounds.surfaces.desk import NOTE
 from stages.answers.changed import id_then, read_changed, renamed
 from stages.answers.gold import is_gold
 from stages.answers.ledger import (
+    CORRECTION,
     Asked,
     Doubt,
     Event,
@@ -44,8 +45,14 @@ from stages.answers.ledger import (
     check_label,
     read_rows,
 )
-from stages.answers.prodigy import acceptable
-from stages.answers.reading import answers_of, corrections_of, import_round, under_todays_ids
+from stages.answers.reading import (
+    answers_of,
+    events_of,
+    import_round,
+    rows_asked,
+    under_todays_ids,
+)
+from stages.answers.rounds import MERGED, merged_folders
 from stages.answers.standing import Case, collect, history, known_labels, standing
 from stages.contract.canonical import Row, dumps, read_jsonl
 from stages.contract.errors import PipelineError, closest
@@ -75,14 +82,24 @@ def seed_labels(project: Project, params: Params) -> list[Labelled]:
     ]
 
 
+def with_merged(issued: Round) -> list[Round]:
+    """A round, then the rounds of other branches that were merged into it, under its number."""
+    merged = merged_folders(issued.folder)
+    return [issued, *(Round(issued.number, folder) for folder in merged)]
+
+
 def mentions(issued: Round, items: set[str]) -> bool:
     """Whether a file of the round holds an id, so that the round may be part of its life."""
     needles = [dumps(item).encode() for item in items]
     files = [
-        issued.folder / "batch.jsonl",
-        issued.folder / "verdicts.jsonl",
-        issued.corrections,
-        *issued.answer_files(),
+        file
+        for batch in with_merged(issued)
+        for file in (
+            batch.folder / "batch.jsonl",
+            batch.folder / "verdicts.jsonl",
+            batch.corrections,
+            *batch.answer_files(),
+        )
     ]
     contents = [file.read_bytes() for file in files if file.is_file()]
     return any(needle in content for content in contents for needle in needles)
@@ -100,9 +117,8 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     for issued in project.rounds() if rounds is None else rounds:
         number = issued.number
         events += _events(issued, params)
-        batch = [row for row in read_rows(issued.folder / "batch.jsonl", Asked) if not is_gold(row)]
+        asked += [row for row in rows_asked(issued.folder) if not is_gold(row)]
         doubts = read_rows(issued.folder / "verdicts.jsonl", Doubt)
-        asked += [{"round": number, **row} for row in batch]
         verdicts += [{"round": number, **row} for row in doubts]
     record = read_changed(project.rounds_folder)
     asked = under_todays_ids(asked, record)
@@ -115,12 +131,18 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
 
 
 def _events(issued: Round, params: Params) -> list[Event]:
-    """The answers and corrections of a round; of one without answers, the corrections."""
+    """The answers and corrections of a round; of one without answers, the corrections.
+
+    What was said in rounds that were merged into it is among them.
+    """
     imported = import_round(issued.folder, params)
     if imported is not None:
         return imported.events
-    corrections = corrections_of(issued.folder, acceptable(issued.tasks(), params.labels))
-    return [correction.event for correction in corrections]
+    return [
+        event
+        for event in events_of(issued.folder, params)
+        if event["order"] == CORRECTION or f"/{MERGED}/" in event["file"]
+    ]
 
 
 class Life(TypedDict):
@@ -225,14 +247,19 @@ def _asked(
     blobs = read_blobs(project, [locks[number] for number in numbers])
     rows = []
     for issued in rounds:
-        batch = read_jsonl(issued.folder / "batch.jsonl")
-        row = next(row for row in batch if row["id"] == names[issued.number])
+        asked = (
+            (batch, row)
+            for batch in with_merged(issued)
+            for row in read_jsonl(batch.folder / "batch.jsonl")
+            if row["id"] == names[issued.number]
+        )
+        batch, row = next(asked)
         lock = blobs.get(locks.get(issued.number, ""), b"")
         rows.append(
             {
                 **{key: row[key] for key in ("rank", "arms", "strategy", "score", "reason")},
                 "round": issued.number,
-                "batch_id": issued.batch_id(),
+                "batch_id": batch.batch_id(),
                 "model": output_md5(lock, "build/model"),
                 **_commit_columns(issued_by.get(issued.number)),
             }
@@ -256,7 +283,7 @@ def _answers(
     """Every answer to an example. names: its id in each round."""
     labels = project.params().labels
     rows: list[Row] = []
-    for issued in rounds:
+    for issued in [batch for asked in rounds for batch in with_merged(asked)]:
         answers = answers_of(issued.folder, issued.batch_id(), issued.tasks(), labels)
         for answer, (file, line) in answers:
             if answer.id == names[issued.number]:
@@ -287,7 +314,7 @@ def _corrections(
 ) -> list[Row]:
     """Every correction of what has the id `item` now."""
     rows: list[Row] = []
-    for issued in rounds:
+    for issued in [batch for asked in rounds for batch in with_merged(asked)]:
         if not issued.corrections.is_file():
             continue
         file = issued.corrections.relative_to(project.root).as_posix()
@@ -309,7 +336,7 @@ def _with_commits(project: Project, rows: list[Row], file_changes: list[Change])
         for change in file_changes
         if change.new
         and round_of_path(change.path) in numbers
-        and name_in_round(change.path).startswith(("answers/", "corrections"))
+        and name_in_round(change.path).startswith(("answers/", "corrections", "merged/"))
     ]
     blobs = read_blobs(project, [str(step.new) for step in steps])
     lines = {name: set(data.split(b"\n")) for name, data in blobs.items()}

@@ -7,26 +7,22 @@ close will do. Of the items themselves it shows nothing.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
 
 from rounds.decision import stopped
 from rounds.history import cases_of
 from rounds.pages import render
+from rounds.people import GOLD_HEAD, class_rows, gold_rows, pairs_of, people_rows
 from rounds.project import Project
 from rounds.report import METRICS, read_metrics
 from rounds.summary import summary
 from rounds.surfaces.desk import Session
 from rounds.surfaces.series import Series
-from stages.answers.standing import Case
+from stages.answers.standing import as_of_now
 from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
-from stages.learning.scoring import cohen_kappa
 
 ARMS = ("active", "random")
-Cells = list[list[object]]
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,6 @@ class Person:
     quiet: float | None
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What two people said of one item that both labelled in one round."""
-
-    names: tuple[str, str]
-    labels: tuple[str, str]
-
-
 def person(session: Session, now: float) -> Person:
     """A session's part of the batch, as of `now` (seconds since 1970)."""
     answers = [said.answer for said in session.said.values()]
@@ -62,56 +50,6 @@ def person(session: Session, now: float) -> Person:
         seconds=session.pace(),
         quiet=now - session.seen if session.seen else None,
     )
-
-
-def pairs_of(cases: Iterable[Case]) -> Iterator[Pair]:
-    """Every two people's labels of one item in one round, people by name."""
-    for case in cases:
-        for number in case.asked:
-            labels = {
-                vote.annotator: vote.label
-                for vote in case.votes
-                if vote.round == number and vote.is_label and not vote.late
-            }
-            for left, right in combinations(sorted(labels), 2):
-                yield Pair((left, right), (labels[left], labels[right]))
-
-
-def people_rows(pairs: Iterable[Pair]) -> Cells:
-    """Each two people: items that both labelled, the share labelled alike, Cohen's kappa."""
-    by_names: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for pair in pairs:
-        by_names[pair.names].append(pair.labels)
-    return [
-        [
-            " and ".join(names),
-            len(labels),
-            share(sum(left == right for left, right in labels), len(labels)),
-            rounded(cohen_kappa(*zip(*labels, strict=True))),
-        ]
-        for names, labels in sorted(by_names.items())
-    ]
-
-
-def class_rows(pairs: Iterable[Pair]) -> Cells:
-    """Each class: pairs of labels of which one or both are it, the share both; lowest first."""
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for pair in pairs:
-        for label in set(pair.labels):
-            counts[label][0] += 1
-            counts[label][1] += pair.labels[0] == pair.labels[1]
-    ordered = sorted(counts.items(), key=lambda entry: (entry[1][1] / entry[1][0], entry[0]))
-    return [[label, number, share(alike, number)] for label, (number, alike) in ordered]
-
-
-def share(part: int, whole: int) -> str:
-    """A share in percent."""
-    return f"{100 * part / whole:.0f} %"
-
-
-def rounded(value: float | None) -> str:
-    """A figure with two digits, empty where there is none."""
-    return "" if value is None else f"{value:.2f}"
 
 
 def next_close(project: Project, series: Series, query: Row) -> str:
@@ -200,7 +138,7 @@ class Board:
             alarm for name in ("gate", "validate") for alarm in metrics[name].get("alarms", [])
         ]
         try:
-            pairs = list(pairs_of(cases_of(self._project).values()))
+            pairs = list(pairs_of(as_of_now(list(cases_of(self._project).values()))))
         except PipelineError:  # an answer file that the next close will refuse, and name
             pairs = []
         curve = self._project.root / "plots" / "learning_curve.json"
@@ -209,5 +147,7 @@ class Board:
             "alarms": alarms,
             "pair_rows": people_rows(pairs),
             "class_rows": class_rows(pairs),
+            "gold_head": GOLD_HEAD,
+            "gold_rows": gold_rows(metrics["gate"]),
             "curve": curve_svg(read_json(curve) if curve.is_file() else []),
         }

@@ -7,6 +7,7 @@ compared with one parent of the commit; so a merge is compared with each of its 
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections import Counter, defaultdict
@@ -18,10 +19,12 @@ from shlex import quote
 from rounds.commands import changed_paths, git, git_bytes
 from rounds.project import Project
 from stages.answers.rounds import FROZEN
+from stages.contract.canonical import Row
 from stages.contract.errors import PipelineError
 
 FIXED = (*FROZEN, "manifest.json", "closed.json")
-ROWS = re.compile(r"answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json")
+OF_A_MERGE = re.compile(r"merged/[^/]+/(.+)", re.DOTALL)
+ROWS = re.compile(r"(merged/[^/]+/)?(answers/[^/]+\.jsonl|corrections\.jsonl|closed\.json)")
 IN_ROUND = re.compile(r"data/rounds/([0-9]{3,})/(.+)", re.DOTALL)
 COMMIT = "%H%x09%P%x09%aI%x09%an"  # as git's --format: id, parents, author's date, author
 
@@ -142,18 +145,42 @@ def closing_commits(project: Project, history: list[Change], at: str = "HEAD") -
     """Round number -> the commit that closed it.
 
     That commit brought the next question; for the last round its subject says that it closed it.
+    A commit that imported rounds closed none.
     history: of the manifests, up to the commit `at`.
     """
-    closings = {number - 1: change.commit for number, change in manifests(history).items()}
+    imported = imported_rounds(project, history)
+    closings = {
+        number - 1: change.commit
+        for number, change in manifests(history).items()
+        if number not in imported
+    }
     last = max(closings, default=-1) + 1
+    issued = manifests(history)
     # Not every subject that begins so: "Round 3: Ann's answers" is a person's.
     pattern = f"^Round {last}: [0-9]* labels; "
     matching = ("--basic-regexp", f"--grep={pattern}")
-    words = ("log", "-1", "--no-show-signature", f"--format={COMMIT}", *matching, at)
-    line = git(project.root, *words).strip()
-    if line:
-        closings[last] = _commit(line)
+    words = ("log", "--no-show-signature", f"--format={COMMIT}", *matching, at)
+    path = f"data/rounds/{last:03d}/manifest.json"
+    for line in git(project.root, *words).splitlines() if last in issued or not last else ():
+        commit = _commit(line)
+        # The round of that number on a branch that was merged is another one.
+        here = git(project.root, "rev-parse", f"{commit.id}:./{path}").strip() if last else ""
+        if not last or here == issued[last].new:
+            closings[last] = commit
+            break
     return dict(sorted(closings.items()))
+
+
+def imported_rounds(project: Project, history: list[Change]) -> dict[int, Row]:
+    """Round number -> where it came from, of the rounds that `rounds import` made."""
+    blobs = {number: str(change.new) for number, change in manifests(history).items()}
+    contents = read_blobs(project, blobs.values())
+    found: dict[int, Row] = {}
+    for number, blob in blobs.items():
+        manifest = json.loads(contents[blob])
+        if isinstance(manifest, dict) and isinstance(manifest.get("imported"), dict):
+            found[number] = manifest["imported"]
+    return found
 
 
 def manifests(history: list[Change]) -> dict[int, Change]:
@@ -179,6 +206,12 @@ def name_in_round(path: str) -> str:
     return match[2] if match else ""
 
 
+def name_merged(path: str) -> str:
+    """A path in a round that was merged, from that round's folder; "" for any other path."""
+    match = OF_A_MERGE.fullmatch(name_in_round(path))
+    return match[1] if match else ""
+
+
 def is_rows(path: str) -> bool:
     """Whether an open round may get a file of this path: answers, corrections, its closing note.
 
@@ -192,16 +225,19 @@ def faults(
     after: Mapping[str, bytes | None],
     answered: Callable[[str], bool],
     over: Callable[[str], bool],
+    others: Mapping[str, list[bytes]] | None = None,
 ) -> list[Fault]:
     """What a step did to the ledger that it may not do.
 
+    - What was merged from another branch stays as it was there.
     - The frozen files of an answered round, and the note that a round is closed, stay as they were.
     - Rows of answers and corrections stay, in their order, in their file; or in a new file, if the
       old one is gone (it was renamed).
     - A round that is over gets no new rows.
 
     before, after: the content of each changed path, None where there is no file. answered, over:
-    whether the round of a path was so before the step.
+    whether the round of a path was so before the step. others: of a merge, what its other parents
+    had at each path, whose rows the merge did not add.
     """
     wrong: list[Fault] = []
     for path, old in before.items():
@@ -209,7 +245,9 @@ def faults(
         if old is None or old == new:
             continue
         gone = "removed" if new is None else "changed"
-        if name_in_round(path) in FIXED:
+        if name_merged(path):
+            wrong.append(Fault(path, 0, f"{gone} after it was merged"))
+        elif name_in_round(path) in FIXED:
             if answered(path):
                 what = f"{gone} after round {round_of_path(path)} was answered"
                 wrong.append(Fault(path, 0, what))
@@ -218,7 +256,8 @@ def faults(
             if line:
                 wrong.append(Fault(path, line, f"the row that stood here was {gone}"))
     paths = {fault.path for fault in wrong}
-    return wrong + [fault for fault in late_rows(before, after, over) if fault.path not in paths]
+    late = late_rows(before, after, over, others or {})
+    return wrong + [fault for fault in late if fault.path not in paths]
 
 
 def _is_renamed(
@@ -240,6 +279,7 @@ def late_rows(
     before: Mapping[str, bytes | None],
     after: Mapping[str, bytes | None],
     over: Callable[[str], bool],
+    others: Mapping[str, list[bytes]],
 ) -> Iterator[Fault]:
     """The first row of each file that a step added to a round that was over.
 
@@ -247,8 +287,11 @@ def late_rows(
     """
     old_rows: dict[int, Counter[bytes]] = defaultdict(Counter)
     for path, old in before.items():
-        if old and is_rows(path):
-            old_rows[round_of_path(path)].update(old.splitlines())
+        if is_rows(path):
+            rows: Counter[bytes] = Counter()
+            for content in (old or b"", *others.get(path, [])):
+                rows |= Counter(content.splitlines())
+            old_rows[round_of_path(path)].update(rows)
     for path, new in after.items():
         if new and is_rows(path) and over(path):
             number = round_of_path(path)

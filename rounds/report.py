@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
@@ -25,6 +25,8 @@ from rounds.looks import gap_charts, surely_ahead
 from rounds.machines import figures as machine_figures
 from rounds.machines.charts import machine_charts
 from rounds.pages import number, render
+from rounds.people import GOLD_HEAD, answers_so_far, gold_rows, pace_rows, pairs_of, people_rows
+from rounds.people import class_rows as class_rows_of_people
 from rounds.project import Project, Round
 from rounds.summary import Point, summary
 from rounds.surfaces.desk import NOTE
@@ -58,7 +60,8 @@ class Findings:
     metrics: the documents of metrics/ by name, empty where the pipeline has not run. before: the
     metrics/validate.json to compare with. classes: the rows of plots/recall.json. batch: the rows
     of the newest round. commits: hash, date and subject, newest first. sure: of which round it was
-    proven that the strategy is ahead.
+    proven that the strategy is ahead. pairs, labels: agreement of each two people, and about each
+    class. pace: of each person.
     """
 
     name: str
@@ -72,6 +75,9 @@ class Findings:
     rounds: list[AuditRow]
     commits: Cells
     notes: Cells
+    pairs: list[list[object]] = field(default_factory=list)
+    labels: list[list[object]] = field(default_factory=list)
+    pace: list[list[object]] = field(default_factory=list)
 
     @property
     def proof(self) -> Row:
@@ -105,6 +111,8 @@ def find(project: Project, against: str | None = None) -> Findings:
         raise PipelineError(where, "there is nothing to report yet", "run `rounds close`")
     recall = project.root / "plots" / "recall.json"
     rounds = project.rounds()
+    cases, events = answers_so_far(project)
+    pairs = list(pairs_of(cases))
     return Findings(
         name=project.root.name,
         metrics=metrics,
@@ -117,6 +125,9 @@ def find(project: Project, against: str | None = None) -> Findings:
         rounds=[audit_row(round_) for round_ in rounds],
         commits=commits(project),
         notes=note_rows(rounds),
+        pairs=people_rows(pairs),
+        labels=class_rows_of_people(pairs),
+        pace=pace_rows(events),
     )
 
 
@@ -384,6 +395,11 @@ def html(findings: Findings, vega: str) -> str:
         calibration_rows=calibration_rows(calibration),
         sign_rows=sign_rows(findings.proof),
         annotator_rows=annotator_rows(findings.metrics["gate"]),
+        gold_head=GOLD_HEAD,
+        gold_rows=gold_rows(findings.metrics["gate"]),
+        pair_rows=findings.pairs,
+        label_rows=findings.labels,
+        pace_rows=findings.pace,
         machine_head=machine_figures.HEAD,
         machine_rows=machine_figures.machine_rows(findings.metrics["machines"]),
         batch_arms=batch_arms(findings.batch),

@@ -27,7 +27,15 @@ from rounds.dvc_files import (
     parsed_lock,
 )
 from rounds.history import MANIFESTS
-from rounds.past import Change, changes, closing_commits, manifests, read_blobs, tree_of
+from rounds.past import (
+    Change,
+    changes,
+    closing_commits,
+    imported_rounds,
+    manifests,
+    read_blobs,
+    tree_of,
+)
 from rounds.project import Project
 from rounds.violation import Violation
 from stages.contract.canonical import Row, write_bytes
@@ -199,8 +207,13 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
     """
     violations: list[Violation] = []
     lines: list[str] = []
-    issued = manifests(changes(project, MANIFESTS))
+    history = changes(project, MANIFESTS)
+    issued = manifests(history)
+    imported = imported_rounds(project, history)
     for number, change in issued.items():
+        if number in imported:
+            lines.append(f"replay: round {number}: imported, so no commit chose it")
+            continue
         commit = change.commit.id
         path = f"data/rounds/{number:03d}/batch.jsonl"
         name = f"{commit}:./{path}"

@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -39,21 +39,27 @@ from rounds.machines.kept import machine_faults
 from rounds.origins import moved_on, not_asked
 from rounds.past import (
     Change,
+    Commit,
     Fault,
     answered_at,
     changes,
     faults,
     has_commits,
+    imported_rounds,
     manifests,
+    name_in_round,
+    name_merged,
     read_blobs,
     round_of_path,
     rounds_over,
+    tree_of,
     uncommitted_faults,
 )
 from rounds.project import Project
 from rounds.reproducible import locks, replay
 from rounds.tables_now import pool_of
 from rounds.violation import HERE, Violation
+from stages.answers.arms import IMPORTED
 from stages.answers.reading import import_round
 from stages.answers.rounds import round_folders
 from stages.batch.export import fields_of
@@ -64,6 +70,7 @@ from stages.examples.content import exact_bytes
 from stages.examples.tables import as_text, read_table
 
 BATCH = ("asked.jsonl", "batch.jsonl", "manifest.json", "verdicts.jsonl")
+NOT_MARKED = "an imported round with a row that is not marked as imported"
 NOT_EXPORTED = "not what export_prodigy wrote (dvc.lock)"
 
 
@@ -87,6 +94,11 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
     skipped = not_compared(project)
     asked_tests, notes = tests(project, history, None if skipped else pool_columns(project))
     violations += [*issues(project, history), *answers(project, history)]
+    notes += [
+        f"issue: round {number} was imported from {origin.get('file')} ({origin.get('tool')}): "
+        "nothing proves how its rows were chosen, and no arm counts them"
+        for number, origin in imported_rounds(project, history).items()
+    ]
     if skipped:
         notes.append(f"content: {skipped}")
     else:
@@ -105,19 +117,27 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
     blobs = read_blobs(
         project, [name for step in steps for name in (step.old, step.new) if name is not None]
     )
+    had: dict[tuple[str, str], list[bytes]] = defaultdict(list)
+    for step in steps:
+        had[step.commit.id, step.path].append(blobs.get(step.old or "", b""))
     violations = []
     for side, group in groupby(steps, key=lambda change: change.side):
         late_paths = {path for late_side, path in late if late_side == side}
-        violations += _step_faults(project, list(group), blobs, late_paths)
+        violations += _step_faults(project, list(group), blobs, late_paths, had)
     return violations + [_ledger_violation(HERE, fault) for fault in uncommitted_faults(project)]
 
 
 def _step_faults(
-    project: Project, steps: list[Change], blobs: Mapping[str, bytes], late: set[str]
+    project: Project,
+    steps: list[Change],
+    blobs: Mapping[str, bytes],
+    late: set[str],
+    had: Mapping[tuple[str, str], list[bytes]],
 ) -> list[Violation]:
     """What one commit, compared with one of its parents, did to the ledger that it may not do.
 
-    late: the paths that belong to a round that was over in every parent.
+    late: the paths that belong to a round that was over in every parent. had: by commit and path,
+    what its parents had there.
     """
     commit = steps[0].commit
     olds = {step.path: step.old for step in steps}
@@ -133,8 +153,34 @@ def _step_faults(
 
     before = {step.path: blobs.get(step.old or "") for step in steps}
     after = {step.path: blobs.get(step.new or "") for step in steps}
-    wrong = faults(before, after, answered, late.__contains__)
+    others = {path: had[commit.id, path] for path in before}
+    wrong = faults(before, after, answered, late.__contains__, others)
+    if wrong and len(commit.parents) > 1:
+        kept = _kept_by_merge(project, commit)
+        wrong = [
+            fault for fault in wrong if (name_in_round(fault.path), olds[fault.path]) not in kept
+        ]
     return [_ledger_violation(commit.id, fault) for fault in wrong]
+
+
+def _kept_by_merge(project: Project, commit: Commit) -> set[tuple[str, str | None]]:
+    """What a merge replaced and kept: names within their round, and blob ids.
+
+    That is the rounds of the other branch, whose folders stand whole in `merged`, and the note that
+    a round which both sides closed was closed early, of which each side has one.
+    """
+    tree = tree_of(project, commit.id)
+    kept: set[tuple[str, str | None]] = {
+        (name_merged(path), blob) for path, blob in tree.items() if name_merged(path)
+    }
+    for parent in commit.parents:
+        notes = tree_of(project, parent).items()
+        kept |= {
+            (name_in_round(path), blob)
+            for path, blob in notes
+            if name_in_round(path) == "closed.json" and path in tree
+        }
+    return kept
 
 
 def _ledger_violation(commit: str, fault: Fault) -> Violation:
@@ -150,9 +196,15 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
     locked = {number: f"{change.commit.id}:./dvc.lock" for number, change in issued.items()}
     files = [name for frozen in names.values() for name in frozen.values()]
     blobs = read_blobs(project, [*locked.values(), *files])
+    imported = imported_rounds(project, history)
     violations = []
     for number, change in issued.items():
         batch = {name: blobs[full] for name, full in names[number].items() if full in blobs}
+        if number in imported:
+            if not _is_marked(batch):
+                where = f"data/rounds/{number:03d}"
+                violations.append(Violation("issue", change.commit.id, where, NOT_MARKED))
+            continue
         if not _is_exported(batch, blobs.get(locked[number], b"")):
             what = NOT_EXPORTED
             together = at_once[change.commit.id]
@@ -192,6 +244,12 @@ def _frozen_names(change: Change) -> dict[str, str]:
     """
     folder = PurePosixPath(change.path).parent
     return {name: f"{change.commit.id}:./{folder}/{name}" for name in BATCH}
+
+
+def _is_marked(batch: Mapping[str, bytes]) -> bool:
+    """Whether an imported batch says of every row that no arm chose it."""
+    rows = [json.loads(line) for line in batch.get("batch.jsonl", b"").splitlines()]
+    return bool(rows) and all(row.get("arms") == [IMPORTED] for row in rows)
 
 
 def _is_exported(batch: Mapping[str, bytes], lock: bytes) -> bool:

@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from rounds.lock import turn
 from rounds.project import Project, Round
+from rounds.surfaces.assignment import allowed, normal
 from stages.answers import prodigy
 from stages.answers.prodigy import Answer, NotAnAnswer
 from stages.contract.canonical import Row, dumps, numbered_rows
@@ -243,6 +244,7 @@ class Desk:
         self._project = project
         self._idle = idle
         self._clock = clock
+        self._allowed = allowed(project, [str(task["al_id"]) for task in self.tasks])
         self.finished = 0  # items with all the answers they want
         self._sessions: dict[str, Session] = {}
         self._answered: list[set[str]] = [set() for _ in self.tasks]
@@ -319,6 +321,11 @@ class Desk:
                     self._free(position)
                 session.held.clear()
 
+    def may_answer(self, name: str, position: int) -> bool:
+        """Whether an item is a person's to answer: it is assigned to them, or to nobody."""
+        people = self._allowed[position]
+        return people is None or normal(name) in people
+
     def current(self, session: Session) -> int | None:
         """The item that the session is to answer now, or None when there is none for it.
 
@@ -333,7 +340,8 @@ class Desk:
             self._give_back(session, session.held[-1])
         for position in range(session.cursor, len(self.tasks)):
             taken = self._answered[position] | self._loans[position]
-            if session.name not in taken and len(taken) < self.overlap:
+            is_open = session.name not in taken and len(taken) < self.overlap
+            if is_open and self.may_answer(session.name, position):
                 session.held.append(position)
                 self._loans[position].add(session.name)
                 return position
@@ -367,6 +375,8 @@ class Desk:
         standing = session.keys.get(position, "")
         if key == standing:
             return None
+        if not self.may_answer(session.name, position):
+            raise Refused(403, "That item is for somebody else.")
         if verdict == "accept" and label not in self.labels:
             raise Refused(400, "Choose one of the labels first.")
         if verdict == "undo" and position not in session.said:

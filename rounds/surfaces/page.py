@@ -28,6 +28,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rounds.surfaces import adjudication
 from rounds.surfaces.desk import Desk, Refused, Remark, RoundOver, Session, Verdict, session_name
 from rounds.surfaces.label_help import LabelHelp
 from rounds.surfaces.series import Series
@@ -37,6 +38,7 @@ from stages.answers.prodigy import is_data_uri
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 OWNER = "/owner"
+DISPUTED = f"{OWNER}/disputed"
 LARGEST_BODY = 64 * 1024
 LARGEST_IMAGE = 32 * 1024 * 1024
 HEADERS = {
@@ -186,10 +188,14 @@ class OwnersBoard(Protocol):
 
 @dataclass(frozen=True)
 class OwnersView:
-    """The view of the owner: its token, and what makes its board when it is first looked at."""
+    """The view of the owner: its token, and what makes its board when it is first looked at.
+
+    bench: of the rows that people disagree on; None where these are not shown.
+    """
 
     token: str
     make: Callable[[], OwnersBoard]
+    bench: adjudication.Bench | None = None
 
 
 class OwnersHandlers:
@@ -234,6 +240,8 @@ class Handlers:
         """One card, to look at again."""
         session = self._session_of(request)
         position = self._position(request, request.query_params.get("position", ""))
+        if not self._series.desk.may_answer(session.name, position):
+            raise Refused(404, "That item is for somebody else.")
         return reply(200, shown_item(self._series.desk, session, position))
 
     async def answer(self, request: Request) -> Response:
@@ -284,14 +292,9 @@ class Handlers:
         return reply(refused.code, {"error": str(refused), "state": state})
 
     async def image(self, request: Request) -> Response:
-        """The picture of an item, as what it is, not as what it claims to be."""
+        """The picture of an item."""
         task = self._series.desk.tasks[self._position(request, request.path_params["position"])]
-        data = picture(task.get("image"), self._images)
-        kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
-        if kind is None:
-            raise Refused(404, "There is no picture here.")
-        headers = {"Cache-Control": "private, max-age=86400, immutable"}
-        return Response(data, media_type=kind, headers=headers)
+        return picture_response(task.get("image"), self._images)
 
     def _session_of(self, request: Request) -> Session:
         """The session that a request names. Raises Refused for a name that cannot be one."""
@@ -337,10 +340,29 @@ def app(
         Route("/api/answer", handlers.answer, methods=["POST"]),
         Route("/image/{position}", handlers.image),
         *(OwnersHandlers(owner.make).routes() if owner else []),
+        *(_disputed_routes(owner.bench, images) if owner and owner.bench else []),
     ]
     errors = (Refused, OSError, ClientDisconnect)
     inner = Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, _as_reply))
     return Guard(inner, hosts, token, owner.token if owner else "")
+
+
+def _disputed_routes(bench: adjudication.Bench, images: Path) -> list[Route]:
+    """The page of disputed rows, under the owner's token."""
+    files = adjudication.static(STATIC)
+    fixed = [_fixed(f"{DISPUTED}{name}", *file) for name, file in files.items()]
+    rows = adjudication.routes(DISPUTED, bench, lambda image: picture_response(image, images))
+    return [*fixed, *rows]
+
+
+def picture_response(image: object, folder: Path) -> Response:
+    """A task's picture, as what it is, not as what it claims to be. Raises Refused for none."""
+    data = picture(image, folder)
+    kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+    if kind is None:
+        raise Refused(404, "There is no picture here.")
+    headers = {"Cache-Control": "private, max-age=86400, immutable"}
+    return Response(data, media_type=kind, headers=headers)
 
 
 def _fixed(path: str, data: bytes, kind: str) -> Route:

@@ -20,6 +20,7 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
+from rounds.adjudicate import Bench
 from rounds.project import Project, Round
 from rounds.surfaces.label_help import descriptions
 from rounds.surfaces.page import LOOPBACK, OWNER, OwnersBoard, OwnersView, app
@@ -127,7 +128,7 @@ def serving(
             hosts=frozenset(LOOPBACK) if address.is_local else frozenset(),
             token=token,
             labels=descriptions(project),
-            owner=OwnersView(owners_token, partial(board, series)),
+            owner=OwnersView(owners_token, partial(board, series), Bench(project)),
         )
         site = f"http://{_host_name(address.host)}:{listener.getsockname()[1]}"
         url = f"{site}/?token={token}" if token else f"{site}/"

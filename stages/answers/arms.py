@@ -3,7 +3,8 @@
 A row counts for the active arm when the strategy picked it in any round so far, and for the control
 arm when the walk along the random permutation has passed it, whoever asked it. So a row that was
 left open and is asked again by the other arm counts for both, whenever its label comes. Seed rows
-that are asked again count for neither: they were chosen by no arm.
+that are asked again count for neither: they were chosen by no arm. Nor do rows of imported rounds
+(`rounds import`), whose arm is IMPORTED alone, unless the walk passes them.
 
 Some rows are asked to judge and not to teach (SILENT): their answers are counted and kept, but no
 model, calibration, doubt or curve learns from them. An arm that wants such a row later asks it as
@@ -17,6 +18,7 @@ from collections.abc import Collection, Iterable
 from stages.answers.ledger import Asked, BatchRow
 from stages.contract.identity import order_key
 
+IMPORTED = "imported"
 JUDGE = "judge"  # rows on which the models of both arms disagree, drawn by stages/proof/judges.py
 SILENT = frozenset({JUDGE})  # arms whose rows judge and never teach
 

@@ -36,7 +36,15 @@ from stages.answers.prodigy import (
     offered,
     read_answer,
 )
-from stages.answers.rounds import read_frozen, round_folders
+from stages.answers.rounds import (
+    MERGED,
+    batch_folders,
+    merged_folders,
+    number_of,
+    read_frozen,
+    root_of,
+    round_folders,
+)
 from stages.contract.canonical import Row, numbered_rows, read_json, read_jsonl, sha256
 from stages.contract.errors import PipelineError, closest
 from stages.contract.params import Params
@@ -125,8 +133,8 @@ def _answer_at(row: Row, labels: list[str], where: str) -> Answer:
 
 def _earlier_tasks(folder: Path, answered: str, batch: str, where: str) -> list[Row]:
     """What the earlier round asked whose batch is `answered`; raises PipelineError without one."""
-    for earlier in round_folders(folder.parent):
-        if int(earlier.name) >= int(folder.name):
+    for earlier in batch_folders(root_of(folder)):
+        if number_of(earlier) > number_of(folder):
             break
         manifest = read_json(earlier / "manifest.json")
         if isinstance(manifest, dict) and manifest.get("batch_id") == answered:
@@ -145,13 +153,15 @@ def to_batch(answers: Iterable[tuple[Answer, Line]], batch: str) -> list[tuple[A
     return [(answer, line) for answer, line in answers if answer.batch in (None, batch)]
 
 
-def corrections_of(folder: Path, labels: list[str]) -> list[Correction]:
+def corrections_of(
+    folder: Path, labels: list[str], round_number: int | None = None
+) -> list[Correction]:
     """The last correction of each id in corrections.jsonl, and the withdrawals, sorted by id.
 
     Its kind is override, or retract where the label is null; withdraw where the row names an
     annotator, whose answers alone are void then: of these the last of each id and annotator.
-    Raises PipelineError at file:line for a row that is not {"id", "label", "was", "why", "by"},
-    or an unknown label.
+    round_number: the round in which they count, by default the folder's. Raises PipelineError at
+    file:line for a row that is not {"id", "label", "was", "why", "by"}, or an unknown label.
     """
     path = folder / CORRECTIONS
     last: dict[tuple[str, str], Correction] = {}
@@ -159,7 +169,7 @@ def corrections_of(folder: Path, labels: list[str]) -> list[Correction]:
         _check_correction(row, labels, f"{path}:{number}")
         whose = row.get("annotator", "")
         event: Event = {
-            "round": int(folder.name),
+            "round": int(folder.name) if round_number is None else round_number,
             "id": row["id"],
             "annotator": whose or row["by"],
             "kind": _kind_of(row),
@@ -305,27 +315,97 @@ def import_round(folder: Path, params: Params) -> Imported | None:
         "answered": answered,
         "state": _state(answered == len(batch), closed),
     }
-    corrections = corrections_of(folder, acceptable(tasks, params.labels))
-    events = _events(number, identity, answers, corrections)
-    known = known_answers(batch) | _known_earlier(folder, identity, answers)
+    events = events_of(folder, params)
+    known = known_answers(rows_asked(folder)) | _known_earlier(folder, identity, answers)
     frozen = read_rows(folder / "verdicts.jsonl", Doubt)
+    every = rows_asked(folder)
     return Imported(
         rounds=[row],
-        asked=[{"round": number, **asked} for asked in batch if not is_gold(asked)],
+        asked=[asked for asked in every if not is_gold(asked)],
         events=[event for event in events if event["id"] not in known],
         verdicts=[{"round": number, **doubt} for doubt in frozen],
         checked=[
             gold_answer(event, known[event["id"]]) for event in events if event["id"] in known
         ],
-        planted=[{"id": asked["id"], "round": number} for asked in batch if is_gold(asked)],
+        planted=[{"id": asked["id"], "round": number} for asked in every if is_gold(asked)],
     )
+
+
+def rows_asked(folder: Path) -> list[Asked]:
+    """What a round asked, after what was asked in the rounds that were merged into it.
+
+    The rows of merged rounds count as asked in this one, since what people said there was not known
+    here before.
+    """
+    number = int(folder.name)
+    folders = (*merged_folders(folder), folder)
+    batches = (read_rows(path / "batch.jsonl", Asked) for path in folders)
+    return [{**row, "round": number} for batch in batches for row in batch]
+
+
+def events_of(folder: Path, params: Params) -> list[Event]:
+    """The answers and corrections of a round and of the rounds merged into it.
+
+    An answer to a merged round's batch is `late`: it answers nothing that this round asks. Of two
+    answers of a person about an id the later one counts, this round's where a time is missing.
+    """
+    number = int(folder.name)
+    own = _events_of_one(folder, number, params)
+    events: list[Event] = []
+    for merged in merged_folders(folder):
+        before = _rows_merged_before(merged, number)
+        said = _events_of_one(merged, number, params)
+        events += [{**event, "late": True} for event in said if _raw(event) not in before]
+    if not events:
+        return own
+    last: dict[tuple[str, str], Event] = {}
+    corrections: list[Event] = []
+    for event in (*events, *own):
+        key = event["id"], event["annotator"]
+        if event["order"] == CORRECTION:
+            corrections.append(event)
+        elif key not in last or not _is_later(last[key], event):
+            last[key] = event
+    return [*(last[key] for key in sorted(last)), *corrections]
+
+
+def _is_later(one: Event, other: Event) -> bool:
+    """Whether one answer has a later time than another; False where either has none."""
+    at = one["at"]
+    than = other["at"]
+    return at is not None and than is not None and at > than
+
+
+def _rows_merged_before(merged: Path, number: int) -> set[bytes]:
+    """The rows of a merged round that an earlier merge had brought already."""
+    rows: set[bytes] = set()
+    for folder in round_folders(root_of(merged)):
+        twin = folder / MERGED / merged.name
+        if int(folder.name) < number and twin.is_dir():
+            files = [*twin.glob("answers/*.jsonl"), *twin.glob(CORRECTIONS)]
+            rows.update(line for file in files for line in file.read_bytes().split(b"\n"))
+    return rows
+
+
+def _raw(event: Event) -> bytes:
+    """The row that an event was read from."""
+    return Path(event["file"]).read_bytes().split(b"\n")[event["line"] - 1]
+
+
+def _events_of_one(folder: Path, number: int, params: Params) -> list[Event]:
+    """The current answers and the corrections of one batch's folder."""
+    manifest, _, tasks = read_frozen(folder)
+    batch: str = manifest["batch_id"]
+    answers = answers_of(folder, batch, tasks, params.labels)
+    corrections = corrections_of(folder, acceptable(tasks, params.labels), number)
+    return _events(number, batch, answers, corrections)
 
 
 def _known_earlier(folder: Path, batch: str, answers: list[tuple[Answer, Line]]) -> dict[str, str]:
     """The known answers of gold rows of earlier batches that answers came late to, by id."""
     late = {answer.batch for answer, _ in answers} - {None, batch}
     known: dict[str, str] = {}
-    for earlier in round_folders(folder.parent) if late else ():
+    for earlier in batch_folders(root_of(folder)) if late else ():
         if read_json(earlier / "manifest.json")["batch_id"] in late:
             known |= known_answers(read_rows(earlier / "batch.jsonl", Asked))
     return known

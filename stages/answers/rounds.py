@@ -48,6 +48,32 @@ def _restore(path: Path) -> str:
     return f"restore it: git checkout HEAD -- {quote(str(path))}"
 
 
+MERGED = "merged"
+
+
+def merged_folders(folder: Path) -> list[Path]:
+    """The rounds of another branch that `rounds merge` put into a round, by name.
+
+    Each is that branch's whole folder of the round, as it was there: data/rounds/004/merged/003-…
+    """
+    return sorted(path.parent for path in folder.glob(f"{MERGED}/*/manifest.json"))
+
+
+def root_of(folder: Path) -> Path:
+    """The folder of all rounds that a round, or a merged round, lies in."""
+    return folder.parents[2] if folder.parent.name == MERGED else folder.parent
+
+
+def number_of(folder: Path) -> int:
+    """The number of a round, of a merged round that of the round that it was merged into."""
+    return int((folder.parents[1] if folder.parent.name == MERGED else folder).name)
+
+
+def batch_folders(root: Path) -> list[Path]:
+    """Every folder with a batch: each round, then the rounds that were merged into it."""
+    return [path for folder in round_folders(root) for path in (folder, *merged_folders(folder))]
+
+
 def round_folders(root: Path) -> list[Path]:
     """The folders data/rounds/NNN, in order.
 

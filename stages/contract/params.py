@@ -275,6 +275,7 @@ class Surface(Section):
 
     annotations_per_item: int = Field(ge=1)
     instructions: str
+    people: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
 
 
 class Params(Section):

@@ -225,10 +225,10 @@ def compare(history: History, judge: Judge, params: Params, n_jobs: int = 1) -> 
     random = history.arm("random", upto, params.labels, params.seed)
     active = history.arm("active", upto, params.labels, params.seed)
     equal = min(len(random), len(active))
-    seeded = sum(item in history.seed_ids for item in active)
+    seeded = sum(item in history.given for item in active)
     arms = None
     if equal - seeded >= 2:
-        sets = _label_sets(active, random, history.seed_ids, params.seed)
+        sets = _label_sets(active, random, history.given, params.seed)
         arms = _judged(sets, judge, upto, seeded, n_jobs)
     if arms is None:
         unknown: Interval = {"low": None, "high": None}

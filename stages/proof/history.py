@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from stages.answers.arms import active_ids, asked_new, control_ids
+from stages.answers.arms import IMPORTED, active_ids, asked_new, control_ids
 from stages.answers.ledger import (
     Asked,
     Doubt,
@@ -46,6 +47,15 @@ class History:
     redundancy: list[Redundancy] = field(default_factory=list)
     judged: list[JudgedLabel] = field(default_factory=list)
 
+    @cached_property
+    def given(self) -> frozenset[str]:
+        """The ids whose labels both arms begin with: of the seed, and of imported rounds.
+
+        No arm chose them.
+        """
+        imported = {row["id"] for row in self.asked if row["arms"] == [IMPORTED]}
+        return self.seed_ids | imported
+
     def control(self, upto: int, seed: int) -> list[str]:
         """The ids that the control arm's walk had passed after round `upto`, in its order.
 
@@ -54,7 +64,7 @@ class History:
         return control_ids(self._asked(upto), seed)
 
     def arm(self, name: str, upto: int, classes: list[str], seed: int) -> LabelSet:
-        """The labels of an arm after round `upto`: the seed's, then its own as they were asked.
+        """The labels of an arm after round `upto`: those given, then its own as they were asked.
 
         active: every id that the strategy picked. random: `control`, in the order of the
         permutation: any number of the first of them are a uniform draw. all: both. An id that both
@@ -68,7 +78,7 @@ class History:
             members = [row["id"] for row in self._asked(upto)]
         class_of = {label: index for index, label in enumerate(classes)}
         known = labels_known_at(self.known, upto)
-        ids = [*sorted(self.seed_ids), *members]
+        ids = [*sorted(self.given), *members]
         return {item: class_of[known[item]] for item in ids if item in known}
 
     def _asked(self, upto: int) -> list[Asked]:

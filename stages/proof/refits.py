@@ -127,7 +127,7 @@ def judge_on_control(refits: Refits, history: History) -> Judge:
         others = {
             item: label
             for item, label in labelled.items()
-            if item not in fold_of and item not in history.seed_ids
+            if item not in fold_of and item not in history.given
         }
         fold_of |= _folds(others, params)
         probabilities = _left_out(refits, control, labelled, fold_of)

@@ -529,41 +529,6 @@ def test_one_persons_answers_and_corrections_on_two_branches_merge_without_a_con
     assert len(read_jsonl(one.rounds_folder / "002" / "corrections.jsonl")) == 2
 
 
-def test_two_closes_on_two_branches_conflict_and_the_documented_way_out_works(
-    project: Fresh,
-) -> None:
-    one = project(1)
-    git(one.root, "switch", "--quiet", "-c", "bo")
-    answer(one, "bo", label=lambda item: "ba"[int(item[-4:]) % 2])
-    closed(one)
-    git(one.root, "switch", "--quiet", "main")
-    answer(one, "ann")
-    closed(one)
-    with pytest.raises(PipelineError):
-        git(one.root, "merge", "bo")
-    for line in documented("two closes"):
-        git(one.root, *line.split()[1:]) if line.startswith("git") else Stages(one.root, str)(
-            "repro"
-        )
-    assert verify(one) == ([], [])
-    assert {path.name for path in (one.root / "data/rounds/002/answers").iterdir()} == {
-        "ann.jsonl",
-        "bo.jsonl",
-    }
-    answer(one)
-    closed(one)
-    assert verify(one) == ([], [])
-
-
-def documented(name: str) -> list[str]:
-    """The commands of a code block in docs/history.md that follows the line `<!-- NAME -->`."""
-    text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
-    block = text.partition(f"<!-- {name} -->")[2].split("```")[1]
-    return [
-        line.strip().partition("  #")[0].strip() for line in block.splitlines()[1:] if line.strip()
-    ]
-
-
 def test_a_decision_to_stop_is_a_commit_after_which_nothing_is_asked_until_it_is_taken_back(
     project: Fresh,
 ) -> None:

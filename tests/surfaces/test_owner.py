@@ -6,9 +6,11 @@ import re
 
 import pytest
 
-from rounds.owner import Board, Pair, class_rows, curve_svg, next_close, pairs_of, people_rows
+from rounds.owner import Board, curve_svg, next_close
+from rounds.people import Pair, class_rows, pace_rows, pairs_of, people_rows
 from rounds.surfaces.desk import pace
 from rounds.surfaces.series import Series
+from stages.answers.ledger import Event
 from stages.answers.standing import Case, Vote
 from stages.contract.canonical import Row
 from tests.surfaces.conftest import MakeProject
@@ -58,6 +60,18 @@ def test_only_labels_of_one_round_are_compared() -> None:
     asked: Row = {"id": "x"}
     case = Case("x", votes=votes, asked={1: asked, 2: asked})  # type: ignore[dict-item]
     assert list(pairs_of([case])) == [Pair(("ann", "bo"), ("b", "a"))]
+
+
+def test_the_pace_of_people_leaves_out_pauses_and_rounds_are_apart() -> None:
+    def at(who: str, number: int, seconds: float, kind: str = "label") -> Event:
+        return {
+            "round": number, "id": "x", "annotator": who, "kind": kind, "label": "a", "flagged": False,
+            "at": seconds, "file": "", "line": 1, "late": False, "order": 0,
+        }  # type: ignore[typeddict-item]  # fmt: skip
+
+    events = [at("ann", 1, moment) for moment in (0, 4, 10, 1000)]
+    events += [at("ann", 2, 1003), at("bo", 1, 5), at("bo", 1, 9, "withdraw")]
+    assert pace_rows(events) == [["ann", 5, "5", "0.0"], ["bo", 1, "", ""]]
 
 
 def test_the_curve_has_a_line_and_a_band_for_each_arm() -> None:
