@@ -109,7 +109,8 @@ def test_a_project_lists_its_classes_with_their_counts(tmp_path: Path) -> None:
     )
     root = tmp_path / "it's {1}"
     told = init(root, {**tables(tmp_path), "test": test}, replace(NAMES, classes=("a", "b", "c d")))
-    assert told.splitlines()[1:] == [
+    assert told.splitlines()[1].startswith("  proof: 8 of 40 rows a round are drawn at random")
+    assert told.splitlines()[2:] == [
         "  seed: 2 rows, a 1, b 1, 'c d' 0",
         "  no seed row of 'c d': found only by chance until answers bring one",
         "  test: 2 rows, a 2, b 0, 'c d' 0",
