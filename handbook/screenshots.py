@@ -7,6 +7,7 @@ page's code at that time, so that a test can say when pictures are older than wh
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -70,15 +71,18 @@ def served(project: Path) -> Iterator[str]:
 
 
 def shoot_page(browser: Any, address: str) -> None:
-    """The page with a few questions answered and a label chosen."""
+    """The page with three questions answered and the label of the fourth chosen."""
+    with (TUTORIAL / "truth.csv").open(encoding="utf-8", newline="") as file:
+        truth = {row["question"]: row["intent"] for row in csv.DictReader(file)}
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     page.goto(f"{address}?session=ada")
-    for number in range(1, 4):
+    for number in range(1, 5):
         page.get_by_role("heading", name=f"Item {number}", exact=True).wait_for()
-        page.keyboard.press(str(number))
-        page.keyboard.press("a")
-    page.get_by_role("heading", name="Item 4", exact=True).wait_for()
-    page.keyboard.press("2")
+        shown = page.locator("main").inner_text()
+        (label,) = {intent for question, intent in truth.items() if question in shown.split("\n")}
+        page.get_by_role("radio", name=label).check()
+        if number < 4:
+            page.keyboard.press("a")
     page.screenshot(path=IMAGES / "tutorial-page.png")
 
 
