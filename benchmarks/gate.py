@@ -5,6 +5,7 @@ annotators, cost.
     python -m benchmarks.gate loop  --seeds 5 --out build/gate_loop.json
     python -m benchmarks.gate crowd --seeds 5
     python -m benchmarks.gate people --seeds 3
+    python -m benchmarks.gate real
     python -m benchmarks.gate seed --seeds 4
     python -m benchmarks.gate rare --seeds 40
     python -m benchmarks.gate cost  --rows 50000 --what ours
@@ -42,6 +43,7 @@ from stages.contract.params import Params
 from stages.features.whole import spaces_of, text_features
 from stages.learning.classifier import fit, out_of_fold
 from stages.learning.scoring import softmax
+from stages.quality.agreement import true_classes, vote_table
 from stages.quality.decision import Ledger, decide
 from stages.quality.error_model import estimate_errors
 from stages.quality.judgement import LabelledRows, judge, with_annotators
@@ -153,7 +155,8 @@ def project(classes: int, name: str) -> Params:
         "path": "sklearn.linear_model.LogisticRegression",
         "params": {"max_iter": 1000, **MODEL[kind]},
     }
-    return shipped_params({"labels": [str(number) for number in range(classes)], "model": model})
+    labels = [str(number) for number in range(classes)]
+    return shipped_params({"labels": labels, "model": model, "features": {"kind": kind}})
 
 
 def sample(name: str, rows: int, seed: int) -> tuple[Table, Table]:
@@ -590,6 +593,57 @@ def people(seeds: int) -> None:
         ("auprc", "all"),
     ):
         click.echo("\n".join(table(results, value, (by,))) + "\n")
+
+
+@main.command()
+def real() -> None:
+    """Real and sparse mistakes of CIFAR-10 on probabilities alone; two crowds without features."""
+    from cleanlab.filter import find_label_issues
+    from sklearn.metrics import average_precision_score
+
+    for name in ("cifar10n_worst_resnet18", "cifar10s_resnet18"):
+        arrays = np.load(DATA / name / "arrays.npz")
+        labels = arrays["noisy_labels"].astype(np.intp)
+        chances = arrays["pred_probs"].astype(np.float64)
+        chances /= chances.sum(axis=1, keepdims=True)
+        bad = labels != arrays["true_labels"]
+        logits = pooled([np.log(np.maximum(chances, 1e-12))], labels)
+        errors = estimate_errors(logits, labels, 5)
+        flagged = {
+            kind: find_label_issues(labels, chances, filter_by=kind, n_jobs=1) for kind in FILTERS
+        }
+        flagged["ours"] = errors.probability >= project(2, "made").gate.threshold
+        for method, mask in flagged.items():
+            f1 = 2 * (mask & bad).sum() / (mask.sum() + bad.sum())
+            click.echo(f"{name} {method}: F1 {f1:.3f}, flagged {mask.mean():.3f}")
+        own = chances[np.arange(len(labels)), labels]
+        areas = [average_precision_score(bad, score) for score in (errors.probability, 1 - own)]
+        click.echo(f"{name} AP ours {areas[0]:.3f}, self-confidence {areas[1]:.3f}")
+        click.echo(f"{name} wrong {bad.mean():.3f}, estimated {errors.share:.3f}")
+    for name in ("cf_amt", "ms"):
+        votes, truth = crowd_table(name)
+        k = int(np.nanmax(votes)) + 1
+        counts = (votes[:, :, None] == np.arange(k)).sum(axis=1)
+        ours, quality = true_classes(np.full((len(truth), k), 1 / k), votes)
+        cast = ~np.isnan(votes)
+        right = ((votes == truth[:, None]) & cast).sum(axis=0) / cast.sum(axis=0)
+        click.echo(
+            f"{name} right labels: ours {(ours.argmax(axis=1) == truth).mean():.3f}, majority "
+            f"{(counts.argmax(axis=1) == truth).mean():.3f}; correlation of quality with truth "
+            f"{np.corrcoef(quality, right)[0, 1]:.2f}"
+        )
+
+
+def crowd_table(name: str) -> tuple[Floats, Ints]:
+    """The votes of a crowd, (items, workers), NaN for none, and the true classes, (items,)."""
+    with (DATA / "crowds" / name / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (DATA / "crowds" / name / "truth.csv").open(encoding="utf-8", newline="") as file:
+        true = {row["item"]: int(row["label"]) for row in csv.DictReader(file)}
+    votes: dict[str, dict[str, int]] = {item: {} for item in sorted(true)}
+    for row in rows:
+        votes[row["item"]][row["worker"]] = int(row["label"])
+    return vote_table(list(votes.values()))[1], np.array([true[item] for item in votes])
 
 
 def crowd_once(name: str, seed: int) -> list[dict[str, object]]:

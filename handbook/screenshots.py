@@ -1,7 +1,7 @@
 """`python -m handbook.screenshots`: the pictures of the tutorial, taken of the real page.
 
-It makes the tutorial's project in a temporary folder, closes a round with known answers, and looks
-at the report and the next batch with Chromium. docs/images/made_of.json holds the hash of the
+It makes the tutorial's project in a temporary folder, closes three rounds with known answers, and
+looks at the report and the next batch with Chromium. docs/images/made_of.json holds the hash of the
 page's code at that time, so that a test can say when pictures are older than what they show.
 """
 
@@ -100,8 +100,9 @@ def main() -> None:
         )  # fmt: skip
         shop = home / "shop"
         rounds(shop, "close")
-        rounds(shop, "annotate", "--oracle", str(TUTORIAL / "truth.csv"))
-        rounds(shop, "close")
+        for _ in range(3):
+            rounds(shop, "annotate", "--oracle", str(TUTORIAL / "truth.csv"))
+            rounds(shop, "close")
         rounds(shop, "report")
         browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         with served(shop) as address:

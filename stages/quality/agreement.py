@@ -20,7 +20,10 @@ from stages.contract.arrays import Floats
 LEAST = 1e-6  # probability
 FEW = 20  # examples labelled by two people or more, from which annotators can be weighed
 RIGHT = 19.0  # right answers to one wrong one that an annotator is believed before any
-SETTLED = 1e-4  # change of a share of right answers at which EM ends
+USUAL_CARE = 4.0  # answers' worth of belief that an annotator is as often right as all are
+OWN_WAYS = 16.0  # answers' worth of belief, for each class, that an annotator errs as all do
+SETTLED = 1e-4  # change of a chance at which EM ends
+MOST_STEPS = 200  # of EM
 
 
 def fleiss_kappa(units: Sequence[Sequence[str]]) -> float | None:
@@ -100,33 +103,58 @@ def weighable(votes: Floats) -> bool:
 def true_classes(prior: Floats, votes: Floats) -> tuple[Floats, Floats]:
     """Chances of each example's true class (n, k), each annotator's share of right answers (m,).
 
-    prior (n, k): chances before anybody was asked, of a model that has not seen the example. An
-    annotator says the true class with a chance of their own, and any other class equally often
-    otherwise; those chances and the classes are fitted in turn (EM), with the weight of RIGHT right
-    answers and one wrong one before any evidence.
-    Source: Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM
-    algorithm" (1979), here with one rate per annotator and the model's chances in place of one
-    share per class.
+    prior (n, k): chances before anybody was asked, of a model that has not seen the example. Each
+    annotator takes each true class for each other with chances of their own, which are fitted with
+    the true classes in turn (EM). Few votes say little of so many chances, so what is believed of
+    an annotator before any evidence is worth OWN_WAYS answers a class: to be right as often on this
+    class as on all, and else to mistake it for what everybody mistakes it for. To be right as often
+    as all others is believed with the weight of USUAL_CARE answers, and these are believed to be
+    right with the weight of RIGHT right answers to one wrong one.
+    Sources: Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM
+    algorithm" (1979); for the shared beliefs, Kim, Ghahramani, "Bayesian classifier combination"
+    (2012).
     """
-    m = votes.shape[1]
+    n, k = prior.shape
     # one entry for each vote: the row, the annotator, and the class
     rows, people = np.nonzero(~np.isnan(votes))
     classes = votes[rows, people].astype(np.intp)
-    counts = np.bincount(people, minlength=m)
     log_prior = np.log(np.maximum(prior, LEAST))
-    right = np.full(m, RIGHT / (RIGHT + 1))
-    while True:
-        log_odds = np.log(right / (1 - right) * (prior.shape[1] - 1))
+    # the first round believes every annotator alike
+    answers = np.zeros((votes.shape[1], k, k))
+    chances = np.zeros((n, k))
+    for _ in range(MOST_STEPS):
+        before = chances
+        taken_for = _ways(answers)[0]
         weight = log_prior.copy()
-        np.add.at(weight, (rows, classes), log_odds[people])
+        np.add.at(weight, rows, np.log(taken_for[people, :, classes]))
         weight -= weight.max(axis=1, keepdims=True)
         chances = np.exp(weight)
         chances /= chances.sum(axis=1, keepdims=True)
-        before = right
-        expected = np.bincount(people, chances[rows, classes], m)
-        right = (expected + RIGHT) / (counts + RIGHT + 1)
-        if np.abs(right - before).max() < SETTLED:
-            return chances, right
+        answers = np.zeros((votes.shape[1], k, k))
+        for answer in range(k):
+            given = classes == answer
+            np.add.at(answers[:, :, answer], people[given], chances[rows[given]])
+        if np.abs(chances - before).max(initial=0) < SETTLED:
+            break
+    return chances, _ways(answers)[1]
+
+
+def _ways(answers: Floats) -> tuple[Floats, Floats]:
+    """What each annotator takes each class for, (m, k, k), and how often each is right, (m,).
+
+    answers (m, k, k): the expected number of each one's answers, by true class and answer.
+    """
+    k = answers.shape[1]
+    right = np.trace(answers, axis1=1, axis2=2)
+    total = answers.sum(axis=(1, 2))
+    everybody = (right.sum() + RIGHT) / (total.sum() + RIGHT + 1)
+    share = (right + USUAL_CARE * everybody) / (total + USUAL_CARE)
+    pooled = answers.sum(axis=0)
+    others = (pooled + 1) * (1 - np.eye(k))
+    others /= others.sum(axis=1, keepdims=True)
+    usual = share[:, None, None] * np.eye(k) + (1 - share)[:, None, None] * others
+    taken_for = (answers + OWN_WAYS * usual) / (answers.sum(axis=2, keepdims=True) + OWN_WAYS)
+    return taken_for, share
 
 
 def annotator_quality(votes: Floats, probabilities: Floats) -> list[float]:
