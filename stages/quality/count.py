@@ -87,7 +87,7 @@ def with_mean(probability: Floats, share: float) -> Floats:
 
     def moved(shift: float) -> Floats:
         odds = probability * np.exp(shift)
-        return np.asarray(odds / (odds + 1 - probability))
+        return np.asarray(np.minimum(odds / (odds + 1 - probability), 1.0))
 
     def beyond(shift: float) -> float:
         return float(moved(shift).mean()) - share
