@@ -131,6 +131,8 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
                 "rounds labels --as-of v1.0 --format parquet --out labels.parquet   "
                 "# as known at a tag"
             ),
+            "rounds labels rename spam junk --why 'the word people use'   # also merge, retire",
+            "rounds labels split other refund other --why 'they differ'",
         ),
     ),
     "report": (

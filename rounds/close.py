@@ -32,7 +32,9 @@ from rounds.past import only_appended
 from rounds.project import Project, Round
 from rounds.remote import default_remote
 from rounds.renamed_labels import notes, outdated, require_answered_labels, untouched, withdrawn
+from rounds.scheme import settle
 from stages.answers.rounds import FROZEN, read_frozen
+from stages.answers.scheme import SCHEME
 from stages.contract.canonical import read_json, sha256, write_bytes, write_json
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
@@ -46,6 +48,7 @@ MADE = (
     "data/demo/dvc.lock",
     "finish/",
     "machines/",
+    SCHEME,
 )
 READ = ("data/", "stages/", "rounds/", ".dvc/")
 WHEN_HELD = (
@@ -86,7 +89,7 @@ def answered(project: Project, last: Round) -> tuple[int, int]:
     from stages.answers.reading import import_round
 
     _, batch, _ = read_frozen(last.folder)
-    imported = import_round(last.folder, project.params())
+    imported = import_round(last.folder, project.params(), project.scheme())
     done = imported.rounds[0]["answered"] if imported else 0
     return done, len(batch)
 
@@ -161,6 +164,8 @@ def close(
     with exclusive(project.root, wait=False):
         project.params()  # a fault in params.yaml comes before all others
         push_words = _require_repository(project, push=push)
+        if not dry_run:
+            _settle_labels(project, say)
         only_appended(project)
         if decision is None:
             require_open(project)
@@ -178,6 +183,14 @@ def close(
         if push:
             _push_commits(project, push_words)
         return subject if committed else f"{NOTHING} {subject}"
+
+
+def _settle_labels(project: Project, say: Say) -> None:
+    """Finish changes of the labels that were interrupted; an older project gets their record."""
+    if not (project.root / SCHEME).exists():
+        write_bytes(project.root / SCHEME, b"")
+    for line in settle(project):
+        say(f"labels: {line}")
 
 
 def _start(project: Project, decision: Decision | None) -> Start:

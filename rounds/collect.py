@@ -147,7 +147,7 @@ def bring(
     `strict`; then nothing is written.
     """
     newest = project.last_round()
-    labels = project.params().labels
+    labels = project.labels_ever()
     heaps = sort_out(export.items, project, labels)
     if heaps.bad and strict:
         item, _, why = heaps.bad[0]
@@ -455,7 +455,7 @@ def _standing(project: Project, newest: Round, heaps: Sequence[Sorted]) -> tuple
     heaps: what was collected, of which a dry run has written nothing.
     """
     batch = newest.batch_id()
-    answers = to_batch(answers_in(newest, project.params().labels), batch)
+    answers = to_batch(answers_in(newest, project.labels_ever()), batch)
     lines, missing = state_of(newest, [answer for answer, _ in keep_last(answers)])
     collected = [taken.answer for heap in heaps for taken in heap.good]
     current = [answer for answer in collected if answer.batch == batch]

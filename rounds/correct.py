@@ -57,7 +57,7 @@ def amend(
         if was == label and not may_confirm:
             now = f"the label {was!r}" if was else "no label"
             raise PipelineError("ID", f"{item!r} has {now} now", "all is well")
-        labels = project.params().labels
+        labels = project.labels_ever()
         answers = answers_of(target.folder, target.batch_id(), target.tasks(), labels)
         row: Row = {"id": item, "label": label, "was": was, "why": why.strip(), "by": by}
         row["after"] = answers_before(answers, item)

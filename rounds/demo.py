@@ -29,7 +29,7 @@ from stages.contract.progress import WIPE, watched
 from stages.contract.shell import one_line_errors
 from stages.examples.tables import as_text, read_table
 from stages.learning.classifier import fit
-from stages.proof.refits import truth_of_test
+from stages.proof.refits import labels_of_test, truth_of_test
 from stages.store.index import read_index, read_model_matrix
 
 NOISE = 0.03  # share of wrong answers of the simulated annotator
@@ -71,7 +71,8 @@ def labels_random_needs(project: Project, params: Params, accuracy: float) -> li
     )
     class_of = {label: number for number, label in enumerate(params.labels)}
     seed = read_labels(build / "seed" / "labels.jsonl", params.labels)
-    test = truth_of_test(read_table(project.root / params.data.test), index, params)
+    table = read_table(project.root / params.data.test)
+    test = truth_of_test(labels_of_test(table, params), index, params)
     pool = index.ids[index.rows("pool")]
     needed = []
     for repeat in watched("random sampling", range(1, REPEATS + 1), "order"):

@@ -21,6 +21,7 @@ from rounds.documents import json_option
 from rounds.lock import exclusive
 from rounds.project import Project
 from rounds.remote import default_remote
+from rounds.scheme import retire_command, unfinished_splits
 from stages.contract.canonical import write_bytes
 from stages.contract.errors import PipelineError, closest
 from stages.contract.shell import one_line_errors
@@ -44,6 +45,10 @@ def require_closed(project: Project) -> None:
     if not (project.root / "dvc.lock").is_file():
         what = "no round was closed yet, so there is no model"
         raise PipelineError(project.root, what, "run `rounds close`")
+    split = unfinished_splits(project)
+    if split:
+        what = f"rows of {split[0]!r}, which was split, are not told apart yet"
+        raise PipelineError(project.root, what, f"answer them, then: {retire_command(split[0])}")
     changed = [path for path in changed_paths(project.root) if not path.startswith(MADE)]
     waiting = [path for path in changed if path.startswith(("data/rounds/", "data/machines/"))]
     if waiting:

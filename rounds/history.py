@@ -10,7 +10,7 @@ the gate's known.jsonl are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -45,14 +45,19 @@ from stages.answers.ledger import (
     check_label,
     read_rows,
 )
+from stages.answers.prodigy import Answer
 from stages.answers.reading import (
     answers_of,
+    changes_known,
     events_of,
     import_round,
     rows_asked,
     under_todays_ids,
+    verdict_today,
 )
 from stages.answers.rounds import MERGED, merged_folders
+from stages.answers.scheme import Change as ChangeOfLabels
+from stages.answers.scheme import changes_since, meaning, sha_of, table_meaning
 from stages.answers.standing import Case, collect, history, known_labels, standing
 from stages.contract.canonical import Row, dumps, read_jsonl
 from stages.contract.errors import PipelineError, closest
@@ -72,14 +77,23 @@ def seed_labels(project: Project, params: Params) -> list[Labelled]:
     labels = project.root / "build" / "seed" / "labels.jsonl"
     if labels.is_file():
         return read_rows(labels, Labelled)
-    table = read_table(project.root / params.data.seed, may_be_empty=True)
+    path = project.root / params.data.seed
+    table = read_table(path, may_be_empty=True)
     if len(table) and not params.data.id:
         remedy = "run `dvc repro`, or `dvc pull` after a clone"
         raise PipelineError(labels, "file not found", remedy)
     columns = [table.column(name, "data") for name in (params.data.id, params.data.label)]
-    return [
-        {"id": as_text(item), "label": as_text(label)} for item, label in zip(*columns, strict=True)
-    ]
+    scheme = project.scheme()
+    sha = sha_of(path)
+    rows: list[Labelled] = []
+    for item, label in zip(*columns, strict=True):
+        now = table_meaning(as_text(label), scheme, "seed", sha)
+        row: Labelled = {"id": as_text(item), "label": now.label}
+        if now.among:
+            row["among"] = list(now.among)
+        if not now.retired:
+            rows.append(row)
+    return rows
 
 
 def with_merged(issued: Round) -> list[Round]:
@@ -114,12 +128,14 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     asked: list[Asked] = []
     events: list[Event] = []
     verdicts: list[Verdict] = []
+    scheme = project.scheme()
     for issued in project.rounds() if rounds is None else rounds:
         number = issued.number
-        events += _events(issued, params)
+        events += _events(project, issued, params)
         asked += [row for row in rows_asked(issued.folder) if not is_gold(row)]
         doubts = read_rows(issued.folder / "verdicts.jsonl", Doubt)
-        verdicts += [{"round": number, **row} for row in doubts]
+        later = scheme[changes_known(issued.folder) :]
+        verdicts += [verdict_today(number, row, later) for row in doubts]
     record = read_changed(project.rounds_folder)
     asked = under_todays_ids(asked, record)
     events = under_todays_ids(events, record)
@@ -130,17 +146,18 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
     return {case.id: case for case in collect(seed, asked, events, verdicts)}
 
 
-def _events(issued: Round, params: Params) -> list[Event]:
+def _events(project: Project, issued: Round, params: Params) -> list[Event]:
     """The answers and corrections of a round; of one without answers, the corrections.
 
     What was said in rounds that were merged into it is among them.
     """
-    imported = import_round(issued.folder, params)
+    scheme = project.scheme()
+    imported = import_round(issued.folder, params, scheme)
     if imported is not None:
         return imported.events
     return [
         event
-        for event in events_of(issued.folder, params)
+        for event in events_of(issued.folder, params, scheme)
         if event["order"] == CORRECTION or f"/{MERGED}/" in event["file"]
     ]
 
@@ -281,7 +298,8 @@ def _answers(
     file_changes: list[Change],
 ) -> list[Row]:
     """Every answer to an example. names: its id in each round."""
-    labels = project.params().labels
+    labels = project.labels_ever()
+    scheme = project.scheme()
     rows: list[Row] = []
     for issued in [batch for asked in rounds for batch in with_merged(asked)]:
         answers = answers_of(issued.folder, issued.batch_id(), issued.tasks(), labels)
@@ -294,6 +312,7 @@ def _answers(
                     "annotator": answer.annotator,
                     "kind": answer.kind,
                     "label": answer.label,
+                    "means": _means(answer, scheme),
                     "at": answer.at,
                     "surface": given.get("al_dataset"),
                     "note": given.get(NOTE),
@@ -303,6 +322,18 @@ def _answers(
                 }
                 rows.append(row)
     return _with_commits(project, rows, file_changes)
+
+
+def _means(answer: Answer, scheme: Sequence[ChangeOfLabels]) -> str | None:
+    """What an answer's label means today, where that is not what it says; else None."""
+    if answer.label is None:
+        return None
+    now = meaning(answer.label, changes_since(answer.label, answer.known, scheme))
+    if now.among:
+        return f"one of {', '.join(now.among)}"
+    if now.retired:
+        return f"{now.label}, retired"
+    return now.label if now.label != answer.label else None
 
 
 def _corrections(
@@ -409,6 +440,8 @@ def _doubted_sentence(row: Row) -> str:
 def _answer_sentence(row: Row) -> str:
     answer = f"{row['label'] or row['kind']} by {row['annotator']}"
     surface = row["surface"] or "unknown"
+    if row["means"]:
+        answer += f", now {row['means']},"
     source = f"({surface}) {row['file']}:{row['line']}"
     note = f", noting {row['note']!r}" if row["note"] else ""
     return f"answered   {answer}{note} {_time_of(row['at'])}{source}{_commit_of(row)}"

@@ -47,7 +47,7 @@ from stages.store.words import PACKAGE, VERSION, is_installed
 CARRIED = (
     "stages", "rounds", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "LICENSE",
     ".gitignore", ".gitattributes", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots",
-    "data/README.md", "data/none.csv",
+    "data/README.md", "data/none.csv", "data/scheme.jsonl",
     "data/rounds/README.md", ".github/workflows/labels.yml", ".gitlab-ci.yml", "AGENTS.md",
 )  # fmt: skip
 # Of logistic regression, by kind of data; docs/benchmarks.md has the numbers.
@@ -132,6 +132,11 @@ def start(target: Path, subject: str) -> None:
 
 def fill_in(path: Path, changes: dict[tuple[str, ...], Any]) -> None:
     """Set values in a YAML file, comments kept. keys: the path of each value."""
+    path.write_text(filled_in(path, changes), encoding="utf-8")
+
+
+def filled_in(path: Path, changes: dict[tuple[str, ...], Any]) -> str:
+    """The text of a YAML file with values set, comments kept. keys: the path of each value."""
     document = read_yaml(path)
     for keys, value in changes.items():
         node = document
@@ -142,7 +147,7 @@ def fill_in(path: Path, changes: dict[tuple[str, ...], Any]) -> None:
     yaml.width = 4096
     text = io.StringIO()
     yaml.dump(document, text)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    return text.getvalue()
 
 
 def labels_in(paths: list[Path], column: str) -> list[str]:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
@@ -21,6 +22,7 @@ from rounds.history import MANIFESTS
 from rounds.past import changes, closing_commits, read_blobs
 from rounds.project import Project
 from stages.answers.ledger import AcceptedLabel, read_rows
+from stages.answers.scheme import SCHEME, meaning
 from stages.contract.canonical import jsonl, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
@@ -28,6 +30,7 @@ from stages.contract.shell import one_line_errors
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)  # a class named -1 is no formula
 Format = Literal["csv", "jsonl", "parquet"]
+CHANGES = ("rename", "merge", "split", "retire", "describe")  # commands of rounds.scheme
 
 
 class LabelRow(TypedDict):
@@ -119,6 +122,23 @@ def with_commits(
     return sorted(rows, key=lambda row: str(row["id"]))
 
 
+def under_todays_names(project: Project, rows: list[LabelRow], as_of: str) -> list[LabelRow]:
+    """The rows of a commit with the labels that theirs mean now, without those of retired classes.
+
+    A label that was split since keeps its name: nobody had said then which part it is.
+    """
+    commit = commit_named(project.root, as_of, "--as-of")
+    name = f"{commit}:./{SCHEME}"
+    before = read_blobs(project, [name]).get(name, b"")
+    later = project.scheme()[len(before.splitlines()) :]
+    meanings = {label: meaning(label, later) for label in {row["label"] for row in rows}}
+    return [
+        {**row, "label": meanings[row["label"]].label}
+        for row in rows
+        if not meanings[row["label"]].retired
+    ]
+
+
 def as_csv(rows: list[LabelRow], *, raw: bool) -> bytes:
     """The rows as CSV, lists joined by a semicolon.
 
@@ -162,7 +182,20 @@ def as_parquet(rows: list[LabelRow]) -> bytes:
     return data
 
 
-@click.command()
+class LabelsGroup(click.Group):
+    """`rounds labels` lists; with a further word it changes the classes (`rounds.scheme`)."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The changes, the commonest first."""
+        return list(CHANGES)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The change, or None for an unknown word."""
+        command = getattr(import_module("rounds.scheme"), cmd_name, None)
+        return command if cmd_name in CHANGES and isinstance(command, click.Command) else None
+
+
+@click.group(cls=LabelsGroup, invoke_without_command=True)
 @click.option("--as-of", default="HEAD", show_default=True, help="Any commit: what was known then.")
 @click.option(
     "--format",
@@ -178,13 +211,41 @@ def as_parquet(rows: list[LabelRow]) -> bytes:
     is_flag=True,
     help="CSV: cells as they are, even those that a spreadsheet would run as formulas.",
 )
+@click.option(
+    "--todays-names",
+    is_flag=True,
+    help="Under the labels of today, where they changed since; without it as they were.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    as_of: str,
+    kind: Format | None,
+    out: Path | None,
+    raw: bool,
+    todays_names: bool,
+) -> None:
+    """The accepted labels as known at any commit: round, arms, annotators and commit of each.
+
+    With a further word: change the labels themselves. docs/changes.md says what each change does to
+    old answers, to the curve and to the proof.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(as_of, kind, out, raw=raw, todays_names=todays_names)
+
+
 @one_line_errors
-def command(as_of: str, kind: Format | None, out: Path | None, raw: bool) -> str:
-    """The accepted labels as known at any commit: round, arms, annotators and commit of each."""
+def _list(
+    as_of: str, kind: Format | None, out: Path | None, *, raw: bool, todays_names: bool
+) -> str:
+    """List the labels, to the screen or into a file."""
     suffix = out.suffix.lower().removeprefix(".") if out else ""
     by_suffix: Format = next((name for name in get_args(Format) if name == suffix), "csv")
     kind = kind or by_suffix
-    rows = labels(Project.find(Path()), as_of)
+    project = Project.find(Path())
+    rows = labels(project, as_of)
+    if todays_names:
+        rows = under_todays_names(project, rows, as_of)
     if kind == "parquet" and out is None:
         raise PipelineError(
             "--format parquet",

@@ -39,7 +39,8 @@ class LogRow(TypedDict):
 
     strategy, regime: what chose the batch of this round; None for round 0, the seed. next_batch:
     the state of the batch that was chosen when the round was closed. redundancy: the share of the
-    round's new rows that nearly repeat another.
+    round's new rows that nearly repeat another. labels_changed: changes of the labels while it was
+    open; figures of the rounds before were reported under other labels.
     """
 
     round: int
@@ -57,6 +58,7 @@ class LogRow(TypedDict):
     advice: str | None
     decision: Decision | None
     alarms: list[str]
+    labels_changed: list[str]
 
 
 Reports = dict[tuple[str, str], Any]  # what stood in a file: by commit id and path
@@ -74,11 +76,13 @@ def rows(project: Project) -> list[LogRow]:
     points = read_json(curve) if curve.is_file() else []
     now = {(point["round"], point["arm"]): point["accuracy"] for point in points}
     notes = {issued.number: issued.folder / FILE for issued in project.rounds()}
+    scheme = project.scheme()
     log = []
     for number, closing in closings.items():
         row = row_of(number, closing, issues.get(number), reports)
         row["active"]["now"] = now.get((number, "active"))
         row["random"]["now"] = now.get((number, "random"))
+        row["labels_changed"] = [str(change) for change in scheme if change.round == number]
         if number in notes and notes[number].is_file():
             row["decision"] = read_json(notes[number])
         log.append(row)
@@ -119,6 +123,7 @@ def row_of(number: int, closing: Commit, issue: Commit | None, reports: Reports)
         advice=proof.get("stopping", {}).get("advice"),
         decision=None,
         alarms=[alarm["code"] for report in (gate, proof) for alarm in report.get("alarms", [])],
+        labels_changed=[],
     )
 
 
@@ -142,7 +147,8 @@ def line_of(row: LogRow) -> str:
     decision = row["decision"]
     decided = f"{decision['decision']}: {decision['why']}" if decision else None
     alarms = " ".join(row["alarms"])
-    last = "; ".join(filter(None, [row["next_batch"], row["advice"], decided, alarms]))
+    changed = "labels changed: " + ", ".join(row["labels_changed"]) if row["labels_changed"] else ""
+    last = "; ".join(filter(None, [changed, row["next_batch"], row["advice"], decided, alarms]))
     return (
         f"{row['round']:>5}  {row['commit'][:8]}  {row['date'][:10]}  {row['labels'] or 0:>6}  "
         f"{''.join(accuracies)}{row['doubted'] or 0:>7}  {share(row['redundancy']):>8}  "

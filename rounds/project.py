@@ -15,6 +15,7 @@ from pathlib import Path
 from rounds.commands import is_as_committed
 from rounds.shipped import shipped_value
 from stages.answers.rounds import round_folders
+from stages.answers.scheme import SCHEME, Change, names_ever, offered_now, read_scheme
 from stages.contract.canonical import Row, read_json, read_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import MissingParamError, Params, load
@@ -108,6 +109,18 @@ class Project:
             value = json.dumps(shipped_value(error.name))
             remedy = f"add `{key}: {value}`, as a new project has it"
             raise PipelineError(error.where, error.what, remedy) from error
+
+    def scheme(self) -> list[Change]:
+        """How the labels changed, oldest first; empty where they never did."""
+        return read_scheme(self.root / SCHEME)
+
+    def labels_offered(self) -> list[str]:
+        """The classes that the next batch asks for: params.labels without those that were split."""
+        return offered_now(self.params().labels, self.scheme())
+
+    def labels_ever(self) -> list[str]:
+        """The classes of today, then all names that classes had: what answers may hold."""
+        return names_ever(self.params().labels, self.scheme())
 
     def rounds(self) -> list[Round]:
         """Every issued round, oldest first. Raises PipelineError if one is missing in between."""

@@ -2,8 +2,8 @@
 
 A batch keeps the labels that it was issued with: every surface offers those, and answers may hold
 them. If nobody has answered the open batch yet, the next close issues it anew, with the labels of
-today. A label that answers hold must stay in params.labels, because answers are never rewritten;
-this is checked before any stage runs.
+today. A label that answers hold must stay in params.labels, or data/scheme.jsonl says what became
+of it, because answers are never rewritten; this is checked before any stage runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rounds.surfaces.desk import sole_writer
 from stages.answers.prodigy import offered
 from stages.answers.reading import RETIRED, import_round, retired, retired_words
 from stages.answers.rounds import FROZEN
+from stages.answers.scheme import require_known_names
 from stages.contract.canonical import numbered_rows
 from stages.contract.errors import PipelineError
 
@@ -37,13 +38,15 @@ def retired_labels(project: Project) -> dict[str, int]:
     rounds = project.rounds()
     if all(set(offered_by(past)) <= set(params.labels) for past in rounds):
         return {}
-    imported = (import_round(past.folder, params) for past in rounds)
+    scheme = project.scheme()
+    imported = (import_round(past.folder, params, scheme) for past in rounds)
     events = [event for tables in imported if tables for event in tables.events]
     return retired(events, params.labels)
 
 
 def require_answered_labels(project: Project) -> None:
     """Raises PipelineError where people gave labels that params.labels has no more."""
+    require_known_names(project.params().labels, project.scheme())
     counts = retired_labels(project)
     if counts:
         what = retired_words(counts, project.params().labels)
@@ -51,9 +54,9 @@ def require_answered_labels(project: Project) -> None:
 
 
 def outdated(project: Project, past: Round | None) -> bool:
-    """Whether a batch offers other labels than params.labels has; their order does not matter."""
+    """Whether a batch offers other labels than the next one would; their order does not matter."""
     frozen = offered_by(past) if past else []
-    return bool(frozen) and set(frozen) != set(project.params().labels)
+    return bool(frozen) and set(frozen) != set(project.labels_offered())
 
 
 def untouched(past: Round) -> bool:
@@ -76,7 +79,7 @@ def notes(project: Project) -> Iterator[str]:
         issued = f"round {last.number} was issued with {shown}"
         yield f"{issued}; nobody has answered, so close issues it anew"
     else:
-        now = ", ".join(project.params().labels)
+        now = ", ".join(project.labels_offered())
         yield f"round {last.number} goes on with {shown}, as it was issued; the next asks for {now}"
 
 

@@ -207,6 +207,7 @@ def verdict(proof: Row) -> list[str]:
         scores = f"{shipped['accuracy']:.3f}, ECE {shipped['ece']:.3f}"
         lines.append(f"Model of all {shipped['labels']} labels: {scores}")
     lines += comparison(proof)
+    lines += [f"Labels: {line}" for line in scheme_lines(proof)]
     stopping = proof["stopping"]
     return [*lines, f"Advice: {stopping['advice']} ({stopping['why']})"]
 
@@ -271,6 +272,15 @@ def cost_words(proof: Row) -> list[str]:
     else:
         spent += f", {brought}"
     return [f"The proof took, of {cost['answers']} answers, {spent}"]
+
+
+def scheme_lines(proof: Row) -> list[str]:
+    """How the labels changed, and what figures can be compared; none where they never did."""
+    scheme = proof.get("scheme")
+    if not scheme:
+        return []
+    changed = [f"{change['what']} (since round {change['round']})" for change in scheme["changes"]]
+    return [*changed, scheme["note"]]
 
 
 def saved(saving: Row) -> str:

@@ -28,7 +28,15 @@ from rounds.lock import repaired
 from rounds.machines.figures import status_lines
 from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
-from rounds.report import at_any_look, cost_words, course_words, read_metrics, saved
+from rounds.report import (
+    at_any_look,
+    cost_words,
+    course_words,
+    read_metrics,
+    saved,
+    scheme_lines,
+)
+from rounds.scheme import retire_command, unfinished_changes, unfinished_splits
 from stages.answers.reading import RETIRED, retired_words
 from stages.contract.canonical import Row
 from stages.contract.shell import one_line_errors
@@ -80,6 +88,8 @@ def report(project: Project) -> list[str]:
     lines.append(f"budget   {answers} answers spent{limit}")
     if proof:
         lines += _proof_lines(proof)
+        lines += [f"scheme   {line}" for line in scheme_lines(proof)]
+    lines += _split_lines(project, gate)
     lines += status_lines(read_metrics(project, "machines"))
     stop = stopped(project)
     if stop:
@@ -91,6 +101,19 @@ def report(project: Project) -> list[str]:
     ]
     remarks, next_step = _content_and_labels(project)
     return [*lines, *remarks, f"next     {next_step}"]
+
+
+def _split_lines(project: Project, gate: Row) -> list[str]:
+    """How far the labels that were split are: rows that nobody has told apart yet."""
+    left = gate.get("unsplit", {})
+    lines = [
+        f"split    {count} rows of {label} are not told apart yet; each batch asks some again"
+        for label, count in left.items()
+    ]
+    done = [label for label in unfinished_splits(project) if gate and label not in left]
+    return lines + [
+        f"split    no row of {label} is left: {retire_command(label)}" for label in done
+    ]
 
 
 def _round_line(project: Project) -> str:
@@ -126,6 +149,10 @@ def _proof_lines(proof: Row) -> list[str]:
 
 def _content_and_labels(project: Project) -> tuple[list[str], str]:
     """What changed under the answers, and the next command, which mends that first."""
+    begun = unfinished_changes(project)
+    if begun:
+        what = f"{begun[0]}: this change was interrupted"
+        return [f"labels   {what}"], "rounds close   (finishes it)"
     lines = [f"labels   {note}" for note in notes(project)]
     lacking = retired_labels(project)
     if lacking:

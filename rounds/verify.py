@@ -2,6 +2,8 @@
 
     ledger    no answered batch and no answer row was changed or removed, in any commit or in the
               working tree
+    scheme    no change of the labels (data/scheme.jsonl) was changed or removed, all can be read,
+              and params.labels is what they come to
     issue     every batch is byte for byte what export_prodigy had written, by the dvc.lock of its
               commit
     answers   every answer and correction is readable and belongs to its batch
@@ -46,6 +48,7 @@ from rounds.past import (
     faults,
     has_commits,
     imported_rounds,
+    lost,
     manifests,
     name_in_round,
     name_merged,
@@ -62,6 +65,7 @@ from rounds.violation import HERE, Violation
 from stages.answers.arms import IMPORTED
 from stages.answers.reading import import_round
 from stages.answers.rounds import round_folders
+from stages.answers.scheme import SCHEME, require_known_names
 from stages.batch.export import fields_of
 from stages.contract.canonical import read_jsonl, sha256
 from stages.contract.errors import PipelineError
@@ -84,8 +88,8 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
             project.root, "no commit yet", "git add -A && git commit, then `rounds close`"
         )
     history = changes(project, "data/rounds")
-    violations = [*ledger(project, history), *locks(project, history), *finishes(project)]
-    violations += machine_faults(project)
+    violations = [*ledger(project, history), *scheme(project)]
+    violations += [*locks(project, history), *finishes(project), *machine_faults(project)]
     try:
         round_folders(project.rounds_folder)
     except PipelineError as error:  # a round is missing: the other checks have nothing to stand on
@@ -183,6 +187,35 @@ def _kept_by_merge(project: Project, commit: Commit) -> set[tuple[str, str | Non
     return kept
 
 
+def scheme(project: Project) -> list[Violation]:
+    """Lines of the record of changed labels that were changed or removed, or that say nothing."""
+    steps = changes(project, SCHEME)
+    blobs = read_blobs(
+        project, [name for step in steps for name in (step.old, step.new) if name is not None]
+    )
+    pairs = [
+        (step.commit.id, blobs[step.old], blobs.get(step.new or "", b""))
+        for step in steps
+        if step.old
+    ]
+    path = project.root / SCHEME
+    if steps and steps[-1].new:
+        here = path.read_bytes() if path.is_file() else b""
+        pairs.append((HERE, blobs[steps[-1].new], here))
+    violations = []
+    for commit, old, new in pairs:
+        line = lost(old, new)
+        if line:
+            what = "the change of the labels that stood here was changed or removed"
+            violations.append(Violation("scheme", commit, f"{SCHEME}:{line}", what))
+    try:
+        require_known_names(project.params().labels, project.scheme())
+    except PipelineError as error:
+        where = error.where.removeprefix(f"{project.root}/")
+        violations.append(Violation("scheme", HERE, where, error.what))
+    return violations
+
+
 def _ledger_violation(commit: str, fault: Fault) -> Violation:
     where = f"{fault.path}:{fault.line}" if fault.line else fault.path
     return Violation("ledger", commit, where, fault.what)
@@ -269,9 +302,13 @@ def answers(project: Project, history: list[Change]) -> list[Violation]:
     violations = []
     params = project.params()
     commits = written(project, history)
+    try:
+        changed_labels = project.scheme()
+    except PipelineError:  # `scheme` says so, and what the answers mean is not known
+        return []
     for past in project.rounds():
         try:
-            import_round(past.folder, params)
+            import_round(past.folder, params, changed_labels)
         except PipelineError as error:
             where = error.where.removeprefix(f"{project.root}/")
             path = re.sub(r":\d+$", "", where)  # without the line

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import click
 
+from stages.answers.scheme import read_scheme
 from stages.contract.canonical import read_json, write_json
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
-from stages.examples.tables import read_table
 from stages.machines.frozen import read_machines
 from stages.proof.machines import judged, read_people, sentence, wanted_ids
+from stages.proof.scheme_marks import read_test
 from stages.store.parts import open_pool
 from stages.store.read import read_features
 
@@ -50,9 +51,9 @@ def main(
     annotators = read_machines(machines, params.labels)
     people = read_people(gate, labels, params)
     store = read_features(features, wanted_ids(annotators, people), params.compute)
-    table = read_table(test, may_be_empty=True)
+    meanings = read_test(test, read_scheme(labels / "scheme.jsonl"), params)
     whole = open_pool(features) is None
-    outcome = judged(annotators, people, table, store, read_json(curve), params, whole=whole)
+    outcome = judged(annotators, people, meanings, store, read_json(curve), params, whole=whole)
     write_json(metrics, outcome.figures)
     write_json(plot, outcome.curve)
     return sentence(outcome)

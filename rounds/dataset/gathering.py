@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from rounds.commands import commit_named
 from rounds.dataset.columns import MEANINGS, Column
@@ -14,6 +15,7 @@ from rounds.finished import LOCK
 from rounds.labels import with_commits
 from rounds.project import Project
 from stages.answers.ledger import AcceptedLabel, CountedVote, read_rows
+from stages.answers.scheme import Meaning, sha_of, table_meaning
 from stages.contract.canonical import Row, read_json
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
@@ -157,6 +159,13 @@ def test_rows(index: Index) -> list[Row]:
     ]  # fmt: skip
 
 
+def understood_in_test(project: Project, params: Params) -> Callable[[str], Meaning]:
+    """What a label of the test table means today."""
+    path = project.root / params.data.test
+    changes = project.scheme()
+    return partial(table_meaning, changes=changes, table="test", data_sha=sha_of(path))
+
+
 def with_content(
     project: Project,
     params: Params,
@@ -173,12 +182,16 @@ def with_content(
     first = [Column(named["id"], "text", "the row's unique id"), *shown]
     first.append(Column(named["label"], "class", "the class"))
     facts = [Column(named[name], kind, meaning) for name, (kind, meaning) in MEANINGS.items()]
+    understood = understood_in_test(project, params)
     full: dict[str, list[Row]] = {}
     for split, rows in splits.items():
         full[split] = []
         for row in sorted(rows, key=lambda row: str(row["id"])):
             here = cells[row["id"]]
-            known = {"label": here.get(LABEL), "confidence": None, **row}
+            tested = understood(here.get(LABEL) or "")
+            if split == TEST and tested.retired:
+                continue
+            known = {"label": tested.label, "confidence": None, **row}
             content = {name: here[name] for name in names}
             full[split].append(content | {name: known[role] for role, name in named.items()})
     return DataSet(

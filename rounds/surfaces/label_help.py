@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from rounds.project import Project, Round
 from stages.answers.reading import import_round
+from stages.answers.scheme import changes_of, meaning
 from stages.contract.errors import PipelineError, closest
 from stages.examples.tables import as_text, read_table
 
@@ -49,7 +50,20 @@ def descriptions(project: Project) -> list[LabelHelp]:
         example = cells.get("example", "")
         row = LabelHelp(name=cells["name"], description=cells["description"], example=example)
         rows.append(row)
-    return rows
+    return [*rows, *_under_earlier_names(project, rows)]
+
+
+def _under_earlier_names(project: Project, rows: list[LabelHelp]) -> list[LabelHelp]:
+    """The same of classes' earlier names, which a batch of before their change still offers."""
+    scheme = project.scheme()
+    labels = project.params().labels
+    by_name = {row["name"]: row for row in rows}
+    earlier: list[LabelHelp] = []
+    for name in project.labels_ever():
+        now = meaning(name, changes_of(name, scheme)).label
+        if name not in labels and now in by_name:
+            earlier.append({**by_name[now], "name": name})
+    return earlier
 
 
 def nearest_first(labels: list[str], given: Counter[str]) -> list[str]:
@@ -63,6 +77,7 @@ def given_before(project: Project, asked: Round) -> Counter[str]:
     """How often people gave each label in the rounds before, by each one's last word."""
     params = project.params()
     before = (one for one in project.rounds() if one.number < asked.number)
-    imported = (import_round(one.folder, params) for one in before)
+    scheme = project.scheme()
+    imported = (import_round(one.folder, params, scheme) for one in before)
     events = (event for tables in imported if tables for event in tables.events)
     return Counter(event["label"] for event in events if event["label"] is not None)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rounds.enumeration import listed
 from stages.answers import prodigy
+from stages.answers.scheme import SCHEME, Change, changes_of, meaning, names_ever, read_scheme
 from stages.contract.canonical import Row, sha256
 from stages.contract.errors import PipelineError, closest
 from stages.contract.identity import order_key
@@ -92,7 +93,8 @@ def known_labels(
     neither offered nor in params.labels, two labels of one item, and tasks that the file does not
     know (naming them).
     """
-    accepted = prodigy.acceptable(tasks, params.labels)
+    scheme = read_scheme(root / SCHEME)
+    accepted = names_ever(prodigy.acceptable(tasks, params.labels), scheme)
     # Contents are hashed by the columns that were shown, the pool's: this file may have more.
     fields = next((list(task["fields"]) for task in tasks if "fields" in task), None)
     truth = _truth(read_table(path), params, accepted, fields)
@@ -106,7 +108,15 @@ def known_labels(
         shown = listed(missing, _SHOWN)
         what = f"no label for {len(missing)} of {len(tasks)} asked items: {shown}"
         raise PipelineError(path, what, "add their rows")
-    return {item_id: truth[name] for item_id, name in names.items()}
+    offered = prodigy.offered(tasks)
+    return {item: _as_offered(truth[name], offered, scheme) for item, name in names.items()}
+
+
+def _as_offered(label: str, offered: Sequence[str], scheme: Sequence[Change]) -> str:
+    """A true label under the name that a batch offers it by, where labels changed since."""
+    if label in offered or not offered:
+        return label
+    return meaning(label, changes_of(label, scheme)).label
 
 
 def _truth(

@@ -19,7 +19,7 @@ from stages.answers.ledger import (
 )
 from stages.contract.canonical import read_json
 
-NEVER_AGAIN = ("reject", "unresolved")
+NEVER_AGAIN = ("reject", "unresolved", "retired")
 RETRIES = 2  # a skipped id is asked once more after its cool-down, and then never
 
 

@@ -6,6 +6,7 @@
     build/labels/asked.jsonl     Asked          what those rounds asked
     build/labels/events.jsonl    Event          the current answers and corrections
     build/labels/verdicts.jsonl  Verdict        what was doubted when each round's batch was issued
+    build/labels/scheme.jsonl    scheme.Change  the record of changed labels, as it is in data
     build/labels/gold.jsonl      GoldLine       what people said of rows with a known answer
     build/labels/planted.jsonl   Planted        which batches asked such rows
     build/labels/checked.jsonl   GoldAnswer     what people answered to such rows
@@ -35,6 +36,7 @@ from typing import Literal, NotRequired, TypedDict, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.answers.scheme import Retired
 from stages.contract.canonical import read_jsonl
 from stages.contract.errors import PipelineError, closest
 
@@ -45,15 +47,20 @@ BEFORE = 0  # `order` of an event among those about its id in a round: before th
 CORRECTION = 1  # the correction itself,
 AFTER = 2  # or after it
 NO_ANSWERS = ("override", "retract", "withdraw")  # kinds of events that took no person's answer
-UnlabelledKind = Literal["skip", "reject", "empty", "retract", "unresolved"]
+UnlabelledKind = Literal["skip", "reject", "empty", "retract", "unresolved", "retired"]
 RoundState = Literal["open", "partial", "accepted"]
 
 
 class Labelled(TypedDict):
-    """An id and its label, all that `labels_of` needs of a row."""
+    """An id and its label, all that `labels_of` needs of a row.
+
+    among: only where the label's class was split and nobody has said since which part it is, the
+    classes that it may be (stages/answers/scheme.py).
+    """
 
     id: str
     label: str
+    among: NotRequired[list[str]]
 
 
 class SeedLabel(Labelled):
@@ -81,7 +88,7 @@ class Doubt(Suspect):
 
 
 class Verdict(Doubt):
-    """A doubt as it was frozen with the batch of `round`."""
+    """A doubt as it was frozen with the batch of `round`; its labels are named as today."""
 
     round: int
 
@@ -151,6 +158,9 @@ class Event(TypedDict):
     2 after it. A correction names the answers about its id that stood in its round when it was made
     (`after` in corrections.jsonl: fingerprints of their rows). One that names none is the last word
     of its round.
+    The label is understood as of today (stages/answers/scheme.py). among: where its class was split
+    since, the classes that it may be; retired: where its class was retired, whether the row is
+    asked again. known: while it is read, how many changes of the labels its batch knew.
     """
 
     round: int
@@ -164,6 +174,9 @@ class Event(TypedDict):
     line: int
     late: bool
     order: int
+    among: NotRequired[list[str]]
+    retired: NotRequired[Retired]
+    known: NotRequired[int]
     since: NotRequired[int]
 
 
@@ -187,7 +200,8 @@ class AcceptedLabel(Labelled):
 class Unlabelled(TypedDict):
     """An asked id without a label: why, in which round that was said last, and in how many rounds.
 
-    unresolved: asked `gate.max_asks` times without an agreement.
+    unresolved: asked `gate.max_asks` times without an agreement; retired: its class is no more, and
+    it is not asked again.
     """
 
     id: str
@@ -224,7 +238,10 @@ class JudgedLabel(Labelled):
 
 
 class Repeat(Labelled):
-    """A label to be asked once more, blind, to see whether people agree with themselves."""
+    """A label to be asked once more, blind, to see whether people agree with themselves.
+
+    Or, with `among`, to be told which part of a class that was split it is.
+    """
 
 
 class GoldLine(TypedDict):

@@ -51,6 +51,7 @@ class Answer:
     about         the one label that a binary row asked about: accepted where `label` is the same
     order, after  of a row without a time: its number in the order of collecting, and the latest
                   time of this person's answers to the item that were there before it
+    known         how many changes of the labels (stages/answers/scheme.py) its batch knew
     """
 
     id: str | None
@@ -66,6 +67,7 @@ class Answer:
     order: int = 0
     after: float | None = None
     session: str = ""
+    known: int = 0
 
     @property
     def moment(self) -> tuple[float, int]:

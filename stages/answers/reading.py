@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -45,6 +45,15 @@ from stages.answers.rounds import (
     root_of,
     round_folders,
 )
+from stages.answers.scheme import (
+    BY_NAME,
+    Change,
+    changes_of,
+    changes_since,
+    meaning,
+    names_ever,
+    require_known_names,
+)
 from stages.contract.canonical import Row, numbered_rows, read_json, read_jsonl, sha256
 from stages.contract.errors import PipelineError, closest
 from stages.contract.params import Params
@@ -53,8 +62,8 @@ Line = tuple[str, int]  # file and line number
 RoundRow = TypeVar("RoundRow", Asked, Event, Verdict, GoldAnswer, GoldLine, Planted)
 CORRECTIONS = "corrections.jsonl"
 RETIRED = (
-    "put the old name back: answers are never rewritten, so a label keeps the name under which "
-    "it was given; new names may be added"
+    "put the old name back and say what became of it: `rounds labels rename|merge|split|retire` "
+    "(docs/changes.md); new names may be added by hand"
 )
 
 
@@ -85,10 +94,26 @@ class _Questions:
 
     find: Callable[[Answer], str | None]
     labels: list[str]
+    known: int
+
+    def known_by(self, label: str | None) -> int:
+        """How many changes of the labels whoever gave a label knew: those that the batch knew.
+
+        BY_NAME where the batch did not offer the label, and the project does, or did in between.
+        """
+        return self.known if label is None or label in self.labels else BY_NAME
 
 
-def _questions(tasks: list[Row], labels: list[str]) -> _Questions:
-    return _Questions(finder(tasks), offered(tasks) or labels)
+def _questions(folder: Path, tasks: list[Row], labels: list[str]) -> _Questions:
+    return _Questions(finder(tasks), offered(tasks) or labels, changes_known(folder))
+
+
+def changes_known(folder: Path) -> int:
+    """How many changes of the labels had been made when a round's batch was made."""
+    path = folder / "manifest.json"
+    manifest = read_json(path) if path.is_file() else {}
+    number = manifest.get("scheme", 0) if isinstance(manifest, dict) else 0
+    return number if isinstance(number, int) else 0
 
 
 def answers_of(
@@ -100,7 +125,7 @@ def answers_of(
     a malformed row, a batch that is neither the round's nor an earlier one's, an id that was not
     asked in it, a label that is neither one of `labels` nor one that the batch offered.
     """
-    batches = {batch: _questions(tasks, labels)}
+    batches = {batch: _questions(folder, tasks, labels)}
     answers: list[tuple[Answer, Line]] = []
     for path in sorted((folder / "answers").glob("*.jsonl")):
         for number, row in numbered_rows(path):
@@ -108,8 +133,8 @@ def answers_of(
             answer = _answer_at(row, labels, where)
             answered = batch if answer.batch is None else answer.batch
             if answered not in batches:
-                earlier = _earlier_tasks(folder, answered, batch, where)
-                batches[answered] = _questions(earlier, labels)
+                earlier = _earlier_round(folder, answered, batch, where)
+                batches[answered] = _questions(earlier, _tasks_of(earlier), labels)
             questions = batches[answered]
             if questions.labels != labels:
                 # Of two labels a rejected one means the other one that was offered.
@@ -119,7 +144,8 @@ def answers_of(
                 raise _not_asked(answer, folder, where)
             if answer.label is not None:
                 check_label(answer.label, [*labels, *questions.labels], where)
-            answers.append((replace(answer, id=item), (path.as_posix(), number)))
+            dated = replace(answer, id=item, known=questions.known_by(answer.label))
+            answers.append((dated, (path.as_posix(), number)))
     return answers
 
 
@@ -131,14 +157,18 @@ def _answer_at(row: Row, labels: list[str], where: str) -> Answer:
         raise PipelineError(where, str(reason), remedy) from reason
 
 
-def _earlier_tasks(folder: Path, answered: str, batch: str, where: str) -> list[Row]:
-    """What the earlier round asked whose batch is `answered`; raises PipelineError without one."""
+def _tasks_of(folder: Path) -> list[Row]:
+    return read_jsonl(folder / "asked.jsonl")
+
+
+def _earlier_round(folder: Path, answered: str, batch: str, where: str) -> Path:
+    """The folder of the round whose batch is `answered`; raises PipelineError without one."""
     for earlier in batch_folders(root_of(folder)):
         if number_of(earlier) > number_of(folder):
             break
         manifest = read_json(earlier / "manifest.json")
         if isinstance(manifest, dict) and manifest.get("batch_id") == answered:
-            return read_jsonl(earlier / "asked.jsonl")
+            return earlier
     what = f"answers batch {answered[:12]}, round {folder.name} asked batch {batch[:12]}"
     raise PipelineError(where, what, "move the row to the round that asked it")
 
@@ -290,16 +320,17 @@ def _after_corrections(
     return kept + later
 
 
-def import_round(folder: Path, params: Params) -> Imported | None:
+def import_round(folder: Path, params: Params, scheme: Sequence[Change] = ()) -> Imported | None:
     """The tables' rows of one round, or None while nobody has answered and nobody has closed it.
 
-    Raises PipelineError for what is not as it was issued, for bad rows, and for a link, whose rows
-    git does not hold.
+    scheme: the changes of the labels; labels are those that theirs mean today. Raises PipelineError
+    for what is not as it was issued, for bad rows, and for a link, whose rows git does not hold.
     """
     _refuse_links(folder)
     manifest, batch, tasks = read_frozen(folder)
     identity: str = manifest["batch_id"]
-    answers = answers_of(folder, identity, tasks, params.labels)
+    labels = names_ever(params.labels, scheme)
+    answers = answers_of(folder, identity, tasks, labels)
     people = _people_of(batch, to_batch(answers, identity))
     closed = (folder / "closed.json").is_file()
     # Answers that came late to an earlier batch do not begin a round.
@@ -315,17 +346,20 @@ def import_round(folder: Path, params: Params) -> Imported | None:
         "answered": answered,
         "state": _state(answered == len(batch), closed),
     }
-    events = events_of(folder, params)
+    events = events_of(folder, params, scheme)
     known = known_answers(rows_asked(folder)) | _known_earlier(folder, identity, answers)
     frozen = read_rows(folder / "verdicts.jsonl", Doubt)
     every = rows_asked(folder)
+    later = scheme[changes_known(folder) :]
     return Imported(
         rounds=[row],
         asked=[asked for asked in every if not is_gold(asked)],
         events=[event for event in events if event["id"] not in known],
-        verdicts=[{"round": number, **doubt} for doubt in frozen],
+        verdicts=[verdict_today(number, doubt, later) for doubt in frozen],
         checked=[
-            gold_answer(event, known[event["id"]]) for event in events if event["id"] in known
+            gold_answer(event, _known_today(known[event["id"]], event, scheme))
+            for event in events
+            if event["id"] in known
         ],
         planted=[{"id": asked["id"], "round": number} for asked in every if is_gold(asked)],
     )
@@ -343,18 +377,21 @@ def rows_asked(folder: Path) -> list[Asked]:
     return [{**row, "round": number} for batch in batches for row in batch]
 
 
-def events_of(folder: Path, params: Params) -> list[Event]:
+def events_of(folder: Path, params: Params, scheme: Sequence[Change] = ()) -> list[Event]:
     """The answers and corrections of a round and of the rounds merged into it.
+
+    Their labels are those that theirs mean today.
 
     An answer to a merged round's batch is `late`: it answers nothing that this round asks. Of two
     answers of a person about an id the later one counts, this round's where a time is missing.
     """
     number = int(folder.name)
-    own = _events_of_one(folder, number, params)
+    labels = names_ever(params.labels, scheme)
+    own = under_todays_labels(_events_of_one(folder, number, labels), scheme)
     events: list[Event] = []
     for merged in merged_folders(folder):
         before = _rows_merged_before(merged, number)
-        said = _events_of_one(merged, number, params)
+        said = under_todays_labels(_events_of_one(merged, number, labels), scheme)
         events += [{**event, "late": True} for event in said if _raw(event) not in before]
     if not events:
         return own
@@ -392,13 +429,27 @@ def _raw(event: Event) -> bytes:
     return Path(event["file"]).read_bytes().split(b"\n")[event["line"] - 1]
 
 
-def _events_of_one(folder: Path, number: int, params: Params) -> list[Event]:
+def _events_of_one(folder: Path, number: int, labels: list[str]) -> list[Event]:
     """The current answers and the corrections of one batch's folder."""
     manifest, _, tasks = read_frozen(folder)
     batch: str = manifest["batch_id"]
-    answers = answers_of(folder, batch, tasks, params.labels)
-    corrections = corrections_of(folder, acceptable(tasks, params.labels), number)
+    answers = answers_of(folder, batch, tasks, labels)
+    corrections = corrections_of(folder, acceptable(tasks, labels), number)
     return _events(number, batch, answers, corrections)
+
+
+def _known_today(known: str, event: Event, scheme: Sequence[Change]) -> str:
+    """What a known answer means today; where its class was split, any part of it is right."""
+    now = meaning(known, changes_of(known, scheme))
+    return str(event["label"]) if event["label"] in now.among else now.label
+
+
+def _gold_today(line: GoldLine, scheme: Sequence[Change]) -> GoldLine:
+    """A line about a gold row, its answer as of today; none where its class is gone or split."""
+    if line["label"] is None:
+        return line
+    now = meaning(line["label"], changes_of(line["label"], scheme))
+    return {**line, "label": None if now.among or now.retired else now.label}
 
 
 def _known_earlier(folder: Path, batch: str, answers: list[tuple[Answer, Line]]) -> dict[str, str]:
@@ -451,17 +502,22 @@ def _events(
             "line": line,
             "late": answer.batch not in (None, batch),
             "order": _order(answer, (file, line), after),
+            "known": answer.known,
         }
         events.append(event)
     return events + [correction.event for correction in corrections]
 
 
-def import_labels(root: Path, params: Params) -> Imported:
-    """All rounds that anyone has answered, in order, under today's ids."""
+def import_labels(root: Path, params: Params, scheme: Sequence[Change] = ()) -> Imported:
+    """All rounds that anyone has answered, in order, under today's ids and today's labels.
+
+    Raises PipelineError where people gave labels that params.labels has no more.
+    """
+    require_known_names(params.labels, scheme)
     tables = Imported([], [], [], [])
     record = read_changed(root)
     for folder in round_folders(root):
-        imported = import_round(folder, params)
+        imported = import_round(folder, params, scheme)
         if imported is not None:
             tables.rounds.extend(imported.rounds)
             tables.asked.extend(with_earlier_ids(imported.asked, record))
@@ -469,14 +525,61 @@ def import_labels(root: Path, params: Params) -> Imported:
             tables.verdicts.extend(under_todays_ids(imported.verdicts, record))
             tables.checked.extend(under_todays_ids(imported.checked, record))
             tables.planted.extend(under_todays_ids(imported.planted, record))
-    tables.gold.extend(under_todays_ids(read_gold(root), record))
+    gold = [_gold_today(line, scheme) for line in read_gold(root)]
+    tables.gold.extend(under_todays_ids(gold, record))
     require_todays_labels(tables.events, params.labels)
     return tables
 
 
+def under_todays_labels(events: Iterable[Event], scheme: Sequence[Change]) -> list[Event]:
+    """Events of any rounds with the labels that theirs mean now; without the column `known`."""
+    today: list[Event] = []
+    for event in events:
+        row: Event = {**event}
+        known = row.pop("known", 0)
+        if row["label"] is not None:
+            now = meaning(row["label"], _later_than(row, known, scheme))
+            row["label"] = now.label
+            if now.among:
+                row["among"] = list(now.among)
+            if now.retired:
+                row["retired"] = now.retired
+        today.append(row)
+    return today
+
+
+def _later_than(event: Event, known: int, scheme: Sequence[Change]) -> Sequence[Change]:
+    """The changes of the labels after an event.
+
+    An answer knew those that its batch knew; a correction those before its line.
+    """
+    line = _correction_line(event)
+    if not line:
+        return changes_since(str(event["label"]), known, scheme)
+    number = event["round"]
+    return [
+        change
+        for change in scheme
+        if number < change.round or (number == change.round and line <= change.corrections)
+    ]
+
+
+def verdict_today(number: int, doubt: Doubt, later: Sequence[Change]) -> Verdict:
+    """A doubt that was frozen with a round's batch, with the labels that its own mean now.
+
+    later: the changes of the labels since.
+    """
+    now = meaning(doubt["label"], later)
+    suggested = meaning(doubt["suggested"], later).label
+    row: Verdict = {"round": number, **doubt, "label": now.label, "suggested": suggested}
+    if now.among:
+        row["among"] = list(now.among)
+    return row
+
+
 def retired(events: Iterable[Event], labels: Collection[str]) -> dict[str, int]:
     """Labels of answers and corrections that params.labels lacks, each with its count, sorted."""
-    names = (row["label"] for row in events if row["label"] is not None)
+    names = (row["label"] for row in events if row["label"] is not None and not row.get("retired"))
     return dict(sorted(Counter(name for name in names if name not in labels).items()))
 
 

@@ -22,10 +22,11 @@ from stages.answers.ledger import (
     Labelled,
     Verdict,
 )
+from stages.answers.scheme import Retired
 from stages.contract.params import Gate
 
 SEED = ""  # who gave a seed label: no person, and no person's name is empty
-Why = Literal["votes", "override", "disagreement", "skip", "reject", "empty", "retract"]
+Why = Literal["votes", "override", "disagreement", "skip", "reject", "empty", "retract", "retired"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Vote:
 
     label: empty unless kind is label or override; late: it answers the question of an earlier
     round, so what this round asked is still to be answered. corrects: it is a correction, and no
-    answer. since: of a withdrawal, the first round whose answers it takes away.
+    answer. since: of a withdrawal, the first round whose answers it takes away. among, retired:
+    what became of the label's class, see `Event`.
     """
 
     round: int
@@ -44,11 +46,22 @@ class Vote:
     late: bool = False
     corrects: bool = False
     since: int = 0
+    among: tuple[str, ...] = ()
+    retired: Retired = ""
+
+    @property
+    def names_a_label(self) -> bool:
+        """Whether a label was given, of today's classes or of a retired one."""
+        return self.kind in ("label", "override")
 
     @property
     def is_label(self) -> bool:
-        """Whether it gives a label."""
-        return self.kind in ("label", "override")
+        """Whether it gives a label of today's classes."""
+        return self.names_a_label and not self.retired
+
+    def may_be(self, label: str) -> bool:
+        """Whether it is a label, or may stand for it since its class was split."""
+        return label == self.label or label in self.among
 
 
 @dataclass
@@ -69,6 +82,12 @@ class Standing:
     why: Why
     votes: tuple[Vote, ...]
 
+    @property
+    def among(self) -> tuple[str, ...]:
+        """Where nobody has said since a split which of its parts the label is: those parts."""
+        theirs = (vote.among for vote in self.votes if vote.label == self.label)
+        return next((among for among in theirs if among), ())
+
 
 def collect(
     seed: Iterable[Labelled],
@@ -83,7 +102,8 @@ def collect(
         return cases.setdefault(item, Case(item))
 
     for label in seed:
-        case_of(label["id"]).votes.append(Vote(0, SEED, "label", label["label"]))
+        vote = Vote(0, SEED, "label", label["label"], among=tuple(label.get("among", ())))
+        case_of(label["id"]).votes.append(vote)
     for row in asked:
         case_of(row["id"]).asked[row["round"]] = row
     for event in sorted(events, key=_moment):
@@ -102,6 +122,8 @@ def _vote(event: Event) -> Vote:
         late=event.get("late", False),
         corrects=event.get("order", BEFORE) == CORRECTION,
         since=event.get("since", 0),
+        among=tuple(event.get("among", ())),
+        retired=event.get("retired", ""),
     )
 
 
@@ -138,15 +160,49 @@ def standing(case: Case, at: int, policy: Gate) -> Standing:
     """
     votes = [vote for vote in case.votes if vote.round <= at]
     # Most of a million ids have one vote: it needs no rules.
-    if len(votes) == 1 and votes[0].kind == "label":
+    if len(votes) == 1 and votes[0].kind == "label" and not votes[0].retired:
         return Standing(votes[0].label, "votes", (votes[0],))
     ends_withdrawn = bool(votes) and votes[-1].kind in ("retract", "withdraw")
     votes = in_force(case, at)
     retracted = ends_withdrawn and not votes
-    labels = tuple(vote for vote in votes if vote.is_label)
+    labels = narrowed(tuple(vote for vote in votes if vote.names_a_label))
     question = _Question(case, at, votes, labels, retracted)
     decisions = (rule(question, policy) for rule in RULES)
-    return next(decision for decision in decisions if decision is not None)
+    return _without_retired(next(decision for decision in decisions if decision is not None))
+
+
+def narrowed(labels: tuple[Vote, ...]) -> tuple[Vote, ...]:
+    """The votes after a split: one that may be several classes is for that which others name.
+
+    It joins the class of its own that most of the others name, steps back where two are named
+    equally often, and stays what it is while nobody has named any.
+    """
+    if not any(vote.among for vote in labels):
+        return labels
+    named = Counter(vote.label for vote in labels if not vote.among and not vote.retired)
+    result: list[Vote] = []
+    for vote in labels:
+        most = max((named[label] for label in vote.among), default=0)
+        winners = [label for label in vote.among if named[label] == most]
+        if not most:
+            result.append(vote)
+        elif len(winners) == 1:
+            result.append(replace(vote, label=winners[0], among=()))
+    return tuple(result)
+
+
+def _without_retired(stands: Standing) -> Standing:
+    """No label where the votes settle on a retired class, or cannot choose between it and another.
+
+    Votes for a retired class that lost count no more.
+    """
+    lost = [vote for vote in stands.votes if vote.retired]
+    if not lost:
+        return stands
+    if stands.why == "disagreement" or stands.label in {vote.label for vote in lost}:
+        again = any(vote.retired == "again" for vote in lost)
+        return Standing(None, "retract" if again else "retired", ())
+    return replace(stands, votes=tuple(vote for vote in stands.votes if not vote.retired))
 
 
 def _override(question: _Question, _policy: Gate) -> Standing | None:
@@ -263,6 +319,15 @@ def as_of_now(cases: list[Case]) -> list[Case]:
     ]
 
 
+def labels_in_force(case: Case, upto: int) -> list[Vote]:
+    """The labels of today's classes among the votes in force, oldest first.
+
+    Where people named a class after a split, what was said before it is left out.
+    """
+    labels = [vote for vote in in_force(case, upto) if vote.is_label]
+    return [vote for vote in labels if not vote.among] or labels
+
+
 def history(case: Case, upto: int, policy: Gate) -> list[tuple[int, Standing]]:
     """The standing after each round up to `upto` that may have changed it, oldest first."""
     moments = {vote.round for vote in case.votes} | set(case.doubted)
@@ -276,14 +341,15 @@ def reviewed(case: Case, upto: int) -> list[tuple[Verdict, bool | None]]:
     A disagreement of people is left out: of the labels that they gave none is the doubted one.
     """
     return [
-        (doubt, _confirmed(_answers(case, when), doubt["label"]))
+        (doubt, _confirmed(_answers(case, when), doubt["label"], *doubt.get("among", ())))
         for when, doubt in sorted(case.doubted.items())
         if when <= upto and when in case.asked and "disagreement" not in doubt["reasons"]
     ]
 
 
-def _confirmed(answers: list[str], label: str) -> bool | None:
-    same = answers.count(label)
+def _confirmed(answers: list[str], *labels: str) -> bool | None:
+    """Whether most answers are one of the labels; None for a tie."""
+    same = sum(answer in labels for answer in answers)
     other = len(answers) - same
     return None if same == other else same > other
 

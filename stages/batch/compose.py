@@ -28,9 +28,11 @@ from stages.batch.rows import (
     numbered,
     planted_row,
     review_row,
+    split_row,
     with_control,
     with_judges,
 )
+from stages.batch.splits import repeats_and_splits, share_of_split
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
 from stages.contract.identity import order_keys
 from stages.contract.params import Params
@@ -84,12 +86,16 @@ class Batch:
 
 
 class Sizes(NamedTuple):
-    """How many rows a batch has, and how many of them each arm may pick."""
+    """How many rows a batch has, and how many of them each arm may pick.
+
+    split: rows that are asked again because their class was split; they are of the review arm too.
+    """
 
     batch: int
     active: int
     control: int
     review: int
+    split: int = 0
 
 
 def compose(
@@ -114,30 +120,30 @@ def compose(
     if stands_for is not None:
         free = free[stands_for[free] > 0]
     doubted = worth_review(gate, index, model, free, params)
-    size = sizes(params, gate.state["answers"], len(free), len(doubted))
-    # Planted repeats and gold rows take the place of active rows.
-    planted = gate.repeats[: size.active]
+    planted, to_split = repeats_and_splits(gate, model, params)
+    size = sizes(params, gate.state["answers"], len(free), len(doubted), len(to_split))
+    planted = planted[: size.active]  # they and gold rows take the place of active rows
     gold = gold_to_plant(gate, index, size.active - len(planted), params)
-    room = max(0, size.active - len(planted) - len(gold) - 1)
-    judges = dict(islice(drawn.items(), room))
+    judges = dict(islice(drawn.items(), max(0, size.active - len(planted) - len(gold) - 1)))
     candidates = candidates_of(free, features, model, gate, params, stands_for)
     agree = alike_in(features.matrix, free, labelled_rows(index, gate), params)
-    sample = usual_rows(features, params.seed)
     others = len(planted) + len(gold) + len(judges)
+    sample = usual_rows(features, params.seed)
     ranking, passed = pick(candidates, size.active - others, params, agree, sample, said)
-    doubts = np.zeros(len(free))
-    if candidates.probabilities is not None:
-        doubts = margin_of(candidates.probabilities)
+    doubts = _doubts_of(candidates)
     new = active_rows(ranking, candidates, doubts, params.query.strategy, index)
     if size.control:
-        new_rows = size.batch - size.review - others
-        new = with_control(new, candidates, doubts, new_rows, index)
+        rest = size.batch - size.review - size.split - others
+        new = with_control(new, candidates, doubts, rest, index)
     new = with_judges(new, [judge_row(item, judges[item], index, model) for item in judges])
-    asked_again = [review_row(row, index, model) for row in doubted[: size.review]]
-    asked_again += [planted_row(row["id"], index, model) for row in planted]
-    asked_again += [gold_row(row, index, model) for row in gold]
-    mixed = interleave(new, asked_again, params.seed + gate.state["rounds"])
-    rows = numbered(mixed, gate.state["rounds"] + 1)
+    asked_again = [
+        *(review_row(row, index, model) for row in doubted[: size.review]),
+        *(planted_row(row["id"], index, model) for row in planted),
+        *(gold_row(row, index, model) for row in gold),
+        *(split_row(row, index, model) for row in to_split[: size.split]),
+    ]
+    done = gate.state["rounds"]
+    rows = numbered(interleave(new, asked_again, params.seed + done), done + 1)
     metrics = _metrics(rows, ranking, len(passed), doubts, candidates, gate, params)
     return Batch(rows, metrics, [_passed_row(row, candidates) for row in passed])
 
@@ -155,6 +161,13 @@ def gold_to_plant(gate: GateTables, index: Index, most: int, params: Params) -> 
     return rows
 
 
+def _doubts_of(candidates: Candidates) -> Floats:
+    """(n,) the model's uncertainty of each candidate; 0 without a model."""
+    if candidates.probabilities is None:
+        return np.zeros(len(candidates.ids))
+    return margin_of(candidates.probabilities)
+
+
 def unasked(index: Index, gate: GateTables, cooldown: int) -> Ints:
     """The pool rows that may be asked now.
 
@@ -167,12 +180,12 @@ def unasked(index: Index, gate: GateTables, cooldown: int) -> Ints:
     return np.flatnonzero(index.askable & others)
 
 
-def sizes(params: Params, answers: int, free: int, queue: int) -> Sizes:
+def sizes(params: Params, answers: int, free: int, queue: int, split: int = 0) -> Sizes:
     """The sizes of the next batch, within budget, pool and queue of doubts.
 
     The budget counts answers, and every row wants `surface.annotations_per_item` of them, repeats
     and reviews too. Shares are rounded half up for control and down for review; what review does
-    not use goes to active.
+    not use goes to active. split: how many rows wait because their class was split.
     """
     options = params.query
     wanted = options.batch_size
@@ -182,7 +195,10 @@ def sizes(params: Params, answers: int, free: int, queue: int) -> Sizes:
     review = min(queue, math.floor(wanted * options.review_fraction + 1e-9), wanted)
     new = min(wanted - review, free)
     control = min(new, math.floor((new + review) * options.control_fraction + 0.5))
-    return Sizes(new + review, new - control, control, review)
+    spare = wanted - review - new
+    again = share_of_split(split, new - control, spare)
+    active = new - control - max(0, again - spare)
+    return Sizes(active + control + review + again, active, control, review, again)
 
 
 def labelled_rows(index: Index, gate: GateTables) -> Ints:

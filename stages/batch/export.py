@@ -12,8 +12,10 @@ from stages.examples.places import in_parts, list_parts, local
 from stages.examples.tables import read_table
 
 
-def export(batch: list[BatchRow], contents: dict[str, Row], params: Params) -> list[Row]:
-    """One task per row of the batch, in its order; contents: what a person sees of each id.
+def export(batch: list[BatchRow], contents: dict[str, Row], labels: list[str]) -> list[Row]:
+    """One task per row of the batch, in its order.
+
+    contents: what a person sees of each id; labels: the classes to choose from.
 
     The score is the model's uncertainty, the same measure for every arm.
     """
@@ -21,7 +23,7 @@ def export(batch: list[BatchRow], contents: dict[str, Row], params: Params) -> l
     return [
         task(
             contents[row["id"]],
-            params.labels,
+            labels,
             al_id=row["id"],
             batch_id=identity,
             rank=row["rank"],

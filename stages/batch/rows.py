@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from stages.answers.arms import JUDGE
-from stages.answers.ledger import BatchRow, Doubt, GoldRow, Picked
+from stages.answers.ledger import BatchRow, Doubt, GoldRow, Picked, Repeat
 from stages.batch.model import Model
 from stages.contract.arrays import Floats
 from stages.learning.scoring import margin_of
@@ -109,6 +109,11 @@ def gold_row(row: GoldRow, index: Index, model: Model | None) -> Picked:
     """A row whose right answer is known, to see whether people give it. Nobody learns from it."""
     picked = _asked_again(row["id"], 0.0, "its answer is known", index, model)
     return {**picked, "arms": ["gold"], "strategy": "gold", "gold": row["label"]}
+
+
+def split_row(row: Repeat, index: Index, model: Model | None) -> Picked:
+    """A row whose class was split, to be told which part it is."""
+    return _asked_again(row["id"], 0.0, f"split of {row['label']}", index, model)
 
 
 def _asked_again(item: str, score: float, reason: str, index: Index, model: Model | None) -> Picked:

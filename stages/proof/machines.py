@@ -11,11 +11,11 @@ import numpy as np
 from stages.answers.arms import arms_by_id
 from stages.answers.gate_tables import GateTables, read_gate_tables
 from stages.answers.ledger import Asked, read_rows
+from stages.answers.scheme import Meaning
 from stages.answers.standing import SEED
 from stages.contract.arrays import Ints
 from stages.contract.canonical import Row
 from stages.contract.params import MACHINE_COLUMNS, NO_TABLE, Params
-from stages.examples.tables import Table
 from stages.machines.frozen import Machine, MachineAnswer
 from stages.proof.machine_curve import (
     MachinePoint,
@@ -26,7 +26,7 @@ from stages.proof.machine_curve import (
 )
 from stages.proof.machine_quality import HumanLabels, machine_figures, votes_by_person
 from stages.proof.machine_shares import class_shares
-from stages.proof.refits import Refits, truth_of_test
+from stages.proof.refits import Refits
 from stages.store.index import Features
 
 FEWEST_JUDGED = 20  # control rows that a curve without a test set is judged on
@@ -61,8 +61,13 @@ def wanted_ids(machines: Iterable[Machine], people: People) -> set[str]:
     return answered | set(people.gate.labelled_ids())
 
 
-def human_labels(people: People, table: Table, features: Features, params: Params) -> HumanLabels:
-    """People's labels by what they can say of a machine. table: of the test rows."""
+def human_labels(
+    people: People, meanings: list[Meaning], features: Features, params: Params
+) -> HumanLabels:
+    """People's labels by what they can say of a machine. meanings: of the test rows' labels.
+
+    A test row whose class was retired, or split and not told apart, says nothing.
+    """
     index = features.index
     gate = people.gate
     seed_ids = set(index.ids[index.rows("seed")])
@@ -71,11 +76,11 @@ def human_labels(people: People, table: Table, features: Features, params: Param
     arms = arms_by_id(people.asked, seed_ids, params.seed)
     asked = {item: labels[item] for item in arms if item in labels}
     votes = [vote for vote in gate.votes if vote["annotator"] != SEED]
-    test = {}
-    if len(table):
-        ids = index.ids[index.rows("test")]
-        classes = truth_of_test(table, index, params).tolist()
-        test = {item: params.labels[column] for item, column in zip(ids, classes, strict=True)}
+    tested = index.rows("test")
+    ids = index.ids[tested]
+    here = [meanings[row] for row in index.row[tested]]
+    sure = (not now.retired and not now.among for now in here)
+    test = {item: now.label for item, now, judges in zip(ids, here, sure, strict=True) if judges}
     return HumanLabels(
         control={item: label for item, label in asked.items() if "control" in arms[item]},
         answered=asked,
@@ -87,7 +92,7 @@ def human_labels(people: People, table: Table, features: Features, params: Param
 def judged(
     machines: list[Machine],
     people: People,
-    table: Table,
+    meanings: list[Meaning],
     features: Features,
     curve: list[Row],
     params: Params,
@@ -98,7 +103,7 @@ def judged(
 
     curve: rows of plots/learning_curve.json; whole: the features hold every row of the pool.
     """
-    humans = human_labels(people, table, features, params)
+    humans = human_labels(people, meanings, features, params)
     refits = own_refits(features, params)
     rows, truth = _judging_rows(humans, features, params)
     points = peoples_points(curve, params.machines.answer_cost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.answers.arms import JUDGE
 from stages.contract.arrays import Floats, Ints
@@ -18,6 +18,7 @@ from stages.proof.curve import confusion, learning_curve, next_batch, overall
 from stages.proof.gap import BEYOND, HALVES, STEPS, compare
 from stages.proof.history import ARMS, History, LabelSet, points
 from stages.proof.refits import Judge, Judged, Refits, judge_on_control, judge_on_test
+from stages.proof.scheme_marks import Scheme, coarse_judge, coarser, judged_as
 from stages.proof.stopping import (
     circumstances,
     circumstances_before,
@@ -31,6 +32,7 @@ from stages.proof.tables import (
     CourseFacts,
     CurvePoint,
     Gap,
+    MarkedPoint,
     Panel,
     RecallRow,
     RedundancyRow,
@@ -40,13 +42,16 @@ from stages.proof.tables import (
 from stages.store.index import Features
 from stages.store.near import leakage, near_in
 
+NEVER_CHANGED = Scheme()
+
 
 @dataclass(frozen=True)
 class Shipped:
     """The model of all accepted labels, as train and calibrate hand it over.
 
-    truth: (n_test,) classes of the test rows, empty without a test set; probabilities: (n_test, k)
-    what it says of them, calibrated; calibration: calibrate's facts.
+    truth: (n_test,) classes of the test rows, -1 for one whose class was retired, empty without a
+    test set; probabilities: (n_test, k) what it says of them, calibrated; calibration: calibrate's
+    facts.
     """
 
     truth: Ints
@@ -58,7 +63,8 @@ class Shipped:
         """What it says of the test rows; None without a test set, or without a model."""
         if not len(self.truth) or not self.calibration["fitted"]:
             return None
-        return Judged(self.truth, self.probabilities)
+        judges = self.truth >= 0
+        return Judged(self.truth[judges], self.probabilities[judges])
 
 
 @dataclass(frozen=True)
@@ -66,16 +72,21 @@ class Proof:
     """validate's metrics, and the rows of its plots."""
 
     facts: Row
-    curve: list[CurvePoint]
+    curve: list[MarkedPoint]
     recall: list[RecallRow]
     redundancy: list[RedundancyRow]
     stopping: list[StoppingPoint]
     confusion: list[Confusion]
 
+    @property
+    def plotted(self) -> tuple[object, ...]:
+        """The rows of curve, recall, redundancy, stopping and confusion, as they are drawn."""
+        return self.curve, self.recall, self.redundancy, self.stopping, self.confusion
+
 
 @dataclass(frozen=True)
 class _Measured:
-    """What both arms' refitted models show."""
+    """What both arms' refitted models show, from the round `first` on."""
 
     curve: list[CurvePoint]
     recall: list[RecallRow]
@@ -83,6 +94,17 @@ class _Measured:
     saving: Saving
     course: CourseFacts | None
     stopping: list[StoppingPoint]
+    first: int = 0
+
+    def since(self, first: int) -> _Measured:
+        """The same without the points of rounds before `first`, whose classes were others."""
+        return replace(
+            self,
+            first=first,
+            curve=[row for row in self.curve if row["round"] >= first],
+            recall=[row for row in self.recall if row["round"] >= first],
+            stopping=[row for row in self.stopping if row["round"] >= first],
+        )
 
 
 def prove(
@@ -92,53 +114,69 @@ def prove(
     answers: int,
     params: Params,
     tick: Callable[[], object] = int,
+    scheme: Scheme = NEVER_CHANGED,
 ) -> Proof:
     """Both arms' curves, their gap, the saving, the stopping panel and the alarms.
 
-    answers: how many were spent; tick: called before every fit.
+    answers: how many were spent; tick: called before every fit; scheme: how the labels changed.
     """
     refits = Refits(features.index, features.matrix, params, tick)
-    tested = len(shipped.truth) > 0
-    judge = judge_on_test(refits, shipped.truth) if tested else judge_on_control(refits, history)
-    measured = _measured(history, refits, judge, shipped.truth)
+    same = judged_as(scheme.wholes, params.labels)
+    judge = coarse_judge(_judge_of(refits, history, shipped), same)
+    by_judges = judging(history, params) and scheme.tells_all_apart(shipped.truth)
+    measured = _measured(history, refits, judge, shipped.truth, by_judges=by_judges)
+    comparable = measured.since(min(scheme.since, history.rounds))
     labelled = history.arm("all", history.rounds, params.labels, params.seed)
-    raised, not_judged = alarms(_evidence(history, features, shipped, labelled, measured, params))
-    judged = shipped.judged
+    evidence = _evidence(history, features, shipped, labelled, comparable, params)
+    judged = coarser(shipped.judged, same)
     facts: Row = {
         "round": history.rounds,
-        "judged_on": "test set" if tested else "control arm, cross-validated",
+        "judged_on": "test set" if len(shipped.truth) else "control arm, cross-validated",
         **{arm: _last_point(arm, measured) for arm in ARMS},
         "difference": measured.gap,
         "saving": measured.saving,
-        "next_100": next_batch(measured.curve, 100),
-        "stopping": _panel(history, measured, judge, shipped.calibration, answers, params),
-        "alarms": raised,
-        "not_judged": not_judged,
+        "next_100": next_batch(comparable.curve, 100),
+        "stopping": _panel(history, comparable, judge, shipped.calibration, answers, params),
+        **dict(zip(("alarms", "not_judged"), alarms(evidence), strict=True)),
         "shipped": {"labels": len(labelled), **overall(judged, params)} if judged else None,
+        "cost": proof_cost(history.asked, history.events),
+        **({"course": measured.course} if by_judges else {}),
+        **scheme.in_facts(),
     }
-    facts["cost"] = proof_cost(history.asked, history.events)
-    if judging(history, params):
-        facts["course"] = measured.course
-    limit = params.gate.limits.redundancy  # the chart draws what the alarm reads
     return Proof(
         facts=facts,
-        curve=measured.curve,
+        curve=scheme.marked(measured.curve),
         recall=measured.recall,
-        redundancy=[{**row, "limit": limit} for row in history.redundancy],
+        redundancy=_with_limit(history, params),
         stopping=measured.stopping,
         confusion=confusion(judged, params.labels) if judged else [],
     )
 
 
-def _measured(history: History, refits: Refits, judge: Judge, truth: Ints) -> _Measured:
+def _with_limit(history: History, params: Params) -> list[RedundancyRow]:
+    """The redundancy of each round, with the limit that the alarm reads, for the chart."""
+    limit = params.gate.limits.redundancy
+    return [{**row, "limit": limit} for row in history.redundancy]
+
+
+def _judge_of(refits: Refits, history: History, shipped: Shipped) -> Judge:
+    """The test set where there is one, else the control arm."""
+    if len(shipped.truth):
+        return judge_on_test(refits, shipped.truth)
+    return judge_on_control(refits, history)
+
+
+def _measured(
+    history: History, refits: Refits, judge: Judge, truth: Ints, *, by_judges: bool
+) -> _Measured:
     params = refits.params
     n_jobs = params.compute.n_jobs
     curve, recall = learning_curve(history, judge, params, n_jobs)
     gap, saving = compare(history, judge, params, n_jobs)
     sample = stop_set(refits.index, params.seed)
     stopping = stopping_points(history, refits, sample, curve, params, n_jobs)
-    by_judges = course_facts(history, refits, truth, n_jobs) if judging(history, params) else None
-    return _Measured(curve, recall, gap, saving, by_judges, stopping)
+    course = course_facts(history, refits, truth, n_jobs) if by_judges else None
+    return _Measured(curve, recall, gap, saving, course, stopping)
 
 
 def judging(history: History, params: Params) -> bool:
@@ -198,7 +236,7 @@ def _evidence(
         curve=measured.curve,
         recall=measured.recall,
         redundancy=history.redundancy,
-        doubts=history.doubts,
+        doubts=history.doubts[measured.first :],
         calibration=shipped.calibration,
         labels_of={label: counts[number] for number, label in enumerate(params.labels)},
         leaked=leakage(list(labelled), features.index, near),

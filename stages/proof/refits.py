@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.answers.ledger import check_label
+from stages.answers.scheme import Meaning
 from stages.contract.arrays import Floats, Ints, Mask, Matrix
 from stages.contract.identity import stratified_folds
 from stages.contract.params import Params
@@ -104,9 +105,10 @@ Judge = Callable[[LabelSet, int], Judged | None]  # what a label set predicts, a
 
 
 def judge_on_test(refits: Refits, truth: Ints) -> Judge:
-    """A judge that learns an arm's labels and predicts the test set."""
-    test = np.arange(len(refits.index.ids))[refits.index.rows("test")]
-    return lambda labelled, _upto: Judged(truth, refits(labelled, test)) if labelled else None
+    """A judge that learns an arm's labels and predicts the test set. truth: -1 judges nothing."""
+    test = np.arange(len(refits.index.ids))[refits.index.rows("test")][truth >= 0]
+    classes = truth[truth >= 0]
+    return lambda labelled, _upto: Judged(classes, refits(labelled, test)) if labelled else None
 
 
 def judge_on_control(refits: Refits, history: History) -> Judge:
@@ -163,14 +165,24 @@ def _folds(labelled: LabelSet, params: Params) -> dict[str, int]:
     return dict(zip(ids, folds.tolist(), strict=True))
 
 
-def truth_of_test(table: Table, index: Index, params: Params) -> Ints:
-    """The classes of the test rows in the order of the index, (n_test,).
+def labels_of_test(
+    table: Table, params: Params, understood: Callable[[str], Meaning] = Meaning
+) -> list[Meaning]:
+    """What the label of each row of the test table means today, in the order of the table.
 
-    Raises PipelineError at file:line for a bad label.
+    Raises PipelineError at file:line for a label that is no class and was none.
     """
-    labels = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
-    for row, label in enumerate(labels):
-        check_label(label, params.labels, table.where(row))
+    meanings: list[Meaning] = []
+    for row, cell in enumerate(table.column(params.data.label, "data.label")):
+        now = understood(as_text(cell))
+        if not now.retired:
+            check_label(now.label, params.labels, table.where(row))
+        meanings.append(now)
+    return meanings
+
+
+def truth_of_test(meanings: list[Meaning], index: Index, params: Params) -> Ints:
+    """The classes of the test rows in the order of the index, (n_test,); -1 for retired ones."""
     class_of = {label: number for number, label in enumerate(params.labels)}
-    rows = index.row[index.rows("test")]
-    return np.array([class_of[labels[row]] for row in rows], dtype=np.intp)
+    rows = (meanings[row] for row in index.row[index.rows("test")])
+    return np.array([-1 if now.retired else class_of[now.label] for now in rows], dtype=np.intp)

@@ -1,6 +1,6 @@
 """The rows of validate's metrics and plots: one record type for the rows of each.
 
-plots/learning_curve.json    CurvePoint    an arm after a round, judged
+plots/learning_curve.json    MarkedPoint   an arm after a round, judged
 plots/recall.json            RecallRow     a class of such a point
 plots/redundancy.json        RedundancyRow near duplicates among the new rows of each round
 plots/stopping.json          StoppingPoint the model of a round beside that of the round before
@@ -10,7 +10,7 @@ metrics/validate.json        Gap, Saving, CourseFacts, Panel, Gain, Alarm rows
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from stages.answers.ledger import Redundancy
 
@@ -36,6 +36,15 @@ class CurvePoint(Overall):
     round: int
     labels: int
     minutes: float | None
+
+
+class MarkedPoint(CurvePoint):
+    """A point as the chart shows it.
+
+    changed: what had changed of the labels since the arm's point before, only where something had.
+    """
+
+    changed: NotRequired[str]
 
 
 # The class stands under a name that Python keeps for itself. low, high: of the recall.

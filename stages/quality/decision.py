@@ -38,8 +38,8 @@ from stages.answers.standing import (
     as_of_now,
     collect,
     history,
-    in_force,
     known_labels,
+    labels_in_force,
     reviewed,
     standing,
 )
@@ -192,7 +192,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         unlabelled=unlabelled,
         known=known_labels(cases, upto, not_accepted, params.gate),
         issues=doubts.issues,
-        repeats=repeat_rows(accepted, today, params),
+        repeats=[*repeat_rows(accepted, today, params), *_unsplit(accepted, standings)],
         votes=_votes(today, upto),
         gold=gold_rows(ledger.gold, ledger.planted, upto, params),
         judged=judged,
@@ -265,6 +265,15 @@ def _unlabelled(case: Case, kind: UnlabelledKind, upto: int) -> Unlabelled:
     return {"id": case.id, "kind": kind, "round": last, "times": times}
 
 
+def _unsplit(accepted: list[AcceptedLabel], standings: dict[str, Standing]) -> list[Repeat]:
+    """The accepted labels whose class was split, and of which nobody has said yet which part."""
+    return [
+        {"id": row["id"], "label": row["label"], "among": list(standings[row["id"]].among)}
+        for row in accepted
+        if standings[row["id"]].among
+    ]
+
+
 def _accepted(
     case: Case, stands: Standing, upto: int, arms: list[str], index: Index, params: Params
 ) -> AcceptedLabel:
@@ -310,8 +319,7 @@ def _votes(cases: list[Case], upto: int) -> list[CountedVote]:
     return [
         {"id": case.id, "round": vote.round, "annotator": vote.annotator, "label": vote.label}
         for case in cases
-        for vote in in_force(case, upto)
-        if vote.is_label
+        for vote in labels_in_force(case, upto)
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.answers.ledger import Doubt, Suspect
-from stages.answers.standing import Case, Standing, exempt, in_force, reviewed
+from stages.answers.standing import Case, Standing, exempt, in_force, labels_in_force, reviewed
 from stages.contract.arrays import Floats, Mask
 from stages.contract.params import Gate, Params
 from stages.quality.judgement import (
@@ -110,7 +110,7 @@ def _judge(
     votes_by_row = [
         {
             vote.annotator: class_of[vote.label]
-            for vote in in_force(case, upto)
+            for vote in labels_in_force(case, upto)
             if vote.kind == "label"
         }
         for case in labelled
@@ -159,9 +159,12 @@ def _doubtable(
 
 
 def _may_be_doubted(case: Case, stands: Standing, reason: str, upto: int, policy: Gate) -> bool:
-    """It may not after an override, a confirmation, or the last ask with two people agreeing."""
+    """It may not after an override, a confirmation, or the last ask with two people agreeing.
+
+    Nor may a label whose class was split: it is asked again for that.
+    """
     agreeing = sum(vote.label == stands.label for vote in stands.votes)
     settled = times_asked(case, upto) >= policy.max_asks and agreeing >= 2
-    if stands.why != "votes" or settled:
+    if stands.why != "votes" or settled or stands.among:
         return False
     return reason not in exempt(case, str(stands.label), upto)

@@ -117,10 +117,13 @@ def _checked(
 def _metrics(outcome: Outcome, checks: list[CheckResult], held: str | None, params: Params) -> Row:
     """metrics/gate.json: counts, doubts and how they ended, agreement, annotators, classes, checks.
 
+    unsplit: only where there are any, rows by class that was split and not told apart yet.
+
     held: why the newest round is held, None where it is not.
     """
     alike = report.repeats(outcome.cases, outcome.upto)
     people = report.by_annotator(outcome.cases, outcome.final, outcome.error, params.gate.threshold)
+    unsplit = Counter(row["label"] for row in outcome.repeats if row.get("among"))
     return {
         **outcome.state,
         "accepted": len(outcome.accepted),
@@ -139,6 +142,7 @@ def _metrics(outcome: Outcome, checks: list[CheckResult], held: str | None, para
         },
         "by_class": {label: _class_counts(label, outcome) for label in params.labels},
         "checks": checks,
+        **({"unsplit": unsplit} if unsplit else {}),
     }
 
 

@@ -195,12 +195,18 @@ def drift(cases: Iterable[Case], newest: int) -> float | None:
     """
     now: Counter[str] = Counter()
     before: Counter[str] = Counter()
+    cases = list(cases)
+    # A class that was split is compared as a whole with what it was before.
+    parts = {part: vote.label for case in cases for vote in case.votes for part in vote.among}
     for case in cases:
         for asked_in, row in case.asked.items():
             label = _majority(_labels_of(case, asked_in)) if "control" in row["arms"] else None
             if label is not None and asked_in <= newest:
                 counts = now if asked_in == newest else before
                 counts[label] += 1
+    for counts in (now, before):
+        for part, whole in parts.items():
+            counts[whole] += counts.pop(part, 0) if part != whole else 0
     classes = sorted(set(now) | set(before))
     if min(now.total(), before.total()) < SOME or len(classes) < 2:
         return None
@@ -246,13 +252,16 @@ def repeats(cases: Iterable[Case], upto: int) -> list[bool]:
 
 
 def _alike(case: Case, repeated_in: int) -> list[bool]:
-    """Whether each person who answered a repeat said the same before, since the last retraction."""
+    """Whether each person who answered a repeat said the same before, since the last retraction.
+
+    Not of a row whose class was split since: there the question is another one.
+    """
     earlier: dict[str, str] = {}
     alike = []
     for vote in case.votes:
-        if vote.kind == "retract":
+        if vote.kind == "retract" or vote.among:
             earlier.clear()
-        if vote.kind != "label":
+        if vote.kind != "label" or vote.among:
             continue
         if vote.round < repeated_in:
             earlier[vote.annotator] = vote.label
@@ -297,10 +306,10 @@ def by_annotator(
                 continue
             if len(people) > 1 and case.id in final:
                 tally["compared"] += 1
-                tally["against"] += vote.label != final[case.id]
+                tally["against"] += not vote.may_be(final[case.id])
             if case.id in error:
                 accepted_is_doubted = error[case.id] >= threshold
-                is_accepted = final.get(case.id, vote.label) == vote.label
+                is_accepted = vote.may_be(final.get(case.id, vote.label))
                 tally["judged"] += 1
                 tally["doubted"] += accepted_is_doubted == is_accepted
     return {name: _counts(tally) for name, tally in sorted(tallies.items())}

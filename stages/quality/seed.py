@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from stages.answers.ledger import SeedLabel, Suspect, check_label
+from stages.answers.scheme import Meaning
 from stages.contract.arrays import Geometry, Ints, Matrix
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
@@ -14,26 +17,40 @@ from stages.quality.policy import choose_doubts
 from stages.store.index import Index
 
 
-def seed_labels(table: Table, index: Index, params: Params) -> list[SeedLabel]:
-    """id, label and line of every seed row, sorted by id.
+def seed_labels(
+    table: Table, index: Index, params: Params, understood: Callable[[str], Meaning] = Meaning
+) -> list[SeedLabel]:
+    """id, label and line of every seed row with a label of today's classes, sorted by id.
 
-    Raises PipelineError, with file and line, for an empty or unknown label and for a seed of one
-    class.
+    understood: what a label of the table means today; rows of retired classes are left out. Raises
+    PipelineError, with file and line, for an empty or unknown label and for a seed of one class.
     """
     cells = [as_text(cell) for cell in table.column(params.data.label, "data.label")]
-    for row, label in enumerate(cells):
-        if not label.strip():
+    meanings: list[Meaning] = []
+    for row, cell in enumerate(cells):
+        if not cell.strip():
             what = f"empty label in column {params.data.label!r}"
             raise PipelineError(table.where(row), what, "fill it or remove the row")
-        check_label(label, params.labels, table.where(row))
+        now = understood(cell)
+        if not now.retired:
+            check_label(now.label, params.labels, table.where(row))
+        meanings.append(now)
     if len(set(cells)) == 1:
         remedy = (
             "add rows of another class, or set data.seed to data/none.csv to start without a seed"
         )
         raise PipelineError(table.where(0), f"every seed row has the label {cells[0]!r}", remedy)
     rows = index.rows("seed")
-    places = zip(index.ids[rows], index.row[rows], strict=True)
-    return [{"id": item, "label": cells[row], "line": table.lines[row]} for item, row in places]
+    labels: list[SeedLabel] = []
+    for item, row in zip(index.ids[rows], index.row[rows], strict=True):
+        now = meanings[row]
+        if now.retired:
+            continue
+        understood_row: SeedLabel = {"id": item, "label": now.label, "line": table.lines[row]}
+        if now.among:
+            understood_row["among"] = list(now.among)
+        labels.append(understood_row)
+    return labels
 
 
 def suspects(rows: LabelledRows, judgement: Judgement, params: Params) -> list[Suspect]:
@@ -54,8 +71,9 @@ def clean(
     seed: its rows, sorted by id; matrix, geometry: of all rows of the index.
     """
     classes = np.array([params.labels.index(row["label"]) for row in seed], dtype=np.intp)
-    at = index.rows("seed")
     ids = [row["id"] for row in seed]
-    rows = LabelledRows(matrix[at], geometry[at], classes, ids, index.sha[at])
+    at = index.locate(ids, "seed")
+    sha = [index.sha[row] for row in at]
+    rows = LabelledRows(matrix[at], geometry[at], classes, ids, sha)
     judgement = judge(rows, params)
     return classes, judgement, suspects(rows, judgement, params)

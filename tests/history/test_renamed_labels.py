@@ -20,8 +20,8 @@ from stages.contract.errors import PipelineError
 from tests.history.inprocess import Stages, answer, closed, committed, new_project
 
 REMEDY = (
-    "put the old name back: answers are never rewritten, so a label keeps the name under which it was given; "
-    "new names may be added"
+    "put the old name back and say what became of it: `rounds labels rename|merge|split|retire` "
+    "(docs/changes.md); new names may be added by hand"
 )
 
 
