@@ -99,6 +99,7 @@ def test_doubts_are_those_frozen_with_each_batch_and_then_those_of_now_of_accept
         "review": [{"id": "a"}] * 3,
         "known": [],
         "redundancy": [],
+        "judged": [],
     }
     tables["verdicts"] = [{"round": number, "id": "a"} for number in (1, 1, 2, 3)]
     tables |= {
