@@ -61,7 +61,7 @@ class Findings:
     metrics/validate.json to compare with. classes: the rows of plots/recall.json. batch: the rows
     of the newest round. commits: hash, date and subject, newest first. sure: of which round it was
     proven that the strategy is ahead. pairs, labels: agreement of each two people, and about each
-    class. pace: of each person.
+    class. pace: of each person. machine_uses: what machine annotators may do.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Findings:
     pairs: list[list[object]] = field(default_factory=list)
     labels: list[list[object]] = field(default_factory=list)
     pace: list[list[object]] = field(default_factory=list)
+    machine_uses: list[str] = field(default_factory=list)
 
     @property
     def proof(self) -> Row:
@@ -128,6 +129,7 @@ def find(project: Project, against: str | None = None) -> Findings:
         pairs=people_rows(pairs),
         labels=class_rows_of_people(pairs),
         pace=pace_rows(events),
+        machine_uses=machine_uses(project),
     )
 
 
@@ -149,6 +151,13 @@ def note_rows(rounds: list[Round]) -> Cells:
         label = ", ".join(row.get("accept", [])) or str(row.get("answer"))
         rows.append([str(number_), str(row.get("al_id")), unquote(person), label, str(row[NOTE])])
     return rows
+
+
+def machine_uses(project: Project) -> list[str]:
+    """What machine annotators are allowed to do; nothing where there is no params.yaml."""
+    if not (project.root / "params.yaml").is_file():
+        return []
+    return machine_figures.uses(project.params())
 
 
 def read_metrics(project: Project, name: str) -> Row:
@@ -411,6 +420,7 @@ def html(findings: Findings, vega: str) -> str:
         label_rows=findings.labels,
         pace_rows=findings.pace,
         machine_head=machine_figures.HEAD,
+        machine_uses=findings.machine_uses,
         machine_rows=machine_figures.machine_rows(findings.metrics["machines"]),
         batch_arms=batch_arms(findings.batch),
         batch_rows=batch_rows(findings.batch),
@@ -430,7 +440,10 @@ def markdown(findings: Findings) -> str:
         alarms=findings.alarms,
         not_judged=findings.not_judged,
         verdict=[*verdict(findings.proof), *findings.sure],
-        machine_lines=machine_figures.status_lines(findings.metrics["machines"]),
+        machine_lines=[
+            *machine_figures.status_lines(findings.metrics["machines"]),
+            *findings.machine_uses,
+        ],
         moved=moved_rows(findings.before, findings.proof),
         sign_rows=sign_rows(findings.proof),
         class_head=CLASS_HEAD,

@@ -25,7 +25,7 @@ from rounds.documents import (
     say,
 )
 from rounds.lock import repaired
-from rounds.machines.figures import status_lines
+from rounds.machines.figures import status_lines, uses
 from rounds.project import Project, Round
 from rounds.renamed_labels import notes, outdated, retired_labels, untouched
 from rounds.report import (
@@ -91,6 +91,7 @@ def report(project: Project) -> list[str]:
         lines += [f"scheme   {line}" for line in scheme_lines(proof)]
     lines += _split_lines(project, gate)
     lines += status_lines(read_metrics(project, "machines"))
+    lines += uses(project.params())
     stop = stopped(project)
     if stop:
         lines.append(f"stopped  after round {stop['round']}: {stop['why']}")

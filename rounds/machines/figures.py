@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.contract.canonical import Row
+from stages.contract.params import NO_TABLE, Params
 
 Cells = list[list[str]]
 HEAD = ("machine", "labels", "right [any look]", "covers", "cost of a right label", "for a person?")
@@ -30,6 +31,19 @@ def status_lines(figures: Row) -> list[str]:
         f"machine  {name}: right {right_words(facts)}"
         for name, facts in figures.get("machines", {}).items()
     ]
+
+
+def uses(params: Params) -> list[str]:
+    """A line for each thing that a machine is allowed to do here, so that none works unseen."""
+    machines = params.machines
+    lines = []
+    if machines.are_features:
+        what = f"the classifier sees the answers of {machines.features}"
+        lines.append(f"machine  {what} (machines.features)")
+    if machines.cold_start != NO_TABLE:
+        what = f"{machines.cold_start} says where to begin, until there is a model"
+        lines.append(f"machine  {what} (machines.cold_start)")
+    return lines
 
 
 def _more(facts: Row) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rounds.machines.figures import uses
 from rounds.shipped import shipped_params
 from stages.contract.params import MACHINE_COLUMNS
 from stages.proof.machine_shares import class_shares
@@ -67,3 +68,14 @@ def test_a_machines_curve_is_of_models_that_do_not_see_its_answers() -> None:
     assert refits.matrix.shape == (ROWS, 3)
     assert refits.params.learner.machine_columns == 0
     assert own_refits(Features(INDEX, rows, rows), params).matrix.shape == rows.shape
+
+
+def test_what_a_machine_is_allowed_to_do_is_said() -> None:
+    params = shipped_params({"labels": ["a", "b"]})
+    assert uses(params) == []
+    paths = {"features": "data/machines/gpt", "cold_start": "data/machines/rules"}
+    machines = params.machines.model_copy(update=paths)
+    assert uses(params.model_copy(update={"machines": machines})) == [
+        "machine  the classifier sees the answers of data/machines/gpt (machines.features)",
+        "machine  data/machines/rules says where to begin, until there is a model (machines.cold_start)",
+    ]
