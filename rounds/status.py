@@ -40,6 +40,7 @@ from rounds.scheme import retire_command, unfinished_changes, unfinished_splits
 from stages.answers.reading import RETIRED, retired_words
 from stages.contract.canonical import Row
 from stages.contract.shell import one_line_errors
+from stages.learning.scoring import wilson
 
 AFTER_THE_LAST = (
     "`rounds report` sums up; to go on, change that in params.yaml (or add rows to the pool), "
@@ -82,6 +83,7 @@ def report(project: Project) -> list[str]:
     lines = [_round_line(project)]
     if gate:
         lines.append(f"labels   {gate['accepted']} accepted, {gate['review']} doubted")
+        lines += doubts_line(gate)
     answers = query["answers_spent"] if query else 0
     budget = project.params().query.budget
     limit = ", no limit set" if budget is None else f" of {budget}"
@@ -123,6 +125,21 @@ def _round_line(project: Project) -> str:
         return "round    none issued yet"
     done, asked = answered(project, rounds[-1])
     return f"round    {rounds[-1].number}: {done} of {asked} rows answered"
+
+
+def doubts_line(gate: Row) -> list[str]:
+    """How many of the gate's doubts that people decided were right, with Wilson's interval (95 %).
+
+    gate: metrics/gate.json. No line before any was decided.
+    """
+    ends = gate.get("doubts", {})
+    right = ends.get("contradicted", 0)
+    decided = right + ends.get("confirmed", 0)
+    if not decided:
+        return []
+    low, high = wilson(right, decided)
+    share = f"{right / decided:.0%} [{low:.0%}, {high:.0%}]"
+    return [f"doubts   {right} of {decided} that people decided were right: {share}"]
 
 
 def _proof_lines(proof: Row) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rounds.status import doubts_line
 from stages.learning.scoring import wilson
 from stages.quality.count import least_share, share_of_wrong, with_mean
 
@@ -48,4 +49,11 @@ def test_odds_move_alike_until_their_mean_is_the_share() -> None:
     odds = moved[1:3] / (1 - moved[1:3])
     assert odds[0] / odds[1] == pytest.approx(4.0)
     assert moved[0] == 0
-    assert moved[3] == 1
+    assert moved[3] == pytest.approx(1)
+
+
+def test_status_says_how_many_doubts_were_right_with_an_interval() -> None:
+    """Wilson's 95 % interval of 3 of 4 is .301 to .954."""
+    gate = {"doubts": {"contradicted": 3, "confirmed": 1}}
+    assert doubts_line(gate) == ["doubts   3 of 4 that people decided were right: 75% [30%, 95%]"]
+    assert doubts_line({"doubts": {"contradicted": 0, "confirmed": 0}}) == []
