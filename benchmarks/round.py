@@ -4,27 +4,36 @@
 
 Measured: a project with one answered round; every stage but featurize and clean_seed runs, as in
 any round. `stage` is the stage's own process; `dvc` is what DVC adds; `floor` is all stages in one
-process, imports included; `close` is the whole command, commit and push to the store included.
-Close and floor are run in turn, and the ratio is of their medians.
+process, imports included; `close` is the whole command, commit and push to the store included;
+`next card` is the time from the last answer until `annotate --keep-going` shows the next batch, and
+its floor is the stages that the batch depends on in one process.
+Each is run in turn with its floor, and ratios are of medians. Processor time is that of the whole
+tree of processes, and the figure to look at where others use the machine.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import httpx
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 NOT_IN_A_ROUND = {"featurize", "clean_seed"}  # the tables do not change
+NOT_FOR_THE_BATCH = {"validate", "package"}
 ENV = {
     **os.environ,
     "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
@@ -105,28 +114,87 @@ for line in sys.stdin:
 """
 
 
-def close(root: Path) -> float:
-    """Wall seconds of `rounds close`, in a copy of the project."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall and of processor time."""
+
+    wall: float
+    processor: float
+
+
+def cost_of(words: list[str], cwd: Path, script: str = "") -> Cost:
+    """What a command that must succeed costs, with all processes that it waits for."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(
+            words, cwd=cwd, env=ENV, stdin=subprocess.PIPE, stdout=out, stderr=out
+        )
+        assert process.stdin
+        process.stdin.write(script.encode())
+        process.stdin.close()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            out.seek(0)
+            sys.exit(f"{' '.join(words)[:200]}\n{out.read().decode()}")
+    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime)
+
+
+def close(root: Path) -> Cost:
+    """`rounds close`, in a copy of the project."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / root.name
         shutil.copytree(root, copy, symlinks=True)
-        return run(copy, sys.executable, "-m", "rounds", "close")
+        return cost_of([sys.executable, "-m", "rounds", "close"], copy)
 
 
-def floor_of(root: Path, lines: dict[str, list[str]]) -> float:
-    """Wall seconds of the round's stages in one process."""
+def floor_of(root: Path, lines: dict[str, list[str]]) -> Cost:
+    """Stages in one process."""
     script = "\n".join(" ".join([name, *words[3:]]) for name, words in lines.items())
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", FLOOR],
-        input=script,
-        cwd=root,
-        env=ENV,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    return time.perf_counter() - start
+    return cost_of([sys.executable, "-c", FLOOR], root, script)
+
+
+def next_card(root: Path) -> float:
+    """Wall seconds from the last answer to the next card, in a copy of the project."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / root.name
+        shutil.copytree(root, copy, symlinks=True)
+        answers = max(copy.glob("data/rounds/*/answers/oracle.jsonl"))
+        rows = answers.read_text("utf-8").splitlines(keepends=True)
+        last = json.loads(rows[-1])
+        answers.write_text("".join(rows[:-1]), "utf-8")
+        words = [sys.executable, "-m", "rounds", "annotate", "--keep-going", "--port", "0"]
+        page = subprocess.Popen(words, cwd=copy, env=ENV, stderr=subprocess.PIPE, text=True)
+        assert page.stderr
+        served = next(filter(None, (re.search(r"http://\S+/", line) for line in page.stderr)))
+        try:
+            return _answered_to_shown(served.group(), last["accept"][0])
+        finally:
+            page.send_signal(signal.SIGINT)
+            page.communicate()
+
+
+def _answered_to_shown(url: str, label: str) -> float:
+    """Answer the only open item of the page, after what a person needs for five; then wait."""
+    with httpx.Client(base_url=url, timeout=600) as web:
+        state = web.get("api/state", params={"session": "ann"}).json()
+        time.sleep(20)
+        card = state["card"]
+        sent = {
+            "session": "ann",
+            "batch": state["batch"],
+            "position": card["position"],
+            "answer": "accept",
+            "label": label,
+            "flagged": False,
+            "key": "the-last-one",
+            "replaces": card["key"],
+        }
+        start = time.perf_counter()
+        web.post("api/answer", json=sent).raise_for_status()
+        while web.get("api/state", params={"session": "ann"}).json()["batch"] == state["batch"]:
+            time.sleep(0.05)
+        return time.perf_counter() - start
 
 
 def measure(root: Path, repeats: int) -> None:
@@ -146,7 +214,12 @@ def measure(root: Path, repeats: int) -> None:
         run(root, sys.executable, "-m", "dvc", "repro") for _ in range(repeats)
     )
     pairs = [(close(root), floor_of(root, lines)) for _ in range(repeats)]
-    closing, floor = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    closes, floors = zip(*pairs, strict=True)
+    closing, floor = (statistics.median(cost.wall for cost in costs) for costs in (closes, floors))
+    used = [statistics.median(cost.processor for cost in costs) for costs in (closes, floors)]
+    for_the_batch = {name: lines[name] for name in lines if name not in NOT_FOR_THE_BATCH}
+    shown = [(next_card(root), floor_of(root, for_the_batch).wall) for _ in range(repeats)]
+    card, floor_of_card = (statistics.median(seconds) for seconds in zip(*shown, strict=True))
     print(f"\n### {root.name}\n\n| what | seconds | share of repro |\n|---|---|---|")
     for name, seconds in own.items():
         print(f"| stage {name} | {seconds:.2f} | {seconds / repro:.0%} |")
@@ -155,7 +228,13 @@ def measure(root: Path, repeats: int) -> None:
     print(f"| dvc repro with nothing to do | {noop:.2f} | {noop / repro:.0%} |")
     print(f"| floor: one process | {floor:.2f} | {floor / repro:.0%} |")
     print(f"| **rounds close** | **{closing:.2f}** | {closing / repro:.0%} |")
-    print(f"\nrounds close / floor: {closing / floor:.2f}", flush=True)
+    print(f"| last answer to next card | {card:.2f} | {card / repro:.0%} |")
+    print(f"| its floor | {floor_of_card:.2f} | {floor_of_card / repro:.0%} |")
+    ratio = f"{closing / floor:.2f} (wall), {used[0] / used[1]:.2f} (processor)"
+    print(
+        f"\nrounds close / floor: {ratio}; next card / floor: {card / floor_of_card:.2f}",
+        flush=True,
+    )
 
 
 @click.command()

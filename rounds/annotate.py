@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from rounds.commands import is_committed
+from rounds.early import take_in
 from rounds.lock import exclusive
 from rounds.project import Project, Round
 from stages.answers.prodigy import offered
@@ -167,6 +168,7 @@ def command(**options: Unpack[Options]) -> str:
     if options["keep_going"]:
         return _keep_going(project, options)
     with exclusive(project.root, wait=True):
+        take_in(project.root, project.rounds())
         newest = project.open_round()
         if options["oracle"] is not None:
             return simulate(
@@ -235,8 +237,8 @@ def _keep_going(project: Project, options: Options) -> str:
     from rounds.keep_going import CHOOSING, KeepGoing, first_round
     from rounds.surfaces.serving import Address, serving
 
-    with exclusive(project.root, wait=True):
-        pass  # what a close that was killed left behind is tidied up
+    with exclusive(project.root, wait=True):  # what a close that was killed left is tidied up
+        take_in(project.root, project.rounds())
     address = Address(options["host"], options["port"])
     with serving(
         project,

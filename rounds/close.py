@@ -4,9 +4,11 @@ A transaction that goes forward: every step can be repeated, so after a crash or
 command goes on where it stopped, and the commit is the one that would have been made without the
 fault.
 
-    lock -> check -> repro -> issue -> take the issue in -> push the data -> git add -> unchanged?
-                       -> commit ^
-                       | +------------------- answers came in meanwhile: again --------------+
+    lock -> check -> choose -> issue -> prove -> push the data -> git add -> unchanged? -> commit
+                       ^         |                                               |
+                       +---------+-- answers came in meanwhile: again -----------+
+
+Choosing is what the next batch depends on, as far as the stage export_prodigy; proving is the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
 from rounds.content import require_kept, require_same_contents
 from rounds.decision import decide, require_open, stopped
 from rounds.documents import RoundState, alarms_of, json_option, say
+from rounds.early import require_unanswered, take_in
 from rounds.enumeration import listed
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
@@ -59,6 +62,7 @@ MACHINES = "machines/dvc.yaml"  # only in projects that have machine annotators
 ATTEMPTS = 5
 NOTHING = "Nothing to commit."
 UNPUSHED = Path(".dvc/tmp/unpushed")
+CHOOSES = "export_prodigy"  # the stage that ends with the batch
 
 
 def foreign_changes(project: Project) -> list[str]:
@@ -141,6 +145,27 @@ class Start:
         return self.committed[-1] if self.committed else None
 
 
+def _shown_later(_: Round) -> None:
+    """A batch that people get to see after its commit."""
+
+
+def dvc_of(project: Project, say: Say) -> Dvc:
+    """A DVC for the `Work` of a close, not started yet."""
+    return Dvc(project.root, say)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What does the work of a close: DVC, started or not, and who is told of the next batch.
+
+    asked: called with the next batch as soon as it is frozen, before the round is proved and
+    committed; maybe again with the same one. Answers to it have to wait for that (`rounds.early`).
+    """
+
+    dvc: Dvc
+    asked: Callable[[Round], None] = _shown_later
+
+
 def close(
     project: Project,
     *,
@@ -150,6 +175,7 @@ def close(
     keep_data: bool = False,
     dry_run: bool = False,
     decision: Decision | None = None,
+    work: Work | None = None,
 ) -> str:
     """Close the last round, or start the first. The commit's subject line.
 
@@ -161,6 +187,7 @@ def close(
     round's, when an old answer was changed or removed, when the work was stopped, or when the gate
     holds the round.
     """
+    work = work or Work(Dvc(project.root, say))
     with exclusive(project.root, wait=False):
         project.params()  # a fault in params.yaml comes before all others
         push_words = _require_repository(project, push=push)
@@ -169,6 +196,7 @@ def close(
         only_appended(project)
         if decision is None:
             require_open(project)
+        take_in(project.root, project.rounds())
         start = _start(project, decision)
         last = start.last
         has_answers = last is not None and bool(last.answer_files())
@@ -178,8 +206,9 @@ def close(
         if dry_run:
             return _plan(last, start.unfinished, push=push)
         with withdrawn(project, start.outdated):
-            subject, body = _run(project, start, say, push_data=push_data, decision=decision)
+            subject, body = _run(project, start, work, push_data=push_data, decision=decision)
             committed = commit(project, subject, body)
+        take_in(project.root, project.rounds())
         if push:
             _push_commits(project, push_words)
         return subject if committed else f"{NOTHING} {subject}"
@@ -213,20 +242,20 @@ def _start(project: Project, decision: Decision | None) -> Start:
 
 
 def _run(
-    project: Project, start: Start, say: Say, *, push_data: bool, decision: Decision | None
+    project: Project, start: Start, work: Work, *, push_data: bool, decision: Decision | None
 ) -> tuple[str, str]:
     """Run the pipeline and put the round into git's index. Subject and body of its commit."""
     subject = None
     if decision is not None:
         subject = decide(project, start.committed, stop=decision.stop, why=decision.why)
-    with Dvc(project.root, say) as dvc:
+    with work.dvc as dvc:
         if subject:
             dvc("repro", "--single-item", "import_labels")
             git(project.root, "add", "--all", "--", *_own_changes(project))
             return subject, ""
         number = start.last.number if start.last else 0
         ask = decision is None or not decision.stop
-        return _advance(project, number, dvc, push_data=push_data, ask=ask)
+        return _advance(project, number, work, push_data=push_data, ask=ask)
 
 
 def _pushes_data(project: Project, *, push: bool, keep_data: bool) -> bool:
@@ -264,37 +293,52 @@ def _require_own_changes(project: Project) -> None:
 
 
 def _advance(
-    project: Project, number: int, dvc: Dvc, *, push_data: bool, ask: bool
+    project: Project, number: int, work: Work, *, push_data: bool, ask: bool
 ) -> tuple[str, str]:
     """Bring round `number`, and the question after it, into git's index. The commit's message.
 
     Somebody may answer while this runs (the page is open). Then DVC may have noted a file that the
     stage did not see, so import_labels is run again by force, until nothing moves between the first
-    look and the last.
+    look and the last. The next batch is shown to nobody before that is so as far as its choice.
     """
     for attempt in range(ATTEMPTS):
         if attempt:
-            dvc("repro", "--force", "--single-item", "import_labels")
+            work.dvc("repro", "--force", "--single-item", "import_labels")
         before = snapshot(project)
-        dvc("repro")
+        work.dvc("repro", CHOOSES)
         _require_accepted(project, number)
-        if (project.root / MACHINES).is_file():
-            dvc("repro", "--single-item", f"{MACHINES}:judge_machines")
         new = _question(project, ask=ask)
+        if _moved(project, before, new):
+            _take_back_unfinished(project, new)
+            continue
         labels = _hashes(project.root / "build" / "labels")
-        dvc("repro", "--single-item", "import_labels")
+        if new:
+            work.asked(new)
+        work.dvc("repro")
+        if (project.root / MACHINES).is_file():
+            work.dvc("repro", "--single-item", f"{MACHINES}:judge_machines")
         # If the labels changed after the batch was chosen, somebody answered the new batch
         # meanwhile, and its round would count as closed.
         if _hashes(project.root / "build" / "labels") == labels:
-            _push_data(project, dvc, now=push_data)
+            _push_data(project, work.dvc, now=push_data)
             git(project.root, "add", "--all", "--", *_own_changes(project))
-            if _without_question(snapshot(project), new) == _without_question(before, new):
+            if not _moved(project, before, new):
                 return message(project, number)
-        if new and unfinished_batch(project):
-            _take_back(project, new)
+        _take_back_unfinished(project, new)
     what = "answers keep coming in while the round is being closed"
     remedy = "let the annotators pause, then `rounds close` again"
     raise PipelineError(project.rounds_folder, what, remedy)
+
+
+def _moved(project: Project, before: dict[str, str], new: Round | None) -> bool:
+    """Whether data/rounds holds other files than before, those of the new batch left out."""
+    return _without_question(snapshot(project), new) != _without_question(before, new)
+
+
+def _take_back_unfinished(project: Project, new: Round | None) -> None:
+    """Take the new batch back. Raises PipelineError where somebody answered it."""
+    if new and unfinished_batch(project):
+        _take_back(project, new)
 
 
 def _without_question(files: dict[str, str], new: Round | None) -> dict[str, str]:
@@ -317,10 +361,15 @@ def take_back(project: Project) -> None:
 
 
 def _take_back(project: Project, new: Round) -> None:
-    """Remove a batch that was issued and not committed, from the tree and from git's index."""
-    words = ("rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--")
-    git(project.root, *words, str(new.folder))
-    shutil.rmtree(new.folder)
+    """Remove a batch that was issued and not committed, from the tree and from git's index.
+
+    Raises PipelineError where somebody answered it.
+    """
+    with turn(new.asked, last=True):
+        require_unanswered(new)
+        words = ("rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "--")
+        git(project.root, *words, str(new.folder))
+        shutil.rmtree(new.folder)
 
 
 def _push_data(project: Project, dvc: Dvc, *, now: bool) -> None:
@@ -353,7 +402,7 @@ def _question(project: Project, *, ask: bool) -> Round | None:
         export = project.root / "build" / "export" / "manifest.json"
         if ask and frozen.read_bytes() == export.read_bytes():
             return unfinished
-        shutil.rmtree(unfinished.folder)
+        _take_back(project, unfinished)
     return issue(project) if ask else None
 
 

@@ -22,23 +22,6 @@ from stages.contract.shell import FAULT
 
 Say = Callable[[str], None]
 LOGGED = 10.0  # seconds until a log, which is no terminal, shows more of a stage than its name
-# DVC formats the cache's path as the template of a bar, which fails where a folder's name has
-# braces: double them.
-DRIVER = """
-import json, sys
-from dvc.cli import main
-from dvc_data.hashfile._progress import QueryingProgress
-
-plain = QueryingProgress.__init__
-
-def start(bar, *words, name=None, **others):
-    plain(bar, *words, name=(name or "").replace("{", "{{").replace("}", "}}"), **others)
-
-QueryingProgress.__init__ = start
-for line in sys.stdin:
-    code = main(json.loads(line))
-    print(f"\\0{code}", flush=True)
-"""
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 BAR = re.compile(r"\s*\d+%.*\[[\d:]+<\d.*\]")  # DVC's own, once it knows the time left
 
@@ -87,18 +70,31 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
     return done.stdout
 
 
+def installed() -> dict[str, int]:
+    """When each folder of libraries last had one added, replaced or removed."""
+    return {path: Path(path).stat().st_mtime_ns for path in sys.path if Path(path).is_dir()}
+
+
 class Dvc:
-    """One DVC process that runs several commands in turn, because loading DVC takes so long."""
+    """One DVC process that runs several commands in turn, because loading DVC takes so long.
+
+    A `with` block starts it, unless it was started before, and ends it.
+    """
 
     def __init__(self, root: Path, say: Say) -> None:
         self.root = root
         self.say = say
+        self._is_started = False
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it, and the process that runs the stages: they load what they need meanwhile."""
+        self._is_started = True
+        self._as_of = installed()
         # DVC_IGNORE_ISATTY: it draws its bars into a pipe, too
         self.warm = Warm(self.root, {**environment(self.root), "DVC_IGNORE_ISATTY": "1"})
+        server = Path(__file__).with_name("dvc_server.py").read_text("utf-8")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER],
+            [sys.executable, "-c", server],
             cwd=self.root,
             process_group=0,
             env=self.warm.environment,
@@ -110,6 +106,19 @@ class Dvc:
             errors="replace",
         )
         self.warm.start(self.process.pid)
+
+    def is_current(self) -> bool:
+        """Whether it still runs, and no library was installed or removed since it was started."""
+        return self.process.poll() is None and installed() == self._as_of
+
+    def end(self) -> None:
+        """End one that was started and is not needed; nothing where it does not run."""
+        if self._is_started:
+            self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        if not self._is_started:
+            self.start()
         return self
 
     def __exit__(
@@ -118,6 +127,7 @@ class Dvc:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_started = False
         if kind is not None and not issubclass(kind, PipelineError):
             # Interrupted: the stage that runs ends with DVC.
             os.killpg(self.process.pid, signal.SIGTERM)

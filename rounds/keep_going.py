@@ -7,6 +7,9 @@ command goes on where it stopped.
     label -> all is answered -> close -> may it go on? -> serve the next batch -> label …
                  ^                |            +- no: wait for an answer or a commit, look again
                  +---- failed ----+
+
+Within the close the next batch is served as soon as it is frozen; its answers wait for the commit
+(`rounds.early`). It is served after the commit only where something is to be decided before it.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from dataclasses import dataclass
 
 import click
 
-from rounds.close import RoundHeldError, close, remarks, take_back
-from rounds.commands import git, is_as_committed
+from rounds import early
+from rounds.close import RoundHeldError, Work, close, dvc_of, remarks, take_back
+from rounds.commands import Dvc, git, is_as_committed
 from rounds.decision import last_decision, stopped
 from rounds.project import Project, Round
 from rounds.surfaces.series import Notice, Series
@@ -28,6 +32,7 @@ from stages.contract.errors import PipelineError
 
 COMMAND = "rounds annotate --keep-going"
 LOOK = 2.0  # seconds between two looks for what another command did
+SOON = 5  # items left at which the libraries of the close are loaded
 CHOOSING = Notice(
     "Choosing the next batch …",
     "Your answers are saved. The next card comes by itself.",
@@ -114,12 +119,21 @@ def pause_before(project: Project, newest: Round, *, is_over: bool) -> Pause | N
         asks = read_json(query)
         if asks["round"] > newest.number and not asks["batch"]["rows"]:
             return Pause(LAST, f"nothing more to ask: {asks['state']}; next: rounds status")
-    proof = metrics / "validate.json"
-    if not is_over and not newest.answer_files() and proof.is_file():
-        stopping = read_json(proof)["stopping"]
-        if stopping["advice"] == "stop" and not _goes_on_against_advice(project):
-            return Pause(ENOUGH, _question_to_the_owner(stopping["why"]))
+    why = advice_to_stop(project)
+    if why is not None and not is_over and not newest.answer_files():
+        return Pause(ENOUGH, _question_to_the_owner(why))
     return None
+
+
+def advice_to_stop(project: Project) -> str | None:
+    """Why the last proof advises to stop; None where it does not, or the owner goes on."""
+    proof = project.root / "metrics" / "validate.json"
+    if not proof.is_file():
+        return None
+    stopping = read_json(proof)["stopping"]
+    if stopping["advice"] != "stop" or _goes_on_against_advice(project):
+        return None
+    return str(stopping["why"])
 
 
 def _goes_on_against_advice(project: Project) -> bool:
@@ -149,16 +163,21 @@ class KeepGoing:
         self._series = series
         self._limit = limit
         self._paused_at: Scene | None = NOWHERE  # the first look looks at everything
-        self._took = 0.0  # seconds of the last close
+        self._took = 0.0  # seconds from the last answer to the next batch, the last time
+        self._ready: Dvc | None = None  # started before it is needed
 
     def run(self) -> str:
         """Go on until Ctrl-C. The sentence that says what was done.
 
         Raises KeyboardInterrupt where that interrupts a close.
         """
-        self.step()
-        while self._series.wait(LOOK):
+        try:
             self.step()
+            while self._series.wait(LOOK):
+                self.step()
+        finally:
+            if self._ready:
+                self._ready.end()
         counted = "1 round is" if self.closed == 1 else f"{self.closed} rounds are"
         words = closing_words(self._series, complete=COMMAND, go_on=COMMAND)
         return f"annotate: {counted} closed; {words.removeprefix('annotate: ')}"
@@ -167,6 +186,7 @@ class KeepGoing:
         """Do all that is to be done now: go over to another round, close it, and so on."""
         while self._step():
             pass
+        self._prepare()
 
     def _step(self) -> bool:
         """Do one thing. Whether another may be to be done at once."""
@@ -175,8 +195,11 @@ class KeepGoing:
         newest = committed_round(self._project)
         if newest is None:  # taken back in git by hand
             newest = self._series.desk.round
-        is_served = newest.number == self._series.desk.round.number
-        is_over = newest.closed_early.is_file() or (is_served and self._series.desk.complete)
+        desk = self._series.desk
+        if early.is_waiting(desk.round) and desk.round.number > newest.number:
+            return self._close(newest)  # it failed after the batch was shown
+        is_served = newest.number == desk.round.number
+        is_over = newest.closed_early.is_file() or (is_served and desk.complete)
         pause = self._pause(newest, is_over=is_over)
         if pause is not None:
             self._wait(pause)
@@ -201,7 +224,27 @@ class KeepGoing:
 
     def _scene(self) -> Scene:
         commit = git(self._project.root, "rev-parse", "HEAD").strip()
+        desk = self._series.desk
+        if early.is_waiting(desk.round) and not desk.complete:
+            return Scene(commit, 0)  # an answer to the next batch mends nothing
         return Scene(commit, self._series.saved)
+
+    def _prepare(self) -> None:
+        """Shortly before a batch is answered, have loaded what its close needs."""
+        desk = self._series.desk
+        is_soon = 0 < len(desk.tasks) - desk.finished <= SOON
+        if is_soon and self._ready is None and self._paused_at is None:
+            self._ready = dvc_of(self._project, _say_stage)
+            self._ready.start()
+
+    def _dvc(self) -> Dvc:
+        """What was prepared, where it is as good as a new one; else a new one, not started yet."""
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            if ready.is_current():
+                return ready
+            ready.end()
+        return dvc_of(self._project, _say_stage)
 
     def _pause(self, newest: Round, *, is_over: bool) -> Pause | None:
         if self._limit is not None and self.closed >= self._limit:
@@ -214,7 +257,9 @@ class KeepGoing:
         self._series.news = pause.notice
         click.echo(f"annotate: {pause.owner}", err=True)
         scene = self._scene()
-        self._paused_at = scene if saved is None else Scene(scene.commit, saved)
+        if saved is not None and scene.saved:
+            scene = Scene(scene.commit, saved)
+        self._paused_at = scene
 
     def _serve(self, newest: Round) -> None:
         """Put the next batch before people."""
@@ -223,28 +268,58 @@ class KeepGoing:
         count = len(self._series.desk.tasks)
         click.echo(f"annotate: round {newest.number}, {count} items to label", err=True)
 
-    def _close(self, answered: Round) -> None:
-        """Close a round; where that fails, say so, and leave it open as it was."""
+    def _close(self, answered: Round) -> bool:
+        """Close a round. Whether that worked; where not, say so, and leave it open as it was."""
         saved = self._series.saved
-        self._series.news = self._choosing()
-        who = ", ".join(f"{name} {count}" for name, count in self._series.desk.sessions().items())
-        click.echo(f"annotate: round {answered.number} is answered ({who}); closing it", err=True)
+        desk = self._series.desk
+        if desk.round.number == answered.number:
+            self._series.news = self._choosing()
+            who = ", ".join(f"{name} {count}" for name, count in desk.sessions().items())
+            click.echo(
+                f"annotate: round {answered.number} is answered ({who}); closing it", err=True
+            )
         started = time.monotonic()
-        try:
-            subject = close(self._project, partial=False, push=False, say=_say_stage)
-        except (PipelineError, OSError) as error:
-            self._failed(error, saved)
-            return
-        self.closed += 1
-        self._took = time.monotonic() - started
-        click.echo(subject, err=True)
 
-    def _failed(self, error: PipelineError | OSError, saved: int) -> None:
+        def show(new: Round) -> None:
+            self._show(new, started)
+
+        work = Work(self._dvc(), show) if self._may_show() else Work(self._dvc())
+        try:
+            subject = close(self._project, partial=False, push=False, say=_say_stage, work=work)
+        except (PipelineError, OSError) as error:
+            work.dvc.end()  # where it was refused before DVC had anything to do
+            self._failed(error, answered, saved)
+            return False
+        self.closed += 1
+        click.echo(subject, err=True)
+        why = advice_to_stop(self._project)
+        if why is not None and self._project.last_round().answer_files():
+            goes_on = "the batch that was begun goes on, and you decide after it"
+            click.echo(f"annotate: the advice is to stop ({why}); {goes_on}", err=True)
+        return True
+
+    def _may_show(self) -> bool:
+        """Whether nothing is to be decided before people label the next batch."""
+        is_last = self._limit is not None and self.closed + 1 >= self._limit
+        return not is_last and advice_to_stop(self._project) is None
+
+    def _show(self, new: Round, started: float) -> None:
+        """Put the next batch before people while its round is still being proved."""
+        early.begin(new)
+        if self._series.desk.batch != new.batch_id():
+            self._serve(new)
+            self._took = time.monotonic() - started
+
+    def _failed(self, error: PipelineError | OSError, answered: Round, saved: int) -> None:
         """Say what is wrong to the owner; the annotators may go on with what is open."""
         with contextlib.suppress(PipelineError, OSError):
             take_back(self._project)
-        if not self._series.desk.complete:  # somebody took an answer back meanwhile
-            self._series.news = None
+        desk = self._series.desk
+        if not desk.round.folder.is_dir():  # shown, answered by nobody, and taken back
+            self._series.serve(answered)
+            desk = self._series.desk
+        if desk.round.number == answered.number and not desk.complete:
+            self._series.news = None  # somebody took an answer back meanwhile
             return
         fault = error if isinstance(error, PipelineError) else f"{error.filename}: {error.strerror}"
         click.echo(f"error: {fault}", err=True)

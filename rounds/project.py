@@ -46,6 +46,15 @@ class Round:
         return self.folder / "answers"
 
     @property
+    def early(self) -> Path:
+        """Where answers wait until the round's question is committed (`rounds.early`)."""
+        return self.folder.parent.parent / ".early" / self.folder.name
+
+    def answers_now(self) -> Path:
+        """Where an answer is to be written now; it may change at the end of a `turn`."""
+        return self.early if self.early.is_dir() else self.answers
+
+    @property
     def corrections(self) -> Path:
         """The rows that change or take away labels of older rounds."""
         return self.folder / "corrections.jsonl"

@@ -28,8 +28,9 @@ sys.exit(int(sys.argv[1]))
 def warm(tmp_path: Path) -> Iterator[Warm]:
     """A warm process of a project whose only stage says what it was given."""
     stages = tmp_path / "stages"
-    stages.mkdir()
-    (stages / "__init__.py").touch()
+    (stages / "room").mkdir(parents=True)
+    (stages / "__init__.py").write_text("import os; os.environ['SAID'] = 'first'")
+    (stages / "room" / "shelf.py").write_text("BOOKS = 5")
     (stages / "say.py").write_text(STAGE)
     process = Warm(tmp_path, {**environment(tmp_path), "WHO": "Ann"})
     process.start(os.getpgid(0))
@@ -57,7 +58,12 @@ def test_a_stage_gets_its_words_folder_environment_and_streams_and_gives_its_exi
 
 def test_code_that_changed_since_the_last_stage_counts(warm: Warm) -> None:
     assert say(warm, "0").returncode == 0
-    (warm.root / "stages" / "say.py").write_text("raise SystemExit(7)")
+    stage = warm.root / "stages" / "say.py"
+    stage.write_text("import os, stages.room.shelf as s; print(s.BOOKS, os.environ['SAID'])")
+    assert say(warm, "0").stdout == "5 first\n"
+    (warm.root / "stages" / "room" / "shelf.py").write_text("BOOKS = 7")
+    assert say(warm, "0").stdout == "7 first\n"
+    stage.write_text("raise SystemExit(7)")
     assert say(warm, "0").returncode == 7
 
 

@@ -207,15 +207,16 @@ def sole_writer(newest: Round) -> Iterator[None]:
 
     Raises PipelineError when another server has them.
     """
-    newest.answers.mkdir(parents=True, exist_ok=True)
-    handle = os.open(newest.answers, os.O_RDONLY)
+    folder = newest.answers_now()
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         what = "a page is being served on this round"
-        raise PipelineError(newest.answers, what, "use that one, or stop it with Ctrl-C") from error
+        raise PipelineError(folder, what, "use that one, or stop it with Ctrl-C") from error
     else:
-        for path in newest.answers.glob("session-*.jsonl"):
+        for path in folder.glob("session-*.jsonl"):
             mend(path)
         yield
     finally:
@@ -280,7 +281,7 @@ class Desk:
         """Round, file, line and row of every answer in this round and in later ones."""
         for round_ in self._project.rounds():
             if round_.number >= self.round.number:
-                for path in round_.answer_files():
+                for path in sorted(round_.answers_now().glob("*.jsonl")):
                     for line, row in numbered_rows(path):
                         yield round_.number, path, line, row
 
@@ -422,7 +423,8 @@ class Desk:
     def _journal(self, session: Session) -> Journal:
         """The session's file, made with its first answer."""
         if session.name not in self._journals:
-            self._journals[session.name] = Journal(self.round.answers / session_file(session.name))
+            path = self.round.answers_now() / session_file(session.name)
+            self._journals[session.name] = Journal(path)
         return self._journals[session.name]
 
     @contextlib.contextmanager
@@ -431,9 +433,11 @@ class Desk:
 
         Raises RoundOver where it was closed, or a newer one issued.
         """
+        folder = self.round.folder
+        following = folder.with_name(f"{self.round.number + 1:03d}")
         with turn(self.round.asked, last=False):
-            is_newest = self._project.last_round().number == self.round.number
-            if self.round.closed_early.exists() or not is_newest:
+            is_open = self.round.asked.exists() and not following.exists()
+            if self.round.closed_early.exists() or not is_open:
                 raise RoundOver
             yield
 

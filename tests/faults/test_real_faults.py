@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -71,16 +72,26 @@ def test_killed_while_it_chooses_the_next_batch_the_page_goes_on_and_the_commit_
     project = shutil.copytree(calm, tmp_path / "project", symlinks=True)
     with GoingOn(project) as page:
         saved = list(page.label("ann", "bo"))
-        for stage, with_children in (("train", False), ("package", True)):
-            page.wait_for(f"^  {stage} …")
-            assert page.state("ann")["notice"]["busy"]
-            page.kill(with_children=with_children)
-            page.start()
-        page.wait_for("^annotate: round 3, 8 items to label")
-        assert page.state("ann")["card"]["position"] == 0
+        page.wait_for("^  train …")
+        assert page.state("ann")["notice"]["busy"]
+        page.kill(with_children=False)
+        page.start()
+        page.wait_for("^  validate …")  # the next batch is shown meanwhile
+        early = list(islice(page.label("ann", "bo"), 3))
+        page.kill(with_children=True)
+        page.start()
+        page.wait_for("^Round 2: ")
+        assert page.state("ann")["card"]["position"] == 3
         assert page.interrupt().endswith(
-            "1 round is closed; 0 of 8 items are labelled, 8 are left; go on: rounds annotate --keep-going"
+            "1 round is closed; 3 of 8 items are labelled (ann 2, bo 1), 5 are left; go on: rounds annotate --keep-going"
         )
+    waiting = [
+        json.loads(line)["al_key"]
+        for path in sorted((project / "data" / "rounds" / "003" / "answers").iterdir())
+        for line in path.read_text().splitlines()
+    ]
+    assert sorted(waiting) == sorted(early)
+    shutil.rmtree(project / "data" / "rounds" / "003" / "answers")
     rows = [
         json.loads(line)
         for name in ("ann", "bo")

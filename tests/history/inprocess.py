@@ -43,6 +43,15 @@ class Stages:
     def __init__(self, root: Path, _say: Callable[[str], None]) -> None:
         self.root = root
 
+    def start(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def is_current(self) -> bool:
+        return True
+
     def __enter__(self) -> Self:
         return self
 
@@ -60,8 +69,11 @@ class Stages:
                     lock[name] = run_stage(
                         name, stage, params, lock.get(name), force="--force" in words
                     )
+                if name in words:
+                    break  # a named stage and, in the order of the file, those before it
+            unshared = json.loads(json.dumps({"schema": "2.0", "stages": lock}))  # no YAML anchors
             with Path("dvc.lock").open("w") as file:
-                YAML().dump({"schema": "2.0", "stages": lock}, file)
+                YAML().dump(unshared, file)
 
 
 def read_yaml(path: str) -> Row:

@@ -22,6 +22,7 @@ from rounds.surfaces.page import LOOPBACK, app
 from rounds.surfaces.series import Series
 from rounds.verify import verify
 from stages.contract.canonical import Row, read_json, read_jsonl, write_json
+from stages.contract.errors import PipelineError
 from tests.faults.lives import make_project
 from tests.history.inprocess import Stages, answer, closed, committed, log
 
@@ -140,26 +141,151 @@ def test_an_answer_during_the_close_is_in_its_commit_until_the_next_batch_is_fro
     one = project(0)
     page = serve(one)
     page.label("ann")
-    codes: dict[str, int] = {}
+    state = page.state()
+    standing = [page.series.desk.session("ann").keys[0]]
 
     def change(name: str) -> None:
-        if name == "import_labels" and len(codes) < 4:  # the second time the next batch is frozen
-            before = page.series.desk.session("ann").keys[0]
-            state = {**page.state(), "card": {"position": 0, "key": before}}
-            key = f"change-{len(codes):04d}"
-            codes[key] = page.send(state, "ab"[len(codes) % 2], key=key).status_code
+        if name == "import_labels" and len(standing) < 4:  # the third time the batch is frozen
+            key = f"change-{len(standing):04d}"
+            card = {"position": 0, "key": standing[-1]}
+            label = "ab"[len(standing) % 2]
+            assert page.send({**state, "card": card}, label, key=key).status_code == 200
+            standing.append(key)
 
     Stages.hooks = [change]
     page.work.step()
     Stages.hooks = []
-    assert set(codes.values()) == {200, 503}
     held = git(one.root, "show", "HEAD:./data/rounds/001/answers/session-ann.jsonl").splitlines()
-    keys = [json.loads(line)["al_key"] for line in held]
-    assert keys[8:] == [  # an answer that was refused is sent again, and not part of this round
-        key for key, code in codes.items() if code == 200
-    ]
-    assert changed_paths(one.root) == []
+    assert [json.loads(line)["al_key"] for line in held][8:] == standing[1:3]
+    late = read_jsonl(one.last_round().answers / "session-ann.jsonl")
+    assert [(row["al_batch"], row["al_key"]) for row in late] == [(state["batch"], standing[3])]
+    assert changed_paths(one.root) == ["data/rounds/002/answers/session-ann.jsonl"]
     assert one.last_round().number == 2
+
+
+def label_while(stage: str, page: Page, cards: int) -> None:
+    """Let ann and bo label so many cards, once, as soon as a stage is to run."""
+
+    def label(name: str) -> None:
+        if name == stage:
+            Stages.hooks = []
+            left = len(page.series.desk.tasks) - page.series.desk.finished
+            page.label("ann", "bo", but=left - cards)
+
+    Stages.hooks = [label]
+
+
+def test_people_label_while_the_round_before_is_proved_and_no_answer_is_committed_before_its_question(
+    project: Fresh, serve: Callable[..., Page]
+) -> None:
+    one = project(0)
+    page = serve(one)
+    page.label("ann")
+    label_while("validate", page, 3)
+    page.work.step()
+    assert page.work.closed == 1
+    assert "answers" not in git(one.root, "ls-tree", "-r", "--name-only", "HEAD", "data/rounds/002")
+    files = ["session-ann.jsonl", "session-bo.jsonl"]
+    assert [path.name for path in one.last_round().answer_files()] == files
+    assert changed_paths(one.root) == [f"data/rounds/002/answers/{name}" for name in files]
+    assert not (one.root / "data" / ".early").exists()
+    page.label("bo", "ann", "eve")  # bo writes on in a file that was moved, eve begins one
+    label_while("package", page, 8)  # all of it: the next close follows at once
+    page.work.step()
+    assert page.work.closed == 3
+    assert verify(one) == ([], [])
+    assert changed_paths(one.root) == []
+    assert trees(one) == by_hand(project(0, "by hand"), one)
+
+
+def test_killed_while_the_round_is_proved_it_keeps_the_answers_to_the_next_batch(
+    project: Fresh, serve: Callable[..., Page]
+) -> None:
+    one = project(0)
+    page = serve(one)
+    page.label("ann")
+    label_while("validate", page, 3)
+    labelling = Stages.hooks[0]
+
+    def label_and_die(name: str) -> None:
+        labelling(name)
+        if name == "validate":
+            raise KeyboardInterrupt
+
+    Stages.hooks = [label_and_die]
+    with pytest.raises(KeyboardInterrupt):
+        page.work.step()
+    Stages.hooks = []
+    page.series.close()
+    assert len(list(one.last_round().early.glob("*.jsonl"))) == 2
+    page = serve(one)  # it closes the round that was answered, before it serves anything
+    assert page.work.closed == 1
+    assert page.series.desk.sessions() == {"ann": 2, "bo": 1}
+    page.label("ann", "bo")
+    page.work.step()
+    assert trees(one) == by_hand(project(0, "by hand"), one)
+
+
+def test_a_commit_that_fails_after_the_next_batch_was_answered_leaves_that_and_is_tried_again(
+    project: Fresh, serve: Callable[..., Page], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = project(0)
+    hook = one.root / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho not today >&2\nexit 1\n")
+    hook.chmod(0o755)
+    page = serve(one)
+    page.label("ann")
+    label_while("validate", page, 3)
+    page.work.step()
+    assert "error: git commit: not today; " in capsys.readouterr().err
+    assert page.series.desk.round.number == 2
+    page.label("ann", but=1)
+    page.work.step()
+    assert capsys.readouterr().err == ""
+    page.label("bo")  # who had the last one on the screen
+    assert page.work.closed == 0
+    page.work.step()
+    assert page.title() == "The next batch could not be chosen."
+    assert "error: git commit: not today; " in capsys.readouterr().err
+    hook.unlink()
+    state = page.state()
+    state["card"] = state["history"][0]
+    assert page.send(state, page.truth(state), key="the-same-again").status_code == 200
+    page.work.step()
+    assert page.work.closed == 2
+    assert trees(one) == by_hand(project(0, "by hand"), one)
+
+
+def test_answers_to_a_batch_that_is_not_to_be_asked_any_more_are_kept_and_named(
+    project: Fresh, serve: Callable[..., Page]
+) -> None:
+    one = project(0)
+    page = serve(one)
+    page.label("ann")
+    label_while("validate", page, 3)
+    labelling = Stages.hooks[0]
+
+    def label_and_die(name: str) -> None:
+        labelling(name)
+        if name == "validate":
+            raise KeyboardInterrupt
+
+    Stages.hooks = [label_and_die]
+    with pytest.raises(KeyboardInterrupt):
+        page.work.step()
+    Stages.hooks = []
+    page.series.close()
+    fill_in(one.root / "params.yaml", {("query", "batch_size"): 6})
+    git(one.root, "commit", "--quiet", "-m", "Fewer", "--", "params.yaml")
+    early = one.last_round().early
+    with pytest.raises(PipelineError) as refusal:
+        closed(one)
+    assert str(refusal.value) == (
+        f"{early}: round 2 was answered already, and another batch is to be asked now; undo what "
+        "changed in params.yaml, tables or code since; or move the folder away, and `rounds close`"
+    )
+    assert len(list(early.glob("*.jsonl"))) == 2
 
 
 def test_an_answer_that_comes_after_its_round_is_a_vote_of_the_next_one_and_counts_once(
