@@ -20,14 +20,14 @@ from rounds import documents
 from rounds.documents import json_option, say
 from rounds.init import MODEL
 from rounds.shipped import shipped_params
-from stages.contract.arrays import Floats, Geometry, Mask, Matrix
+from stages.contract.arrays import Floats, Mask
 from stages.contract.canonical import Row, plain, sha256, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.content import numbers, texts
 from stages.examples.tables import Table, as_text, read_table
-from stages.features.whole import spaces_of
+from stages.features.whole import spaces_of, text_features
 from stages.learning.classifier import TINY
 from stages.quality.agreement import krippendorff_alpha
 from stages.quality.judgement import (
@@ -40,13 +40,9 @@ from stages.quality.judgement import (
     with_annotators,
 )
 from stages.quality.policy import choose_doubts
-from stages.store.ngrams import rarity, weighted
-from stages.store.rolled import repeated_columns, rolled
 
 SHOWN = 10  # suspects in the summary
 DIMS = 128  # of the geometry
-BITS = 18  # 2 ** BITS columns of hashed n-grams
-DIRECTED_BY = 2000  # texts, about, that the directions are learnt from
 ORDER_MATTERS = 0.01  # p-value
 
 
@@ -110,7 +106,6 @@ def _summary(rows: LabelledRows, judgement: Judgement, flagged: Mask, seed: int)
         "flagged": int(flagged.sum()),
         "flagged_share": int(flagged.sum()) / len(rows.ids),
         "estimated_error_rate": rate,
-        "features_do_not_tell": errors.untold,
         "conflicting_copies": int(judgement.conflict.sum()),
         "near_duplicates": int((judgement.duplicates >= 0).sum()) if has_geometry else None,
         "outliers": int((judgement.outlier > OUTLIER).sum()) if has_geometry else None,
@@ -225,7 +220,11 @@ def _labelled_rows(table: Table, source: Source, classes: list[int]) -> Labelled
     everything = slice(0, len(table))
     if source.text:
         content = texts(table, source.text)
-        matrix, geometry = _text_spaces(content)
+        options = shipped_params().features.text
+        features = text_features(content, everything, options)
+        matrix, geometry = spaces_of(
+            features, everything, DIMS, 0, unit_rows=True, beside=options.directions
+        )
         return LabelledRows(matrix, geometry, labels, ids, [sha256(text) for text in content])
     if not source.features:
         nothing = np.zeros((len(table), 0), dtype=np.float32)
@@ -236,15 +235,6 @@ def _labelled_rows(table: Table, source: Source, classes: list[int]) -> Labelled
     scaled = StandardScaler().fit_transform(values).astype(np.float32)
     matrix, geometry = spaces_of(scaled, everything, DIMS, 0, unit_rows=False)
     return LabelledRows(matrix, geometry, labels, ids, [sha256(row.tobytes()) for row in values])
-
-
-def _text_spaces(content: list[str]) -> tuple[Matrix, Geometry]:
-    """What the model sees of texts, and their geometry: n-grams, and their main directions."""
-    options = shipped_params().features.text
-    features = repeated_columns(rolled(content, options, BITS), options.min_df)
-    features = weighted(features, rarity(features))
-    some = slice(0, None, 1 + len(content) // DIRECTED_BY)
-    return spaces_of(features, some, DIMS, 0, unit_rows=True, beside=options.directions)
 
 
 def _number_columns(table: Table, source: Source) -> list[str]:
@@ -261,7 +251,7 @@ def _params(names: list[str], kind: str) -> Params:
         "path": "sklearn.linear_model.LogisticRegression",
         "params": {"max_iter": 1000, **MODEL[kind]},
     }
-    return shipped_params({"labels": names, "model": model, "features": {"kind": kind}})
+    return shipped_params({"labels": names, "model": model})
 
 
 def summary_lines(inspection: Inspection) -> list[str]:
@@ -276,8 +266,6 @@ def summary_lines(inspection: Inspection) -> list[str]:
         f"labels: {flagged}, {facts['judged']} could be judged",
         f"estimated share of wrong labels: {share}",
     ]
-    if facts["features_do_not_tell"]:
-        lines.append("the features do not tell the class: rare outcomes are not called mistakes")
     lines += _oddity_lines(facts)
     if facts["alpha"] is not None:
         qualities = facts["annotator_quality"].items()

@@ -15,10 +15,8 @@ import numpy as np
 from stages.answers.ledger import Suspect
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
 from stages.contract.params import Params
-from stages.learning.classifier import is_sparse_ridge, out_of_fold
-from stages.learning.left_out import left_out_logits
+from stages.learning.classifier import out_of_fold
 from stages.learning.scoring import softmax
-from stages.learning.word_weight import weighed, word_weight
 from stages.quality.agreement import annotator_quality, true_classes, vote_table, weighable
 from stages.quality.error_model import LabelErrors, coverage_of, estimate_errors, unjudged
 from stages.quality.witnesses import (
@@ -34,7 +32,6 @@ from stages.quality.witnesses import (
 )
 from stages.store.near import SAMPLE, Near, beyond_chance, features_alike
 
-MEASURED = ("numeric", "custom")  # features that are not what a person looks at to label a row
 OUTLIER = 3.0  # times the median distance to the neighbours
 
 
@@ -91,7 +88,7 @@ def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> J
     if len(first) >= MIN_LABELS:
         views = _views(rows, first, near, params, logits)
         scores = pooled(views, labels)
-        errors = _errors(views, scores, labels, near, space, params)
+        errors = _errors(views, scores, labels, near, space, params.quality.min_class)
     against = _contradicted_by_copies(group, rows.sha)
     matrix = space if logits is not None else rows.matrix[first]
     return Judgement(
@@ -125,30 +122,14 @@ def _views(
     if logits is not None:
         own = [logits[first]]
         return [*own, neighbour_view(near, labels, k)] if space.shape[1] else own
+    ids = [rows.ids[row] for row in first]
+    folds = params.quality.folds
+    model = out_of_fold(params.learner, rows.matrix[first], labels, ids, k, folds, params.seed)
     return [
-        _model_view(rows, first, params),
+        model,
         neighbour_view(near, labels, k),
         forest_view(space, labels, k, params.seed),
     ]
-
-
-def _model_view(rows: LabelledRows, first: Ints, params: Params) -> Floats:
-    """What the project's model says of the distinct rows without having seen them: logits (m, k).
-
-    Logistic regression on sparse rows is replaced by ridge regression on the same rows: it is as
-    linear, and left-out scores need no folds (stages/learning/left_out.py).
-    """
-    learner = params.learner
-    matrix = rows.matrix[first]
-    labels = rows.labels[first]
-    k = len(params.labels)
-    if not is_sparse_ridge(learner, matrix, params.seed) or not matrix.count_nonzero():
-        ids = [rows.ids[row] for row in first]
-        return out_of_fold(learner, matrix, labels, ids, k, params.quality.folds, params.seed)
-    if learner.word_columns:
-        weight = word_weight(matrix, labels, learner.word_columns)
-        matrix = weighed(matrix, learner.word_columns, weight)
-    return left_out_logits(matrix, labels, k)
 
 
 def _errors(
@@ -157,18 +138,16 @@ def _errors(
     labels: Ints,
     near: Neighbours,
     space: Geometry,
-    params: Params,
+    min_class: int,
 ) -> LabelErrors:
     """How likely each label is wrong; where nothing tells distances, every row counts as seen."""
-    min_class = params.quality.min_class
     if not space.shape[1]:
         everything = np.ones(len(labels), dtype=np.bool_)
         witnessed = witnessed_share(views, labels, everything)
         return estimate_errors(scores, labels, min_class, witnessed)
     coverage = coverage_of(near, alike(near, space), labels)
     witnessed = witnessed_share(views, labels, coverage.seen)
-    measured = params.features.kind in MEASURED
-    return estimate_errors(scores, labels, min_class, witnessed, coverage, measured=measured)
+    return estimate_errors(scores, labels, min_class, witnessed, coverage)
 
 
 def _contradicted_by_copies(group: Ints, sha: list[str]) -> Floats:

@@ -16,9 +16,7 @@ from stages.contract.progress import watched
 from stages.learning.scoring import softmax
 
 NEIGHBOURS = 15
-TREES = 100  # at most: where there are many labels of many classes, fewer tell as much
-FEWEST_TREES = 30
-VOTES = 50_000_000  # rows x classes x trees that are added up, unless FEWEST_TREES are more
+TREES = 100
 TREE_ROWS = 5000  # rows that a tree learns from at most, which bounds time and memory
 PRIOR_EXCESS = 0.06  # prior standard deviation of the share of wrong labels in `disagreement`
 MIN_LABELS = 20  # fewer labels than this are not judged
@@ -117,13 +115,11 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
     share = np.bincount(labels, minlength=n_classes) / max(n, 1)
     votes = np.zeros((n, n_classes))
     voters = np.zeros(n)
-    trees = max(FEWEST_TREES, min(TREES, VOTES // max(n * n_classes, 1)))
-    trees = trees if n >= MIN_LABELS else 0
     draw = np.random.default_rng(seed)
     # checking the same rows for every tree takes a third of the time of a small one
     with config_context(skip_parameter_validation=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        for number in watched("trees", range(trees), "tree"):
+        for number in watched("trees", range(TREES if n >= MIN_LABELS else 0), "tree"):
             bag = draw.integers(0, n, min(n, TREE_ROWS))
             tree = ExtraTreeClassifier(
                 max_features="sqrt", min_samples_leaf=2, random_state=seed + number

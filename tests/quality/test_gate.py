@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rounds.shipped import shipped_params
+from rounds.status import doubts_line
 from stages.answers.ledger import labels_known_at
 from stages.contract.canonical import Row, jsonl
 from stages.contract.identity import order_key
@@ -613,3 +614,10 @@ def test_a_correction_of_a_row_that_only_judges_corrects_the_judgement_alone() -
     (row,) = outcome.judged
     assert (row["id"], row["label"]) == ("p33", "A")
     assert "p33" not in outcome.final
+
+
+def test_status_says_how_many_doubts_were_right_with_an_interval() -> None:
+    """Wilson's 95 % interval of 3 of 4 is .301 to .954."""
+    gate = {"doubts": {"contradicted": 3, "confirmed": 1}}
+    assert doubts_line(gate) == ["doubts   3 of 4 that people decided were right: 75% [30%, 95%]"]
+    assert doubts_line({"doubts": {"contradicted": 0, "confirmed": 0}}) == []

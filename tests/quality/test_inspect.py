@@ -196,5 +196,5 @@ def test_the_ranked_list_is_written_before_anything_is_printed(
         "rounds.inspect.click.echo", lambda *_, **__: there.append(Path("issues.csv").is_file())
     )
     run("numbers.csv", "--label", "label", "--proba", "proba.npy", "--out", "issues.csv")
-    assert len(there) > 3
+    assert len(there) == 2  # the summary, and the sentence at the end
     assert all(there)
