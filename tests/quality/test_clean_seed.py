@@ -112,7 +112,7 @@ def test_a_seed_of_ten_rows_or_none_is_read_and_not_judged(project: Path) -> Non
 
 
 def run_gate(project: Path, *, exit_code: int = 0) -> str:
-    for name in ("rounds", "asked", "events", "verdicts", "planted", "checked"):
+    for name in ("rounds", "asked", "events", "verdicts", "gold", "planted", "checked"):
         write_jsonl(project / f"build/labels/{name}.jsonl", [])
     folders = [
         "--seed",
