@@ -89,7 +89,10 @@ class Course:
 
 
 def course(history: History, refits: Refits, upto: int, n_jobs: int = 1) -> Course | None:
-    """The course of both arms as known after round `upto`; None while there are too few labels."""
+    """The course of both arms as known after round `upto`.
+
+    None while there are too few labels, and where no row of the pool is left to compare on.
+    """
     params = refits.params
     random = history.arm("random", upto, params.labels, params.seed)
     active = history.arm("active", upto, params.labels, params.seed)
@@ -108,6 +111,8 @@ def course(history: History, refits: Refits, upto: int, n_jobs: int = 1) -> Cour
         seed | {item: random[item] for item in draw[:count]} for draw in draws for count in counts
     ]
     rows, pool = _rows(refits, params, {**random, **wanted[STEPS - 1]})
+    if not pool:
+        return None
     said = together(lambda labelled: refits(labelled, rows).argmax(axis=1), wanted, n_jobs)
     classes = np.array(said, dtype=np.intp)
     present = refits(history.arm("all", upto, params.labels, params.seed), rows)

@@ -121,7 +121,7 @@ def test_the_end_of_a_replay_tells_what_validate_tells(
     proof = read_json(small.root / "metrics" / "validate.json")
     params, here = Project(small.root).params(), given(small)
     found = plain(compare_arms(here, list(replay(here, params, ROUNDS, 0.1)), params))
-    assert found == [proof["difference"], proof["saving"]]
+    assert found[:2] == [proof["difference"], proof["saving"]]
     assert found[0]["low"] < found[0]["high"]
 
 

@@ -89,17 +89,18 @@ def features(index: Index, space: np.ndarray | None = None) -> Features:
 
 @given(
     st.integers(1, 60), st.floats(0, 0.6), st.floats(0, 0.4), st.none() | st.integers(0, 80), st.integers(0, 80),
-    st.integers(0, 70), st.integers(0, 30),
+    st.integers(0, 70), st.integers(0, 30), st.integers(0, 30),
 )  # fmt: skip
 def test_the_arms_never_exceed_batch_budget_pool_or_queue(
-    size, control, review, budget, spent, free, queue
+    size, control, review, budget, spent, free, queue, waiting
 ) -> None:
     options = params(
         batch_size=size, control_fraction=control, review_fraction=review, budget=budget
     )
-    total, active, walked, again = sizes(options, spent, free, queue)
-    assert total == active + walked + again
-    assert min(active, walked, again) >= 0
+    total, active, walked, again, parted = sizes(options, spent, free, queue, waiting)
+    assert total == active + walked + again + parted
+    assert min(active, walked, again, parted) >= 0
+    assert parted <= waiting
     assert total <= size
     assert active + walked <= free
     assert again <= queue
