@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,16 +23,19 @@ LAST_WORDS = 300  # characters of what a command that fails wrote
 def answers_of_command(
     command: str, some: Sequence[Example], labels: list[str], digits: str, root: Path
 ) -> list[MachineAnswer]:
-    """What a shell command says of some rows.
+    """What a command line says of some rows. No shell reads it, so it has no pipes of its own.
 
     It gets {"id", "text" | "image" | "fields"} lines, and writes {"id", "label", ...} lines, in any
     order; rows that it leaves out stay unanswered. Raises PipelineError where it fails, or writes
     something else.
     """
     rows: list[Row] = [{"id": example.id, **example.content} for example in some]
-    done = subprocess.run(  # noqa: S602 - the user's own command line, as in a shell
-        command, shell=True, cwd=root, input=jsonl(rows), capture_output=True, check=False
-    )
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(words, cwd=root, input=jsonl(rows), capture_output=True, check=False)
+    except (OSError, ValueError) as error:
+        what = f"{command!r} cannot be started ({error})"
+        raise PipelineError("--command", what, "correct it; what came before is kept") from error
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())[-LAST_WORDS:]
         what = f"the command ended with {done.returncode}: {said or 'it says nothing'}"
