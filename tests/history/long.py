@@ -33,8 +33,10 @@ def base() -> Files:
     code = [path for name in ("stages", "rounds") for path in (ROOT / name).rglob("*.py")]
     names = [
         path.relative_to(ROOT).as_posix()
-        for path in [*code, ROOT / "dvc.yaml", ROOT / "data" / "none.csv"]
-    ]
+        for path in [
+            *code, ROOT / "dvc.yaml", ROOT / "data" / "none.csv", ROOT / "data" / "scheme.jsonl",
+        ]
+    ]  # fmt: skip
     return {name: (ROOT / name).read_bytes() for name in sorted(names)} | {
         "params.yaml": params.encode()
     }

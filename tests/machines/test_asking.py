@@ -230,7 +230,9 @@ def test_a_command_gets_rows_and_writes_answers(tmp_path: Path) -> None:
         ("r2", "card", "abc"),
     ]
     with pytest.raises(PipelineError, match="ended with 3: out of memory"):
-        answers_of_command("echo out of memory >&2; exit 3", [example(1)], LABELS, "", tmp_path)
+        answers_of_command(
+            "sh -c 'echo out of memory >&2; exit 3'", [example(1)], LABELS, "", tmp_path
+        )
     with pytest.raises(PipelineError, match="line 1 of its output: not JSON"):
         answers_of_command("echo loading", [example(1)], LABELS, "", tmp_path)
     stranger = """echo '{"id": "r9", "label": "card"}'"""
