@@ -17,7 +17,7 @@ from tests.conftest import ROOT, Small, dvc, rounds, shell
 IDENTITY = {
     f"GIT_{who}_{what}": "ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc recipes")]
+pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.xdist_group("dvc recipes")]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ RUN = re.compile(r"<!-- run(?:: (\S+))? -->\n```sh\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.slow
+@pytest.mark.unproven
 def test_the_tutorials_commands_run_as_they_stand(tmp_path: Path) -> None:
     shutil.copy(TUTORIAL / "questions.csv", tmp_path)
     blocks = RUN.findall((TUTORIAL / "index.md").read_text(encoding="utf-8"))
@@ -35,6 +36,7 @@ def test_the_tutorials_commands_run_as_they_stand(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.unproven
 def test_no_picture_is_older_than_the_code_of_what_it_shows() -> None:
     made_of = json.loads(MADE_OF.read_text(encoding="utf-8"))
     for name, patterns in CODE.items():

@@ -18,7 +18,10 @@ IDENTITY = {
     for field, value in {"NAME": "t", "EMAIL": "t@example.org"}.items()
 }
 
-pytestmark = pytest.mark.slow  # two rounds, a finish and a replay through DVC
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.unproven,
+]  # two rounds, a finish and a replay through DVC
 
 
 @pytest.fixture(scope="module")
