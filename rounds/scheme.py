@@ -87,9 +87,14 @@ def settle(project: Project) -> list[str]:
 
 
 def unfinished_changes(project: Project) -> list[Change]:
-    """The changes that the last commit does not hold: their command was interrupted."""
+    """The changes that the last commit does not hold: their command was interrupted.
+
+    A record without a line has none; that it was emptied is for `rounds verify` to find.
+    """
     path = project.root / SCHEME
-    if not path.is_file() or not has_commits(project) or is_as_committed(project.root, path):
+    if not path.is_file() or not path.stat().st_size:
+        return []
+    if not has_commits(project) or is_as_committed(project.root, path):
         return []
     before = b""
     if is_committed(project.root, path):
