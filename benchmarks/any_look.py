@@ -48,11 +48,11 @@ class Ridge(Refits):
     def _learnt(self, labels: list[tuple[str, int]], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         learnt = self.index.locate([item for item, _ in labels], "simulated")
         wanted = np.eye(len(self.params.labels))[[label for _, label in labels]]
-        known = np.asarray(self.matrix)[learnt]
-        centre = known.mean(axis=0)
-        known = known - centre
-        kernel = known @ known.T + PENALTY * np.eye(len(known))
-        weights = known.T @ np.linalg.solve(kernel, wanted - wanted.mean(axis=0))
+        points = np.asarray(self.matrix)[learnt]
+        centre = points.mean(axis=0)
+        points = points - centre
+        kernel = points @ points.T + PENALTY * np.eye(len(points))
+        weights = points.T @ np.linalg.solve(kernel, wanted - wanted.mean(axis=0))
         scores = (np.asarray(self.matrix)[rows] - centre) @ weights + wanted.mean(axis=0)
         likely = np.exp(8 * (scores - scores.max(axis=1, keepdims=True)))
         return np.asarray(likely / likely.sum(axis=1, keepdims=True), dtype=np.float32)
@@ -188,13 +188,13 @@ def table(records: list[Row], looks: int) -> list[str]:
     return lines
 
 
-def run(one: Callable[[Data, int], Row], data: Data, projects: range, out: Path) -> list[Row]:
+def run(record_of: Callable[[Data, int], Row], data: Data, projects: range, out: Path) -> list[Row]:
     """The records of all projects on a set; what --out lacks is run and appended."""
     lines = out.read_text().splitlines() if out.exists() else []
     records = {row["seed"]: row for row in map(json.loads, lines) if row["set"] == data.name}
     for seed in projects:
         if seed not in records:
-            records[seed] = json.loads(dumps(one(data, seed)))
+            records[seed] = json.loads(dumps(record_of(data, seed)))
             with out.open("a") as file:
                 file.write(json.dumps(records[seed]) + "\n")
     return list(records.values())
@@ -213,8 +213,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("any_look.jsonl"))
     args = parser.parse_args()
     data = load(args.set, args.data)
-    one = two_random_arms if args.kind == "aa" else whole_project
-    records = run(one, data, range(args.first, args.first + args.projects), args.out)
+    record_of = two_random_arms if args.kind == "aa" else whole_project
+    records = run(record_of, data, range(args.first, args.first + args.projects), args.out)
     for looks in (ROUNDS,) if args.kind == "aa" else (10, 20):
         print("\n".join(table(records, looks)), end="\n\n")
 

@@ -168,24 +168,27 @@ def accuracies(data: Data, seed: int) -> dict[str, Any]:
         outcome |= {f"{name}/{rule:g}": [] for rule in RULES}
         outcome[f"{name}/weight"] = []
     for size in SIZES:
-        known = np.sort(order[:size])
+        labelled = np.sort(order[:size])
         words = word_weight(
-            data.features.matrix[known], data.truth[known], data.params.learner.word_columns
+            data.features.matrix[labelled], data.truth[labelled], data.params.learner.word_columns
         )
         rows = weighed(data.features.matrix, data.params.learner.word_columns, words)
-        outcome["without"].append(judged(data, rows, known))
+        outcome["without"].append(judged(data, rows, labelled))
         for name, answers in data.machines.items():
             columns = columns_of(answers, len(data.params.labels))
             both = sp.hstack([rows, columns], format="csr")
-            found = machine_likelihoods(both[known], data.truth[known], columns.shape[1])
+            likelihoods = machine_likelihoods(
+                both[labelled], data.truth[labelled], columns.shape[1]
+            )
             picks = {
-                rule: 0 if found is None else smallest_of_the_best(found, rule) for rule in RULES
+                rule: 0 if likelihoods is None else smallest_of_the_best(likelihoods, rule)
+                for rule in RULES
             }
             by_pick = {0: outcome["without"][-1]}
             for pick in sorted(set(picks.values()) - {0}):
                 factor = np.sqrt(WEIGHTS[pick])
                 both = sp.hstack([rows, factor * columns], format="csr")
-                by_pick[pick] = judged(data, both, known)
+                by_pick[pick] = judged(data, both, labelled)
             for rule, pick in picks.items():
                 outcome[f"{name}/{rule:g}"].append(by_pick[pick])
             outcome[f"{name}/weight"].append(WEIGHTS[picks[ERRORS]])
@@ -221,8 +224,8 @@ def finished(data: Data, seed: int, out: Path, claim: Claim) -> dict[str, Any]:
         seed,
     )
     sources = Sources(
-        GateTables(labels, [], [], state),  # type: ignore[arg-type]
-        asked,  # type: ignore[arg-type]
+        GateTables(labels, [], [], state),  # type: ignore[arg-type]  # rows as read back
+        asked,  # type: ignore[arg-type]  # rows as read back
         [],
         WholePool(data.features, seed),
         data.features,

@@ -31,6 +31,7 @@ import click
 import httpx
 from ruamel.yaml import YAML
 
+FIVE_ANSWERS = 20  # seconds that a person needs for five items
 ROOT = Path(__file__).parent.parent
 NOT_IN_A_ROUND = {"featurize", "clean_seed"}  # the tables do not change
 NOT_FOR_THE_BATCH = {"validate", "package"}
@@ -178,7 +179,7 @@ def _answered_to_shown(url: str, label: str) -> float:
     """Answer the only open item of the page, after what a person needs for five; then wait."""
     with httpx.Client(base_url=url, timeout=600) as web:
         state = web.get("api/state", params={"session": "ann"}).json()
-        time.sleep(20)
+        time.sleep(FIVE_ANSWERS)
         card = state["card"]
         sent = {
             "session": "ann",

@@ -86,7 +86,7 @@ def test_what_a_label_means_is_a_class_of_today_or_was_retired(
         other = data.draw(st.sampled_from(labels))
         into = {"rename": f"n{number}", "merge": other, "retire": "", "split": f"n{number}"}[kind]
         of = tuple(dict.fromkeys([subject, other])) if kind == "merge" else (subject,)
-        names = (into, f"m{number}") if kind == "split" else (into,) if into else ()
+        names = {"retire": (), "split": (into, f"m{number}")}.get(kind, (into,))
         new = Change(number + 1, number, 0, kind, of, names, why="w")  # type: ignore[arg-type]  # one of the kinds
         try:
             require_allowed(labels, record, new)
