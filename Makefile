@@ -25,7 +25,7 @@ docs: $(VENV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "(slow or label_studio) and not unproven"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "(slow or label_studio) and not unproven"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \

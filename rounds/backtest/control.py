@@ -79,10 +79,16 @@ def control_rows(
                 detects=_median([_reach_below(saving) for saving in savings]),
                 saving_shown=_share_shown(savings),
                 control_needed=_median([_control_needed(saving) for saving in savings]),
-                judges_needed=_median([proof.get("judges") for proof in proofs[name]]),
+                judges_needed=_judges_needed(proofs[name]),
             )
         )
     return rows
+
+
+def _judges_needed(proofs: Sequence[ControlFacts]) -> float | None:
+    """The median over the repeats that planned judge rows; None where none did."""
+    planned = [proof["judges"] for proof in proofs if "judges" in proof]
+    return _median(planned) if planned else None
 
 
 def _half_width(gap: Gap) -> float | None:

@@ -15,7 +15,7 @@ from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import click
 from threadpoolctl import threadpool_limits
@@ -40,6 +40,7 @@ from stages.contract.progress import WIPE, watched
 from stages.examples.tables import read_table
 from stages.proof.tables import Gap, Saving
 
+PLANNED = 3  # repeats that say how many judge rows are needed: that takes many refits a loop
 Variants = dict[str, Variant]
 Changes = dict[tuple[str, ...], Any]  # the path of a value in params.yaml, and the value
 
@@ -69,12 +70,15 @@ class Schedule:
 
 
 class ControlFacts(TypedDict):
-    """What `validate` would say of the arms where a loop with a control arm ends."""
+    """What `validate` would say of the arms where a loop with a control arm ends.
+
+    judges: see `ComparedArms`; the first repeats alone have it.
+    """
 
     fraction: float
     gap: Gap
     saving: Saving
-    judges: int | None
+    judges: NotRequired[int | None]
 
 
 Task = tuple[Plan, int, Variants, Schedule]  # the arguments of `run_repeat`
@@ -123,24 +127,29 @@ def run_repeat(plan: Plan, number: int, missing: Variants, schedule: Schedule) -
             setting = settings[variant.features]
             turns = replay(setting, own_params, plan.rounds, plan.noise, variant.tried)
             loop = list(watched("loop, at most", turns, "round", plan.rounds + 1))
-            write_json(loop_file(plan.out, number, name), loop_facts(setting, loop, own_params))
+            facts = loop_facts(setting, loop, own_params, plans_judges=number < PLANNED)
+            write_json(loop_file(plan.out, number, name), facts)
             say_progress(plan.out, schedule)
 
 
-def loop_facts(setting: Setting, loop: list[Turn], params: Params) -> Row:
-    """What is kept of a loop: its curve, the ids asked by round, and the comparison of the arms."""
+def loop_facts(
+    setting: Setting, loop: list[Turn], params: Params, *, plans_judges: bool = True
+) -> Row:
+    """What is kept of a loop: its curve, the ids asked by round, and the comparison of the arms.
+
+    plans_judges: whether it says how many judge rows would show a saving.
+    """
     facts: Row = {
         "points": [vars(turn.point) for turn in loop],
         "asked": [[row["id"] for row in turn.batch] for turn in loop],
     }
     if params.query.control_fraction and params.query.strategy != "random":
-        arms = compare_arms(setting, loop, params)
+        arms = compare_arms(setting, loop, params, plans_judges=plans_judges)
         facts["control"] = ControlFacts(
-            fraction=params.query.control_fraction,
-            gap=arms.gap,
-            saving=arms.saving,
-            judges=arms.judges,
+            fraction=params.query.control_fraction, gap=arms.gap, saving=arms.saving
         )
+        if plans_judges:
+            facts["control"]["judges"] = arms.judges
     return facts
 
 

@@ -239,7 +239,7 @@ class ComparedArms(NamedTuple):
     """The gap between the arms and the labels saved, as `validate` tells them where a loop ends.
 
     Both are judged on the test rows. judges: how many judge rows would show a saving; None where
-    none would be enough.
+    none would be enough, or nobody asked.
     """
 
     gap: Gap
@@ -247,7 +247,9 @@ class ComparedArms(NamedTuple):
     judges: int | None
 
 
-def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> ComparedArms:
+def compare_arms(
+    setting: Setting, loop: Sequence[Turn], params: Params, *, plans_judges: bool = True
+) -> ComparedArms:
     """What is known of the arms where a loop ends, and what judge rows would add."""
     index = setting.features.index
     asked = [row for turn in loop for row in turn.batch]
@@ -255,7 +257,7 @@ def compare_arms(setting: Setting, loop: Sequence[Turn], params: Params) -> Comp
     history = History(asked, loop[-1].known, [], [], seed_ids, len(loop) - 1)
     refits = Refits(index, setting.features.matrix, params)
     gap, saving = compare(history, judge_on_test(refits, setting.test), params)
-    done = course(history, refits, history.rounds)
+    done = course(history, refits, history.rounds) if plans_judges else None
     judges = None
     if done is not None:
         class_of = {label: number for number, label in enumerate(params.labels)}

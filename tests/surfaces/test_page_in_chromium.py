@@ -574,6 +574,7 @@ def test_two_people_label_three_rounds_of_digits_without_a_terminal_through_a_re
             playwright.expect(page.get_by_text(f"{turn + 1} of 6 ·")).to_be_visible()
             people[1 - turn % 2].reload()
         if number == 2:
+            server.wait_for("round 2 is answered")  # round 1 was still being proved till here
             server.wait_for("  query …")
             playwright.expect(
                 people[0].get_by_role("heading", name="Choosing the next batch")
