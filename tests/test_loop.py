@@ -17,7 +17,10 @@ from rounds.init import fill_in
 from rounds.project import Project
 from tests.conftest import ROOT, Small, blobs, dvc, rounds, shell, write_csv
 
-pytestmark = pytest.mark.xdist_group("loop")  # one worker makes the demo for all
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("loop"),
+]  # one worker makes the demo for all
 ROUNDS = 2
 IDENTITY = {
     "GIT_AUTHOR_NAME": "t",
@@ -83,7 +86,6 @@ def test_any_round_commit_can_be_cloned_and_reproduced_without_a_human(
         assert shell(clone, "git", "status", "--porcelain") == ""
 
 
-@pytest.mark.slow
 def test_the_workflow_for_users_runs_on_a_pull_request_that_brings_answers(
     demo: Path, tmp_path: Path
 ) -> None:
@@ -249,7 +251,6 @@ def run_rounds(root: Path, oracle: Path, count: int) -> dict:
     return json.loads((root / "metrics/validate.json").read_text())
 
 
-@pytest.mark.slow
 def test_a_text_project_on_real_questions_goes_three_rounds(
     shared_data: Path, tmp_path: Path
 ) -> None:
@@ -276,7 +277,6 @@ def test_a_text_project_on_real_questions_goes_three_rounds(
     assert proof["active"]["accuracy"] > 0.5
 
 
-@pytest.mark.slow
 def test_a_numeric_project_on_real_mail_goes_three_rounds(
     shared_data: Path, tmp_path: Path
 ) -> None:
@@ -306,7 +306,6 @@ def test_a_numeric_project_on_real_mail_goes_three_rounds(
     assert proof["active"]["accuracy"] > 0.85
 
 
-@pytest.mark.slow
 def test_the_clone_itself_is_a_project_that_dvc_can_run(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)

@@ -207,6 +207,7 @@ def test_a_url_that_was_written_again_is_found_and_one_that_is_the_same_is_not(
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_parts_are_copied_from_a_folder_or_a_pattern_and_only_as_a_pool(
     tmp_path: Path, memory: Any
 ) -> None:

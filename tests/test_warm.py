@@ -114,6 +114,7 @@ def test_who_kills_the_command_kills_the_stage(warm: Warm) -> None:
     assert not stage.is_running()
 
 
+@pytest.mark.slow
 def test_a_round_is_the_same_when_the_warm_process_is_killed_in_it(small: Small) -> None:
     shell(small.root, "git", "init", "--quiet")
     names = ("build", "metrics", "plots")  # as far as train

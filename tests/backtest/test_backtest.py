@@ -149,6 +149,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_on(
     data: Path,

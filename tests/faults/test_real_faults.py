@@ -52,6 +52,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_after_kills_at_random_moments_the_same_commands_give_the_same_commits(calm: Path) -> None:
     project = (
         shutil.copytree(calm.parent.parent / "template", calm.parent.parent / "shaken") / "project"
@@ -103,6 +104,7 @@ def test_killed_while_it_chooses_the_next_batch_the_page_goes_on_and_the_commit_
     assert outcome(project) == outcome(closed_by_hand(calm, project, tmp_path / "by hand"))
 
 
+@pytest.mark.slow
 def test_a_clone_pulls_is_up_to_date_and_passes_verify(calm: Path, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", str(calm), str(tmp_path / "clone")], check=True)
     project = tmp_path / "clone"
@@ -138,6 +140,7 @@ def known_at(project: Path, commit: str) -> list[str]:
     return told
 
 
+@pytest.mark.slow
 def test_labels_are_told_as_they_were_known_at_any_commit(calm: Path) -> None:
     then, now = known_at(calm, "HEAD~1"), known_at(calm, "HEAD")
     accepted = (calm / "build" / "gate" / "accepted.jsonl").read_text().splitlines()
@@ -259,6 +262,7 @@ def test_when_the_clock_goes_back_a_day_before_every_command_the_commits_are_the
     ]
 
 
+@pytest.mark.slow
 def test_after_a_repro_that_died_writing_its_own_files_status_makes_the_same_command_work(
     calm: Path, tmp_path: Path
 ) -> None:

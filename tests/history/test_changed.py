@@ -192,6 +192,7 @@ def at_url(project: Project, folder: Path, scheme: str) -> Callable[[], None]:
     return upload
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["", "memory", "file"])
 def test_moved_ids_are_found_refused_and_followed_in_a_pool_in_parts(
     tmp_path: Path, scheme: str

@@ -181,6 +181,7 @@ class Killed(BaseException):
     """Stands for a crash: nothing catches it."""
 
 
+@pytest.mark.slow
 def test_a_close_that_stops_anywhere_is_finished_by_the_next_and_the_commit_is_the_same(
     project: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +239,7 @@ def test_answers_that_come_in_during_a_close_are_all_in_it_or_all_after_it(proje
     assert voices.count(["ann", "bo"]) == 2
 
 
+@pytest.mark.slow
 def test_the_page_may_be_open_during_a_close_and_what_it_saved_is_in_the_commit(
     project: Fresh,
 ) -> None:

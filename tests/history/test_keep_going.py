@@ -175,6 +175,7 @@ def label_while(stage: str, page: Page, cards: int) -> None:
     Stages.hooks = [label]
 
 
+@pytest.mark.slow
 def test_people_label_while_the_round_before_is_proved_and_no_answer_is_committed_before_its_question(
     project: Fresh, serve: Callable[..., Page]
 ) -> None:
@@ -198,6 +199,7 @@ def test_people_label_while_the_round_before_is_proved_and_no_answer_is_committe
     assert trees(one) == by_hand(project(0, "by hand"), one)
 
 
+@pytest.mark.slow
 def test_killed_while_the_round_is_proved_it_keeps_the_answers_to_the_next_batch(
     project: Fresh, serve: Callable[..., Page]
 ) -> None:
@@ -288,6 +290,7 @@ def test_answers_to_a_batch_that_is_not_to_be_asked_any_more_are_kept_and_named(
     assert len(list(early.glob("*.jsonl"))) == 2
 
 
+@pytest.mark.slow
 def test_an_answer_that_comes_after_its_round_is_a_vote_of_the_next_one_and_counts_once(
     project: Fresh, serve: Callable[..., Page]
 ) -> None:
@@ -324,6 +327,7 @@ def change_params(project: Project, changes: dict[tuple[str, ...], Any]) -> None
     committed(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["another answer", "another limit"])
 def test_a_held_round_is_said_to_both_and_goes_on_after(
     tmp_path: Path, serve: Callable[..., Page], capsys: pytest.CaptureFixture[str], remedy: str
@@ -363,6 +367,7 @@ def test_a_held_round_is_said_to_both_and_goes_on_after(
     assert verify(one) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_failed_close_leaves_the_round_open_and_its_question_uncommitted(
     project: Fresh, serve: Callable[..., Page], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -444,6 +449,7 @@ def test_the_advice_to_stop_asks_the_owner_and_goes_on_with_the_decision(
     assert "the work was stopped after round 1 (enough)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_ends_after_n_rounds_and_when_the_budget_is_spent(
     project: Fresh, serve: Callable[..., Page], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -466,6 +472,7 @@ def test_it_ends_after_n_rounds_and_when_the_budget_is_spent(
     assert page.work.closed == 1
 
 
+@pytest.mark.slow
 def test_the_first_batch_is_chosen_and_a_round_closed_elsewhere_is_followed(
     tmp_path: Path, project: Fresh, serve: Callable[..., Page]
 ) -> None:

@@ -357,6 +357,7 @@ def test_a_class_named_by_a_negative_number_keeps_its_name_in_csv(label: str, wr
     assert next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))["label"] == written
 
 
+@pytest.mark.slow
 def test_10_000_labels_in_100_rounds_are_looked_back_on_and_verified(
     tmp_path: Path,
 ) -> None:

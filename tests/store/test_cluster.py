@@ -235,6 +235,7 @@ def test_a_fault_in_a_worker_is_one_line_and_nothing_more(small: Small) -> None:
     assert lines == [f"error: data/pool/part-0.csv:2: {said}"]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_told_in_one_line(small: Small) -> None:
     pytest.importorskip("distributed")
     in_parts(small, *split(pool_rows(small), 2, draw=1))

@@ -93,6 +93,7 @@ def test_any_split_into_parts_gives_the_same_bytes(
     assert read_json(one.root / "metrics/query.json")["scan"]["kept"] <= 2 * kept
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bytes_as_one(make_small: Callable[[str], Small]) -> None:
     one, two = make_small("one"), make_small("two")
     parts = split(pool_rows(one), 3, draw=2)

@@ -50,6 +50,7 @@ def stored(small: Small, store: str, parts: int = 3) -> Small:
     return small
 
 
+@pytest.mark.slow
 def test_features_in_a_store_give_the_batches_that_features_in_a_folder_give(
     make_small: Callable[[str], Small], tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_features_in_a_store_give_the_batches_that_features_in_a_folder_give(
     assert keys == {path.name for path in (tmp_path / "store").iterdir()} - {"models"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeded", [True, False])
 def test_hashed_texts_in_a_store_are_the_texts_in_a_folder(
     make_small: Callable[[str], Small], tmp_path: Path, seeded: bool

@@ -201,6 +201,7 @@ def run(program: str, threads: str, *words: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_picks_do_not_depend_on_threads_or_the_hash_seed() -> None:
     program = (
         "from conftest import make_candidates; from stages.strategies.registry import TABLE, resolve\n"

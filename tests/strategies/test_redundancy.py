@@ -160,7 +160,7 @@ def crowds(draw: st.DrawFn) -> tuple[np.ndarray, Any]:
     return points.astype(np.float32), matrix
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=25)
 @given(crowds(), st.sampled_from([0.9, 0.98, 1.0]))
 def test_what_the_guard_lets_pass_the_report_counts_for_no_near_duplicate(
     crowd: tuple[np.ndarray, Any], threshold: float

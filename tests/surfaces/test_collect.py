@@ -319,7 +319,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(ANSWERS, st.data())
 def test_any_order_repetition_and_split_of_the_files_gives_the_same_state(
     rows: list[Row], data: st.DataObject

@@ -705,7 +705,7 @@ MIXED = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(MIXED, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_a_file_collected_again_at_once_adds_nothing(files: list[list[Row]]) -> None:
     root = Path(tempfile.mkdtemp())

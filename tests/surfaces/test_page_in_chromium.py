@@ -297,6 +297,7 @@ def test_skip_reject_flag_undo_and_a_change_in_the_history_by_keyboard_alone(
     assert page.faults == []
 
 
+@pytest.mark.slow
 def test_two_annotators_at_once_share_the_batch(
     make_project: MakeProject, serve: Any, chromium: Any
 ) -> None:
@@ -319,6 +320,7 @@ def test_two_annotators_at_once_share_the_batch(
     assert said == [("ana", "positive"), ("bo", "negative")] * 2 + [("ana", "positive")]
 
 
+@pytest.mark.slow
 def test_a_second_tab_of_one_session_cannot_answer_twice(
     make_project: MakeProject, serve: Any, chromium: Any
 ) -> None:
@@ -348,6 +350,7 @@ def test_a_reload_in_the_middle_shows_the_same_card(
     playwright.expect(page.get_by_text("1 of 3")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", ["before the answer is saved", "after it is saved and before it is acknowledged"]
 )
@@ -382,6 +385,7 @@ def test_killed_between_click_and_response_the_answer_is_there_once_after_the_re
     ]
 
 
+@pytest.mark.slow
 def test_a_script_in_a_pool_row_is_shown_as_text(
     make_project: MakeProject, serve: Any, chromium: Any
 ) -> None:
@@ -406,8 +410,7 @@ def test_one_of_many_labels_is_found_by_typing(
     assert standing(project) == [("p-0", "ana", "label", "card arrival")]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1100, 760), (390, 844)])
+@pytest.mark.parametrize(("size", "scheme"), [((1100, 760), "light"), ((390, 844), "dark")])
 def test_the_accessibility_checker_finds_nothing(
     make_project: MakeProject,
     serve: Any,
@@ -446,6 +449,7 @@ def test_the_accessibility_checker_finds_nothing(
     assert violations(page, axe) == []
 
 
+@pytest.mark.slow
 def test_long_content_is_scrolled_by_keyboard_and_passes_the_checker(
     make_project: MakeProject, serve: Any, chromium: Any, axe: str
 ) -> None:
@@ -460,6 +464,7 @@ def test_long_content_is_scrolled_by_keyboard_and_passes_the_checker(
     assert violations(page, axe) == []
 
 
+@pytest.mark.slow
 def test_the_next_batch_comes_by_itself_to_all_while_the_page_says_what_happens(
     make_project: MakeProject, serve: Any, chromium: Any, axe: str
 ) -> None:
