@@ -7,15 +7,17 @@ ever leaves out the machine's accuracy on the whole pool. `saved`: labels drawn 
 model needs for the accuracy of 400 without the machine, when it sees the machine's answers
 (machines.features), by how many standard errors behind the best a smaller weight may lie. `finish`:
 how much of the rest may be labelled with the machine as a second source and without, and how often
-the bound is broken. Each set has its own machine (hand-written rules for chemprot, GPT-4o's answers
-for llm_misinfo; a planted one that is 80 % right elsewhere) and three planted poor ones. Each seed
-is kept in a file: the same command goes on after a stop.
+the bound is broken. `witness`: people mistake a tenth of SIZE labels, all on a few kinds of text or
+evenly, or none; how well the gate ranks and doubts the mistakes with a machine as a witness
+(machines.witness) and without. Each set has its own machine (hand-written rules for chemprot,
+GPT-4o's answers for llm_misinfo; a planted one that is 80 % right elsewhere) and three planted poor
+ones. Each seed is kept in a file: the same command goes on after a stop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from stages.proof.finishing import Sources, finish
 from stages.proof.gap import labels_to_reach
 from stages.proof.opinions import Shipped
 from stages.proof.second_source import params_with, with_machine
+from stages.quality.judgement import LabelledRows, judge
 from stages.store.index import Features, Index
 
 SETS = ("llm_misinfo", "chemprot", "medical_abstracts")
@@ -60,6 +63,10 @@ HUMAN = 400
 RULES = (1.0, 2.0, 3.0)  # standard errors; the product: ERRORS
 LOOKS = range(20, 301, 20)
 NOBODY = -1
+SIZE = 500
+MISTAKEN = 0.1
+KINDS = ("text", "evenly", "none")
+ROWS_A_KIND = 20  # of text, on average
 
 
 @dataclass(frozen=True)
@@ -257,6 +264,89 @@ def _outcome(data: Data, sources: Sources, claim: Claim, params: Params) -> dict
     }
 
 
+def mistaken(data: Data, rows: Ints, kind: str, seed: int) -> Ints:
+    """People's labels of some rows, (n,): MISTAKEN of them wrong, on few kinds of text or evenly.
+
+    A kind of text is a cluster of the geometry: there people take its commonest class for another.
+    """
+    from sklearn.cluster import KMeans
+
+    rng = np.random.default_rng(seed)
+    truth = data.truth[rows]
+    labels = truth.copy()
+    classes = len(data.params.labels)
+    most = int(MISTAKEN * len(rows))
+    if kind == "evenly":
+        wrong = rng.choice(len(rows), most, replace=False)
+        labels[wrong] = (truth[wrong] + rng.integers(1, classes, most)) % classes
+    if kind == "text":
+        kinds = KMeans(len(rows) // ROWS_A_KIND, n_init=1, random_state=seed)
+        cluster = kinds.fit_predict(np.asarray(data.features.geometry[rows], np.float64))
+        for number in rng.permutation(cluster.max() + 1):
+            left = most - int((labels != truth).sum())
+            inside = np.flatnonzero(cluster == number)
+            common = np.bincount(truth[inside]).argmax()
+            taken = inside[truth[inside] == common][:left]
+            labels[taken] = (common + rng.integers(1, classes)) % classes
+    return labels
+
+
+def sure_of(answers: Answers, rows: Ints, classes: int) -> Any:
+    """How sure a machine is of each class, (n, classes)."""
+    return columns_of(answers, classes)[rows].toarray().astype(np.float64)
+
+
+def witnessed(data: Data, seed: int) -> dict[str, Any]:
+    """What the gate makes of labels, by kind of mistakes, without and with each machine."""
+    rows = np.sort(np.random.default_rng(seed).permutation(data.index.rows("pool").stop)[:SIZE])
+    ids = [data.index.ids[row] for row in rows]
+    classes = len(data.params.labels)
+    outcome: dict[str, Any] = {}
+    for kind in KINDS:
+        labels = mistaken(data, rows, kind, seed)
+        blind = LabelledRows(
+            data.features.matrix[rows], data.features.geometry[rows], labels, ids, ids
+        )
+        wrong = labels != data.truth[rows]
+        outcome[f"{kind}/without"] = doubted(blind, wrong, data.params)
+        for name, answers in data.machines.items():
+            hearing = replace(blind, said=sure_of(answers, rows, classes))
+            outcome[f"{kind}/{name}"] = doubted(hearing, wrong, data.params)
+    return outcome
+
+
+def doubted(rows: LabelledRows, wrong: Any, params: Params) -> dict[str, float]:
+    """Average precision of the ranking, and labels beyond the threshold: how many, and of these
+    the wrong ones.
+    """
+    from sklearn.metrics import average_precision_score
+
+    judgement = judge(rows, params)
+    error = judgement.errors.probability
+    beyond = error >= params.gate.threshold
+    return {
+        "precision": float(average_precision_score(wrong, error)) if wrong.any() else 0.0,
+        "wrong": float(wrong.sum()),
+        "doubted": float(beyond.sum()),
+        "rightly": float((beyond & wrong).sum()),
+        "heard": float(judgement.machine.heard),
+    }
+
+
+def witness_lines(name: str, runs: list[Any]) -> list[str]:
+    """A line for each kind of mistakes and machine: means over the seeds."""
+    lines = []
+    for key in runs[0]:
+        kind = key.partition("/")[0]
+        cells = {fact: [run[key][fact] for run in runs] for fact in runs[0][key]}
+        means = "  ".join(f"{fact} {np.mean(values):.3f}" for fact, values in cells.items())
+        before = [run[f"{kind}/without"]["precision"] for run in runs]
+        gains = np.array(cells["precision"]) - before
+        error = gains.std(ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else np.nan
+        lines.append(f"{name}  {key:<18} {means}  gain {gains.mean():+.3f} ± {error:.3f}")
+    return lines
+
+
 def saved_of(data: Data, path: Path, seed: int) -> Any:
     """The accuracies of a seed, kept in a file."""
     return kept(path, lambda: accuracies(data, seed))
@@ -265,6 +355,11 @@ def saved_of(data: Data, path: Path, seed: int) -> Any:
 def finished_of(data: Data, path: Path, seed: int, claim: Claim) -> Any:
     """The finished pools of a seed, kept in a file."""
     return kept(path, lambda: finished(data, seed, path.parent, claim))
+
+
+def witnessed_of(data: Data, path: Path, seed: int) -> Any:
+    """The gate's doubts of a seed, kept in a file."""
+    return kept(path, lambda: witnessed(data, seed))
 
 
 def coverage_lines(name: str, outcome: dict[str, Any]) -> list[str]:
@@ -317,7 +412,7 @@ def saved_lines(name: str, runs: list[Any]) -> list[str]:
 
 
 @click.command(help=__doc__)
-@click.argument("what", type=click.Choice(["coverage", "saved", "finish"]))
+@click.argument("what", type=click.Choice(["coverage", "saved", "finish", "witness"]))
 @click.option("--sets", default=",".join(SETS), show_default=True)
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--projects", default=400, show_default=True, help="Of `coverage`.")
@@ -330,6 +425,10 @@ def main(what: str, sets: str, seeds: int, projects: int, error: float, out: Pat
             data = load(name)
             if what == "coverage":
                 lines = coverage_lines(name, coverage(data, projects))
+            elif what == "witness":
+                paths = [out / f"witness-{name}-{seed}.json" for seed in range(seeds)]
+                runs = [witnessed_of(data, path, seed) for seed, path in enumerate(paths)]
+                lines = witness_lines(name, runs)
             elif what == "saved":
                 runs = [
                     saved_of(data, out / f"saved-{name}-{seed}.json", seed) for seed in range(seeds)

@@ -31,6 +31,7 @@ from rounds.early import require_unanswered, take_in
 from rounds.enumeration import listed
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
+from rounds.newer_params import missing_params, with_params
 from rounds.past import only_appended
 from rounds.project import Project, Round
 from rounds.remote import default_remote
@@ -192,6 +193,7 @@ def close(
         project.params()  # a fault in params.yaml comes before all others
         push_words = _require_repository(project, push=push)
         if not dry_run:
+            _settle_params(project, say)
             _settle_labels(project, say)
         only_appended(project)
         if decision is None:
@@ -212,6 +214,27 @@ def close(
         if push:
             _push_commits(project, push_words)
         return subject if committed else f"{NOTHING} {subject}"
+
+
+def _settle_params(project: Project, say: Say) -> None:
+    """Give an older project the params that newer code names, in a commit of their own.
+
+    Raises PipelineError while params.yaml holds other changes.
+    """
+    path = project.root / "params.yaml"
+    missing = missing_params(project.root)
+    if not missing:
+        return
+    names = ", ".join(missing)
+    if not is_as_committed(project.root, path):
+        what = f"lacks {names}, which newer code names, and has changes that are not committed"
+        raise PipelineError(
+            path, what, "commit these (git commit params.yaml), then `rounds close`"
+        )
+    write_bytes(path, with_params(path, missing).encode())
+    subject = f"Params that newer code names, as before: {names}"
+    git(project.root, "commit", "--quiet", "-m", subject, "--", "params.yaml")
+    say(f"params.yaml now holds {names}, each as it was before it had a name")
 
 
 def _settle_labels(project: Project, say: Say) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rounds.newer_params import require_params
 from rounds.warm import Warm
 from stages.contract.errors import PipelineError
 from stages.contract.progress import MARK, WRITER, progress
@@ -169,6 +170,7 @@ class Dvc:
                     self.say(stage)
                     bar = work.enter_context(shown(stage))
         if code:
+            require_params(self.root)  # DVC runs nothing without them, and says it in its own words
             raise _failure(words, lines)
 
 

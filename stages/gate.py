@@ -32,6 +32,8 @@ from stages.contract.canonical import write_json, write_jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.params import load
 from stages.contract.shell import PATH, one_line_errors
+from stages.machines.columns import sureness
+from stages.machines.frozen import read_machine
 from stages.quality.decision import TABLES, Ledger
 from stages.quality.gate_result import run_gate
 from stages.store.near import SAMPLE
@@ -49,6 +51,10 @@ from stages.store.read import read_features
 def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plot: Path) -> str:
     """Read the tables, decide, write."""
     params = load()
+    said = None
+    if params.machines.is_witness:
+        machine = read_machine(Path(params.machines.witness), params.labels)
+        said = {item: sureness(answer) for item, answer in machine.answers.items()}
     ledger = Ledger(
         seed=read_rows(seed / "labels.jsonl", SeedLabel),
         suspects=read_rows(seed / "suspects.jsonl", Suspect),
@@ -59,6 +65,7 @@ def main(seed: Path, labels: Path, features: Path, out: Path, metrics: Path, plo
         checked=read_rows(labels / "checked.jsonl", GoldAnswer),
         planted=read_rows(labels / "planted.jsonl", Planted),
         gold=read_rows(labels / "gold.jsonl", GoldLine),
+        said=said,
     )
     named = {row["id"] for row in (*ledger.seed, *ledger.suspects, *ledger.asked, *ledger.events)}
     result = run_gate(ledger, read_features(features, named, params.compute, SAMPLE), params)

@@ -36,6 +36,7 @@ NEWER: dict[str, object] = {
     "machines.features": "data/none.csv",
     "validate.judge_rows": 0,
     "machines.cold_start": "data/none.csv",
+    "machines.witness": "data/none.csv",
     "surface.people": {},
 }  # and what projects do that lack it
 

@@ -43,6 +43,9 @@ def uses(params: Params) -> list[str]:
     if machines.cold_start != NO_TABLE:
         what = f"{machines.cold_start} says where to begin, until there is a model"
         lines.append(f"machine  {what} (machines.cold_start)")
+    if machines.is_witness:
+        what = f"the gate may hear {machines.witness} as a witness"
+        lines.append(f"machine  {what} (machines.witness)")
     return lines
 
 

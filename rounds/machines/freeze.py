@@ -11,6 +11,7 @@ from rounds.close import MACHINES as PIPELINE
 from rounds.commands import git
 from rounds.lock import exclusive
 from rounds.machines.rows import all_ids
+from rounds.newer_params import require_params
 from rounds.past import only_appended
 from rounds.project import Project
 from stages.contract.canonical import (
@@ -21,7 +22,6 @@ from stages.contract.canonical import (
     write_jsonl,
 )
 from stages.contract.errors import PipelineError
-from stages.contract.params import read_yaml
 from stages.machines.frozen import ANSWERS, MachineAnswer, checked_answer
 
 FOLDER = "data/machines"
@@ -35,11 +35,7 @@ def folder_of(project: Project, name: str) -> Path:
 
     Raises PipelineError for a name that is no folder's, and in a project of before machines.
     """
-    path = project.root / "params.yaml"
-    if "machines" not in read_yaml(path):
-        what = "the section machines is missing"
-        remedy = "add it, as params.yaml of a new project (`rounds init`) has it, and commit that"
-        raise PipelineError(path, what, remedy)
+    require_params(project.root)
     if not NAME.fullmatch(name):
         what = f"{name!r} is no name for a machine"
         raise PipelineError("NAME", what, "use letters, digits, '.', '_' and '-'")

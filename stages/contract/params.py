@@ -263,11 +263,17 @@ class Machines(Section):
     answer_cost: float | None = Field(default=None, gt=0)
     features: str = Field(default=NO_TABLE, min_length=1)
     cold_start: str = Field(default=NO_TABLE, min_length=1)
+    witness: str = Field(default=NO_TABLE, min_length=1)
 
     @property
     def are_features(self) -> bool:
         """Whether the classifier sees a machine's answers."""
         return self.features != NO_TABLE
+
+    @property
+    def is_witness(self) -> bool:
+        """Whether a machine may be a witness of the gate."""
+        return self.witness != NO_TABLE
 
 
 class Surface(Section):

@@ -26,7 +26,7 @@ def machine_columns(machine: Machine, ids: Sequence[str]) -> Any:
     """The columns of some rows, (n, MACHINE_COLUMNS) CSR float32."""
     import scipy.sparse as sp
 
-    classes = sorted({name for answer in machine.answers.values() for name in _sureness(answer)})
+    classes = sorted({name for answer in machine.answers.values() for name in sureness(answer)})
     column_of = {name: column % MACHINE_COLUMNS for column, name in enumerate(classes)}
     rows: list[int] = []
     columns: list[int] = []
@@ -34,7 +34,7 @@ def machine_columns(machine: Machine, ids: Sequence[str]) -> Any:
     for row, item in enumerate(ids):
         answer = machine.answers.get(item)
         if answer is not None:
-            for name, chance in sorted(_sureness(answer).items()):
+            for name, chance in sorted(sureness(answer).items()):
                 rows.append(row)
                 columns.append(column_of[name])
                 values.append(chance)
@@ -42,7 +42,7 @@ def machine_columns(machine: Machine, ids: Sequence[str]) -> Any:
     return sp.csr_matrix((np.array(values, dtype=np.float32), (rows, columns)), shape=shape)
 
 
-def _sureness(answer: MachineAnswer) -> dict[str, float]:
+def sureness(answer: MachineAnswer) -> dict[str, float]:
     """How sure the machine is of each class that it considers; empty where it names none."""
     if answer["label"] is None:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -47,6 +48,7 @@ from stages.contract.identity import order_key
 from stages.contract.params import Gate, Params
 from stages.quality.doubts import ModelDoubts, doubt_labels, doubts_of_seed, times_asked
 from stages.quality.judgement import Issue
+from stages.quality.machine_witness import NOT_ASKED, MachineEvidence
 from stages.quality.report import repeat_rows
 from stages.store.index import Features, Index
 
@@ -65,7 +67,11 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Ledger:
-    """The label tables as they were read (see stages/answers/ledger.py)."""
+    """The label tables as they were read (see stages/answers/ledger.py).
+
+    said: how sure the machine annotator of params.machines.witness is of each class, by id; None
+    without one. It is no label.
+    """
 
     seed: list[SeedLabel]
     suspects: list[Suspect]
@@ -76,6 +82,7 @@ class Ledger:
     checked: list[GoldAnswer] = field(default_factory=list)
     planted: list[Planted] = field(default_factory=list)
     gold: list[GoldLine] = field(default_factory=list)
+    said: Mapping[str, Mapping[str, float]] | None = None
 
     def until(self, last: int) -> Ledger:
         """The same tables as if no round after `last` had been answered."""
@@ -89,6 +96,7 @@ class Ledger:
             [row for row in self.checked if row["round"] <= last],
             self.planted,
             self.gold,
+            self.said,
         )
 
     @cached_property
@@ -130,7 +138,7 @@ class Outcome:
     """All that the gate decides after round `upto`: the rows of its tables (TABLES), its state.
 
     cases: without answers that were withdrawn since; as_answered: with them, as every round knew
-    them. error, shift, annotator_quality: what the doubts rest on, see `ModelDoubts`.
+    them. error, shift, annotator_quality, machine: what the doubts rest on, see `ModelDoubts`.
     """
 
     upto: int
@@ -149,6 +157,7 @@ class Outcome:
     error: dict[str, float]
     shift: float
     annotator_quality: dict[str, float]
+    machine: MachineEvidence = NOT_ASKED
 
     @cached_property
     def final(self) -> dict[str, str]:
@@ -173,7 +182,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     labelled = [case for case in today if standings[case.id].label is not None]
     doubts = doubts_of_seed(ledger.suspects)
     if upto and labelled and judging:
-        doubts = doubt_labels(labelled, standings, features, upto, params)
+        doubts = doubt_labels(labelled, standings, features, upto, params, ledger.said)
     review, given_up = _review_queue(doubts, today, standings, upto, params)
     unlabelled = _unlabelled_rows(cases, standings, given_up, upto)
     not_accepted = {row["id"] for row in (*review, *unlabelled)}
@@ -200,6 +209,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
         error=doubts.error,
         shift=doubts.shift,
         annotator_quality=doubts.annotator_quality,
+        machine=doubts.machine,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from stages.quality.judgement import (
     suspect_rows,
     with_annotators,
 )
+from stages.quality.machine_witness import NOT_ASKED, MachineEvidence
 from stages.quality.policy import choose_doubts, reviewed_shift, shifted
 from stages.store.index import Features
 
@@ -34,6 +36,7 @@ class ModelDoubts:
                        corrected by `shift`
     shift              how past doubts ended, as a shift of the log odds of error
     annotator_quality  name -> quality in [0, 1]; empty while annotators cannot be weighed
+    machine            what people's labels say of the machine annotator that may be a witness
     """
 
     review: list[Doubt]
@@ -41,6 +44,7 @@ class ModelDoubts:
     error: dict[str, float]
     shift: float
     annotator_quality: dict[str, float]
+    machine: MachineEvidence = NOT_ASKED
 
 
 def doubts_of_seed(suspects: list[Suspect]) -> ModelDoubts:
@@ -54,14 +58,16 @@ def doubt_labels(
     features: Features,
     upto: int,
     params: Params,
+    said: Mapping[str, Mapping[str, float]] | None = None,
 ) -> ModelDoubts:
     """The labels that are likelier wrong than a review is worth, unless people confirmed them.
 
     Error probabilities come from the model and the other witnesses and, where several people
-    labelled a row, from all their votes; and they are corrected by how past doubts ended.
+    labelled a row, from all their votes; and they are corrected by how past doubts ended. said: how
+    sure the machine annotator that may be a witness is of each class, by id; None without one.
     """
     names = params.labels
-    rows = _labelled_rows(labelled, standings, features, names)
+    rows = _labelled_rows(labelled, standings, features, names, said)
     judgement, quality = _judge(rows, labelled, upto, params)
     reasons = reasons_of(judgement)
     scores, wrong = _ends_of_doubts(labelled, upto)
@@ -84,19 +90,27 @@ def doubt_labels(
     issues = issue_rows(rows.ids, rows.labels, judgement, names)
     judged = np.flatnonzero(judgement.errors.judged)
     error_by_id = {rows.ids[row]: float(error[row]) for row in judged}
-    return ModelDoubts(review, issues, error_by_id, shift, quality)
+    return ModelDoubts(review, issues, error_by_id, shift, quality, judgement.machine)
 
 
 def _labelled_rows(
-    labelled: list[Case], standings: dict[str, Standing], features: Features, names: list[str]
+    labelled: list[Case],
+    standings: dict[str, Standing],
+    features: Features,
+    names: list[str],
+    said: Mapping[str, Mapping[str, float]] | None,
 ) -> LabelledRows:
-    """The features and the present label of every labelled case, in the order of the cases."""
+    """Features, present label and a machine's word of every labelled case, in their order."""
     ids = [case.id for case in labelled]
     rows = features.index.locate(ids, "labels")
     class_of = {name: number for number, name in enumerate(names)}
     classes = np.array([class_of[str(standings[item].label)] for item in ids], dtype=np.intp)
     sha = [features.index.sha[row] for row in rows]
-    return LabelledRows(features.matrix[rows], features.geometry[rows], classes, ids, sha)
+    word = None
+    if said is not None:
+        sure = [[said.get(item, {}).get(name, 0.0) for name in names] for item in ids]
+        word = np.array(sure, dtype=np.float64).reshape(-1, len(names))
+    return LabelledRows(features.matrix[rows], features.geometry[rows], classes, ids, sha, word)
 
 
 def _judge(

@@ -117,7 +117,8 @@ def _checked(
 def _metrics(outcome: Outcome, checks: list[CheckResult], held: str | None, params: Params) -> Row:
     """metrics/gate.json: counts, doubts and how they ended, agreement, annotators, classes, checks.
 
-    unsplit: only where there are any, rows by class that was split and not told apart yet.
+    unsplit: only where there are any, rows by class that was split and not told apart yet;
+    machine: only where one may be a witness, see `MachineEvidence`.
 
     held: why the newest round is held, None where it is not.
     """
@@ -143,6 +144,7 @@ def _metrics(outcome: Outcome, checks: list[CheckResult], held: str | None, para
         "by_class": {label: _class_counts(label, outcome) for label in params.labels},
         "checks": checks,
         **({"unsplit": unsplit} if unsplit else {}),
+        **({"machine": vars(outcome.machine)} if params.machines.is_witness else {}),
     }
 
 

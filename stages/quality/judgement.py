@@ -19,6 +19,7 @@ from stages.learning.classifier import out_of_fold
 from stages.learning.scoring import softmax
 from stages.quality.agreement import annotator_quality, true_classes, vote_table, weighable
 from stages.quality.error_model import LabelErrors, coverage_of, estimate_errors, unjudged
+from stages.quality.machine_witness import NOT_ASKED, MachineEvidence, machine_view
 from stages.quality.witnesses import (
     MIN_LABELS,
     NEIGHBOURS,
@@ -40,7 +41,7 @@ class LabelledRows:
     """n labelled rows: features (n, p), geometry (n, d), classes (n,), ids, content hashes.
 
     The features may be None where out-of-sample logits are given; a geometry of no columns has no
-    neighbours.
+    neighbours. said: (n, k) how sure a machine annotator is of each class, None without one.
     """
 
     matrix: Matrix
@@ -48,6 +49,7 @@ class LabelledRows:
     labels: Ints
     ids: list[str]
     sha: list[str]
+    said: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Judgement:
     outlier    (n,) mean distance to the neighbours over the median one; above OUTLIER: an outlier
     duplicates (n,) number of the group of near duplicates, -1 for none
     near       the neighbours among the distinct rows: exact copies with the same label are one
+    machine    what people's labels say of the machine annotator that may be a witness
     """
 
     errors: LabelErrors
@@ -68,12 +71,14 @@ class Judgement:
     outlier: Floats
     duplicates: Ints
     near: Neighbours
+    machine: MachineEvidence = NOT_ASKED
 
 
 def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> Judgement:
     """What can be found about n labels by witnesses that have not seen them.
 
-    The witnesses are the user's model, the neighbours, and a forest. With `logits` (n, k), which
+    The witnesses are the user's model, the neighbours, and a forest, and a machine annotator where
+    the rows hold its word and the labels bear it out. With `logits` (n, k), which
     must be out of sample, nothing is trained: these and the neighbours are the witnesses. A row and
     its exact copies with the same label are judged as one, so that a copied mistake does not vouch
     for itself. Copies with different labels cannot all be right: each is wrong with at least the
@@ -85,9 +90,11 @@ def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> J
     near = neighbours(space, NEIGHBOURS if space.shape[1] else 0)
     scores = np.zeros((len(first), len(params.labels)))
     errors = unjudged(labels)
+    machine = NOT_ASKED
     if len(first) >= MIN_LABELS:
         views = _views(rows, first, near, params, logits)
-        scores = pooled(views, labels)
+        heard, machine = _machine_views(rows, first, params)
+        scores = pooled([*views, *heard], labels)
         errors = _errors(views, scores, labels, near, space, params.quality.min_class)
     against = _contradicted_by_copies(group, rows.sha)
     matrix = space if logits is not None else rows.matrix[first]
@@ -98,7 +105,19 @@ def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> J
         outlier=outliers(near)[group],
         duplicates=_numbered_groups(near, matrix, space, params.quality.near_duplicate, group),
         near=near,
+        machine=machine,
     )
+
+
+def _machine_views(
+    rows: LabelledRows, first: Ints, params: Params
+) -> tuple[list[Floats], MachineEvidence]:
+    """The view of a machine annotator on the distinct rows, if it is heard, and why or why not."""
+    if rows.said is None:
+        return [], NOT_ASKED
+    ids = [rows.ids[row] for row in first]
+    view, evidence = machine_view(rows.said[first], rows.labels[first], ids, params)
+    return ([view] if evidence.heard else []), evidence
 
 
 def _distinct(rows: LabelledRows) -> tuple[Ints, Ints]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rounds.machines.kept import machine_faults
 from rounds.project import Project
 from stages.contract.errors import PipelineError
 from stages.machines.frozen import checked_answer
+from tests.conftest import ROOT
 
 ANSWERS = "data/machines/gpt/answers.jsonl"
 
@@ -53,11 +55,8 @@ def test_a_file_that_is_gone_is_found(project: Project) -> None:
     assert [found.where for found in machine_faults(project)] == [f"{ANSWERS}:1"]
 
 
-def test_a_project_of_before_machines_is_told_what_to_add(project: Project) -> None:
-    (project.root / "params.yaml").write_text("seed: 0\n")
-    with pytest.raises(PipelineError, match="the section machines is missing; add it"):
-        folder_of(project, "gpt")
-    (project.root / "params.yaml").write_text("machines: {}\n")
+def test_a_machines_name_is_that_of_a_folder(project: Project) -> None:
+    shutil.copy(ROOT / "params.yaml", project.root)
     assert folder_of(project, "gpt") == project.root / "data/machines/gpt"
     with pytest.raises(PipelineError, match=r"'\.\./x' is no name for a machine"):
         folder_of(project, "../x")
