@@ -99,6 +99,11 @@ class Ledger:
             self.said,
         )
 
+    @property
+    def answers(self) -> int:
+        """How many answers people gave, those to judge rows and to gold rows among them."""
+        return sum(row["kind"] not in NO_ANSWERS for row in self.events) + len(self.checked)
+
     @cached_property
     def teaching(self) -> Ledger:
         """The same tables without the rows that judge, and without their answers."""
@@ -173,8 +178,7 @@ def decide(ledger: Ledger, features: Features, params: Params, *, judging: bool 
     """
     upto = max((row["round"] for row in ledger.rounds), default=0)
     judged = judged_labels(ledger.judging, upto, params.gate)
-    # What people answered to judge rows and to gold rows is counted, too.
-    answers = sum(row["kind"] not in NO_ANSWERS for row in ledger.events) + len(ledger.checked)
+    answers = ledger.answers
     ledger = ledger.teaching
     cases = collect(ledger.seed, ledger.asked, ledger.events, ledger.verdicts)
     standings = {case.id: standing(case, upto, params.gate) for case in cases}
