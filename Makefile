@@ -7,7 +7,7 @@ ROUNDS ?= 6
 BIN = $(VENV)/bin
 EXPORT = uv export --quiet --frozen --no-hashes --no-emit-project --no-header --no-annotate
 
-.PHONY: demo test lint slow docs lock clean
+.PHONY: demo test lint slow docs notebook lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rounds demo $(DIR) --rounds $(ROUNDS)
@@ -23,6 +23,10 @@ lint: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+notebook: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	$(BIN)/python -m handbook.notebook --check
 
 slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "(slow or label_studio) and not unproven"

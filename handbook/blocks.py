@@ -12,8 +12,10 @@ from pathlib import Path
 
 from handbook.commands import command_options, commands_table
 from handbook.documents import documents_block, schemas
+from handbook.errors import errors_table
 from handbook.judgements import alarms_table, checks_table, signs_table
 from handbook.llms import llms_text
+from handbook.metrics import metrics_block
 from handbook.pipeline import params_table, stages_table
 from handbook.python_api import python_block
 from handbook.records import files_block
@@ -29,7 +31,9 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "alarms": alarms_table,
     "checks": checks_table,
     "signs": signs_table,
+    "errors": errors_table,
     "files": files_block,
+    "metrics": metrics_block,
     "python": python_block,
 }
 BLOCK = re.compile(r"<!-- generated: ([\w ]+) -->\n(.*?)<!-- end of \1 -->\n", re.DOTALL)

@@ -7,14 +7,18 @@ from rounds.shipped import shipped_params
 from stages.proof.alarms import CHECKS as ALARMS
 from stages.proof.stopping import SIGNS
 from stages.quality.checks import CHECKS, held_round
+from stages.quality.gold import gold_alarms
 
-HELD = held_round("?", [], {})[0]  # V006 is the gate's own
+HELD = held_round("?", [], {})[0]  # V006 and V010 are the gate's own
+GOLD = gold_alarms(
+    {"?": {"answers": 1, "right": 0, "no_label": 0, "low": 0.0, "high": 0.0, "since": 1}}, 1.0
+)[0]
 
 
 def alarms_table() -> list[str]:
     """One row an alarm."""
     titles = {name: title for name, (title, _) in ALARMS.items()}
-    titles[str(HELD["code"])] = str(HELD["title"])
+    titles |= {str(alarm["code"]): str(alarm["title"]) for alarm in (HELD, GOLD)}
     return table(("code", "rings when"), [(code(name), titles[name]) for name in sorted(titles)])
 
 

@@ -1,8 +1,10 @@
-"""`python -m handbook.screenshots`: the pictures of the tutorial, taken of the real page.
+"""`python -m handbook.screenshots`: the pictures of the docs, taken of the real pages.
 
 It makes the tutorial's project in a temporary folder, closes three rounds with known answers, and
-looks at the report and the next batch with Chromium. docs/images/made_of.json holds the hash of the
-page's code at that time, so that a test can say when pictures are older than what they show.
+looks at the report, the next batch and its owner's view with Chromium. The page in other states is
+shot by the tests that bring it there (tests/surfaces/test_page_in_chromium.py), the demo's report
+after a demo. docs/images/made_of.json holds the hash of the pages' code at that time,
+so that a test can say when pictures are older than what they show.
 """
 
 from __future__ import annotations
@@ -26,15 +28,29 @@ ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 MADE_OF = IMAGES / "made_of.json"
 TUTORIAL = ROOT / "docs" / "tutorial"
+PAGE = ("rounds/surfaces/static/page.*",)
+REPORT = ("rounds/templates/report.html", "rounds/templates/page.css")
+BY_TESTS = {  # shot by tests whose names have one of these words
+    "page-light.png": PAGE,
+    "page-dark.png": PAGE,
+    "page-light-phone.png": PAGE,
+    "page-choosing.png": PAGE,
+}
+SHOOTING = "accessibility_checker_finds_nothing or next_batch_comes_by_itself"
 CODE = {  # picture -> the files that decide what it shows
-    "tutorial-page.png": ("rounds/surfaces/static/page.*",),
-    "tutorial-report.png": ("rounds/templates/report.html", "rounds/templates/page.css"),
+    "tutorial-page.png": PAGE,
+    "tutorial-report.png": REPORT,
+    "report.png": REPORT,
+    "owner.png": ("rounds/surfaces/static/owner.*",),
+    **BY_TESTS,
 }
 PERSON = {
     f"GIT_{who}_{what}": "Ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
 WIDTH = 1100  # pixels of the window
 HEIGHT = 760
+CARD_HEIGHT = 430  # below it the page of a short text is empty
+REPORT_SIZE = {"width": 1000, "height": 1900}
 
 
 def code_hash(patterns: tuple[str, ...]) -> str:
@@ -55,16 +71,17 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def served(project: Path) -> Iterator[str]:
-    """The address of the page that serves the project's batch."""
+def served(project: Path) -> Iterator[tuple[str, str]]:
+    """The address of the page that serves the project's batch, and that of its owner's view."""
     command = [sys.executable, "-m", "rounds", "annotate", "--port", "0"]
     server = subprocess.Popen(
         command, cwd=project, env=environment(), stderr=subprocess.PIPE, text=True
     )
     assert server.stderr is not None
     try:
-        found = (re.search(r"http://127\.0\.0\.1:\d+/", line) for line in server.stderr)
-        yield next(match[0] for match in found if match)
+        addresses = (re.search(r"http://127\.0\.0\.1:\d+/\S*", line) for line in server.stderr)
+        printed = (match[0] for match in addresses if match)
+        yield next(printed), next(printed)
     finally:
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=60)
@@ -74,7 +91,7 @@ def shoot_page(browser: Any, address: str) -> None:
     """The page with three questions answered and the label of the fourth chosen."""
     with (TUTORIAL / "truth.csv").open(encoding="utf-8", newline="") as file:
         truth = {row["question"]: row["intent"] for row in csv.DictReader(file)}
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    page = browser.new_page(viewport={"width": WIDTH, "height": CARD_HEIGHT})
     page.goto(f"{address}?session=ada")
     for number in range(1, 5):
         page.get_by_role("heading", name=f"Item {number}", exact=True).wait_for()
@@ -86,31 +103,62 @@ def shoot_page(browser: Any, address: str) -> None:
     page.screenshot(path=IMAGES / "tutorial-page.png")
 
 
+def shoot_owner(browser: Any, address: str) -> None:
+    """What the owner sees meanwhile."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    page.goto(address)
+    page.get_by_role("heading", name="Summary").wait_for()
+    page.screenshot(path=IMAGES / "owner.png")
+
+
+def shoot_report(browser: Any, project: Path, name: str, size: dict[str, int]) -> None:
+    """The top of a project's report."""
+    rounds(project, "report")
+    page = browser.new_page(viewport=size)
+    page.goto((project / "report.html").as_uri())
+    page.screenshot(path=IMAGES / name)
+
+
+def tutorial_project(home: Path) -> Path:
+    """The tutorial's project after three closed rounds, the next batch open."""
+    shutil.copy(TUTORIAL / "questions.csv", home)
+    words = "--data questions.csv --text question --label intent"
+    rounds(home, "init", "shop", *words.split())
+    shop = home / "shop"
+    rounds(shop, "close")
+    for _ in range(3):
+        rounds(shop, "annotate", "--oracle", str(TUTORIAL / "truth.csv"))
+        rounds(shop, "close")
+    return shop
+
+
+def shoot_in_tests(folder: Path) -> None:
+    """The pictures that tests take on their way, those of BY_TESTS kept."""
+    words = ["-n", "0", "-k", SHOOTING, "tests/surfaces/test_page_in_chromium.py"]
+    settings = {**os.environ, "LABELROUNDS_SCREENSHOTS": str(folder)}
+    subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, env=settings, check=True)
+    for name in BY_TESTS:
+        shutil.copyfile(folder / name, IMAGES / name)
+
+
 def main() -> None:
-    """Make project, pictures, and the note of what they were made of."""
+    """Make projects, pictures, and the note of what they were made of."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as tools:
+    with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        shutil.copy(TUTORIAL / "questions.csv", home)
-        rounds(
-            home, "init", "shop", "--data", "questions.csv", "--text", "question",
-            "--label", "intent",
-        )  # fmt: skip
-        shop = home / "shop"
-        rounds(shop, "close")
-        for _ in range(3):
-            rounds(shop, "annotate", "--oracle", str(TUTORIAL / "truth.csv"))
-            rounds(shop, "close")
-        rounds(shop, "report")
-        browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        with served(shop) as address:
-            shoot_page(browser, address)
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.goto((shop / "report.html").as_uri())
-        page.screenshot(path=IMAGES / "tutorial-report.png")
-        browser.close()
+        shoot_in_tests(home)
+        shop = tutorial_project(home)
+        rounds(home, "demo", "digits")
+        with sync_playwright() as tools:
+            browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            shoot_report(browser, shop, "tutorial-report.png", {"width": WIDTH, "height": HEIGHT})
+            shoot_report(browser, home / "digits", "report.png", REPORT_SIZE)
+            with served(shop) as (address, owner):
+                shoot_page(browser, address)
+                shoot_owner(browser, owner)
+            browser.close()
     notes = {name: code_hash(patterns) for name, patterns in CODE.items()}
     MADE_OF.write_text(json.dumps(notes, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from handbook.blocks import BLOCK, BLOCKS, renewed
+from handbook.errors import raised
+from handbook.notebook import PAGE, page_of, written
 from handbook.pipeline import params_rows
 from rounds.__main__ import COMMANDS, GROUPS, cli
 from stages.contract.params import load
@@ -49,6 +51,13 @@ def test_what_is_generated_is_what_the_code_says() -> None:
     assert sorted(written) == sorted(BLOCKS), "a block stands once, on one page"
 
 
+def test_most_errors_can_be_looked_up_with_what_to_do() -> None:
+    errors = raised()
+    assert len(errors) > 300
+    open_ended = [error.where for error in errors if not (error.what and error.remedy)]
+    assert len(open_ended) < len(errors) / 8, "name `what` and `remedy` where they are raised"
+
+
 def test_readme_can_be_read_in_a_few_minutes() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) < 120
 
@@ -60,6 +69,17 @@ def test_every_page_stands_in_the_sites_menu_once() -> None:
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in PAGES[1:]]
     beside = [page for page in menu if not (ROOT / "docs" / page).exists()]
     assert sorted(menu) == sorted([*pages, *beside]), "name new pages in the nav of mkdocs.yml"
+
+
+def test_the_notebooks_page_is_the_notebook_as_it_ran() -> None:
+    notebook = written()
+    assert PAGE.read_text(encoding="utf-8") == page_of(notebook), (
+        "run `python -m handbook.notebook`"
+    )
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    kinds = {output["output_type"] for cell in code for output in cell["outputs"]}
+    assert kinds == {"stream"}, "an error, or a picture"
 
 
 def test_every_value_of_params_has_a_comment() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from handbook.metrics import FILES, all_keys
 from rounds.init import fill_in
 from tests.conftest import ROOT, Small, dvc, rounds, shell
 
 IDENTITY = {
     f"GIT_{who}_{what}": "ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
-pytestmark = [pytest.mark.slow, pytest.mark.unproven, pytest.mark.xdist_group("dvc recipes")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc recipes")]
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = [f"--{name}=small/data/{name}.csv" for name in ("pool", "seed", "test")]
     rounds(home, "init", "shop", *tables, "--id", "id", "--columns", "x,y", **IDENTITY)
     shop = home / "shop"
+    rounds(shop, "close", **IDENTITY)
     fill_in(shop / "params.yaml", {("query", "batch_size"): 12})
     shell(shop, "git", "commit", "--quiet", "--all", "--message", "Small batches", **IDENTITY)
-    rounds(shop, "close", **IDENTITY)
     for _ in range(2):
         rounds(shop, "annotate", "--oracle", "../small/oracle.csv")
         rounds(shop, "close", **IDENTITY)
@@ -102,12 +104,14 @@ def test_a_clone_fetches_one_round_from_a_shared_bucket(
     project: Path, bucket: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("dvc_s3", reason="dvc-s3 is not installed")
+    here = tmp_path / "here"
     there = tmp_path / "there"
-    shell(tmp_path, "git", "clone", "--quiet", str(project), str(there))
+    shutil.copytree(project, here, symlinks=True)
+    shell(tmp_path, "git", "clone", "--quiet", str(here), str(there))
     words = recipe("remote").replace("s3://bucket/shop", "s3://data/shop")
     endpoint = f"dvc remote modify --local shared endpointurl {bucket}\n"
     script = words.replace("dvc push", endpoint + "dvc push")
-    shell(project, "bash", "-euc", script, **IDENTITY)
+    shell(here, "bash", "-euc", script, **IDENTITY)
     shell(there, "git", "pull", "--quiet")
     dvc(there, "remote", "modify", "--local", "shared", "endpointurl", bucket)
     shell(there, "bash", "-euc", recipe("fetch"))
@@ -133,3 +137,11 @@ def test_dvc_knows_the_model_as_an_artifact(project: Path) -> None:
     assert "CARD.md" in dvc(project, "ls", ".", "build/predictor")
     artifacts = YAML(typ="safe").load(project / "dvc.yaml")["artifacts"]
     assert artifacts["predictor"]["path"] == "build/predictor"
+
+
+def test_every_key_of_the_metrics_is_in_the_reference(project: Path) -> None:
+    written = {f"metrics/{path.name}" for path in (project / "metrics").glob("*.json")}
+    assert written == set(FILES)
+    for file in FILES:
+        keys = set(json.loads((project / file).read_text(encoding="utf-8")))
+        assert keys <= all_keys(file), file

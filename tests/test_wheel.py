@@ -135,7 +135,6 @@ def test_the_wheel_alone_runs_a_demo(installed: Path, tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "AGENTS.md").is_file()
 
 
-@pytest.mark.unproven
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_project_of_ones_own_goes_three_rounds_in_the_browser_then_predicts_and_finishes(
@@ -174,7 +173,6 @@ def test_a_project_of_ones_own_goes_three_rounds_in_the_browser_then_predicts_an
     run(project, rounds, "verify")
 
 
-@pytest.mark.unproven
 @pytest.mark.parametrize("tool", ["uvx", "pipx"])
 def test_a_tool_that_installs_commands_runs_a_project_from_anywhere(
     tool: str, wheel: Path, tables: Path
@@ -182,7 +180,8 @@ def test_a_tool_that_installs_commands_runs_a_project_from_anywhere(
     found = shutil.which(tool) or shutil.which(tool, path=str(Path(sys.executable).parent))
     if found is None:
         pytest.skip(f"{tool} is not installed (requirements-dev.lock)")
-    words = {"uvx": ["--from", str(wheel)], "pipx": ["run", "--spec", str(wheel)]}[tool]
-    start = [found, *words, "rounds"]
-    run(tables, *start, "init", "shop", "--data", "seed.csv", "--label", "intent")
+    source = {"uvx": ["--from", str(wheel)], "pipx": ["run", "--spec", str(wheel)]}[tool]
+    start = [found, *source, "rounds"]
+    words = "--pool pool.csv --seed seed.csv --text question --label intent"
+    run(tables, *start, "init", "shop", *words.split())
     assert "next" in run(tables / "shop", *start, "status")

@@ -85,7 +85,6 @@ def test_inspect_says_how_many_labels_are_probably_wrong(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.unproven
 def test_a_projects_life_in_documents(small: Small) -> None:
     home = small.root.parent
     tables = [f"--{name}=small/data/{name}.csv" for name in ("pool", "seed", "test")]
