@@ -9,6 +9,7 @@ annotators, cost.
     python -m benchmarks.gate seed --seeds 4
     python -m benchmarks.gate rare --seeds 40
     python -m benchmarks.gate cost  --rows 50000 --what ours
+    python -m benchmarks.gate seconds
 
 `noise` has every label judged as in a project (stages/quality/judgement.py). cleanlab's filters
 read out-of-fold probabilities of the same model, and `model alone` is the gate with nothing but
@@ -20,8 +21,11 @@ LABELROUNDS_DATA.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import resource
+import subprocess
+import sys
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -30,6 +34,7 @@ from functools import cache
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
@@ -64,6 +69,7 @@ TEXTS = {
     "sms_spam": "sms_spam/all.csv",
     "langid": "langid/train.csv",
 }
+INTENT_GROUPS = ("first", "second", "third", "fourth")
 TESTED = 4000  # test rows at most
 SEEDS = "hard0,hard1,hard2,german,diabetes,heart,sonar,ionosphere,splice,digits,cancer,mammographic"
 PEOPLE = (  # clear, heat, shared, eyes, leaning: the nearest to CIFAR-10N among 144 tried
@@ -825,6 +831,96 @@ def cost(rows: int, what: str) -> None:
     seconds = time.process_time() - started
     memory = f"peak {peak:.0f} MB ({before:.0f} before)"
     click.echo(f"{what}: {rows} rows: {seconds:.1f} s of processor, {memory}; {result}")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a program took, its start included: processor and wall-clock seconds, and its words."""
+
+    processor: float
+    wall: float
+    said: str
+
+
+def timed(words: list[str]) -> Timed:
+    """Run a program to its end. Raises CalledProcessError where it fails."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    # idle threads of BLAS would count as work
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    said = subprocess.run(words, check=True, capture_output=True, text=True, env=alone).stdout
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Timed(processor, wall, said)
+
+
+def timed_table(path: Path, rows: int, classes: int) -> Mask:
+    """Writes texts with 10 % wrong labels, evenly; which rows these are, (n,).
+
+    Four classes: intents in 17 languages, ten of the forty in alphabetical order a class. More:
+    sentences in as many languages.
+    """
+    import pandas as pd
+
+    draw = np.random.default_rng(0)
+    if classes == len(INTENT_GROUPS):
+        texts, intents = read_texts(DATA / "injongo_intent/train.csv")
+        number = {intent: place for place, intent in enumerate(sorted(set(intents)))}
+        group = [INTENT_GROUPS[number[intent] * classes // len(number)] for intent in intents]
+    else:
+        table = pd.read_parquet(DATA / "langid/pool_1m.parquet", columns=["text", "label"])
+        texts = table["text"].tolist()
+        group = table["label"].tolist()
+    taken = draw.permutation(len(texts))[:rows]
+    names = sorted({group[row] for row in taken})
+    truth = np.array([names.index(group[row]) for row in taken])
+    wrong = draw.random(rows) < 0.1
+    labels = np.where(wrong, (truth + draw.integers(1, len(names), rows)) % len(names), truth)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for row, label in zip(taken, labels, strict=True):
+            writer.writerow([" ".join(texts[row].split()), names[label]])
+    return wrong
+
+
+@main.command()
+@click.option("--sizes", default="3000x4,10000x4,30000x83", help="Rows x classes, with commas.")
+@click.option("--peers-up-to", default=10_000, help="Rows up to which the peers take part.")
+def seconds(sizes: str, peers_up_to: int) -> None:
+    """Processor time of `rounds inspect` on texts beside five folds of scikit-learn and cleanlab.
+
+    Each is a program of its own, its start included. `the same n-grams`: logistic regression on the
+    features of a new project; `words`: on scikit-learn's default features.
+    """
+    for size in sizes.split(","):
+        rows, classes = (int(part) for part in size.split("x"))
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "table.csv"
+            wrong = timed_table(path, rows, classes)
+            out = Path(folder) / "out.csv"
+            words = [sys.executable, "-m", "rounds", "inspect", str(path), "--label", "label"]
+            took = timed([*words, "--text", "text", "--out", str(out)])
+            with out.open(encoding="utf-8", newline="") as file:
+                flagged = [int(row["line"]) - 2 for row in csv.DictReader(file) if row["flagged"]]
+            say_timed(size, "rounds inspect", took, flagged, wrong)
+            if rows > peers_up_to:
+                continue
+            peer = [sys.executable, "-m", "benchmarks.gate_peer", str(path)]
+            for name, options in (("the same n-grams", []), ("words", ["--words"])):
+                took = timed([*peer, *options])
+                say_timed(size, name, took, json.loads(took.said), wrong)
+
+
+def say_timed(size: str, name: str, took: Timed, flagged: list[int], wrong: Mask) -> None:
+    """One line about one program: its time and the F1 of what it flags."""
+    hit = int(wrong[flagged].sum())
+    f1 = 2 * hit / (len(flagged) + int(wrong.sum()))
+    click.echo(
+        f"{size} {name}: {took.processor:.1f} s of processor, {took.wall:.1f} s on the clock, "
+        f"F1 {f1:.3f}"
+    )
 
 
 if __name__ == "__main__":

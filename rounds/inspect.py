@@ -20,14 +20,15 @@ from rounds import documents
 from rounds.documents import json_option, say
 from rounds.init import MODEL
 from rounds.shipped import shipped_params
-from stages.contract.arrays import Floats, Mask
+from stages.contract.arrays import Floats, Geometry, Mask, Matrix
 from stages.contract.canonical import Row, plain, sha256, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.params import Params
+from stages.contract.progress import progress
 from stages.contract.shell import PATH, one_line_errors
 from stages.examples.content import numbers, texts
 from stages.examples.tables import Table, as_text, read_table
-from stages.features.whole import spaces_of, text_features
+from stages.features.whole import spaces_of
 from stages.learning.classifier import TINY
 from stages.quality.agreement import krippendorff_alpha
 from stages.quality.judgement import (
@@ -40,9 +41,15 @@ from stages.quality.judgement import (
     with_annotators,
 )
 from stages.quality.policy import choose_doubts
+from stages.store.ngrams import rarity, weighted
+from stages.store.rolled import repeated_columns, rolled
+from stages.store.space import space_of_few
 
 SHOWN = 10  # suspects in the summary
 DIMS = 128  # of the geometry
+BITS = 18  # 2 ** BITS columns of hashed n-grams
+DIRECTED_BY = 2000  # texts, at most, that the directions are learnt from
+AT_ONCE = 0.5  # seconds until the first sign of progress
 ORDER_MATTERS = 0.01  # p-value
 
 
@@ -220,11 +227,7 @@ def _labelled_rows(table: Table, source: Source, classes: list[int]) -> Labelled
     everything = slice(0, len(table))
     if source.text:
         content = texts(table, source.text)
-        options = shipped_params().features.text
-        features = text_features(content, everything, options)
-        matrix, geometry = spaces_of(
-            features, everything, DIMS, 0, unit_rows=True, beside=options.directions
-        )
+        matrix, geometry = _text_spaces(content)
         return LabelledRows(matrix, geometry, labels, ids, [sha256(text) for text in content])
     if not source.features:
         nothing = np.zeros((len(table), 0), dtype=np.float32)
@@ -235,6 +238,15 @@ def _labelled_rows(table: Table, source: Source, classes: list[int]) -> Labelled
     scaled = StandardScaler().fit_transform(values).astype(np.float32)
     matrix, geometry = spaces_of(scaled, everything, DIMS, 0, unit_rows=False)
     return LabelledRows(matrix, geometry, labels, ids, [sha256(row.tobytes()) for row in values])
+
+
+def _text_spaces(content: list[str]) -> tuple[Matrix, Geometry]:
+    """What the model sees of texts, and their geometry: n-grams, and their main directions."""
+    options = shipped_params().features.text
+    features = repeated_columns(rolled(content, options, BITS), options.min_df)
+    features = weighted(features, rarity(features))
+    some = features[:: -(-len(content) // DIRECTED_BY)]
+    return space_of_few(some, DIMS, 0, options.directions).both(features)
 
 
 def _number_columns(table: Table, source: Source) -> list[str]:
@@ -332,7 +344,9 @@ class Asked(TypedDict):
 @one_line_errors
 def command(data: Path, out: Path | None, as_json: bool, **asked: Unpack[Asked]) -> str:
     """Find the labels of any table that are probably wrong."""
-    inspection = inspect(read_table(data), source_of(asked))
+    source = source_of(asked)
+    with progress("inspect", delay=AT_ONCE):
+        inspection = inspect(read_table(data), source)
     if out:  # before anything is printed: whoever reads may stop reading (`| head -1`)
         _write_csv(out, inspection.rows)
     if as_json:

@@ -223,6 +223,11 @@ def _has_ridge_penalty(estimator: Any) -> bool:
     return options.get("penalty") in {"l2", "deprecated"} and not options.get("l1_ratio")
 
 
+def is_sparse_ridge(spec: Learner, rows: Matrix, seed: int) -> bool:
+    """Whether the model is logistic regression with an L2 penalty, and the rows are sparse."""
+    return _is_ridge(build(spec, seed, "model"), rows)
+
+
 def _fit_in_row_space(estimator: Any, rows: Matrix, labels: Ints) -> Any:
     """The same fit, 10 to 50 times faster, on the coordinates of the rows in their own span.
 

@@ -15,8 +15,10 @@ import numpy as np
 from stages.answers.ledger import Suspect
 from stages.contract.arrays import Floats, Geometry, Ints, Mask, Matrix
 from stages.contract.params import Params
-from stages.learning.classifier import out_of_fold
+from stages.learning.classifier import is_sparse_ridge, out_of_fold
+from stages.learning.left_out import left_out_logits
 from stages.learning.scoring import softmax
+from stages.learning.word_weight import weighed, word_weight
 from stages.quality.agreement import annotator_quality, true_classes, vote_table, weighable
 from stages.quality.error_model import LabelErrors, coverage_of, estimate_errors, unjudged
 from stages.quality.machine_witness import NOT_ASKED, MachineEvidence, machine_view
@@ -33,6 +35,7 @@ from stages.quality.witnesses import (
 )
 from stages.store.near import SAMPLE, Near, beyond_chance, features_alike
 
+FOLDS_UP_TO = 1000  # rows of text; of more, the model's folds are replaced by left-out scores
 OUTLIER = 3.0  # times the median distance to the neighbours
 
 
@@ -141,14 +144,31 @@ def _views(
     if logits is not None:
         own = [logits[first]]
         return [*own, neighbour_view(near, labels, k)] if space.shape[1] else own
-    ids = [rows.ids[row] for row in first]
-    folds = params.quality.folds
-    model = out_of_fold(params.learner, rows.matrix[first], labels, ids, k, folds, params.seed)
     return [
-        model,
+        _model_view(rows, first, params),
         neighbour_view(near, labels, k),
         forest_view(space, labels, k, params.seed),
     ]
+
+
+def _model_view(rows: LabelledRows, first: Ints, params: Params) -> Floats:
+    """What the project's model says of the distinct rows without having seen them: logits (m, k).
+
+    Of more than FOLDS_UP_TO sparse rows, logistic regression is replaced by ridge regression on the
+    same rows: it is as linear, and left-out scores need no folds (stages/learning/left_out.py).
+    """
+    learner = params.learner
+    matrix = rows.matrix[first]
+    labels = rows.labels[first]
+    k = len(params.labels)
+    many = len(first) > FOLDS_UP_TO and is_sparse_ridge(learner, matrix, params.seed)
+    if not many or not matrix.count_nonzero():
+        ids = [rows.ids[row] for row in first]
+        return out_of_fold(learner, matrix, labels, ids, k, params.quality.folds, params.seed)
+    if learner.word_columns:
+        weight = word_weight(matrix, labels, learner.word_columns)
+        matrix = weighed(matrix, learner.word_columns, weight)
+    return left_out_logits(matrix, labels, k)
 
 
 def _errors(

@@ -16,7 +16,9 @@ from stages.contract.progress import watched
 from stages.learning.scoring import softmax
 
 NEIGHBOURS = 15
-TREES = 100
+TREES = 100  # at most: where there are many labels of many classes, fewer tell as much
+FEWEST_TREES = 30
+VOTES = 50_000_000  # rows x classes x trees that are added up, unless FEWEST_TREES are more
 TREE_ROWS = 5000  # rows that a tree learns from at most, which bounds time and memory
 PRIOR_EXCESS = 0.06  # prior standard deviation of the share of wrong labels in `disagreement`
 MIN_LABELS = 20  # fewer labels than this are not judged
@@ -60,14 +62,15 @@ def _nearest_in_block(
 ) -> tuple[Ints, Geometry]:
     """The k nearest other rows of the rows from `start` on, (step, k), and squared distances."""
     block = space[start : start + step]
+    n = len(space)
     at = np.arange(len(block))
     # |a - b|^2 without |a|^2, which is the same for all candidates of a row
-    distance = block @ space.T
-    distance *= -2
+    distance = (-2 * block) @ space.T
     distance += norms
     distance[at, start + at] = np.inf
-    row, column = np.nonzero(distance <= _upper_bounds(distance, k)[:, None])
-    candidates = distance[row, column]
+    near = np.flatnonzero(distance <= _upper_bounds(distance, k)[:, None])
+    row, column = np.divmod(near, n)
+    candidates = distance.ravel()[near]
     order = np.lexsort((column, candidates, row))
     best = order[np.searchsorted(row, at)[:, None] + np.arange(k)]
     squared = candidates[best] + norms[start : start + step, None]
@@ -77,12 +80,14 @@ def _nearest_in_block(
 def _upper_bounds(distance: Geometry, k: int) -> Geometry:
     """An upper bound of the k-th smallest distance in each row: only what lies within it is sorted.
 
-    It is the k-th smallest of the minima of k groups of columns or more.
+    It is the k-th smallest of the minima of k groups of columns or more. Columns far apart are a
+    group, so that whole slabs are compared at a time; the last few columns are in none.
     """
-    n = distance.shape[1]
-    width = max(1, min(32, n // (2 * k)))
-    minima = np.minimum.reduceat(distance, np.arange(0, n, width), axis=1)
-    return np.asarray(np.partition(minima, k - 1, axis=1)[:, k - 1])
+    rows, n = distance.shape
+    size = max(1, min(32, n // (2 * k)))
+    groups = n // size
+    slabs = distance[:, : size * groups].reshape(rows, size, groups)
+    return np.asarray(np.partition(slabs.min(axis=1), k - 1, axis=1)[:, k - 1])
 
 
 def neighbour_view(near: Neighbours, labels: Ints, n_classes: int) -> Floats:
@@ -115,11 +120,13 @@ def forest_view(geometry: Geometry, labels: Ints, n_classes: int, seed: int) -> 
     share = np.bincount(labels, minlength=n_classes) / max(n, 1)
     votes = np.zeros((n, n_classes))
     voters = np.zeros(n)
+    trees = max(FEWEST_TREES, min(TREES, VOTES // max(n * n_classes, 1)))
+    trees = trees if n >= MIN_LABELS else 0
     draw = np.random.default_rng(seed)
     # checking the same rows for every tree takes a third of the time of a small one
     with config_context(skip_parameter_validation=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        for number in watched("trees", range(TREES if n >= MIN_LABELS else 0), "tree"):
+        for number in watched("trees", range(trees), "tree"):
             bag = draw.integers(0, n, min(n, TREE_ROWS))
             tree = ExtraTreeClassifier(
                 max_features="sqrt", min_samples_leaf=2, random_state=seed + number

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from stages.contract.arrays import Matrix
 from stages.contract.progress import Progress, blocks, progress
 
+OTHERS = 200  # rows that many others are multiplied by at a time
+
 
 @dataclass(frozen=True)
 class Space:
@@ -113,6 +115,44 @@ def fit_space(
     centre = none if sp.issparse(known) else rows.mean(axis=0)
     squares = ((rows - centre if centre.size else rows) ** 2).sum(axis=1).mean()
     return Space(basis, centre, max(float(np.sqrt(squares)), 1e-12))
+
+
+def space_of_few(known: Matrix, dims: int, seed: int, beside: float) -> Space:
+    """The space of sparse unit rows, as `fit_space` makes it, from the rows' inner products.
+
+    For few rows of very many columns: the decomposition is of (n, n) numbers instead of (n, p).
+    Source: Turk, Pentland, "Eigenfaces for recognition" (1991), for the exchange of the two.
+    """
+    from sklearn.decomposition import TruncatedSVD
+
+    limit = min(dims, known.shape[1] - 1, known.shape[0] - 1)
+    none = np.empty(0)
+    if limit < 2:
+        return Space(none, none, 0.0)
+    products = row_products(known, known).astype(np.float64)
+    svd = TruncatedSVD(limit, random_state=seed).fit(products)
+    lengths = np.sqrt(np.maximum(svd.singular_values_, 1e-12))
+    basis = np.asarray(known.T @ (svd.components_.T / lengths).astype(np.float32))
+    # the mean squared length of the rows in the directions
+    mean = float((lengths**2).sum()) / known.shape[0]
+    return Space(basis, none, 0.0, float(np.sqrt(beside / max(mean, 1e-12))))
+
+
+def row_products(rows: Matrix, others: Matrix) -> NDArray[np.float32]:
+    """Inner products of sparse rows with some others, (n, m) float32.
+
+    Columns that most of the others have are multiplied densely.
+    """
+    columns = others.tocsc()
+    full = 2 * np.diff(columns.indptr) > others.shape[0]
+    products = rows[:, full].toarray() @ columns[:, full].toarray().T
+    used = ~full & (np.diff(columns.indptr) > 0)
+    sparse = rows[:, used]
+    fewer = columns[:, used].tocsr()
+    for start in range(0, others.shape[0], OTHERS):
+        some = np.ascontiguousarray(fewer[start : start + OTHERS].toarray().T)
+        products[:, start : start + OTHERS] += sparse @ some
+    return np.asarray(products, dtype=np.float32)
 
 
 def _directions(known: Matrix, dims: int, seed: int) -> NDArray[np.floating]:
