@@ -9,17 +9,32 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import pickle
+import re
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dvc import dvcfile
 from dvc.cli import main
-from dvc.utils.serialize import dumps_yaml, modify_yaml
-from dvc.utils.serialize._yaml import parse_yaml_for_update
+from dvc.dependency import param
+from dvc.output import Output
+from dvc.utils import serialize, strictyaml
+from dvc.utils.serialize import dumps_yaml, modify_yaml, parse_yaml, parse_yaml_for_update
 from dvc_data.hashfile._progress import QueryingProgress
+
+State = tuple[tuple[str, int, int, int, int, int], ...]
+STAGES = "stages:\n"
+SCHEMA = f"schema: '2.0'\n{STAGES}"
+STAGE = re.compile(r"^(?=  \S)", re.MULTILINE)  # the first line of a stage in dvc.lock
+ALIAS = re.compile(r"[&*]id\d")  # of a value that stands in two places
+LONG = re.compile(r"\.\d{9,}e")
+MOST_DOCUMENTS = 100
 
 # What DVC loads in the midst of its first command.
 MODULES = (
@@ -55,16 +70,16 @@ def accept_braces() -> None:
 
 
 class Locks:
-    """The dvc.lock files as they were last written here, so that none is parsed at every stage.
+    """The writing of dvc.lock, by which one stage is written after it ran, and not all of them.
 
-    That is half of DVC's own time in a round. DVC reads a lock before each of its changes, with the
-    slow parser that keeps comments. Here it gets the document of its last change again where the
-    file still holds what that wrote, byte for byte. Of that document the stages that changed are
-    parsed again, so that the next change writes what it would write after a parse of the whole.
+    DVC parses the whole lock before each of its changes, with the slow parser that keeps comments,
+    and writes all of it anew. A stage's lines do not depend on the others, and DVC writes again
+    what it wrote before, so the lines of stages that did not change stay as they are. Only long
+    numbers with an exponent may lose their last digit then.
     """
 
-    def __init__(self) -> None:
-        self._written: dict[str, tuple[str, Any]] = {}
+    def __init__(self, parse: Callable[[str, str], Any]) -> None:
+        self._parse = parse
 
     @contextmanager
     def modify(self, path: str, fs: Any = None) -> Iterator[Any]:
@@ -73,32 +88,176 @@ class Locks:
         path: of the lock; fs: DVC's file system.
         """
         file = Path(path)
-        if file.name != "dvc.lock" or not file.is_file():
+        is_lock = file.name == "dvc.lock" and file.is_file()
+        text = file.read_text("utf-8") if is_lock else ""
+        document = self._parse(text, path) if text.startswith(SCHEMA) else {}
+        parts = parts_of(text, document)
+        if parts is None:
             with modify_yaml(path, fs=fs) as new:
                 yield new
             return
-        text = file.read_text("utf-8")
-        held, document = self._written.pop(path, ("", None))
-        if held != text:
-            document = parse_yaml_for_update(text, path)
-        stages = document.get("stages", {})
-        before = dict(stages)
+        before = dict(document["stages"])
         yield document
-        text = dumps_yaml(document)
+        stages = document["stages"]
+        for name in stages:
+            if stages[name] is not before.get(name):
+                parts[name] = dumps_yaml({"stages": {name: stages[name]}}).removeprefix(STAGES)
+            elif LONG.search(parts[name]):
+                again = dumps_yaml(parse_yaml_for_update(STAGES + parts[name], path))
+                parts[name] = again.removeprefix(STAGES)
+        text = SCHEMA + "".join(parts[name] for name in stages)
+        if set(document) != {"schema", "stages"} or ALIAS.search(text):
+            text = dumps_yaml(document)
         with file.open("w+", encoding="utf-8") as out:
             out.write(text)
-        if set(document) <= {"schema", "stages"} and document["stages"] is stages:
-            for name, entry in list(stages.items()):
-                if entry is not before.get(name):
-                    alone = dumps_yaml({name: entry})
-                    stages[name] = parse_yaml_for_update(alone, path)[name]
-            self._written[path] = (text, document)
+
+
+def parts_of(text: str, document: Any) -> dict[str, str] | None:
+    """Stage -> its lines in a dvc.lock; None for one that DVC alone would not have written so.
+
+    document: the same, parsed.
+    """
+    if set(document) != {"schema", "stages"} or "#" in text or ALIAS.search(text):
+        return None
+    parts = STAGE.split(text.removeprefix(SCHEMA))[1:]
+    names = list(document["stages"])
+    is_whole = len(parts) == len(names) and SCHEMA + "".join(parts) == text
+    return dict(zip(names, parts, strict=True)) if is_whole else None
+
+
+class Parsed:
+    """YAML documents that were parsed before: DVC parses params.yaml for every stage, often."""
+
+    def __init__(self) -> None:
+        self._plain = parse_yaml
+        self._held: dict[str, bytes] = {}
+
+    def parse(self, text: Any, path: str, typ: str = "safe") -> Any:
+        """What `dvc.utils.serialize.parse_yaml` does. text: as read from the file just now."""
+        if typ != "safe" or not isinstance(text, str):
+            return self._plain(text, path, typ)
+        if text not in self._held:
+            if len(self._held) >= MOST_DOCUMENTS:
+                self._held.clear()
+            self._held[text] = pickle.dumps(self._plain(text, path))
+        return pickle.loads(self._held[text])  # noqa: S301 - of the line above
+
+
+class Hashes:
+    """What DVC found in files and folders that stages read, by the state in which it found them.
+
+    DVC looks at every file of a dependency five times for each stage that has it: the rooms of
+    stages/ nine times as often. The state is that of every file in it: where it lies, its inode,
+    times and size; DVC's own database of hashes goes by the same without one of the two times.
+    """
+
+    def __init__(self) -> None:
+        self._plain = Output._build  # noqa: SLF001 - what is replaced
+        self._held: dict[tuple[str, str], tuple[State, Any]] = {}
+
+    def build(self, output: Any, *words: Any, **others: Any) -> Any:
+        """What `dvc.output.Output._build` does.
+
+        words: the store, the path, its file system, and the name of the hash.
+        """
+        plain = partial(self._plain, output, *words, **others)
+        if not (output.IS_DEPENDENCY and others.get("dry_run") and len(words) == 4):
+            return plain()
+        _, path, fs, name = words
+        state = state_of(path, output.repo.root_dir) if fs.protocol == "local" else None
+        if state is None:
+            return plain()
+        held = self._held.get((path, name))
+        if held is None or held[0] != state:
+            held = (state, plain())
+            self._held[path, name] = held
+        return held[1]
+
+
+class ReadParams:
+    """The values of params.yaml as a stage's params name them, by the state of the file."""
+
+    def __init__(self, plain: Callable[..., Any]) -> None:
+        self._plain = plain
+        self._held: dict[tuple[Any, ...], tuple[State, bytes]] = {}
+
+    def read(
+        self, fs: Any, path: str, key_paths: Any = None, flatten: bool = False, **others: Any
+    ) -> Any:
+        """What `dvc.dependency.param.read_param_file` does."""
+        plain = partial(self._plain, fs, path, key_paths, flatten, **others)
+        state = state_of(path, str(Path(path).parent)) if fs.protocol == "local" else None
+        if state is None or others:
+            return plain()
+        key = (path, tuple(key_paths or ()), flatten)
+        held = self._held.get(key)
+        if held is None or held[0] != state:
+            held = (state, pickle.dumps(plain()))
+            self._held[key] = held
+        return pickle.loads(held[1])  # noqa: S301 - of the line above
+
+
+def state_of(path: str, root: str) -> State | None:
+    """The state of a file, or of all in a folder, and of the .dvcignore files that count there.
+
+    None where there is no such file, or a link in it.
+    """
+    folders = [Path(path), *Path(path).parents]
+    try:
+        above = folders[: folders.index(Path(root)) + 1]
+        states = [entry_state(path, Path(path).lstat())]
+        todo = [path] if stat.S_ISDIR(states[0][1]) else []
+        states += [_ignored(folder) for folder in above]
+        while todo:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    states.append(entry_state(entry.path, entry.stat(follow_symlinks=False)))
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+    except (OSError, ValueError):
+        return None
+    if any(stat.S_ISLNK(mode) for _, mode, *_ in states):
+        return None
+    return tuple(sorted(states))
+
+
+def entry_state(path: str, state: os.stat_result) -> tuple[str, int, int, int, int, int]:
+    """What a file can hardly be changed without: kind, inode, both times and size."""
+    times = (state.st_mtime_ns, state.st_ctime_ns)
+    return (path, state.st_mode, state.st_ino, *times, state.st_size)
+
+
+def _ignored(folder: Path) -> tuple[str, int, int, int, int, int]:
+    """The state of a folder's .dvcignore, zeros where it has none."""
+    path = folder / ".dvcignore"
+    try:
+        return entry_state(str(path), path.stat())
+    except FileNotFoundError:
+        return (str(path), 0, 0, 0, 0, 0)
+
+
+def remember() -> None:
+    """Let DVC do once what it does again and again in a round; where it changed, leave it."""
+    parsed = Parsed().parse
+    dvcfile.modify_yaml = Locks(parsed).modify
+    for module in (serialize._yaml, strictyaml):  # noqa: SLF001 - where DVC looks it up
+        if hasattr(module, "parse_yaml"):
+            module.parse_yaml = parsed
+    if hasattr(param, "read_param_file"):
+        param.read_param_file = ReadParams(param.read_param_file).read
+    if hasattr(Output, "_build"):
+        hashes = Hashes()
+
+        def build(output: Any, *words: Any, **others: Any) -> Any:
+            return hashes.build(output, *words, **others)
+
+        Output._build = build  # noqa: SLF001
 
 
 def serve() -> None:
     """Run the commands of the standard input until it ends."""
     accept_braces()
-    dvcfile.modify_yaml = Locks().modify
+    remember()
     for name in MODULES:
         with suppress(ImportError):
             importlib.import_module(name)

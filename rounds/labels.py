@@ -16,14 +16,17 @@ from typing import Literal, TypedDict, get_args
 
 import click
 
-from rounds.commands import commit_named, dvc
+from rounds.commands import commit_named, dvc, git
 from rounds.dvc_files import output_md5
 from rounds.history import MANIFESTS
-from rounds.past import changes, closing_commits, read_blobs
+from rounds.past import changes, closing_commits, read_blobs, round_of_path
 from rounds.project import Project
+from rounds.surfaces.desk import NOTE
+from stages.answers.changed import CHANGED, renamed
 from stages.answers.ledger import AcceptedLabel, read_rows
+from stages.answers.prodigy import read_answer
 from stages.answers.scheme import SCHEME, meaning
-from stages.contract.canonical import jsonl, write_bytes
+from stages.contract.canonical import Row, jsonl, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
@@ -51,7 +54,13 @@ class LabelRow(TypedDict):
     commit: str | None
 
 
-COLUMNS = tuple(LabelRow.__annotations__)
+class NotedRow(LabelRow):
+    """A label with what people noted on its item, each note as "name: note"."""
+
+    notes: list[str]
+
+
+COLUMNS = tuple(NotedRow.__annotations__)
 
 
 def accepted_at(project: Project, commit: str) -> list[AcceptedLabel]:
@@ -85,14 +94,44 @@ def accepted_at(project: Project, commit: str) -> list[AcceptedLabel]:
         shutil.rmtree(folder)
 
 
-def labels(project: Project, as_of: str) -> list[LabelRow]:
+def labels(project: Project, as_of: str) -> list[NotedRow]:
     """One row per labelled id, copies of a content included, sorted by id; columns as in COLUMNS.
 
     `copy_of` is the id that was asked in the place of an identical one; `commit` closed the round
     that brought the present label.
     """
     commit = commit_named(project.root, as_of, "--as-of")
-    return with_commits(project, accepted_at(project, commit), commit)
+    rows = with_commits(project, accepted_at(project, commit), commit)
+    notes = notes_at(project, commit)
+    return [{**row, "notes": notes.get(row["copy_of"] or row["id"], [])} for row in rows]
+
+
+def notes_at(project: Project, commit: str) -> dict[str, list[str]]:
+    """Id -> the notes of the answers in a commit, each as "name: note", by round and name.
+
+    A note counts while its answer is the last one of that person to the item in that round.
+    """
+    listed = git(project.root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "data/rounds/")
+    files = [path for path in listed.split("\0") if re.search(r"/answers/[^/]+\.jsonl$", path)]
+    record = f"{commit}:./data/rounds/{CHANGED}"
+    blobs = read_blobs(project, [record, *(f"{commit}:./{path}" for path in files)])
+    moved = [json.loads(line) for line in blobs.get(record, b"").splitlines()]
+    notes: dict[str, list[str]] = {}
+    for path in files:
+        last = _last_answers(blobs[f"{commit}:./{path}"])
+        for (item, person), row in sorted(last.items()):
+            today = renamed(item, round_of_path(path), moved)
+            if row.get(NOTE) and today is not None:
+                notes.setdefault(today, []).append(f"{person}: {row[NOTE]}")
+    return notes
+
+
+def _last_answers(file: bytes) -> dict[tuple[str, str], Row]:
+    """(Id, person) -> the last answer in a file; of files without a note, nothing."""
+    if NOTE.encode() not in file:
+        return {}
+    rows = [json.loads(line) for line in file.splitlines() if line.strip()]
+    return {(str(row.get("al_id")), read_answer(row).annotator): row for row in rows}
 
 
 def with_commits(
@@ -122,7 +161,7 @@ def with_commits(
     return sorted(rows, key=lambda row: str(row["id"]))
 
 
-def under_todays_names(project: Project, rows: list[LabelRow], as_of: str) -> list[LabelRow]:
+def under_todays_names(project: Project, rows: list[NotedRow], as_of: str) -> list[NotedRow]:
     """The rows of a commit with the labels that theirs mean now, without those of retired classes.
 
     A label that was split since keeps its name: nobody had said then which part it is.
@@ -139,7 +178,7 @@ def under_todays_names(project: Project, rows: list[LabelRow], as_of: str) -> li
     ]
 
 
-def as_csv(rows: list[LabelRow], *, raw: bool) -> bytes:
+def as_csv(rows: list[NotedRow], *, raw: bool) -> bytes:
     """The rows as CSV, lists joined by a semicolon.
 
     Unless `raw`, a cell that a spreadsheet would take for a formula (it begins with = + - @, a tab
@@ -150,7 +189,11 @@ def as_csv(rows: list[LabelRow], *, raw: bool) -> bytes:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        lists = {"arms": "; ".join(row["arms"]), "annotators": "; ".join(row["annotators"])}
+        lists = {
+            "arms": "; ".join(row["arms"]),
+            "annotators": "; ".join(row["annotators"]),
+            "notes": "; ".join(row["notes"]),
+        }
         cells: dict[str, object] = {**row, **lists}
         if not raw:
             cells = {name: _harmless(cell) for name, cell in cells.items()}
@@ -164,8 +207,8 @@ def _harmless(cell: object) -> object:
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
-def as_parquet(rows: list[LabelRow]) -> bytes:
-    """The rows as a Parquet file; arms and annotators are lists of text."""
+def as_parquet(rows: list[NotedRow]) -> bytes:
+    """The rows as a Parquet file; arms, annotators and notes are lists of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -174,6 +217,7 @@ def as_parquet(rows: list[LabelRow]) -> bytes:
         "asked_rank": pa.int64(),
         "arms": pa.list_(pa.string()),
         "annotators": pa.list_(pa.string()),
+        "notes": pa.list_(pa.string()),
     }
     schema = pa.schema([(key, kinds.get(key, pa.string())) for key in COLUMNS])
     out = pa.BufferOutputStream()
@@ -252,7 +296,7 @@ def _list(
             "a binary file does not go to the screen",
             "name one: --out labels.parquet",
         )
-    writers: dict[Format, Callable[[list[LabelRow]], bytes]] = {
+    writers: dict[Format, Callable[[list[NotedRow]], bytes]] = {
         "csv": partial(as_csv, raw=raw),
         "jsonl": jsonl,
         "parquet": as_parquet,

@@ -38,7 +38,7 @@ from rounds.report import (
 )
 from rounds.scheme import retire_command, unfinished_changes, unfinished_splits
 from stages.answers.reading import RETIRED, retired_words
-from stages.contract.canonical import Row
+from stages.contract.canonical import Row, read_jsonl
 from stages.contract.shell import one_line_errors
 from stages.learning.scoring import wilson
 
@@ -56,6 +56,8 @@ def next_command(project: Project) -> str:
     if not rounds:
         return "rounds close   (issues batch 1)"
     newest = rounds[-1]
+    if early_lines(project):
+        return f"rounds close   (commits the question of round {newest.number}, then its answers)"
     done, asked = answered(project, newest)
     if untouched(newest) and outdated(project, newest):
         return "rounds close   (issues the batch anew, with the labels of params.yaml)"
@@ -97,6 +99,7 @@ def report(project: Project) -> list[str]:
     stop = stopped(project)
     if stop:
         lines.append(f"stopped  after round {stop['round']}: {stop['why']}")
+    lines += [f"early    {line}" for line in early_lines(project)]
     lines += [
         f"alarm    {alarm['code']} {alarm['title']}: {alarm['seen']}; {alarm['do']}"
         for metrics in (gate, proof)
@@ -104,6 +107,18 @@ def report(project: Project) -> list[str]:
     ]
     remarks, next_step = _content_and_labels(project)
     return [*lines, *remarks, f"next     {next_step}"]
+
+
+def early_lines(project: Project) -> list[str]:
+    """That answers wait for the commit of their question (`rounds.early`); mostly nothing."""
+    lines = []
+    for asked in project.rounds():
+        waiting = sum(len(read_jsonl(path)) for path in sorted(asked.early.glob("*.jsonl")))
+        if waiting:
+            where = asked.early.relative_to(project.root).as_posix()
+            what = f"{waiting} answers to round {asked.number} wait in {where}"
+            lines.append(f"{what} for the commit of its question")
+    return lines
 
 
 def _split_lines(project: Project, gate: Row) -> list[str]:
@@ -208,7 +223,7 @@ def document(project: Project, repairs: list[str]) -> Status:
         advice=Advice(advice=advice["advice"], why=advice["why"]) if advice else None,
         stopped=Stopped(round=stop["round"], why=stop["why"]) if stop else None,
         alarms=alarms_of(gate, proof),
-        notes=[*repairs, *(" ".join(line.split()) for line in remarks)],
+        notes=[*repairs, *early_lines(project), *(" ".join(line.split()) for line in remarks)],
         next=next_step,
     )
 

@@ -17,6 +17,7 @@ from rounds.commands import changed_paths, git
 from rounds.init import fill_in
 from rounds.keep_going import CHOOSING, KeepGoing, committed_round, first_round
 from rounds.project import Project
+from rounds.status import next_command, report
 from rounds.surfaces.label_help import given_before
 from rounds.surfaces.page import LOOPBACK, app
 from rounds.surfaces.series import Series
@@ -220,9 +221,13 @@ def test_killed_while_the_round_is_proved_it_keeps_the_answers_to_the_next_batch
     Stages.hooks = []
     page.series.close()
     assert len(list(one.last_round().early.glob("*.jsonl"))) == 2
+    waiting = "3 answers to round 2 wait in data/.early/002 for the commit of its question"
+    assert f"early    {waiting}" in report(one)
+    assert next_command(one).startswith("rounds close   (commits the question of round 2")
     page = serve(one)  # it closes the round that was answered, before it serves anything
     assert page.work.closed == 1
     assert page.series.desk.sessions() == {"ann": 2, "bo": 1}
+    assert "early" not in {line.split()[0] for line in report(one)}
     page.label("ann", "bo")
     page.work.step()
     assert trees(one) == by_hand(project(0, "by hand"), one)

@@ -20,13 +20,13 @@ from rounds.commands import git
 from rounds.correct import amend, whoever
 from rounds.history import cases_of, life, lines_of
 from rounds.init import fill_in
-from rounds.labels import COLUMNS, as_csv, as_parquet
+from rounds.labels import COLUMNS, as_csv, as_parquet, notes_at
 from rounds.log import line_of, rows
 from rounds.project import Project
 from rounds.verify import verify
 from stages.answers.reading import import_labels
 from stages.answers.standing import standing
-from stages.contract.canonical import read_json, read_jsonl
+from stages.contract.canonical import read_json, read_jsonl, write_jsonl
 from stages.contract.errors import PipelineError
 from tests.history.inprocess import answer, closed, committed, rounds_command
 from tests.history.long import fabricate
@@ -336,24 +336,48 @@ def test_labels_as_csv_are_safe_for_spreadsheets() -> None:
         "label": "@x",
         "arms": ["active", "control"],
         "annotators": [],
+        "notes": ["ana: blurred", "ben: which?"],
         "round": 3,
     }
     told = next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))
-    assert (told["id"], told["label"], told["arms"], told["round"]) == (
+    assert (told["id"], told["label"], told["arms"], told["round"], told["notes"]) == (
         "'=1+1",
         "'@x",
         "active; control",
         "3",
+        "ana: blurred; ben: which?",
     )
     assert next(csv.DictReader(io.StringIO(as_csv([row], raw=True).decode())))["id"] == "=1+1"
     assert as_parquet([row]).startswith(b"PAR1")
+
+
+def test_labels_have_the_notes_of_the_answers_that_count(project: Fresh) -> None:
+    one = project(0)
+    path = answer(one)
+    first, second, *others = read_jsonl(path)
+    ben = answer(one, "ben")
+    named = {**read_jsonl(ben)[0], "al_note": "which <one>?"}
+    write_jsonl(ben, [named])
+    again = {**second, "_timestamp": 5000.0}
+    noted = [{**first, "al_note": "blurred"}, {**second, "al_note": "never mind"}]
+    write_jsonl(path, [*noted, *others, again])
+    committed(one, "Answers with notes")
+    head = git(one.root, "rev-parse", "HEAD").strip()
+    assert notes_at(one, head) == {first["al_id"]: ["ann: blurred", "ben: which <one>?"]}
+    assert notes_at(one, f"{head}~1") == {}
 
 
 @pytest.mark.parametrize(
     ("label", "written"), [("-1", "-1"), ("+0.5", "+0.5"), ("-1+2", "'-1+2"), ("-a", "'-a")]
 )
 def test_a_class_named_by_a_negative_number_keeps_its_name_in_csv(label: str, written: str) -> None:
-    row = dict.fromkeys(COLUMNS) | {"id": "a", "label": label, "arms": [], "annotators": []}
+    row = dict.fromkeys(COLUMNS) | {
+        "id": "a",
+        "label": label,
+        "arms": [],
+        "annotators": [],
+        "notes": [],
+    }
     assert next(csv.DictReader(io.StringIO(as_csv([row], raw=False).decode())))["label"] == written
 
 
@@ -373,7 +397,13 @@ def test_10_000_labels_in_100_rounds_are_looked_back_on_and_verified(
 def test_labels_take_their_format_from_the_files_name(
     project: Callable[[int], Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = dict.fromkeys(COLUMNS) | {"id": "q1", "label": "x", "arms": [], "annotators": []}
+    row = dict.fromkeys(COLUMNS) | {
+        "id": "q1",
+        "label": "x",
+        "arms": [],
+        "annotators": [],
+        "notes": [],
+    }
     monkeypatch.chdir(project(1).root)
     monkeypatch.setattr(labels_module, "labels", lambda *_: [row])
     heads = {"a.jsonl": b"{", "a.PARQUET": b"PAR1", "a.csv": b"id,", "a.txt": b"id,"}
