@@ -35,7 +35,7 @@ from stages.contract.shell import one_line_errors
 from stages.machines.frozen import ANSWERS, MachineAnswer, read_machine
 from stages.store.index import SPLITS
 
-NEXT = "next: rounds machines   # how good it is here"
+NEXT = "next: rounds machines   # how good it is here, once people have answered control rows"
 
 
 @dataclass(frozen=True)

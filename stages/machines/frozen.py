@@ -49,12 +49,21 @@ class MachineAnswer(TypedDict):
 class Machine:
     """A machine, and its last answer to each row.
 
-    answers: by id; cost: of all answers ever, None where none says what it cost.
+    answers: by id; cost: of all answers ever that say what they cost, None where none does;
+    priced: the share of all answers ever that say it.
     """
 
     name: str
     answers: dict[str, MachineAnswer]
     cost: float | None
+    priced: float = 1.0
+
+    @property
+    def label_cost(self) -> float | None:
+        """What a label costs; answers that do not say their cost count as dear as the others."""
+        if self.cost is None or not self.labelled:
+            return None
+        return self.cost / self.priced / len(self.labelled)
 
     @property
     def labelled(self) -> dict[str, MachineAnswer]:
@@ -152,7 +161,9 @@ def read_machine(folder: Path, labels: Collection[str] | None = None) -> Machine
         answers[answer["id"]] = answer
         costs.append(answer["cost"])
     paid = [cost for cost in costs if cost is not None]
-    return Machine(folder.name, answers, math.fsum(paid) if paid else None)
+    if not paid:
+        return Machine(folder.name, answers, None)
+    return Machine(folder.name, answers, math.fsum(paid), len(paid) / len(costs))
 
 
 def _of_today(row: Row, labels: Collection[str] | None) -> Row:

@@ -71,9 +71,7 @@ def machine_curve(
     class_of = {label: number for number, label in enumerate(params.labels)}
     labels = {item: class_of[str(machine.labelled[item]["label"])] for item in ids}
     counts = counts_of(len(ids)) if len(judged) else []
-    each = None
-    if machine.cost is not None and machine.labelled:
-        each = machine.cost / len(machine.labelled)
+    each = machine.label_cost
 
     def point(count: int) -> MachinePoint:
         first = {item: labels[item] for item in ids[:count]}

@@ -181,10 +181,10 @@ def cost(machine: Machine, labels: Truth, control: Truth) -> Row | None:
 
     per_right_low, per_right_high: of any look; None where nobody knows.
     """
-    if machine.cost is None or not labels:
+    each = machine.label_cost
+    if each is None:
         return None
     figures = judged_on_control(labels, control)
-    each = machine.cost / len(labels)
 
     def per_right(accuracy: float | None) -> float | None:
         return each / accuracy if accuracy else None

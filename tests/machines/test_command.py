@@ -104,3 +104,18 @@ def test_the_pool_is_finished_with_it_and_model_and_gate_see_it(project: Path) -
     shell(project, "git", "commit", "--quiet", "-m", "No longer", **IDENTITY)
     dvc(project, "repro")
     assert "nothing was changed" in rounds(project, "verify", "--replay")
+
+
+def test_the_demo_tells_a_good_machine_from_a_poor_one_that_claims_much(tmp_path: Path) -> None:
+    said = rounds(tmp_path, "demo", "digits", "--machine", "--rounds", "1", **IDENTITY)
+    root = tmp_path / "digits"
+    figures = json.loads((root / "metrics/machines.json").read_text())["machines"]
+    assert figures["good"]["test"]["accuracy"] > 0.9
+    assert figures["poor"]["test"]["accuracy"] < 0.5
+    assert figures["poor"]["calibration"] is None  # eight control rows are too few to say
+    for name in figures:
+        assert f"{name}: 1797 labels of 1797 answers" in said
+        assert figures[name]["control"]["covered"] >= 8
+    curves = json.loads((root / "plots/machines.json").read_text())
+    assert {row["arm"] for row in curves} == {"active", "random", "good", "poor"}
+    assert shell(root, "git", "status", "--porcelain") == ""

@@ -77,3 +77,17 @@ def test_an_answer_is_added_once_and_nothing_is_removed(tmp_path: Path) -> None:
 
 def test_no_folder_no_machine(tmp_path: Path) -> None:
     assert read_machines(tmp_path / "machines", LABELS) == []
+
+
+def test_answers_without_a_cost_count_as_dear_as_the_others(tmp_path: Path) -> None:
+    rows = [
+        {"id": "r1", "label": "card", "cost": 0.5},
+        {"id": "r2", "label": None, "cost": 0.25},
+        {"id": "r3", "label": "card"},
+        {"id": "r4", "label": "cash"},
+    ]
+    write_jsonl(tmp_path / "answers.jsonl", rows)
+    machine = read_machine(tmp_path)
+    assert machine.cost == 0.75
+    # four answers, 0.375 each, for three labels
+    assert machine.label_cost == pytest.approx(0.5)
