@@ -2,9 +2,10 @@
 
 The state is the answer files and nothing else; a restart reads them and goes on. Each session has
 one append-only file, answers/session-<name>.jsonl. An answer is acknowledged after its line is on
-the disk; a change or an undo is a further line. Every line carries the key of its answer, made by
-the browser: sending it again (after a crash, a lost response) adds nothing, and an answer to an
-item that has changed meanwhile (in another tab) is refused.
+the disk (answers that wait for it together go there together: `GroupCommit`); a change or an undo
+is a further line. Every line carries the key of its answer, made by the browser: sending it again
+(after a crash, a lost response) adds nothing, and an answer to an item that has changed meanwhile
+(in another tab) is refused.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import json
 import os
 import statistics
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from rounds.lock import turn
@@ -134,7 +135,7 @@ def session_file(name: str) -> str:
 
 
 class Journal:
-    """An append-only file of lines; what `append` returned from is on the disk."""
+    """An append-only file of lines; what was written is on the disk once `flush` has returned."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,20 +145,32 @@ class Journal:
         os.fsync(folder)
         os.close(folder)
 
-    def append(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Write one line, whole or not at all. Raises OSError when the disk refuses it."""
         data = line.encode() + b"\n"
-        whole = self._whole + len(data)
         self._cut()
         try:
             while data:
                 data = data[os.write(self._file, data) :]
+        except OSError:
+            self._give_up()
+            raise
+
+    def flush(self) -> None:
+        """Return when all lines are on the disk.
+
+        Raises OSError where that fails; what was written since the last time is taken back then.
+        """
+        try:
             os.fsync(self._file)
         except OSError:
-            with contextlib.suppress(OSError):  # then before the next line
-                self._cut()
+            self._give_up()
             raise
-        self._whole = whole
+        self._whole = os.fstat(self._file).st_size
+
+    def _give_up(self) -> None:
+        with contextlib.suppress(OSError):  # then before the next line
+            self._cut()
 
     def _cut(self) -> None:
         """Remove the part of a line that is left where the disk refused the rest."""
@@ -175,6 +188,20 @@ class Taken:
 
     line: str
     said: Said
+
+
+def _fault_of(work: Callable[..., None], *words: Any) -> OSError | None:
+    """The OSError with which the work failed; None where it did not."""
+    try:
+        work(*words)
+    except OSError as fault:
+        return fault
+    return None
+
+
+def _flush(journal: Journal | None) -> None:
+    if journal is not None:
+        journal.flush()
 
 
 def mend(path: Path) -> int:
@@ -221,6 +248,67 @@ def sole_writer(newest: Round) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@dataclass
+class Waiting:
+    """An answer that waits for the disk. saved: done when it is there, or refused."""
+
+    desk: Desk
+    session: Session
+    taken: Taken
+    saved: asyncio.Future[None]
+
+
+class GroupCommit:
+    """Saves in groups: the answers that come while one group goes to the disk are the next group.
+
+    So many people at once cost one visit of a thread and one look whether the round is open, not
+    one each. An answer is settled, and acknowledged, after its own line was flushed.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def save(self, desk: Desk, session: Session, taken: Taken) -> None:
+        """Return when the answer is on the disk. One of a session at a time.
+
+        Raises OSError where the disk fails, RoundOver where the round is over.
+        """
+        saved = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(desk, session, taken, saved))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        await saved
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group = self._waiting
+            self._waiting = []
+            try:
+                faults = await asyncio.to_thread(save_group, group)
+            except BaseException:
+                for answer in group:
+                    answer.saved.cancel()
+                raise
+            for answer, fault in zip(group, faults, strict=True):
+                if answer.saved.done():  # its request was given up
+                    continue
+                if fault is None:
+                    answer.saved.set_result(None)
+                else:
+                    answer.saved.set_exception(fault)
+
+
+def save_group(group: Sequence[Waiting]) -> list[Exception | None]:
+    """What became of each answer of a group, saved desk by desk."""
+    faults: dict[int, Exception | None] = {}
+    for desk in {id(answer.desk): answer.desk for answer in group}.values():
+        places = [place for place, answer in enumerate(group) if answer.desk is desk]
+        answers = [(group[place].session, group[place].taken) for place in places]
+        faults |= zip(places, desk.save_all(answers), strict=True)
+    return [faults[place] for place in range(len(group))]
 
 
 class Desk:
@@ -402,12 +490,30 @@ class Desk:
         return Taken(dumps(row), Said(position, key, prodigy.read_answer(row), remark.note))
 
     def save(self, session: Session, taken: Taken) -> None:
-        """Return when the answer is on the disk; this may run in a thread of its own.
+        """Return when the answer is on the disk.
 
         Raises OSError where the disk fails, RoundOver where the round is over.
         """
-        with self._taking():
-            self._journal(session).append(taken.line)
+        fault = self.save_all([(session, taken)])[0]
+        if fault is not None:
+            raise fault
+
+    def save_all(self, answers: Sequence[tuple[Session, Taken]]) -> list[Exception | None]:
+        """Return when answers of different sessions are on the disk; this may run in a thread.
+
+        What became of each: None where it is saved, else the OSError of the disk, or RoundOver.
+        """
+        try:
+            with self._taking():
+                written = [_fault_of(self._write, *answer) for answer in answers]
+                journals = [self._journals.get(session.name) for session, _ in answers]
+                saved = zip(written, journals, strict=True)
+                return [fault or _fault_of(_flush, journal) for fault, journal in saved]
+        except (RoundOver, OSError) as fault:
+            return [fault] * len(answers)
+
+    def _write(self, session: Session, taken: Taken) -> None:
+        self._journal(session).write(taken.line)
 
     def settle(self, session: Session, taken: Taken) -> None:
         """Let a saved answer stand; an item whose answer was undone is the session's next."""

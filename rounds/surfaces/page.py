@@ -29,7 +29,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rounds.surfaces import adjudication
-from rounds.surfaces.desk import Desk, Refused, Remark, RoundOver, Session, Verdict, session_name
+from rounds.surfaces.desk import (
+    Desk,
+    GroupCommit,
+    Refused,
+    Remark,
+    RoundOver,
+    Session,
+    Verdict,
+    session_name,
+)
 from rounds.surfaces.label_help import LabelHelp
 from rounds.surfaces.series import Series
 from rounds.surfaces.shown import shown_item, shown_state
@@ -231,6 +240,7 @@ class Handlers:
     def __init__(self, series: Series, images: Path) -> None:
         self._series = series
         self._images = images
+        self._disk = GroupCommit()
 
     async def state(self, request: Request) -> Response:
         """Everything that the page shows to a session."""
@@ -283,7 +293,7 @@ class Handlers:
         )
         if taken is not None:
             # One disk for many: the others are served meanwhile.
-            await run_in_threadpool(desk.save, session, taken)
+            await self._disk.save(desk, session, taken)
             asked.settle(person, taken)
 
     def _refusal(self, refused: Refused, session: Session) -> Response:

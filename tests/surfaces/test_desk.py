@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
+import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +18,16 @@ from hypothesis import strategies as st
 from rounds.project import Project
 from rounds.surfaces.desk import (
     Desk,
+    GroupCommit,
+    Journal,
     Refused,
+    RoundOver,
     Session,
+    Taken,
     Verdict,
+    Waiting,
     mend,
+    save_group,
     session_file,
     session_name,
     sole_writer,
@@ -406,3 +416,91 @@ def test_a_late_answer_to_an_earlier_batch_does_not_take_a_row_off_the_desk(
     assert (
         desk.current(desk.session("bo")) == 1
     )  # ann has the first; bo may answer it as well, later
+
+
+def test_answers_that_wait_for_the_disk_go_there_together(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project([str(n) for n in range(6)])
+    desk = open_desk(project)
+    groups: list[list[str]] = []
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    def noted(group: Sequence[Waiting]) -> list[Exception | None]:
+        groups.append([waiting.session.name for waiting in group])
+        begun.set()
+        assert go_on.wait(30)
+        return save_group(group)
+
+    monkeypatch.setattr("rounds.surfaces.desk.save_group", noted)
+
+    async def label() -> None:
+        disk = GroupCommit()
+        saving = []
+        for name in ("ana", "bo", "cy", "di"):
+            session = desk.session(name)
+            position = desk.current(session)
+            assert position is not None
+            taken = desk.take(session, position, "accept", "positive", key="k" * 8, replaces="")
+            assert taken is not None
+            saving.append(asyncio.create_task(disk.save(desk, session, taken)))
+            if name == "ana":
+                await asyncio.to_thread(begun.wait, 30)
+        await asyncio.sleep(0)  # the others have joined the queue
+        assert not any(task.done() for task in saving)
+        go_on.set()
+        await asyncio.gather(*saving)
+
+    asyncio.run(label())
+    assert groups == [["ana"], ["bo", "cy", "di"]]
+    assert sorted(annotator for _, annotator, _ in on_disk(project)) == ["ana", "bo", "cy", "di"]
+
+
+def test_a_disk_that_refuses_one_file_refuses_its_answer_alone(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project([str(n) for n in range(3)])
+    desk = open_desk(project)
+    answers: list[tuple[Session, Taken]] = []
+    for name in ("ana", "bo"):
+        session = desk.session(name)
+        position = desk.current(session)
+        assert position is not None
+        taken = desk.take(session, position, "accept", "positive", key="k" * 8, replaces="")
+        assert taken is not None
+        answers.append((session, taken))
+    plain = Journal.flush
+
+    def refuse(journal: Journal) -> None:
+        if journal is desk._journals["bo"]:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                plain(journal)
+        plain(journal)
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "flush", refuse)
+    saved, refused = desk.save_all(answers)
+    assert saved is None
+    assert isinstance(refused, OSError)
+    assert [annotator for _, annotator, _ in on_disk(project)] == ["ana"]
+    monkeypatch.setattr(Journal, "flush", plain)
+    assert desk.save_all([answers[1]]) == [None]
+    assert [annotator for _, annotator, _ in on_disk(project)] == ["ana", "bo"]
+
+
+def test_a_group_that_comes_after_its_round_is_refused_whole(make_project: MakeProject) -> None:
+    project = make_project([str(n) for n in range(3)])
+    desk = open_desk(project)
+    session = desk.session("ana")
+    position = desk.current(session)
+    assert position is not None
+    taken = desk.take(session, position, "accept", "positive", key="k" * 8, replaces="")
+    assert taken is not None
+    project.last_round().closed_early.write_text("{}")
+    (fault,) = desk.save_all([(session, taken)])
+    assert isinstance(fault, RoundOver)
+    assert on_disk(project) == []
