@@ -121,6 +121,10 @@ COMMANDS = {  # module or module:function, examples for --help; in the order of 
         "rounds.content:command",
         ("rounds changed --ids-moved --why 'the pool was exported anew'",),
     ),
+    "forget": (
+        "rounds.forget",
+        ("rounds forget q0042 q0043 --why 'the customer asked us to'",),
+    ),
     "log": ("rounds.log", ("rounds log", "rounds log --json | jq .labels")),
     "history": ("rounds.history", ("rounds history q0042",)),
     "labels": (
@@ -195,6 +199,7 @@ GROUPS = {  # how `rounds --help` sorts the commands
         "retract",
         "gold",
         "changed",
+        "forget",
         "merge",
     ),
     "Machines": ("machine", "machines"),

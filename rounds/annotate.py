@@ -58,7 +58,7 @@ def simulate(project: Project, file: Path, *, noise: float, skip: float, seed: i
     params = project.params()
     target = newest.answers / "oracle.jsonl"
     _refuse_unless_simulated(project, newest, target)
-    tasks = newest.tasks()
+    tasks = newest.to_ask()
     rows = oracle.answer(
         tasks,
         oracle.known_labels(file, tasks, params, project.root),

@@ -29,6 +29,7 @@ from rounds.decision import decide, require_open, stopped
 from rounds.documents import RoundState, alarms_of, json_option, say
 from rounds.early import require_unanswered, take_in
 from rounds.enumeration import listed
+from rounds.forget import settle_forgotten
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
 from rounds.newer_params import missing_params, with_params
@@ -37,7 +38,7 @@ from rounds.project import Project, Round
 from rounds.remote import default_remote
 from rounds.renamed_labels import notes, outdated, require_answered_labels, untouched, withdrawn
 from rounds.scheme import settle
-from stages.answers.rounds import FROZEN, read_frozen
+from stages.answers.rounds import FROZEN, read_frozen, to_ask
 from stages.answers.scheme import SCHEME
 from stages.contract.canonical import read_json, sha256, write_bytes, write_json
 from stages.contract.errors import PipelineError
@@ -93,10 +94,10 @@ def answered(project: Project, last: Round) -> tuple[int, int]:
     """(answered, asked) rows of a round, as import_labels counts them."""
     from stages.answers.reading import import_round
 
-    _, batch, _ = read_frozen(last.folder)
+    _, _, tasks = read_frozen(last.folder)
     imported = import_round(last.folder, project.params(), project.scheme())
     done = imported.rounds[0]["answered"] if imported else 0
-    return done, len(batch)
+    return done, len(to_ask(tasks))
 
 
 def unfinished_batch(project: Project) -> Round | None:
@@ -194,7 +195,7 @@ def close(
         push_words = _require_repository(project, push=push)
         if not dry_run:
             _settle_params(project, say)
-            _settle_labels(project, say)
+            _settle(project, say)
         only_appended(project)
         if decision is None:
             require_open(project)
@@ -237,12 +238,17 @@ def _settle_params(project: Project, say: Say) -> None:
     say(f"params.yaml now holds {names}, each as it was before it had a name")
 
 
-def _settle_labels(project: Project, say: Say) -> None:
-    """Finish changes of the labels that were interrupted; an older project gets their record."""
+def _settle(project: Project, say: Say) -> None:
+    """Finish what was interrupted: changes of the labels, and rows that were to be forgotten.
+
+    An older project gets the record of its labels.
+    """
     if not (project.root / SCHEME).exists():
         write_bytes(project.root / SCHEME, b"")
     for line in settle(project):
         say(f"labels: {line}")
+    for item in settle_forgotten(project, say):
+        say(f"forgotten: {item}")
 
 
 def _start(project: Project, decision: Decision | None) -> Start:

@@ -224,7 +224,7 @@ def state_of(newest: Round, answers: Sequence[Answer]) -> tuple[list[str], int]:
 
     answers: the last word of each person on each item.
     """
-    asked = [str(task["al_id"]) for task in newest.tasks()]
+    asked = [str(task["al_id"]) for task in newest.to_ask()]
     voices: dict[str, dict[str, Answer]] = defaultdict(dict)
     for answer in answers:
         voices[str(answer.id)][answer.annotator] = answer
@@ -469,7 +469,7 @@ def _ending(heaps: Sequence[Sorted], missing: int, *, dry_run: bool) -> str:
     Raises PipelineError where no row could be used.
     """
     bad = sum(len(heap.bad) for heap in heaps)
-    if bad and not any(heap.good or heap.earlier for heap in heaps):
+    if bad and not any(heap.good or heap.earlier or heap.forgotten for heap in heaps):
         what = f"none of the {bad} answers could be used"
         remedy = "the lines above say why; mend them at their source, and collect again"
         raise PipelineError("collect", what, remedy)

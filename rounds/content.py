@@ -24,6 +24,7 @@ from rounds.project import Project
 from rounds.remote import default_remote
 from rounds.tables_now import pool_of, tables_now
 from stages.answers.changed import CHANGED, read_changed, renamed
+from stages.answers.forgotten import forgotten_rows, redaction_of
 from stages.contract.canonical import Row, add_lines, jsonl
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
@@ -131,8 +132,39 @@ def summary(rows: list[Changed]) -> str:
     return f"{what}: {listed((repr(row.id) for row in rows), SHOWN)}"
 
 
+def returned(project: Project) -> PipelineError | None:
+    """The fault that something forgotten stands in a table or batch again; None where all is gone.
+
+    A table is looked into for the forgotten ids alone.
+    """
+    rows = forgotten_rows(read_changed(project.rounds_folder))
+    if not rows or _absent(project):
+        return None
+    contents = tables_now(project).contents({row["id"] for row in rows})
+    ids = [row["id"] for row in rows if contents.get(row["id"]) == row["sha"]]
+    where = pool_of(project)
+    redaction = redaction_of(project.rounds_folder)
+    for past in project.rounds():
+        gone = redaction.batches.get(past.batch_id())
+        shown = {str(task["al_id"]) for task in past.to_ask()} if gone else set()
+        here = sorted(shown & gone.ids) if gone else []
+        if here:
+            ids += here
+            where = str(past.asked)
+    if not ids:
+        return None
+    what = f"it holds what was forgotten: {listed((repr(item) for item in ids), SHOWN)}"
+    return PipelineError(where, what, f"rounds forget {quote(ids[0])} --why TEXT")
+
+
 def require_same_contents(project: Project) -> None:
-    """Raises PipelineError where asked ids have another content now, or no row any more."""
+    """Raises PipelineError where asked ids have another content now, or no row any more.
+
+    And where something that was forgotten is here again.
+    """
+    back = returned(project)
+    if back:
+        raise back
     rows = changed(project)
     table = pool_of(project)
     other = [row for row in rows if row.now is not None]
@@ -141,8 +173,12 @@ def require_same_contents(project: Project) -> None:
     if rows:
         shown = listed((repr(row.id) for row in rows), SHOWN)
         what = f"pool and seed lack {len(rows)} of the asked ids: {shown}"
+        forget = "`rounds forget ID... --why TEXT`"
         moved = "`rounds changed --ids-moved --why TEXT`"
-        remedy = f"restore them, or let them go with their answers: {moved}"
+        remedy = (
+            f"restore them; or {forget} takes them out of data/rounds too, and {moved} lets them "
+            "go with their answers and leaves there what people saw"
+        )
         raise PipelineError(table, what, remedy)
 
 
@@ -159,22 +195,22 @@ def accept(project: Project, *, moved: bool, why: str, by: str) -> list[Row]:
                 "rounds changed", "every asked id has the content that was judged", "all is well"
             )
         changes = _moved(project, rows) if moved else _edited(rows)
-        circumstances = _circumstances(project, why.strip(), by)
-        lines = [{**circumstances, **change} for change in changes]
+        about = circumstances(project, why.strip(), by)
+        lines = [{**about, **change} for change in changes]
         add_lines(project.rounds_folder / CHANGED, jsonl(lines))
     return lines
 
 
-def _circumstances(project: Project, why: str, by: str) -> Row:
-    """When and why, for every line of one `rounds changed`; see stages/answers/changed.py."""
+def circumstances(project: Project, why: str, by: str) -> Row:
+    """When and why, for every line that one command adds; see stages/answers/changed.py."""
     record = read_changed(project.rounds_folder)
-    newest = project.rounds()[-1]
+    rounds = project.rounds()
     corrections = 0
-    if newest.corrections.is_file():
-        corrections = len(newest.corrections.read_bytes().splitlines())
+    if rounds and rounds[-1].corrections.is_file():
+        corrections = len(rounds[-1].corrections.read_bytes().splitlines())
     return {
         "change": max((row["change"] for row in record), default=0) + 1,
-        "round": newest.number,
+        "round": rounds[-1].number if rounds else 0,
         "corrections": corrections,
         "why": why,
         "by": by,

@@ -27,6 +27,7 @@ from rounds.past import (
     manifests,
     name_in_round,
     read_blobs,
+    redaction_here,
     round_of_path,
 )
 from rounds.plain_words import PlainWords
@@ -119,10 +120,12 @@ def mentions(issued: Round, items: set[str]) -> bool:
     return any(needle in content for content in contents for needle in needles)
 
 
-def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, Case]:
+def cases_of(
+    project: Project, rounds: list[Round] | None = None, record: list[Row] | None = None
+) -> dict[str, Case]:
     """What the seed and all rounds, the open one included, say of what has each id today.
 
-    rounds: read these only.
+    rounds: read these only; record: the lines of changed.jsonl to go by, all where None.
     """
     params = project.params()
     asked: list[Asked] = []
@@ -136,7 +139,7 @@ def cases_of(project: Project, rounds: list[Round] | None = None) -> dict[str, C
         doubts = read_rows(issued.folder / "verdicts.jsonl", Doubt)
         later = scheme[changes_known(issued.folder) :]
         verdicts += [verdict_today(number, row, later) for row in doubts]
-    record = read_changed(project.rounds_folder)
+    record = read_changed(project.rounds_folder) if record is None else record
     asked = under_todays_ids(asked, record)
     events = under_todays_ids(events, record)
     verdicts = under_todays_ids(verdicts, record)
@@ -189,14 +192,16 @@ def life(project: Project, item: str) -> Life:
     Raises PipelineError for an id without any history.
     """
     params = project.params()
-    record = read_changed(project.rounds_folder)
+    every = read_changed(project.rounds_folder)
+    # The life of what is forgotten is shown too, as far as it is kept.
+    record = [row for row in every if row["kind"] != "forgotten" or row["id"] != item]
     names = {issued.number: id_then(item, issued.number, record) for issued in project.rounds()}
     rounds = [
         issued
         for issued in project.rounds()
         if mentions(issued, {item, names[issued.number] or item})
     ]
-    cases = cases_of(project, rounds)
+    cases = cases_of(project, rounds, record)
     if item not in cases:
         raise _no_history(item, cases, record)
     case = cases[item]
@@ -205,6 +210,7 @@ def life(project: Project, item: str) -> Life:
     closings = closing_commits(project, file_changes)
     last_closed = max(closings, default=0)
     seed = [vote.label for vote in case.votes if vote.round == 0]
+    stands = standing(case, last_closed, params.gate)
     return {
         "id": item,
         "seed_label": seed[0] if seed else None,
@@ -213,13 +219,13 @@ def life(project: Project, item: str) -> Life:
         ),
         "answers": _answers(project, rounds, names, file_changes),
         "corrections": _corrections(project, rounds, item, record, file_changes),
-        "changed": _changes_of(item, record),
+        "changed": _changes_of(item, every),
         "judged": [
             {"round": number, "label": stand.label, "why": stand.why}
             for number, stand in history(case, EVERY_ROUND, params.gate)
         ],
         "doubted": [{"round": number, **row} for number, row in sorted(case.doubted.items())],
-        "label": standing(case, last_closed, params.gate).label,
+        "label": None if len(record) < len(every) else stands.label,
         "trained": _trained(project, case, last_closed, closings),
     }
 
@@ -370,7 +376,13 @@ def _with_commits(project: Project, rows: list[Row], file_changes: list[Change])
         and name_in_round(change.path).startswith(("answers/", "corrections", "merged/"))
     ]
     blobs = read_blobs(project, [str(step.new) for step in steps])
-    lines = {name: set(data.split(b"\n")) for name, data in blobs.items()}
+    # A row that was forgotten since is still the one that a commit brought with its content.
+    forgotten = redaction_here(project)
+    paths = {str(step.new): step.path.removeprefix("data/rounds/") for step in steps}
+    lines = {
+        name: {*data.split(b"\n"), *forgotten.of_file(paths[name], data).split(b"\n")}
+        for name, data in blobs.items()
+    }
     dated = []
     for row in rows:
         raw = row.pop("raw")
@@ -448,7 +460,7 @@ def _answer_sentence(row: Row) -> str:
 
 
 def _change_sentence(row: Row) -> str:
-    what = f"was {row['id']}" if row["kind"] == "moved" else "edited"
+    what = f"was {row['id']}" if row["kind"] == "moved" else row["kind"]
     return f"{what:<10} {row['why']} ({row['by']})"
 
 

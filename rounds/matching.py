@@ -21,6 +21,7 @@ from rounds.surfaces.formats import Item
 from stages.answers import prodigy
 from stages.answers.prodigy import Answer, NotAnAnswer, conflict_of
 from stages.answers.reading import answers_of
+from stages.answers.rounds import FORGOTTEN
 from stages.contract.canonical import Row
 from stages.contract.errors import closest
 
@@ -63,10 +64,11 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Sorted:
-    """Every item of one file, in one of four heaps: good, bad, earlier, unanswered.
+    """Every item of one file, in one of five heaps: good, bad, earlier, forgotten, unanswered.
 
     earlier         rows of earlier rounds that were collected before: a dataset that serves
                     several rounds brings them along
+    forgotten       rows about what `rounds forget` took out: their content must not come back
     unanswered      rows that nobody answered
     late            good rows of earlier rounds
     respaced        good rows whose text differs from the asked one in blanks or Unicode form alone
@@ -78,6 +80,7 @@ class Sorted:
     good: list[Taken] = field(default_factory=list)
     bad: list[Refusal] = field(default_factory=list)
     earlier: int = 0
+    forgotten: int = 0
     unanswered: int = 0
     late: int = 0
     respaced: int = 0
@@ -96,6 +99,7 @@ class Sorted:
         counts.update(refusal.fault for refusal in self.bad)
         counts["unanswered"] += self.unanswered
         counts["of earlier rounds"] += self.earlier
+        counts["of forgotten rows, left out"] += self.forgotten
         counts["late"] += self.late
         counts["with other blanks in the text than asked"] = self.respaced
         return {name: count for name, count in counts.items() if count}
@@ -235,6 +239,9 @@ def _take(
         what = f"label {answer.label!r} is not in labels{closest(answer.label, accepted)}"
         raise _Bad("unknown labels", what)
     answer = replace(answer, id=match.item_id, batch=match.batch)
+    if match.item_id in finders[match.batch].forgotten:
+        heaps.forgotten += 1
+        return
     is_late = match.batch != asked.batch
     if is_late and mark_of(answer, match.batch) in asked.collected:
         heaps.earlier += 1
@@ -270,6 +277,7 @@ class Finder:
     def __init__(self, tasks: Sequence[Row]) -> None:
         self._by_content = prodigy.finder(tasks)
         self.texts: dict[str, str | None] = {str(task["al_id"]): task.get("text") for task in tasks}
+        self.forgotten = {str(task["al_id"]) for task in tasks if task.get(FORGOTTEN)}
         self._pictures = {str(task["al_id"]) for task in tasks if "image" in task}
         self._by_plain_text: dict[str, str | None] = {}
         for item_id, text in self.texts.items():

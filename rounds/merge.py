@@ -27,6 +27,7 @@ from rounds.close import note_unpushed
 from rounds.commands import Dvc, Say, changed_paths, commit_named, git, git_bytes
 from rounds.content import require_kept
 from rounds.enumeration import listed
+from rounds.forget import take_out
 from rounds.lock import exclusive
 from rounds.past import only_appended, read_blobs, round_of_path, tree_of
 from rounds.project import Project
@@ -102,6 +103,8 @@ def merge(project: Project, branch: str, say: Say) -> str:
             if project.rounds():
                 stack.enter_context(sole_writer(project.last_round()))
             _merge_files(project, sides, branch)
+            if take_out(project, say, is_held=True):
+                git(root, "add", "--update", "--", ".")
             _recompute(project, say)
             git(root, "add", "--all", "--", ROUNDS, *_present(root, COMPUTED))
             git(root, "commit", "--quiet", "-m", f"Merged {branch}: {_brought(sides)}")

@@ -18,6 +18,7 @@ from shlex import quote
 
 from rounds.commands import changed_paths, git, git_bytes
 from rounds.project import Project
+from stages.answers.forgotten import Redaction, redaction_of
 from stages.answers.rounds import FROZEN
 from stages.contract.canonical import Row
 from stages.contract.errors import PipelineError
@@ -385,12 +386,37 @@ def uncommitted_faults(project: Project) -> list[Fault]:
     }
     old = read_blobs(project, [committed[path] for path in paths if path in committed])
     files = {path: project.root / path for path in paths}
+    forgotten = redaction_here(project)
     return faults(
-        {path: old.get(committed.get(path, "")) for path in paths},
-        {path: file.read_bytes() if file.is_file() else None for path, file in files.items()},
+        without_forgotten(forgotten, {path: old.get(committed.get(path, "")) for path in paths}),
+        without_forgotten(
+            forgotten,
+            {path: file.read_bytes() if file.is_file() else None for path, file in files.items()},
+        ),
         answered=lambda path: any(name.startswith(signs_of_an_answer(path)) for name in committed),
         over=lambda path: any(sign in committed for sign in signs_of_the_end(path)),
     )
+
+
+def redaction_here(project: Project) -> Redaction:
+    """What is forgotten of the batches that are here; nothing where they cannot be read."""
+    try:
+        return redaction_of(project.rounds_folder)
+    except PipelineError:  # import_labels and `rounds verify` say what is wrong with them
+        return Redaction({}, {})
+
+
+def without_forgotten(
+    forgotten: Redaction, contents: Mapping[str, bytes | None]
+) -> dict[str, bytes | None]:
+    """Files of data/rounds, by path, as they are once nothing forgotten stands in them.
+
+    Two versions are compared so: what `rounds forget` took out of one of them is no edit.
+    """
+    return {
+        path: data and forgotten.of_file(path.removeprefix("data/rounds/"), data)
+        for path, data in contents.items()
+    }
 
 
 def tree_of(project: Project, commit: str) -> dict[str, str]:

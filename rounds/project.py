@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rounds.commands import is_as_committed
 from rounds.shipped import shipped_value
-from stages.answers.rounds import round_folders
+from stages.answers.rounds import round_folders, to_ask
 from stages.answers.scheme import SCHEME, Change, names_ever, offered_now, read_scheme
 from stages.contract.canonical import Row, read_json, read_jsonl
 from stages.contract.errors import PipelineError
@@ -75,8 +75,12 @@ class Round:
         return str(self.manifest()["batch_id"])
 
     def tasks(self) -> list[Row]:
-        """The rows of asked.jsonl."""
+        """The rows of asked.jsonl; of one that was forgotten without its content."""
         return read_jsonl(self.asked)
+
+    def to_ask(self) -> list[Row]:
+        """The tasks that people can be asked: `tasks` without those that were forgotten."""
+        return to_ask(self.tasks())
 
     def answer_files(self) -> list[Path]:
         """Every answer file, sorted by name."""

@@ -37,8 +37,10 @@ from rounds.past import (
     tree_of,
 )
 from rounds.project import Project
+from rounds.redaction import Originals, originals
 from rounds.violation import Violation
-from stages.contract.canonical import Row, write_bytes
+from stages.answers.changed import CHANGED, read_record
+from stages.contract.canonical import Row, dumps, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.progress import watched
 
@@ -88,8 +90,20 @@ def lock_faults(project: Project, commit: str, hashes: dict[str, str]) -> list[L
         return [LockFault("dvc.lock", f"not valid YAML ({str(error).splitlines()[0]})")]
     if "dvc.lock" not in documents:
         return [LockFault("dvc.lock", "missing from a round commit")]
-    entries = documents["dvc.lock"]["stages"]
     here = _hashes_of_files(project, tree, documents, hashes)
+    faults = _stages_faults(documents, here)
+    for were in originals(project) if faults else ():
+        # What was purged of the history is compared with what the record says it was.
+        wrong = {fault.where for fault in faults}
+        before = {path: here[path] for path in here}
+        before |= {path: content_md5(path, tree, hashes, were) for path in wrong & set(here)}
+        faults = min(faults, _stages_faults(documents, before), key=len)
+    return faults
+
+
+def _stages_faults(documents: Mapping[str, Any], here: Mapping[str, str | None]) -> list[LockFault]:
+    """What is wrong with each stage of a commit. here: DVC's hash of each file, by path."""
+    entries = documents["dvc.lock"]["stages"]
     faults = []
     for name, stage in documents["dvc.yaml"]["stages"].items():
         if name in entries:
@@ -188,15 +202,22 @@ def stage_faults(
     return faults
 
 
-def content_md5(path: str, tree: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:
-    """DVC's hash of a file or folder as a commit holds it; None when git does not hold it."""
+def content_md5(
+    path: str, tree: Mapping[str, str], hashes: Mapping[str, str], were: Originals | None = None
+) -> str | None:
+    """DVC's hash of a file or folder as a commit holds it; None when git does not hold it.
+
+    were: of files that lost what is forgotten, the hash that they had before.
+    """
+    were = were or {}
+
+    def of_file(name: str) -> str:
+        digest = hashes[tree[name]]
+        return were.get((name, digest), digest)
+
     if path in tree:
-        return hashes[tree[path]]
-    inside = {
-        name[len(path) + 1 :]: hashes[blob]
-        for name, blob in tree.items()
-        if name.startswith(f"{path}/")
-    }
+        return of_file(path)
+    inside = {name[len(path) + 1 :]: of_file(name) for name in tree if name.startswith(f"{path}/")}
     return folder_md5(inside) if inside else None
 
 
@@ -215,6 +236,10 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
             lines.append(f"replay: round {number}: imported, so no commit chose it")
             continue
         commit = change.commit.id
+        if _is_purged(project, commit):
+            why = "what was forgotten since is purged from its commit"
+            lines.append(f"replay: round {number}: not comparable: {why}")
+            continue
         path = f"data/rounds/{number:03d}/batch.jsonl"
         name = f"{commit}:./{path}"
         comparison = compare_to_today(project, commit)
@@ -225,6 +250,36 @@ def replay(project: Project) -> tuple[list[Violation], list[str]]:
         which = "the same batch" if same else "another batch"
         lines.append(f"replay: round {number}: {which}{comparison.note}")
     return violations, lines
+
+
+def _is_purged(project: Project, commit: str) -> bool:
+    """Whether a commit of before a `rounds forget` lacks what that took out.
+
+    Of tables that DVC keeps, that its cache has the old ones no more.
+    """
+    rows = [row for row in read_record(project.rounds_folder) if row["kind"] == "redacted"]
+    if not rows:
+        return False
+    tree = tree_of(project, commit)
+    name = f"data/rounds/{CHANGED}"
+    recorded = read_blobs(project, [tree[name]]).get(tree[name], b"") if name in tree else b""
+    later = [row for row in rows if dumps(row).encode() not in recorded.splitlines()]
+    if not later:
+        return False
+    blobs = read_blobs(project, [tree[row["file"]] for row in later if row["file"] in tree])
+    purged = any(
+        md5(blobs[tree[row["file"]]]) == row["md5"][1] for row in later if row["file"] in tree
+    )
+    return purged or _lacks_tables(project, tree, later)
+
+
+def _lacks_tables(project: Project, tree: Mapping[str, str], rows: list[Row]) -> bool:
+    """Whether DVC's cache lacks a table that a commit names and that rows have left since."""
+    cache = Path(cache_of(project.root)) / "files" / "md5"
+    names = [f"{row['file']}.dvc" for row in rows]
+    blobs = read_blobs(project, [tree[name] for name in names if name in tree])
+    digests = [parsed(data)["outs"][0]["md5"] for data in blobs.values()]
+    return any(not (cache / digest[:2] / digest[2:]).is_file() for digest in digests)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class TablesNow:
         first: dict[str, str] = {}
         for source in watched("look for what was judged", self.sources, "table"):
             with opened(source.url) as table:
-                for item, sha in zip(*self._identities(source, table), strict=True):
+                for item, sha in zip(*self.identities(source, table), strict=True):
                     if sha in shas:
                         first.setdefault(sha, item)
         return first
@@ -92,7 +92,7 @@ class TablesNow:
         with opened(source.url) as table:
             columns = list(table.columns)
             if not self.params.data.id:
-                every = zip(*self._identities(source, table), strict=True)
+                every = zip(*self.identities(source, table), strict=True)
                 return Seen(mark, columns, {item: sha for item, sha in every if item in ids})
             names = [as_text(cell) for cell in table.column(self.params.data.id, "data.id")]
             rows = [row for row, name in enumerate(names) if name in ids]
@@ -102,7 +102,8 @@ class TablesNow:
                 mark, columns, {names[row]: sha for row, sha in zip(rows, shas, strict=True)}
             )
 
-    def _identities(self, source: Source, table: Table) -> tuple[list[str], list[str]]:
+    def identities(self, source: Source, table: Table) -> tuple[list[str], list[str]]:
+        """Ids and content hashes of the rows of a table."""
         return identities(
             table, self.params, source.split, counted=source.numbered, columns=self.fields
         )

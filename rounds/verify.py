@@ -2,6 +2,8 @@
 
     ledger    no answered batch and no answer row was changed or removed, in any commit or in the
               working tree
+    record    no line of data/rounds/changed.jsonl was changed or removed, and nothing that was
+              forgotten is here again
     scheme    no change of the labels (data/scheme.jsonl) was changed or removed, all can be read,
               and params.labels is what they come to
     issue     every batch is byte for byte what export_prodigy had written, by the dvc.lock of its
@@ -27,14 +29,14 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import click
 
 from rounds.commands import changed_paths, commit_named, git
-from rounds.content import changed, not_compared, summary
+from rounds.content import changed, not_compared, returned, summary
 from rounds.dvc_files import folder_md5, md5, output_md5
 from rounds.finished import finishes, replay_finishes
 from rounds.machines.kept import machine_faults
@@ -53,16 +55,20 @@ from rounds.past import (
     name_in_round,
     name_merged,
     read_blobs,
+    redaction_here,
     round_of_path,
     rounds_over,
     tree_of,
     uncommitted_faults,
 )
 from rounds.project import Project
+from rounds.redaction import Originals, originals
 from rounds.reproducible import locks, replay
 from rounds.tables_now import pool_of
 from rounds.violation import HERE, Violation
 from stages.answers.arms import IMPORTED
+from stages.answers.changed import CHANGED, read_changed
+from stages.answers.forgotten import forgotten_rows
 from stages.answers.reading import import_round
 from stages.answers.rounds import round_folders
 from stages.answers.scheme import SCHEME, require_known_names
@@ -73,7 +79,10 @@ from stages.contract.shell import one_line_errors
 from stages.examples.content import exact_bytes
 from stages.examples.tables import as_text, read_table
 
+ROUNDS = "data/rounds/"
 BATCH = ("asked.jsonl", "batch.jsonl", "manifest.json", "verdicts.jsonl")
+RECORD = f"{ROUNDS}{CHANGED}"
+LINES = {"scheme": "change of the labels", "record": "line about changed rows"}
 NOT_MARKED = "an imported round with a row that is not marked as imported"
 NOT_EXPORTED = "not what export_prodigy wrote (dvc.lock)"
 
@@ -88,7 +97,11 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
             project.root, "no commit yet", "git add -A && git commit, then `rounds close`"
         )
     history = changes(project, "data/rounds")
-    violations = [*ledger(project, history), *scheme(project)]
+    violations = [
+        *ledger(project, history),
+        *scheme(project),
+        *lines_lost(project, RECORD, "record"),
+    ]
     violations += [*locks(project, history), *finishes(project), *machine_faults(project)]
     try:
         round_folders(project.rounds_folder)
@@ -103,6 +116,7 @@ def verify(project: Project) -> tuple[list[Violation], list[str]]:
         "nothing proves how its rows were chosen, and no arm counts them"
         for number, origin in imported_rounds(project, history).items()
     ]
+    notes += forgotten_notes(project)
     if skipped:
         notes.append(f"content: {skipped}")
     else:
@@ -118,9 +132,7 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
     # Only these steps can have done wrong: they replace a file, or add to a round that was over.
     suspects = {change.side for change in history if change.old} | {side for side, _ in late}
     steps = [change for change in history if change.side in suspects]
-    blobs = read_blobs(
-        project, [name for step in steps for name in (step.old, step.new) if name is not None]
-    )
+    blobs = _without_forgotten(project, steps)
     had: dict[tuple[str, str], list[bytes]] = defaultdict(list)
     for step in steps:
         had[step.commit.id, step.path].append(blobs.get(step.old or "", b""))
@@ -129,6 +141,19 @@ def ledger(project: Project, history: list[Change]) -> list[Violation]:
         late_paths = {path for late_side, path in late if late_side == side}
         violations += _step_faults(project, list(group), blobs, late_paths, had)
     return violations + [_ledger_violation(HERE, fault) for fault in uncommitted_faults(project)]
+
+
+def _without_forgotten(project: Project, steps: list[Change]) -> dict[str, bytes]:
+    """The blobs of steps as they are once nothing forgotten stands in them, by their ids."""
+    paths = {
+        name: step.path.removeprefix(ROUNDS)
+        for step in steps
+        for name in (step.old, step.new)
+        if name is not None
+    }
+    forgotten = redaction_here(project)
+    contents = read_blobs(project, paths)
+    return {name: forgotten.of_file(paths[name], data) for name, data in contents.items()}
 
 
 def _step_faults(
@@ -189,16 +214,27 @@ def _kept_by_merge(project: Project, commit: Commit) -> set[tuple[str, str | Non
 
 def scheme(project: Project) -> list[Violation]:
     """Lines of the record of changed labels that were changed or removed, or that say nothing."""
-    steps = changes(project, SCHEME)
+    violations = lines_lost(project, SCHEME, "scheme")
+    try:
+        require_known_names(project.params().labels, project.scheme())
+    except PipelineError as error:
+        where = error.where.removeprefix(f"{project.root}/")
+        violations.append(Violation("scheme", HERE, where, error.what))
+    return violations
+
+
+def lines_lost(project: Project, name: str, check: str) -> list[Violation]:
+    """Lines of a record that a commit, or the working tree, changed or removed. name: its path."""
+    steps = changes(project, name)
     blobs = read_blobs(
-        project, [name for step in steps for name in (step.old, step.new) if name is not None]
+        project, [blob for step in steps for blob in (step.old, step.new) if blob is not None]
     )
     pairs = [
         (step.commit.id, blobs[step.old], blobs.get(step.new or "", b""))
         for step in steps
         if step.old
     ]
-    path = project.root / SCHEME
+    path = project.root / name
     if steps and steps[-1].new:
         here = path.read_bytes() if path.is_file() else b""
         pairs.append((HERE, blobs[steps[-1].new], here))
@@ -206,13 +242,8 @@ def scheme(project: Project) -> list[Violation]:
     for commit, old, new in pairs:
         line = lost(old, new)
         if line:
-            what = "the change of the labels that stood here was changed or removed"
-            violations.append(Violation("scheme", commit, f"{SCHEME}:{line}", what))
-    try:
-        require_known_names(project.params().labels, project.scheme())
-    except PipelineError as error:
-        where = error.where.removeprefix(f"{project.root}/")
-        violations.append(Violation("scheme", HERE, where, error.what))
+            what = f"the {LINES[check]} that stood here was changed or removed"
+            violations.append(Violation(check, commit, f"{name}:{line}", what))
     return violations
 
 
@@ -230,6 +261,7 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
     files = [name for frozen in names.values() for name in frozen.values()]
     blobs = read_blobs(project, [*locked.values(), *files])
     imported = imported_rounds(project, history)
+    were = originals(project)
     violations = []
     for number, change in issued.items():
         batch = {name: blobs[full] for name, full in names[number].items() if full in blobs}
@@ -238,7 +270,8 @@ def issues(project: Project, history: list[Change]) -> list[Violation]:
                 where = f"data/rounds/{number:03d}"
                 violations.append(Violation("issue", change.commit.id, where, NOT_MARKED))
             continue
-        if not _is_exported(batch, blobs.get(locked[number], b"")):
+        lock = blobs.get(locked[number], b"")
+        if not _is_exported(batch, lock) and not _was_exported(batch, lock, number, were):
             what = NOT_EXPORTED
             together = at_once[change.commit.id]
             if together > 1:
@@ -291,6 +324,19 @@ def _is_exported(batch: Mapping[str, bytes], lock: bytes) -> bool:
     return output_md5(lock, "build/export") == folder_md5(hashes)
 
 
+def _was_exported(
+    batch: Mapping[str, bytes], lock: bytes, number: int, were: Sequence[Originals]
+) -> bool:
+    """As `_is_exported`, of a batch in a purged history: with the hashes that the record names."""
+    hashes = {name: md5(data) for name, data in batch.items()}
+    paths = {name: f"{ROUNDS}{number:03d}/{name}" for name in hashes}
+    return any(
+        output_md5(lock, "build/export")
+        == folder_md5({name: one.get((paths[name], md), md) for name, md in hashes.items()})
+        for one in were
+    )
+
+
 def written(project: Project, history: list[Change]) -> dict[str, str]:
     """Path -> the commit that wrote it as it is now; what was changed since is not there."""
     uncommitted = set(changed_paths(project.root))
@@ -319,7 +365,25 @@ def answers(project: Project, history: list[Change]) -> list[Violation]:
 def content(project: Project) -> list[Violation]:
     """Asked ids whose content is not what was judged, all of them in one violation."""
     rows = changed(project, anew=True)
-    return [Violation("content", HERE, project.params().data.pool, summary(rows))] if rows else []
+    pool = project.params().data.pool
+    violations = [Violation("content", HERE, pool, summary(rows))] if rows else []
+    back = returned(project)
+    if back:
+        violations.append(Violation("record", HERE, back.where, back.what, back.remedy))
+    return violations
+
+
+def forgotten_notes(project: Project) -> list[str]:
+    """What is accepted because somebody said that rows are forgotten, a line for each command."""
+    rows = forgotten_rows(read_changed(project.rounds_folder))
+    said = groupby(rows, key=lambda row: (row["change"], row["round"], row["why"], row["by"]))
+    notes = []
+    for (_, number, why, by), lines in said:
+        count = len({line["id"] for line in lines})
+        who = "1 row" if count == 1 else f"{count} rows"
+        kept = "their content is gone from data/rounds, ids and decisions are proven as before"
+        notes.append(f"forgotten: {who} in round {number}, {why} ({by}): {kept}")
+    return notes
 
 
 def pool_columns(project: Project) -> list[str] | None:

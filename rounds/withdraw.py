@@ -57,7 +57,8 @@ def withdraw(project: Project, annotator: str, since: int, why: str, by: str) ->
         ]
         if not theirs:
             raise _nothing_to_withdraw(annotator, since, people_in(cases.values()))
-        given = answers_of(target.folder, target.batch_id(), target.tasks(), params.labels)
+        labels = project.labels_ever()
+        given = answers_of(target.folder, target.batch_id(), target.tasks(), labels)
         rows: list[Row] = [
             {
                 "id": case.id,

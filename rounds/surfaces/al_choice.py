@@ -48,7 +48,12 @@ def saved(task: Task, dataset: str) -> Task:
 )
 def al_choice(dataset: str, source: str, overlap: int = 1) -> dict[str, Any]:
     """Label a batch of the active-learning loop: one choice per item, in the order of the file."""
-    count = sum(1 for line in Path(source).read_text(encoding="utf-8").split("\n") if line.strip())
+    lines = Path(source).read_text(encoding="utf-8").split("\n")
+    asked = [json.loads(line) for line in lines if line.strip()]
+    count = sum(not task.get("forgotten") for task in asked)
+    stream = get_stream(source, rehash=False, dedup=False)
+    if count < len(asked):  # what is left of a row that was forgotten cannot be shown
+        stream = (task for task in stream if not task.get("forgotten"))
 
     def before_db(tasks: Iterable[Task]) -> list[Task]:
         return [saved(task, dataset) for task in tasks]
@@ -63,7 +68,7 @@ def al_choice(dataset: str, source: str, overlap: int = 1) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "view_id": "choice",
-        "stream": get_stream(source, rehash=False, dedup=False),
+        "stream": stream,
         "validate_answer": validate_answer,
         "before_db": before_db,
         "on_exit": on_exit,

@@ -324,7 +324,7 @@ class Desk:
     ) -> None:
         params = project.params()
         self.batch = newest.batch_id()
-        self.tasks = newest.tasks()
+        self.tasks = newest.to_ask()
         # Labels changed in params.yaml since are for the next batch; this one asks as issued.
         self.labels = prodigy.offered(self.tasks) or params.labels
         self.shown_labels = self.labels  # in the order of the page

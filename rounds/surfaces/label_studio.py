@@ -61,7 +61,7 @@ def title(project: Project, newest: Round) -> str:
 def send(project: Project, url: str, token: str) -> str:
     """Import the rows that the newest round's project lacks, in order; make it if there is none."""
     newest = project.last_round()
-    tasks = newest.tasks()
+    tasks = newest.to_ask()
     with _server(url, token) as server:
         sent_before = _find(server, title(project, newest))
         number = (sent_before or _create(server, project, newest))["id"]
@@ -78,7 +78,7 @@ def send(project: Project, url: str, token: str) -> str:
 
 def _create(server: httpx.Client, project: Project, newest: Round) -> Row:
     """A new project of a round, empty yet."""
-    tasks = newest.tasks()
+    tasks = newest.to_ask()
     params = project.params()
     has_images = any("image" in task for task in tasks)
     settings = {

@@ -38,4 +38,4 @@ def instructions(project: Project, *, dataset: str, annotators: Sequence[str]) -
         "rounds close",
     ]
     click.echo("\n".join(lines))
-    return f"annotate: {len(newest.tasks())} items of round {newest.number} wait in {batch}"
+    return f"annotate: {len(newest.to_ask())} items of round {newest.number} wait in {batch}"

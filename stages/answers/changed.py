@@ -9,6 +9,10 @@ Columns of each line:
     to, sha        kind moved: the content that `id` had stands under the id `to` now; null where it
                    left the pool
     was, now       kind edited: hashes of the content that was judged, and of what it is now
+    sha, files     kind forgotten: the content that `id` had, and the pictures that went with it
+    file, was, now kind redacted, without an id: SHA-256 of a file before and after it lost what is
+                   forgotten (stages/answers/forgotten.py); its path from the
+                   project's root; md5: the same two, as dvc.lock names files
 """
 
 from __future__ import annotations
@@ -21,12 +25,23 @@ from stages.contract.canonical import Row, numbered_rows
 from stages.contract.errors import PipelineError
 
 CHANGED = "changed.jsonl"
-COLUMNS = ("change", "round", "id")
-COLUMNS_OF = {"moved": ("to", "sha"), "edited": ("was", "now")}
+COLUMNS = ("change", "round")
+LEAVE = ("moved", "forgotten")  # kinds of lines after which an id may be gone
+COLUMNS_OF = {
+    "moved": ("id", "to", "sha"),
+    "edited": ("id", "was", "now"),
+    "forgotten": ("id", "sha"),
+    "redacted": ("file", "was", "now"),
+}
 
 
 def read_changed(folder: Path) -> list[Row]:
-    """The lines of the record in the folder of rounds, none where nobody wrote one."""
+    """The lines of the record that are about ids, none where nobody wrote one."""
+    return [row for row in read_record(folder) if row["kind"] != "redacted"]
+
+
+def read_record(folder: Path) -> list[Row]:
+    """All lines of the record in the folder of rounds. Raises PipelineError at file:line."""
     path = folder / CHANGED
     if not path.is_file():
         return []
@@ -57,13 +72,17 @@ def ids_since(
     """The id as it was asked, then the id after each later change; None at the end where it left.
 
     A change that moved other ids alone counts too: the permutation of the pool was drawn anew then.
+    Where rows were forgotten, the others keep their ids, and the permutation goes on.
     """
     ids: list[str | None] = [item]
-    moved = [row for row in record if row["kind"] == "moved"]
-    later = [row for row in moved if _is_before(round_number, correction, row)]
-    for change in sorted({row["change"] for row in later}):
-        moves = {row["id"]: row["to"] for row in later if row["change"] == change}
-        ids.append(moves.get(ids[-1], ids[-1]))
+    later = [row for row in record if _is_before(round_number, correction, row)]
+    for change in sorted({row["change"] for row in later if row["kind"] in LEAVE}):
+        rows = [row for row in later if row["change"] == change]
+        if rows[0]["kind"] == "moved":
+            moves = {row["id"]: row["to"] for row in rows}
+            ids.append(moves.get(ids[-1], ids[-1]))
+        elif ids[-1] in {row["id"] for row in rows}:
+            ids.append(None)
         if ids[-1] is None:
             break
     return ids

@@ -26,6 +26,24 @@ ANONYMOUS = "anonymous"
 _CONTENT = ("text", "image", "html", "input")
 # What stands in asked.jsonl is not repeated in every answer: 77 options would be no news.
 _REPEATED = {"options", "score", "rank"}
+# What stays of a task, and of an answer, whose content is forgotten (stages/answers/forgotten.py).
+_OF_TASK = ("al_id", "al_batch", "meta", "options", "rank", "score")
+_OF_ANSWER = (
+    "al_id",
+    "al_batch",
+    "al_dataset",
+    "al_order",
+    "al_after",
+    "al_undone",
+    "answer",
+    "accept",
+    "label",
+    "flagged",
+    "_timestamp",
+    "_annotator_id",
+    "_session_id",
+    "_input_hash",
+)
 _STARTED_AT = re.compile(r"(^|-)\d{4}-\d\d-\d\d[_T ]\d\d-\d\d-\d\d$")
 
 
@@ -229,7 +247,7 @@ def read_answer(row: Mapping[str, object], labels: Sequence[str] = ()) -> Answer
     return Answer(
         id=_text(row, "al_id"),
         batch=_text(row, "al_batch"),
-        input_hash=_content_hash(row),
+        input_hash=content_hash(row),
         text=_text(row, "text"),
         kind=kind,
         label=label,
@@ -316,7 +334,7 @@ def _finite(number: float) -> bool:
         return False
 
 
-def _content_hash(row: Mapping[str, object]) -> int | None:
+def content_hash(row: Mapping[str, object]) -> int | None:
     """The hash of the content; of a picture without its bytes, the one that Prodigy noted."""
     image = row.get("image")
     has_content = any(key in row for key in _CONTENT)
@@ -355,7 +373,7 @@ def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | No
     for row in tasks:
         item = str(row["al_id"])
         ids.add(item)
-        content = input_hash(row)
+        content = hash_of_task(row)
         by_hash[content] = None if content in by_hash else item
         text = row.get("text")
         if isinstance(text, str):
@@ -370,6 +388,30 @@ def finder(tasks: Iterable[Mapping[str, object]]) -> Callable[[Answer], str | No
         return item
 
     return find
+
+
+def hash_of_task(row: Mapping[str, object]) -> int:
+    """The hash of a task's content; of what was forgotten, as it was noted then."""
+    noted = row.get("_input_hash")
+    return noted if isinstance(noted, int) else input_hash(row)
+
+
+def task_without_content(row: Mapping[str, object]) -> Row:
+    """What stays of a task whose content is forgotten; the content's hash, to find its answers."""
+    return {**{key: row[key] for key in _OF_TASK if key in row}, "_input_hash": hash_of_task(row)}
+
+
+def answer_without_content(row: Mapping[str, object]) -> Row:
+    """What stays of an answer to something that is forgotten: it says the same, and shows nothing.
+
+    Notes go too, and whatever a tool wrote beside the answer.
+    """
+    kept = {key: row[key] for key in _OF_ANSWER if key in row}
+    if "options" in row:  # with it, no `accept` is an empty answer
+        kept["options"] = []
+    if row.get("versions"):  # a reviewer's answer, which settles the item
+        kept["versions"] = [{}]
+    return kept
 
 
 def keep_last(answers: Iterable[tuple[Answer, Line]]) -> list[tuple[Answer, Line]]:

@@ -37,6 +37,7 @@ from stages.answers.prodigy import (
     read_answer,
 )
 from stages.answers.rounds import (
+    FORGOTTEN,
     MERGED,
     batch_folders,
     merged_folders,
@@ -331,10 +332,11 @@ def import_round(folder: Path, params: Params, scheme: Sequence[Change] = ()) ->
     identity: str = manifest["batch_id"]
     labels = names_ever(params.labels, scheme)
     answers = answers_of(folder, identity, tasks, labels)
-    people = _people_of(batch, to_batch(answers, identity))
+    people = _people_of(batch, to_batch(answers, identity), forgotten_in(tasks))
     closed = (folder / "closed.json").is_file()
-    # Answers that came late to an earlier batch do not begin a round.
-    if not any(people.values()) and not closed:
+    # Answers that came late to an earlier batch do not begin a round. One of which all is forgotten
+    # is over.
+    if people and not any(people.values()) and not closed:
         return None
     number = int(folder.name)
     wanted = params.surface.annotations_per_item
@@ -342,9 +344,9 @@ def import_round(folder: Path, params: Params, scheme: Sequence[Change] = ()) ->
     row: AnsweredRound = {
         "round": number,
         "batch_id": identity,
-        "asked": len(batch),
+        "asked": len(people),
         "answered": answered,
-        "state": _state(answered == len(batch), closed),
+        "state": _state(answered == len(people), closed),
     }
     events = events_of(folder, params, scheme)
     known = known_answers(rows_asked(folder)) | _known_earlier(folder, identity, answers)
@@ -462,6 +464,11 @@ def _known_earlier(folder: Path, batch: str, answers: list[tuple[Answer, Line]])
     return known
 
 
+def forgotten_in(tasks: Iterable[Row]) -> set[str]:
+    """The ids of a batch's tasks that were forgotten."""
+    return {str(task["al_id"]) for task in tasks if task.get(FORGOTTEN)}
+
+
 def _refuse_links(folder: Path) -> None:
     for path in (folder, *sorted(folder.rglob("*"))):
         if path.is_symlink():
@@ -469,12 +476,14 @@ def _refuse_links(folder: Path) -> None:
             raise PipelineError(path, what, "put the file itself there")
 
 
-def _people_of(batch: list[Asked], answers: list[tuple[Answer, Line]]) -> dict[str, set[str]]:
-    """Who answered each row of a batch; who took an answer back did not."""
+def _people_of(
+    batch: list[Asked], answers: list[tuple[Answer, Line]], gone: Collection[str]
+) -> dict[str, set[str]]:
+    """Who answered each row of a batch that is not gone; who took an answer back did not."""
     people: dict[str, set[str]] = {row["id"]: set() for row in batch}
     for answer, _ in keep_last(answers):
         people[str(answer.id)].add(answer.annotator)
-    return people
+    return {item: names for item, names in people.items() if item not in gone}
 
 
 def _state(complete: bool, closed: bool) -> RoundState:

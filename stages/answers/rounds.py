@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
+from stages.answers.changed import read_record
 from stages.answers.ledger import Asked, read_rows
 from stages.contract.canonical import Row, jsonl, read_json, read_jsonl, sha256
 from stages.contract.errors import PipelineError
 
 FROZEN = ("asked.jsonl", "batch.jsonl", "verdicts.jsonl")
+FORGOTTEN = "forgotten"  # true in what is left of a row that was forgotten
 
 
 def batch_id(rows: Sequence[Mapping[str, object]]) -> str:
@@ -22,7 +24,8 @@ def batch_id(rows: Sequence[Mapping[str, object]]) -> str:
 def read_frozen(folder: Path) -> tuple[Row, list[Asked], list[Row]]:
     """Manifest, batch rows and asked rows of an issued round.
 
-    Raises PipelineError if any was edited after issue.
+    Raises PipelineError if any was edited after issue. What `rounds forget` did is no edit: the
+    record has the hashes of the file before and after.
     """
     path = folder / "manifest.json"
     if not path.is_file():
@@ -35,13 +38,32 @@ def read_frozen(folder: Path) -> tuple[Row, list[Asked], list[Row]]:
         raise PipelineError(path, what, _restore(folder))
     for name in FROZEN:
         file = folder / name
-        if not file.is_file() or sha256(file.read_bytes()) != hashes.get(name):
+        if not file.is_file() or not _is_frozen(file, str(hashes.get(name))):
             what = f"edited after the batch was issued (its hash is not the one in {path})"
             raise PipelineError(file, what, _restore(file))
     rows = read_rows(folder / "batch.jsonl", Asked)
     if batch_id(rows) != manifest["batch_id"]:
         raise PipelineError(path, "batch_id is not the hash of batch.jsonl", _restore(folder))
     return manifest, rows, read_jsonl(folder / "asked.jsonl")
+
+
+def _is_frozen(file: Path, issued: str) -> bool:
+    """Whether a file of a batch has the hash that it was issued with, or one of its redactions."""
+    now = sha256(file.read_bytes())
+    if now == issued:
+        return True
+    root = root_of(file.parent)
+    path = f"data/rounds/{file.relative_to(root).as_posix()}"
+    hashes = {issued}
+    for row in read_record(root):
+        if row["kind"] == "redacted" and row["file"] == path and row["was"] in hashes:
+            hashes.add(row["now"])
+    return now in hashes
+
+
+def to_ask(tasks: Iterable[Row]) -> list[Row]:
+    """The tasks of a batch that can be asked: those that are not forgotten."""
+    return [task for task in tasks if not task.get(FORGOTTEN)]
 
 
 def _restore(path: Path) -> str:

@@ -18,7 +18,7 @@ from stages.contract.canonical import read_jsonl, write_bytes
 from stages.contract.errors import PipelineError
 from tests.history.inprocess import Stages, answer, closed, committed
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven]
+pytestmark = pytest.mark.slow
 Fresh = Callable[..., Project]
 
 

@@ -129,7 +129,6 @@ def killed_then_done(project: Project, rng: random.Random, *words: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.unproven
 def test_labels_change_over_rounds_of_the_real_pipeline_with_kills_and_the_proof_holds(
     tmp_path: Path,
 ) -> None:
