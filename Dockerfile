@@ -4,10 +4,9 @@
 FROM python:3.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 WORKDIR /labelrounds
-COPY requirements.lock ./
-RUN pip install --no-cache-dir --requirement requirements.lock
 COPY . .
-RUN pip install --no-cache-dir --no-deps . && git config --system --add safe.directory /project
+# the locked versions of what the commands need, without what only tests need; /project may belong to another user
+RUN pip install --no-cache-dir --constraint requirements.lock . && git config --system --add safe.directory '*'
 WORKDIR /project
 VOLUME /project
 EXPOSE 8080
