@@ -18,10 +18,11 @@ import os
 import statistics
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from rounds.lock import turn
@@ -37,6 +38,7 @@ NOTE = "al_note"  # the key of an answer's row under which a remark on the item 
 HISTORY = 10
 PAUSE = 300.0  # seconds between two answers from which a person did something else
 LONGEST_NAME = 40
+WRITERS = ThreadPoolExecutor(16, thread_name_prefix="disk")  # starts no thread before its work
 
 
 class Refused(Exception):  # noqa: N818 - said to a person, and mostly no fault
@@ -135,7 +137,7 @@ def session_file(name: str) -> str:
 
 
 class Journal:
-    """An append-only file of lines; what was written is on the disk once `flush` has returned."""
+    """An append-only file of lines; what `append` returned from is on the disk."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,32 +147,20 @@ class Journal:
         os.fsync(folder)
         os.close(folder)
 
-    def write(self, line: str) -> None:
+    def append(self, line: str) -> None:
         """Write one line, whole or not at all. Raises OSError when the disk refuses it."""
         data = line.encode() + b"\n"
+        whole = self._whole + len(data)
         self._cut()
         try:
             while data:
                 data = data[os.write(self._file, data) :]
-        except OSError:
-            self._give_up()
-            raise
-
-    def flush(self) -> None:
-        """Return when all lines are on the disk.
-
-        Raises OSError where that fails; what was written since the last time is taken back then.
-        """
-        try:
             os.fsync(self._file)
         except OSError:
-            self._give_up()
+            with contextlib.suppress(OSError):  # then before the next line
+                self._cut()
             raise
-        self._whole = os.fstat(self._file).st_size
-
-    def _give_up(self) -> None:
-        with contextlib.suppress(OSError):  # then before the next line
-            self._cut()
+        self._whole = whole
 
     def _cut(self) -> None:
         """Remove the part of a line that is left where the disk refused the rest."""
@@ -188,20 +178,6 @@ class Taken:
 
     line: str
     said: Said
-
-
-def _fault_of(work: Callable[..., None], *words: Any) -> OSError | None:
-    """The OSError with which the work failed; None where it did not."""
-    try:
-        work(*words)
-    except OSError as fault:
-        return fault
-    return None
-
-
-def _flush(journal: Journal | None) -> None:
-    if journal is not None:
-        journal.flush()
 
 
 def mend(path: Path) -> int:
@@ -263,8 +239,9 @@ class Waiting:
 class GroupCommit:
     """Saves in groups: the answers that come while one group goes to the disk are the next group.
 
-    So many people at once cost one visit of a thread and one look whether the round is open, not
-    one each. An answer is settled, and acknowledged, after its own line was flushed.
+    So many people at once cost one look whether the round is open, and their lines are flushed at
+    the same time, of which a disk makes one work. An answer is settled, and acknowledged, after its
+    own line was flushed.
     """
 
     def __init__(self) -> None:
@@ -505,15 +482,20 @@ class Desk:
         """
         try:
             with self._taking():
-                written = [_fault_of(self._write, *answer) for answer in answers]
-                journals = [self._journals.get(session.name) for session, _ in answers]
-                saved = zip(written, journals, strict=True)
-                return [fault or _fault_of(_flush, journal) for fault, journal in saved]
+                if len(answers) == 1:
+                    return [self._save_line(answers[0])]
+                return list(WRITERS.map(self._save_line, answers))
         except (RoundOver, OSError) as fault:
             return [fault] * len(answers)
 
-    def _write(self, session: Session, taken: Taken) -> None:
-        self._journal(session).write(taken.line)
+    def _save_line(self, answer: tuple[Session, Taken]) -> OSError | None:
+        """Save one answer; the fault of the disk, None where there was none."""
+        session, taken = answer
+        try:
+            self._journal(session).append(taken.line)
+        except OSError as fault:
+            return fault
+        return None
 
     def settle(self, session: Session, taken: Taken) -> None:
         """Let a saved answer stand; an item whose answer was undone is the session's next."""

@@ -470,24 +470,19 @@ def test_a_disk_that_refuses_one_file_refuses_its_answer_alone(
         taken = desk.take(session, position, "accept", "positive", key="k" * 8, replaces="")
         assert taken is not None
         answers.append((session, taken))
-    plain = Journal.flush
+    plain = Journal.append
 
-    def refuse(journal: Journal) -> None:
-        if journal is desk._journals["bo"]:
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "fsync", full)
-                plain(journal)
-        plain(journal)
+    def refuse(journal: Journal, line: str) -> None:
+        if '"page-bo"' in line:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(journal, line)
 
-    def full(_file: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Journal, "flush", refuse)
+    monkeypatch.setattr(Journal, "append", refuse)
     saved, refused = desk.save_all(answers)
     assert saved is None
     assert isinstance(refused, OSError)
     assert [annotator for _, annotator, _ in on_disk(project)] == ["ana"]
-    monkeypatch.setattr(Journal, "flush", plain)
+    monkeypatch.setattr(Journal, "append", plain)
     assert desk.save_all([answers[1]]) == [None]
     assert [annotator for _, annotator, _ in on_disk(project)] == ["ana", "bo"]
 
