@@ -2,9 +2,9 @@
 
 It makes the tutorial's project in a temporary folder, closes three rounds with known answers, and
 looks at the report, the next batch and its owner's view with Chromium. The page in other states is
-shot by the tests that bring it there (tests/surfaces/test_page_in_chromium.py), the demo's report
-after a demo. docs/images/made_of.json holds the hash of the pages' code at that time,
-so that a test can say when pictures are older than what they show.
+shot by the tests that bring it there (tests/surfaces/test_page_in_chromium.py).
+docs/images/made_of.json holds the hash of the pages' code at that time, so that a test can say when
+pictures are older than what they show.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ SHOOTING = "accessibility_checker_finds_nothing or next_batch_comes_by_itself"
 CODE = {  # picture -> the files that decide what it shows
     "tutorial-page.png": PAGE,
     "tutorial-report.png": REPORT,
-    "report.png": REPORT,
     "owner.png": ("rounds/surfaces/static/owner.*",),
     **BY_TESTS,
 }
@@ -49,7 +48,6 @@ PERSON = {
 WIDTH = 1100  # pixels of the window
 HEIGHT = 760
 CARD_HEIGHT = 430  # below it the page of a short text is empty
-REPORT_SIZE = {"width": 1000, "height": 1900}
 
 
 def code_hash(patterns: tuple[str, ...]) -> str:
@@ -110,12 +108,11 @@ def shoot_owner(browser: Any, address: str) -> None:
     page.screenshot(path=IMAGES / "owner.png")
 
 
-def shoot_report(browser: Any, project: Path, name: str, size: dict[str, int]) -> None:
+def shoot_report(browser: Any, project: Path) -> None:
     """The top of a project's report."""
-    rounds(project, "report")
-    page = browser.new_page(viewport=size)
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     page.goto((project / "report.html").as_uri())
-    page.screenshot(path=IMAGES / name)
+    page.screenshot(path=IMAGES / "tutorial-report.png")
 
 
 def tutorial_project(home: Path) -> Path:
@@ -128,6 +125,7 @@ def tutorial_project(home: Path) -> Path:
     for _ in range(3):
         rounds(shop, "annotate", "--oracle", str(TUTORIAL / "truth.csv"))
         rounds(shop, "close")
+    rounds(shop, "report")
     return shop
 
 
@@ -149,11 +147,9 @@ def main() -> None:
         home = Path(folder)
         shoot_in_tests(home)
         shop = tutorial_project(home)
-        rounds(home, "demo", "digits")
         with sync_playwright() as tools:
             browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            shoot_report(browser, shop, "tutorial-report.png", {"width": WIDTH, "height": HEIGHT})
-            shoot_report(browser, home / "digits", "report.png", REPORT_SIZE)
+            shoot_report(browser, shop)
             with served(shop) as (address, owner):
                 shoot_page(browser, address)
                 shoot_owner(browser, owner)
