@@ -20,8 +20,8 @@ from stages.contract.canonical import read_jsonl
 from stages.contract.errors import PipelineError
 from tests.history.inprocess import answer, closed, committed, log
 
+pytestmark = pytest.mark.slow
 Fresh = Callable[..., Project]
-KINDS = ("csv", "jsonl")
 
 
 def quiet(_: str) -> None:
