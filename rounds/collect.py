@@ -19,6 +19,7 @@ import click
 
 from rounds import documents
 from rounds.documents import json_option, say
+from rounds.early import take_in
 from rounds.enumeration import listed
 from rounds.lock import exclusive
 from rounds.matching import Sorted, Taken, sort_out
@@ -380,6 +381,7 @@ def command(
     if server is not None:
         fetched = _fetched(project, asked["url"], asked["token_file"])
     with exclusive(project.root, wait=True):
+        take_in(project.root, project.rounds())
         newest = project.open_round()
         if fetched is not None:
             lines, heap = bring(project, fetched, strict=strict, dry_run=dry_run)

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from rounds.commands import git
+from rounds.early import take_in
 from rounds.history import cases_of
 from rounds.lock import exclusive
 from rounds.plain_words import PlainWords
@@ -46,6 +47,7 @@ def amend(
     if label is not None:
         check_label(label, project.params().labels, "LABEL")
     with exclusive(project.root, wait=True):
+        take_in(project.root, project.rounds())
         target = project.open_round()
         cases = cases_of(project)
         if item not in cases:

@@ -26,6 +26,7 @@ import click
 from rounds.close import note_unpushed
 from rounds.commands import Dvc, Say, changed_paths, commit_named, git, git_bytes
 from rounds.content import require_kept
+from rounds.early import take_in
 from rounds.enumeration import listed
 from rounds.forget import take_out
 from rounds.lock import exclusive
@@ -89,6 +90,7 @@ def merge(project: Project, branch: str, say: Say) -> str:
         commit = commit_named(root, branch, "BRANCH")
         _give_up_unfinished(root, commit)
         only_appended(project)
+        take_in(root, project.rounds())
         require_kept(project)
         _commit_answers(project)
         if _is_ancestor(root, commit, "HEAD"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rounds.early import take_in
 from rounds.history import cases_of
 from rounds.lock import exclusive
 from rounds.project import Project
@@ -47,6 +48,7 @@ def withdraw(project: Project, annotator: str, since: int, why: str, by: str) ->
     if not why.strip():
         raise PipelineError("--why", "no reason given", "say in a few words what was wrong")
     with exclusive(project.root, wait=True):
+        take_in(project.root, project.rounds())
         target = project.open_round()
         params = project.params()
         cases = cases_of(project)

@@ -10,6 +10,7 @@ import pytest
 import rounds.forget
 from rounds.commands import git
 from rounds.content import require_same_contents
+from rounds.correct import amend
 from rounds.forget import forget, settle_forgotten
 from rounds.history import life, lines_of
 from rounds.past import only_appended
@@ -171,3 +172,18 @@ def test_an_edit_beside_what_is_forgotten_is_still_found(project: Fresh) -> None
     record.write_text(record.read_text().replace("asked to", "no reason"))
     committed(here, "hm")
     assert "record" in {violation.check for violation in verify(here)[0]}
+
+
+def test_answers_that_a_killed_close_left_waiting_are_there_for_a_correction(
+    project: Fresh,
+) -> None:
+    here = project(1)
+    item = asked_in(here, 2)[0]
+    path = answer(here)
+    newest = here.last_round()
+    newest.early.parent.mkdir()
+    path.parent.rename(newest.early)
+    row = amend(here, item, "a" if int(item[-4:]) % 2 else "b", "looked again", "me")
+    assert len(row["after"]) == 1
+    assert path.is_file()
+    assert not newest.early.exists()
