@@ -157,6 +157,9 @@ class Inspect(Part):
     flagged: int = Field(description="labels that are probably wrong")
     flagged_share: float
     estimated_error_rate: float | None
+    features_do_not_tell: bool = Field(
+        description="the numbers do not determine the class: it is an outcome"
+    )
     conflicting_copies: int
     near_duplicates: int | None
     outliers: int | None
@@ -166,6 +169,9 @@ class Inspect(Part):
     annotator_quality: dict[str, Any]
     worst: list[dict[str, Any]] = Field(description="the likeliest mistakes, the worst first")
     out: str | None = Field(description="the file with every label, ranked")
+    self_test: list[dict[str, Any]] | None = Field(
+        description="what --self-test finds of planted mistakes, for each kind of them"
+    )
 
 
 class Backtest(Part):

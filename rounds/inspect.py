@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -19,6 +19,8 @@ import numpy as np
 from rounds import documents
 from rounds.documents import json_option, say
 from rounds.init import MODEL
+from rounds.self_test import Planted, self_test
+from rounds.self_test import lines as self_test_lines
 from rounds.shipped import shipped_params
 from stages.contract.arrays import Floats, Geometry, Mask, Matrix
 from stages.contract.canonical import Row, plain, sha256, write_bytes
@@ -70,14 +72,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Every label, the likeliest mistake first, and the summary."""
+    """Every label, the likeliest mistake first, and the summary.
+
+    planted: what is found of planted mistakes, None where that was not asked.
+    """
 
     rows: list[Row]
     summary: Row
+    planted: list[Planted] | None = field(default=None)
 
 
-def inspect(table: Table, source: Source) -> Inspection:
-    """The gate's judgement of a table's labels. Raises PipelineError for what cannot be judged."""
+def inspect(table: Table, source: Source, *, plant: bool = False) -> Inspection:
+    """The gate's judgement of a table's labels. Raises PipelineError for what cannot be judged.
+
+    plant: whether it is tested on mistakes that are planted in these labels.
+    """
     votes = [_row_votes(table, row, source) for row in range(len(table))]
     labels = _labels(table, source, votes)
     seen = sorted(set(labels))
@@ -90,6 +99,7 @@ def inspect(table: Table, source: Source) -> Inspection:
     class_of = {name: number for number, name in enumerate(names)}
     rows = _labelled_rows(table, source, [class_of[label] for label in labels])
     judgement = judge(rows, params, logits)
+    planted = _self_test(rows, judgement, params, logits) if plant else None
     classes_by_row = [{who: class_of[label] for who, label in row.items()} for row in votes]
     judgement, quality = with_annotators(judgement, classes_by_row, rows.labels)
     flagged = choose_doubts(judgement, rows, params, share=1.0, reviews=None)
@@ -97,7 +107,20 @@ def inspect(table: Table, source: Source) -> Inspection:
     if source.annotators:
         summary["alpha"] = krippendorff_alpha([list(row.values()) for row in votes])
         summary["annotator_quality"] = quality
-    return Inspection(_ranked(table, rows, names, judgement, flagged), summary)
+    return Inspection(_ranked(table, rows, names, judgement, flagged), summary, planted)
+
+
+def _self_test(
+    rows: LabelledRows, judgement: Judgement, params: Params, logits: Floats | None
+) -> list[Planted]:
+    """What the gate finds of mistakes that are planted in these labels."""
+
+    def flags(planted: LabelledRows) -> Mask:
+        again = judge(planted, params, logits)
+        return choose_doubts(again, planted, params, share=1.0, reviews=None)
+
+    flagged = choose_doubts(judgement, rows, params, share=1.0, reviews=None)
+    return self_test(rows, judgement, flagged, flags, params.seed)
 
 
 def _summary(rows: LabelledRows, judgement: Judgement, flagged: Mask, seed: int) -> Row:
@@ -113,6 +136,7 @@ def _summary(rows: LabelledRows, judgement: Judgement, flagged: Mask, seed: int)
         "flagged": int(flagged.sum()),
         "flagged_share": int(flagged.sum()) / len(rows.ids),
         "estimated_error_rate": rate,
+        "features_do_not_tell": errors.untold,
         "conflicting_copies": int(judgement.conflict.sum()),
         "near_duplicates": int((judgement.duplicates >= 0).sum()) if has_geometry else None,
         "outliers": int((judgement.outlier > OUTLIER).sum()) if has_geometry else None,
@@ -263,7 +287,7 @@ def _params(names: list[str], kind: str) -> Params:
         "path": "sklearn.linear_model.LogisticRegression",
         "params": {"max_iter": 1000, **MODEL[kind]},
     }
-    return shipped_params({"labels": names, "model": model})
+    return shipped_params({"labels": names, "model": model, "features": {"kind": kind}})
 
 
 def summary_lines(inspection: Inspection) -> list[str]:
@@ -278,6 +302,8 @@ def summary_lines(inspection: Inspection) -> list[str]:
         f"labels: {flagged}, {facts['judged']} could be judged",
         f"estimated share of wrong labels: {share}",
     ]
+    if facts["features_do_not_tell"]:
+        lines.append("the features do not tell the class: rare outcomes are not called mistakes")
     lines += _oddity_lines(facts)
     if facts["alpha"] is not None:
         qualities = facts["annotator_quality"].items()
@@ -286,6 +312,8 @@ def summary_lines(inspection: Inspection) -> list[str]:
             f"annotators: Krippendorff's alpha {facts['alpha']:.2f}; "
             f"quality {people or 'not applicable'}"
         )
+    if inspection.planted is not None:
+        lines += self_test_lines(inspection.planted)
     worst = [row for row in inspection.rows if row["flagged"]][:SHOWN]
     lines += [
         f"  line {r['line']}: {r['label']!r}, rather {r['suggested']!r} ({r['error']:.2f})"
@@ -315,6 +343,7 @@ class Asked(TypedDict):
     proba: Path | None
     annotators: str
     fail_over: float | None
+    self_test: bool
 
 
 @click.command()
@@ -340,13 +369,18 @@ class Asked(TypedDict):
     type=click.FloatRange(0, 1),
     help="Exit 1 when more than this share is probably wrong.",
 )
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Plant mistakes in a twentieth of the labels (in memory), and say how many are found.",
+)
 @json_option
 @one_line_errors
 def command(data: Path, out: Path | None, as_json: bool, **asked: Unpack[Asked]) -> str:
     """Find the labels of any table that are probably wrong."""
     source = source_of(asked)
     with progress("inspect", delay=AT_ONCE):
-        inspection = inspect(read_table(data), source)
+        inspection = inspect(read_table(data), source, plant=asked["self_test"])
     if out:  # before anything is printed: whoever reads may stop reading (`| head -1`)
         _write_csv(out, inspection.rows)
     if as_json:
@@ -371,6 +405,8 @@ def source_of(asked: Asked) -> Source:
         raise click.UsageError(
             "name what to judge by: --text COL, --features all, or --proba FILE.npy"
         )
+    if asked["self_test"] and people:
+        raise click.UsageError("--self-test plants mistakes in --label, not in --annotators")
     return Source(asked["label"], asked["text"], asked["features"], people, asked["proba"])
 
 
@@ -380,6 +416,9 @@ def document(data: Path, inspection: Inspection, out: Path | None) -> documents.
         table=str(data),
         worst=[plain(row) for row in inspection.rows[:SHOWN]],
         out=str(out) if out else None,
+        self_test=None
+        if inspection.planted is None
+        else [dict(test) for test in inspection.planted],
         **inspection.summary,
     )
 

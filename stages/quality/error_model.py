@@ -9,7 +9,14 @@ How many those are is told by `disagreement`, the share of wrong labels that the
 Witnesses that learned from such mistakes repeat about half of them, so their excess counts twice,
 and t is lowered until the fitted share of wrong labels is as large. A lone witness is taken at the
 likeliest t or LONE_WITNESS, the lower of the two, and sharper still until as many labels are wrong
-as it contradicts where it is surest.
+as it contradicts where it is surest; one of many labels of three classes
+or more by the fit of noise.py.
+
+Where the features are measured numbers and do not determine the class (an outcome, as whether a
+credit was paid back), equal rows have different labels without anybody's mistake, and all witnesses
+contradict the same ones. That shows: where they are surest they contradict few, in the middle many,
+and they agree with each other. There no more labels are wrong than are contradicted where they are
+surest.
 Sources: for the noise model, Natarajan et al., "Learning with noisy labels" (2013); for EM over it,
 Dawid, Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979).
 """
@@ -24,6 +31,16 @@ import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Mask
 from stages.learning.scoring import softmax, wilson
+from stages.quality.noise import (
+    MANY_LABELS,
+    PARTS,
+    PRIOR_CONFUSION,
+    PRIOR_RIGHT,
+    PRIOR_WRONG,
+    contradicted_parts,
+    lone_posterior,
+    sum_by_class,
+)
 from stages.quality.witnesses import BLOCK, FIT_ROWS, MIN_LABELS, TINY, Neighbours
 
 # Temperatures of the truth that are tried, relative to a model calibrated to the labels.
@@ -31,11 +48,12 @@ TEMPERATURES = tuple(1.5 * 0.8**step for step in range(14))
 # The highest temperature for a lone witness: nothing tells how much of its doubt is ignorance.
 LONE_WITNESS = 0.32
 SUREST = 0.2  # share of the rows, those where a lone witness is surest, where it is believed
-PRIOR_WRONG = 1.0  # before any evidence one label in twenty is wrong,
-PRIOR_RIGHT = 19.0  # a belief worth twenty labels
-PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
 MIN_EVIDENCE = 2.0  # standard errors by which labels must fit the scores better than shuffled ones
 EM_STEPS = 30
+# That features do not determine the class is seen where at least so many labels are judged,
+TELLING_LABELS = 200
+UNTOLD = 0.12  # the middle part is contradicted by so much more than the surest, and
+JOINTLY = 0.45  # so much of what one witness contradicts the others contradict with it
 COVERED = 3.0  # similar labels that leave a quarter of the benefit of few labels (see `Coverage`)
 
 
@@ -50,6 +68,7 @@ class LabelErrors:
     share        estimated share of wrong labels among the judged ones, in [0, 1]
     temperature  softmax(scores / temperature) are the chances of the true class
     least        (n,) the least chance that each label has if it is right (see `Coverage`)
+    untold       True where the features are found not to determine the class
     """
 
     probability: Floats
@@ -58,6 +77,7 @@ class LabelErrors:
     share: float
     temperature: float
     least: Floats
+    untold: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,8 @@ def estimate_errors(
     min_class: int,
     witnessed: float | None = None,
     coverage: Coverage | None = None,
+    *,
+    measured: bool = False,
 ) -> LabelErrors:
     """How likely each of n labels is wrong, of calibrated out-of-sample logits and classes (n,).
 
@@ -124,16 +146,52 @@ def estimate_errors(
     columns = np.searchsorted(classes, labels)
     if _evidence(softmax(narrow[sample]), columns[sample]) < MIN_EVIDENCE:
         return unjudged(labels)
-    fit = _fit_temperature(narrow[sample], columns[sample], least[sample], witnessed)
+    judgement = (narrow[rows], columns[rows], least[rows])
+    untold = measured and _features_do_not_tell(narrow[rows], columns[rows], witnessed)
+    if witnessed is None and len(rows) >= MANY_LABELS and len(classes) > 2:
+        wrong, best = lone_posterior(*judgement)
+        temperature = LONE_WITNESS
+    else:
+        goal = _surest_contradicted(narrow[rows], columns[rows]) if untold else None
+        fit = _fit_temperature(narrow[sample], columns[sample], least[sample], witnessed, goal)
+        wrong, best = _posteriors(*judgement, fit)
+        temperature = fit.temperature
     probability = np.zeros(len(labels))
+    probability[rows] = wrong * (len(rows) + 1) / (len(rows) + 2)
     suggested = labels.copy()
-    for block in np.array_split(rows, max(1, len(rows) * len(classes) // BLOCK)):
-        wrong, best = _posterior(narrow[block], columns[block], least[block], fit)
-        probability[block] = wrong
-        suggested[block] = classes[best]
-    probability *= (len(rows) + 1) / (len(rows) + 2)
+    suggested[rows] = classes[best]
     share = float(probability[judged].mean())
-    return LabelErrors(probability, suggested, judged, share, fit.temperature, least)
+    return LabelErrors(probability, suggested, judged, share, temperature, least, untold)
+
+
+def _features_do_not_tell(scores: Floats, columns: Ints, witnessed: float | None) -> bool:
+    """Whether the labels look like outcomes that measured numbers do not determine.
+
+    witnessed: by `disagreement`; False for one witness and below TELLING_LABELS. The limits were
+    set on german, diabetes and heart against nine other sets (docs/benchmarks.md).
+    """
+    if witnessed is None or len(columns) < TELLING_LABELS:
+        return False
+    parts = contradicted_parts(scores, columns)
+    surest = float(parts[0].mean())
+    middle = float(parts[PARTS // 2].mean())
+    contradicted = float(np.concatenate(parts).mean())
+    return middle - surest > UNTOLD and witnessed > max(surest, JOINTLY * contradicted)
+
+
+def _surest_contradicted(scores: Floats, columns: Ints) -> float:
+    """The share of the labels that is contradicted in the part of the rows that is surest."""
+    return float(contradicted_parts(scores, columns)[0].mean())
+
+
+def _posteriors(scores: Floats, columns: Ints, least: Floats, fit: _Fit) -> tuple[Floats, Ints]:
+    """`_posterior` of all rows, block by block."""
+    wrong = np.zeros(len(columns))
+    best = columns.copy()
+    for block in np.array_split(np.arange(len(columns)), max(1, scores.size // BLOCK)):
+        parts = (scores[block], columns[block], least[block])
+        wrong[block], best[block] = _posterior(*parts, fit)
+    return wrong, best
 
 
 def _posterior(scores: Floats, columns: Ints, least: Floats, fit: _Fit) -> tuple[Floats, Ints]:
@@ -171,11 +229,21 @@ class _Fit:
     temperature: float
 
 
-def _fit_temperature(scores: Floats, columns: Ints, least: Floats, witnessed: float | None) -> _Fit:
+def _fit_temperature(
+    scores: Floats,
+    columns: Ints,
+    least: Floats,
+    witnessed: float | None,
+    share: float | None = None,
+) -> _Fit:
     """The fit at the likeliest temperature, or at the sharper one at which enough labels are wrong.
 
-    Enough: see the module's text. Temperatures are tried from the highest down.
+    Enough: see the module's text. Temperatures are tried from the highest down. share: of wrong
+    labels, where that is told; then the fit at the temperature that comes nearest.
     """
+    if share is not None:
+        every = [_fit_errors(scores, columns, least, temperature) for temperature in TEMPERATURES]
+        return min(every, key=lambda fit: abs(fit.wrong - share))
     fits = (_fit_errors(scores, columns, least, temperature) for temperature in TEMPERATURES)
     likeliest = current = next(fits)
     for current in fits:
@@ -237,7 +305,7 @@ def _fit_errors(scores: Floats, columns: Ints, least: Floats, temperature: float
         before = posterior
         posterior = float(np.log(total).sum()) + _log_prior(wrong, confusion, even)
         # how often each class is taken for each, given the present parameters
-        flips = _sum_by_class(other * (wrong / total)[:, None], columns)
+        flips = sum_by_class(other * (wrong / total)[:, None], columns)
         rows = flips.sum(axis=1, keepdims=True)
         confusion = (flips + PRIOR_CONFUSION * even) / (rows + PRIOR_CONFUSION)
         wrong = (float((mistaken / total).sum()) + PRIOR_WRONG) / (n + PRIOR_WRONG + PRIOR_RIGHT)
@@ -251,17 +319,6 @@ def _log_prior(wrong: float, confusion: Floats, even: Floats) -> float:
     of_share = PRIOR_WRONG * math.log(wrong) + PRIOR_RIGHT * math.log1p(-wrong)
     of_classes = (even * np.log(confusion + TINY))[even > 0].sum()
     return of_share + PRIOR_CONFUSION * float(of_classes)
-
-
-def _sum_by_class(weights: Floats, columns: Ints) -> Floats:
-    """The sums of weights (n, k) over the rows of each label, (k, k): true class by label."""
-    k = weights.shape[1]
-    order = np.argsort(columns, kind="stable")
-    starts = np.searchsorted(columns[order], np.arange(k))
-    present = np.flatnonzero(np.bincount(columns, minlength=k))
-    sums = np.zeros((k, k))
-    sums[:, present] = np.add.reduceat(weights[order], starts[present], axis=0).T
-    return sums
 
 
 def unjudged(labels: Ints) -> LabelErrors:

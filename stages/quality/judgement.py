@@ -35,6 +35,7 @@ from stages.quality.witnesses import (
 )
 from stages.store.near import SAMPLE, Near, beyond_chance, features_alike
 
+MEASURED = ("numeric", "custom")  # features that are not what a person looks at to label a row
 FOLDS_UP_TO = 1000  # rows of text; of more, the model's folds are replaced by left-out scores
 OUTLIER = 3.0  # times the median distance to the neighbours
 
@@ -98,7 +99,7 @@ def judge(rows: LabelledRows, params: Params, logits: Floats | None = None) -> J
         views = _views(rows, first, near, params, logits)
         heard, machine = _machine_views(rows, first, params)
         scores = pooled([*views, *heard], labels)
-        errors = _errors(views, scores, labels, near, space, params.quality.min_class)
+        errors = _errors(views, scores, labels, near, space, params)
     against = _contradicted_by_copies(group, rows.sha)
     matrix = space if logits is not None else rows.matrix[first]
     return Judgement(
@@ -177,16 +178,18 @@ def _errors(
     labels: Ints,
     near: Neighbours,
     space: Geometry,
-    min_class: int,
+    params: Params,
 ) -> LabelErrors:
     """How likely each label is wrong; where nothing tells distances, every row counts as seen."""
+    min_class = params.quality.min_class
     if not space.shape[1]:
         everything = np.ones(len(labels), dtype=np.bool_)
         witnessed = witnessed_share(views, labels, everything)
         return estimate_errors(scores, labels, min_class, witnessed)
     coverage = coverage_of(near, alike(near, space), labels)
     witnessed = witnessed_share(views, labels, coverage.seen)
-    return estimate_errors(scores, labels, min_class, witnessed, coverage)
+    measured = params.features.kind in MEASURED
+    return estimate_errors(scores, labels, min_class, witnessed, coverage, measured=measured)
 
 
 def _contradicted_by_copies(group: Ints, sha: list[str]) -> Floats:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from rounds.inspect import command
+from rounds.self_test import self_test
+from stages.quality.error_model import LabelErrors
+from stages.quality.judgement import Judgement, LabelledRows
+from stages.quality.witnesses import Neighbours
 
 
 @pytest.fixture
@@ -198,3 +204,62 @@ def test_the_ranked_list_is_written_before_anything_is_printed(
     run("numbers.csv", "--label", "label", "--proba", "proba.npy", "--out", "issues.csv")
     assert len(there) == 2  # the summary, and the sentence at the end
     assert all(there)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_self_test_plants_three_of_sixty_labels_and_counts_what_is_found() -> None:
+    """Far classes: all three are found, and line 6, which is wrong already, is no new doubt."""
+    arguments = ["numbers.csv", "--label", "label", "--features", "x", "--self-test"]
+    said = run(*arguments)
+    for kind in ("evenly", "on hard rows"):
+        assert f"self-test, mistakes {kind}: 3 of 3 planted found, 100% [44%, 100%]" in said
+    assert said.count("of 3 new doubts 3 are planted, 100% [44%, 100%]") == 2
+    printed = run(*arguments, "--json")
+    tests = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])["self_test"]
+    assert [(test["mistakes"], test["planted"], test["found"]) for test in tests] == [
+        ("evenly", 3, 3),
+        ("on hard rows", 3, 3),
+    ]
+    assert tests[0]["recall_interval"] == pytest.approx([0.4385, 1.0], abs=1e-3)
+
+
+def test_what_is_not_found_and_what_is_doubted_wrongly_lower_both_shares() -> None:
+    """Of five planted labels the gate flags two, and two right ones: 2 of 5, and 2 of 4. A label
+    that was flagged before and is not planted counts in neither.
+    """
+    labels = np.arange(100) % 2
+    ids = [f"r{row}" for row in range(100)]
+    points = np.zeros((100, 1), dtype=np.float32)
+    rows = LabelledRows(points, points, labels, ids, ids)
+    probability = np.full(100, 0.1)
+    judged = np.ones(100, dtype=bool)
+    judged[:10] = False
+    errors = LabelErrors(probability, 1 - labels, judged, 0.1, 1.0, np.zeros(100))
+    nothing = np.zeros(100)
+    near = Neighbours(np.zeros((100, 0), dtype=np.intp), np.zeros((100, 0)))
+    judgement = Judgement(
+        errors, np.zeros((100, 2)), nothing > 0, nothing, nothing.astype(np.intp) - 1, near
+    )
+    flagged = np.arange(100) == 99
+
+    def flags(planted: LabelledRows) -> np.ndarray:
+        wrong = np.flatnonzero(planted.labels != labels)
+        assert len(wrong) == 5
+        assert wrong.min() >= 10
+        assert 99 not in wrong
+        right = np.setdiff1d(np.arange(98), wrong)[:2]
+        return np.isin(np.arange(100), [99, *wrong[:2], *right])
+
+    for test in self_test(rows, judgement, flagged, flags, 0):
+        assert (test["found"], test["recall"]) == (2, 0.4)
+        assert (test["doubts"], test["precision"]) == (4, 0.5)
+    nowhere = replace(judgement, errors=replace(errors, judged=np.zeros(100, dtype=bool)))
+    assert self_test(rows, nowhere, flagged, flags, 0) == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_self_test_of_votes_is_refused() -> None:
+    said = run(
+        "numbers.csv", "--annotators", "label", "--features", "x", "--self-test", exit_code=2
+    )
+    assert "--self-test plants mistakes in --label" in said
