@@ -31,6 +31,7 @@ import numpy as np
 
 from stages.contract.arrays import Floats, Ints, Mask
 from stages.learning.scoring import softmax, wilson
+from stages.quality.noise import LONE_WITNESS as LONE_WITNESS_OF_MANY
 from stages.quality.noise import (
     MANY_LABELS,
     PARTS,
@@ -125,7 +126,8 @@ def estimate_errors(
 ) -> LabelErrors:
     """How likely each of n labels is wrong, of calibrated out-of-sample logits and classes (n,).
 
-    scores: (n, k); witnessed: the share of wrong labels by `disagreement`, None for one witness.
+    scores: (n, k); witnessed: the share of wrong labels by `disagreement`, None for one witness;
+    measured: whether the features are numbers that were measured, not what a person looks at.
     With `coverage` rows that nothing is like have no part in the fit and are not judged, and no
     label that is right is taken to be less likely than its `least_chance`. No mistake is taken to
     be likelier than (n + 1) / (n + 2) for n judged labels: Laplace's rule of succession.
@@ -140,28 +142,37 @@ def estimate_errors(
     if judged.sum() < MIN_LABELS or len(classes) < 2:
         return unjudged(labels)
     rows = np.flatnonzero(judged)
-    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), FIT_ROWS)).astype(np.intp)]
     # classes without labels have no part in the model: columns are those of `classes` from here on
-    narrow = scores[:, classes]
-    columns = np.searchsorted(classes, labels)
-    if _evidence(softmax(narrow[sample]), columns[sample]) < MIN_EVIDENCE:
+    scores = scores[rows][:, classes]
+    columns = np.searchsorted(classes, labels[rows])
+    sample = _sample(len(rows))
+    if _evidence(softmax(scores[sample]), columns[sample]) < MIN_EVIDENCE:
         return unjudged(labels)
-    judgement = (narrow[rows], columns[rows], least[rows])
-    untold = measured and _features_do_not_tell(narrow[rows], columns[rows], witnessed)
-    if witnessed is None and len(rows) >= MANY_LABELS and len(classes) > 2:
-        wrong, best = lone_posterior(*judgement)
-        temperature = LONE_WITNESS
-    else:
-        goal = _surest_contradicted(narrow[rows], columns[rows]) if untold else None
-        fit = _fit_temperature(narrow[sample], columns[sample], least[sample], witnessed, goal)
-        wrong, best = _posteriors(*judgement, fit)
-        temperature = fit.temperature
+    untold = measured and _features_do_not_tell(scores, columns, witnessed)
+    wrong, best, temperature = _wrong(scores, columns, least[rows], witnessed, untold=untold)
     probability = np.zeros(len(labels))
     probability[rows] = wrong * (len(rows) + 1) / (len(rows) + 2)
     suggested = labels.copy()
     suggested[rows] = classes[best]
     share = float(probability[judged].mean())
     return LabelErrors(probability, suggested, judged, share, temperature, least, untold)
+
+
+def _sample(n: int) -> Ints:
+    """At most FIT_ROWS of n rows, evenly spaced."""
+    return np.linspace(0, n - 1, min(n, FIT_ROWS)).astype(np.intp)
+
+
+def _wrong(
+    scores: Floats, columns: Ints, least: Floats, witnessed: float | None, *, untold: bool
+) -> tuple[Floats, Ints, float]:
+    """How probable it is that each label is wrong, its likeliest other class, the temperature."""
+    if witnessed is None and len(columns) >= MANY_LABELS and scores.shape[1] > 2:
+        return *lone_posterior(scores, columns, least), LONE_WITNESS_OF_MANY
+    goal = _surest_contradicted(scores, columns) if untold else None
+    sample = _sample(len(columns))
+    fit = _fit_temperature(scores[sample], columns[sample], least[sample], witnessed, goal)
+    return *_posteriors(scores, columns, least, fit), fit.temperature
 
 
 def _features_do_not_tell(scores: Floats, columns: Ints, witnessed: float | None) -> bool:
