@@ -115,13 +115,27 @@ def changed(project: Project, *, anew: bool = False) -> list[Changed]:
             if sha is not None and item is not None:
                 judged[item, sha] = None
     contents = tables.contents({item for item, _ in judged}, anew=anew)
-    accepted = {(row["id"], row["was"], row["now"]) for row in record if row["kind"] == "edited"}
+    accepted = _edits(record)
     rows = [Changed(item, sha, contents.get(item)) for item, sha in sorted(judged)]
     return [
         row
         for row in rows
-        if row.now != row.judged and (row.id, row.judged, row.now) not in accepted
+        if row.now != row.judged and row.now not in accepted.get((row.id, row.judged), [])
     ]
+
+
+def _edits(record: list[Row]) -> dict[tuple[str | None, str], list[str]]:
+    """Today's id and the content that was judged -> the contents that were accepted for it since.
+
+    The last one is the latest.
+    """
+    edits: dict[tuple[str | None, str], list[str]] = {}
+    for row in record:
+        if row["kind"] == "edited":
+            later = [other for other in record if other["change"] > row["change"]]
+            item = renamed(row["id"], 0, later)
+            edits.setdefault((item, row["was"]), []).append(row["now"])
+    return edits
 
 
 def summary(rows: list[Changed]) -> str:
@@ -235,9 +249,12 @@ def _moved(project: Project, rows: list[Changed]) -> list[Row]:
     if twice:
         what = f"{twice[0]!r} was asked with two contents, so no one id can follow it"
         raise PipelineError("--ids-moved", what, "restore the table, or say --texts-edited")
-    ids = tables_now(project).ids_of({row.judged for row in rows})
+    edits = _edits(read_changed(project.rounds_folder))
+    # A row that was mended before is looked for by what it held then.
+    held = {row.id: edits.get((row.id, row.judged), [row.judged])[-1] for row in rows}
+    ids = tables_now(project).ids_of(set(held.values()))
     return [
-        {"kind": "moved", "id": row.id, "to": ids.get(row.judged), "sha": row.judged}
+        {"kind": "moved", "id": row.id, "to": ids.get(held[row.id]), "sha": row.judged}
         for row in rows
     ]
 

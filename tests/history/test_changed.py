@@ -371,3 +371,16 @@ def test_data_committed_without_a_push_is_pushed_with_the_next(tmp_path: Path) -
     for now in (False, True, True):
         _push_data(Project(tmp_path), dvc, now=now)  # type: ignore[arg-type]  # stands in for DVC
     assert ran == [("push", "--all-commits"), ("push",), ("push",)]
+
+
+def test_a_row_that_was_mended_is_followed_when_its_id_moves_later(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "p", rounds=0)
+    item = next(task["al_id"] for task in project.last_round().tasks())
+    path = project.root / project.params().data.pool
+    row = next(line for line in path.read_text().splitlines() if line.startswith(f"{item},"))
+    path.write_text(path.read_text().replace(row, f"{item},9.5,9.5"))
+    accept(project, moved=False, why="a typing error", by="ann")
+    path.write_text(path.read_text().replace(f"{item},9.5,9.5", "other,9.5,9.5"))
+    (line,) = accept(project, moved=True, why="exported anew", by="ann")
+    assert (line["id"], line["to"]) == (item, "other")
+    assert not changed(project)
