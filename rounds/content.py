@@ -34,7 +34,8 @@ from stages.examples.places import in_parts, is_url
 SHOWN = 3  # ids that a sentence names
 REMEDY = (
     "say what happened: `rounds changed --ids-moved --why TEXT` (answers follow their content), or "
-    "`rounds changed --texts-edited --why TEXT` (answers stay with their ids); or restore the table"
+    "`rounds changed --texts-edited --why TEXT` (answers stay with their ids; after it, `rounds "
+    "retract ID --why TEXT` has a row asked again); or restore the table"
 )
 
 
