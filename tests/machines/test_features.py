@@ -151,7 +151,6 @@ def test_the_stage_names_the_machine_only_where_there_is_one() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.unproven
 @pytest.mark.parametrize("right", [0.4, 0.9])
 def test_certificates_with_a_second_source_are_broken_in_at_most_five_percent(
     right: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
