@@ -101,8 +101,8 @@ def test_the_pool_is_finished_with_it_and_model_and_gate_see_it(project: Path) -
     assert "(machines.witness)" in rounds(project, "status")
     predicted = rounds(project, "predict", str(project / "data/test.csv"))
     assert predicted
-    shell(project, "git", "checkout", "--quiet", "HEAD~1", "--", "params.yaml")
-    shell(project, "git", "commit", "--quiet", "-m", "No longer", **IDENTITY)
+    # what DVC wrote meanwhile goes with the commit: half of it, committed, would be a violation
+    shell(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
     dvc(project, "repro")
     assert "nothing was changed" in rounds(project, "verify", "--replay")
 
