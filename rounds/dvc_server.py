@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pickle
 import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class Parsed:
 
     def __init__(self) -> None:
         self._plain = parse_yaml
-        self._held: dict[str, bytes] = {}
+        self._held: dict[str, Any] = {}
 
     def parse(self, text: Any, path: str, typ: str = "safe") -> Any:
         """What `dvc.utils.serialize.parse_yaml` does. text: as read from the file just now."""
@@ -139,8 +139,8 @@ class Parsed:
         if text not in self._held:
             if len(self._held) >= MOST_DOCUMENTS:
                 self._held.clear()
-            self._held[text] = pickle.dumps(self._plain(text, path))
-        return pickle.loads(self._held[text])  # noqa: S301 - of the line above
+            self._held[text] = self._plain(text, path)
+        return deepcopy(self._held[text])
 
 
 class Hashes:
@@ -179,7 +179,7 @@ class ReadParams:
 
     def __init__(self, plain: Callable[..., Any]) -> None:
         self._plain = plain
-        self._held: dict[tuple[Any, ...], tuple[State, bytes]] = {}
+        self._held: dict[tuple[Any, ...], tuple[State, Any]] = {}
 
     def read(
         self, fs: Any, path: str, key_paths: Any = None, flatten: bool = False, **others: Any
@@ -192,9 +192,9 @@ class ReadParams:
         key = (path, tuple(key_paths or ()), flatten)
         held = self._held.get(key)
         if held is None or held[0] != state:
-            held = (state, pickle.dumps(plain()))
+            held = (state, plain())
             self._held[key] = held
-        return pickle.loads(held[1])  # noqa: S301 - of the line above
+        return deepcopy(held[1])
 
 
 def state_of(path: str, root: str) -> State | None:

@@ -364,6 +364,7 @@ def test_an_interrupted_init_leaves_nothing_and_says_so(
     assert CliRunner().invoke(initial.command, words).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_comes_along_and_dvc_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_the_help_shows_every_option_under_the_heading_of_what_it_is_about() -> 
     assert re.findall(r"^  (\S+)", shown["Other options"], re.MULTILINE) == ["--help"]
 
 
+@pytest.mark.slow
 def test_jobs_do_not_change_the_result(data: Path) -> None:
     one, two = data.parent / "one", data.parent / "two"
     assert backtest(data, "--noise", "0.2", out=one).exit_code == 0
@@ -186,6 +187,7 @@ def test_a_real_ctrl_c_ends_every_process_in_one_line_and_the_same_command_goes_
     assert f"{kept + 1} of 40 loops" in done.stderr.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_more_repeats_go_on_from_those_that_are_there(data: Path) -> None:
     assert backtest(data).exit_code == 0
     before = curves(data.parent / "out")
@@ -464,6 +466,7 @@ def test_a_pool_that_is_exhausted_early_is_told(data: Path) -> None:
     assert "- A loop ended after 0 of 2 rounds" in same.stdout
 
 
+@pytest.mark.slow
 def test_a_refused_command_on_a_project_leaves_nothing_in_the_way_of_the_corrected_one(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +491,7 @@ def test_a_refused_command_on_a_project_leaves_nothing_in_the_way_of_the_correct
     assert CliRunner().invoke(module.command, [*words, "margin"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_project_is_backtested_on_its_own_answers(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:

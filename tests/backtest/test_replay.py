@@ -65,12 +65,16 @@ def replayed(small: Small, noise: float) -> list[list[Row]]:
     ("changes", "noise"),
     [
         ({}, 0.0),
-        ({("seed",): 3, ("query", "strategy"): "margin"}, 0.2),
-        ({("query", "strategy"): "random"}, 0.2),
-        ({("query", "strategy"): "vote_entropy", ("query", "review_fraction"): 0.4}, 0.3),
         ({**NO_GATE, ("query", "strategy"): "badge"}, 0.1),
+        pytest.param({("seed",): 3, ("query", "strategy"): "margin"}, 0.2, marks=pytest.mark.slow),
+        pytest.param({("query", "strategy"): "random"}, 0.2, marks=pytest.mark.slow),
+        pytest.param(
+            {("query", "strategy"): "vote_entropy", ("query", "review_fraction"): 0.4},
+            0.3,
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["auto", "margin", "random", "committee", "no_gate"],
+    ids=["auto", "no_gate", "margin", "random", "committee"],
 )
 def test_a_replay_asks_what_the_stages_ask(
     small: Small, changes: dict[tuple[str, ...], Any], noise: float
@@ -90,6 +94,7 @@ def test_a_replay_asks_what_the_stages_ask(
         assert any("review" in row["arms"] for batch in asked for row in batch)
 
 
+@pytest.mark.slow
 def test_annotators_are_weighed_as_in_the_loop_once_many_seed_labels_were_asked_again(
     small: Small,
 ) -> None:
@@ -125,6 +130,7 @@ def test_the_end_of_a_replay_tells_what_validate_tells(
     assert found[0]["low"] < found[0]["high"]
 
 
+@pytest.mark.slow
 def test_without_an_id_column_and_with_copies_in_the_texts_it_is_the_same(small: Small) -> None:
     words = {"red": "fire brick rose", "green": "leaf grass lime", "blue": "sea sky ink"}
     texts = [

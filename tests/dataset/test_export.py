@@ -112,7 +112,15 @@ def loaded(folder: Path, cache: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    "shape", [as_they_are, use_texts, use_images, images_in_parts, with_vectors]
+    "shape",
+    [
+        use_texts,
+        use_images,
+        *(
+            pytest.param(shape, marks=pytest.mark.slow)
+            for shape in (as_they_are, images_in_parts, with_vectors)
+        ),
+    ],
 )
 def test_other_programs_read_every_row_with_its_class_votes_and_content(
     project_of: Callable[[Shape], Project], shape: Shape, tmp_path: Path

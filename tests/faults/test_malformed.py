@@ -155,6 +155,7 @@ def test_a_malformed_round_is_refused_in_one_line(tmp_path: Path, name: str) -> 
     assert refused or name == "closed.json"  # its existence is all that counts
 
 
+@pytest.mark.slow
 def test_a_malformed_export_is_sorted_or_refused_and_never_half_collected(tmp_path: Path) -> None:
     project = make(tmp_path / "project")
     export = tmp_path / "export.jsonl"

@@ -91,6 +91,7 @@ def shift_ids(project: Project) -> dict[str, str]:
     return new
 
 
+@pytest.mark.slow
 def test_moved_ids_are_found_refused_and_followed(tmp_path: Path) -> None:
     project = new_project(tmp_path / "p", rounds=1)
     seed_or_pool = {task["al_id"] for task in project.rounds()[0].tasks()}

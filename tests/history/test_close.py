@@ -220,6 +220,7 @@ def test_a_close_that_stops_anywhere_is_finished_by_the_next_and_the_commit_is_t
     assert verify(one) == ([], [])
 
 
+@pytest.mark.slow
 def test_answers_that_come_in_during_a_close_are_all_in_it_or_all_after_it(project: Fresh) -> None:
     one = project(1)
     answer(one)

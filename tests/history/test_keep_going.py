@@ -233,6 +233,7 @@ def test_killed_while_the_round_is_proved_it_keeps_the_answers_to_the_next_batch
     assert trees(one) == by_hand(project(0, "by hand"), one)
 
 
+@pytest.mark.slow
 def test_a_commit_that_fails_after_the_next_batch_was_answered_leaves_that_and_is_tried_again(
     project: Fresh, serve: Callable[..., Page], capsys: pytest.CaptureFixture[str]
 ) -> None:

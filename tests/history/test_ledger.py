@@ -411,6 +411,7 @@ def test_a_committed_fault_is_named_with_the_commit_that_made_it(project: Fresh)
     assert [(violation.commit, violation.where) for violation in verify(one)[0]] == [(head, where)]
 
 
+@pytest.mark.slow
 def test_an_edit_stays_known_when_it_is_restored_until_one_counts_from_there(
     project: Fresh,
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_shallow_clone_is_told_to_fetch_its_history(project: Fresh, tmp_path: 
             look(other)
 
 
+@pytest.mark.slow
 def test_a_correction_takes_effect_with_its_round_and_moves_no_old_point_of_the_curve(
     project: Fresh,
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_bad_correction_row_is_named_by_file_and_line(project: Fresh) -> None:
         closed(one)
 
 
+@pytest.mark.slow
 def test_the_log_shows_what_was_reported_beside_what_is_known_now(project: Fresh) -> None:
     one = project(2)
     told = rows(one)

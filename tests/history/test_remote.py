@@ -93,6 +93,7 @@ def fault_of(remote: Remote) -> str:
     return "" if fault is None else fault.what
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_s3")
 def test_an_s3_remote_is_reached_when_it_is_empty_and_not_without_its_bucket_or_server(
     project: Fresh, s3_server: str
@@ -110,6 +111,7 @@ def test_an_s3_remote_is_reached_when_it_is_empty_and_not_without_its_bucket_or_
     assert "(EndpointConnectionError: Could not connect to the endpoint URL" in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_s3")
 def test_a_close_that_would_push_names_the_remote_before_the_run_and_goes_on_without_a_push(
     project: Fresh, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

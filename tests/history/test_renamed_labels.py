@@ -67,6 +67,7 @@ def test_labels_that_change_while_people_answer_count_from_the_next_batch_on(
     assert not verify(project)[0]
 
 
+@pytest.mark.slow
 def test_a_batch_that_nobody_answered_is_issued_anew_with_the_new_labels(tmp_path: Path) -> None:
     project = new_project(tmp_path / "p", rounds=0)
     labels_are(project, '- "b"', '- "b"\n- "c"')

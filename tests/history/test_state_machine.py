@@ -189,6 +189,7 @@ def collected(project: Project) -> set[tuple[str, int, str]]:
     }
 
 
+@pytest.mark.slow
 def test_no_order_of_events_breaks_the_ledger(
     templates: object, request: pytest.FixtureRequest
 ) -> None:

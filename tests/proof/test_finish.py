@@ -82,6 +82,7 @@ def test_people_and_machine_label_each_row_once_and_the_rest_is_asked(
         assert (Path("one") / name).read_bytes() == (Path("two") / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_pool_in_parts_is_finished_as_one_table_is(
     make_small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
 ) -> None:

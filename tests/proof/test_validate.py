@@ -194,6 +194,7 @@ def test_threads_that_want_the_same_labels_learn_them_once(world: World) -> None
     assert all(np.array_equal(*pair) for pair in zip(found, alone, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("test", [True, False])
 def test_how_many_models_are_fitted_at_once_changes_nothing(world: World, test: bool) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import product
 
 import numpy as np
+import pytest
 
 from stages.quality.judgement import judge
 from tests.rare_pools import LAYOUTS, pool
@@ -15,6 +16,7 @@ RUNS_AT_MOST = 0.05
 FOUND_AT_LEAST = 0.75  # with so few labels; 88 % over all pools of the benchmark
 
 
+@pytest.mark.slow
 def test_right_labels_of_what_was_never_seen_are_not_doubted_and_mistakes_elsewhere_are() -> None:
     doubted = Counter[bool]()
     found = Counter[bool]()

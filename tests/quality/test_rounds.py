@@ -73,6 +73,7 @@ class Life:
         assert sum(map(len, tables)) == len(asked | seed)
 
 
+@pytest.mark.slow
 def test_contradicted_confirmed_and_disputed_labels_settle_for_good_over_six_rounds(
     small: Small,
 ) -> None:
