@@ -29,7 +29,7 @@ notebook: $(VENV)/.ready
 	$(BIN)/python -m handbook.notebook --check
 
 slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "(slow or label_studio) and not unproven"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or label_studio"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \

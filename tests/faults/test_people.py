@@ -196,7 +196,6 @@ def test_two_who_closed_on_two_branches_are_merged_and_no_answer_is_lost(tmp_pat
     assert "nothing was changed" in type_in(bo, "verify")
 
 
-@pytest.mark.unproven
 def test_a_dispute_that_is_decided_on_the_page_is_over(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     run(project, ("git", "config", "user.name", "Ann"))
@@ -228,7 +227,6 @@ def test_a_dispute_that_is_decided_on_the_page_is_over(tmp_path: Path) -> None:
     assert "nothing was changed" in type_in(project, "verify")
 
 
-@pytest.mark.unproven
 def test_history_from_elsewhere_becomes_rounds_that_count_for_no_arm(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     spring = tmp_path / "spring.csv"

@@ -22,7 +22,7 @@ from tests.faults.test_people import (
     type_in_after_kills,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.unproven]
+pytestmark = pytest.mark.slow
 
 
 def pool_of(project: Path) -> list[dict[str, str]]:

@@ -81,7 +81,6 @@ def test_collected_again_nothing_is_new(project: Path) -> None:
     assert shell(project, "git", "status", "--porcelain") == ""
 
 
-@pytest.mark.unproven
 def test_the_pool_is_finished_with_it_and_model_and_gate_see_it(project: Path) -> None:
     rounds(project, "finish", "--error", "0.3", "--machine", "gpt", **IDENTITY)
     rows = pq.read_table(project / "build/finish/finished.parquet")
@@ -107,7 +106,6 @@ def test_the_pool_is_finished_with_it_and_model_and_gate_see_it(project: Path) -
     assert "nothing was changed" in rounds(project, "verify", "--replay")
 
 
-@pytest.mark.unproven
 def test_the_demo_tells_a_good_machine_from_a_poor_one_that_claims_much(tmp_path: Path) -> None:
     said = rounds(tmp_path, "demo", "digits", "--machine", "--rounds", "1", **IDENTITY)
     root = tmp_path / "digits"
