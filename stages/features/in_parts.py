@@ -126,7 +126,7 @@ def _planned(out: Path, sources: list[str], params: Params) -> list[Work]:
     work = []
     for source, content in zip(sources, contents, strict=True):
         key = key_of(source, [content, images, code], params)
-        work.append(Work(source, content, f"{parent}/{key}", code, params))
+        work.append(Work(source, content, f"{parent}/{key}", code, params, str(Path.cwd())))
     return work
 
 

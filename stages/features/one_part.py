@@ -13,7 +13,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,7 +65,8 @@ class Work:
     """A part to featurize.
 
     source: path or URL of its table; content: hash of the table's bytes; target: folder or URL for
-    the features; code: `code_hash` of the machine that gives the work out.
+    the features; code: `code_hash` of the machine that gives the work out; folder: where that runs,
+    from which paths count. A worker there may have been started by a command in another folder.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Work:
     target: str
     code: str
     params: Params
+    folder: str
 
 
 def key_of(source: str, made_from: list[str], params: Params) -> str:
@@ -130,6 +132,11 @@ def write_part(work: Work) -> None:
     """
     if finished([work.target]):
         return
+    with chdir(work.folder) if Path(work.folder).is_dir() else nullcontext():
+        _write_part(work)
+
+
+def _write_part(work: Work) -> None:
     if code_hash() != work.code:
         where = f"featurize: worker {platform.node()}"
         what = "its labelrounds or libraries are of other versions than here"

@@ -102,6 +102,16 @@ def test_two_workers_give_the_same_bytes_as_one(make_small: Callable[[str], Smal
     assert one.bytes_of(*RESULTS) == two.bytes_of(*RESULTS)
 
 
+def test_workers_of_a_command_in_another_folder_read_the_parts_of_this_one(
+    make_small: Callable[[str], Small],
+) -> None:
+    before, now = make_small("before"), make_small("now")
+    rows = pool_rows(now)
+    in_parts(before, *split(rows, 4, draw=1), jobs=2).run("featurize")
+    in_parts(now, *split(rows, 3, draw=2), jobs=2).run("featurize")
+    assert open_pool(now.root / "build" / "features").rows == len(rows)
+
+
 def test_a_pool_in_parts_is_asked_what_the_same_pool_in_one_file_is_asked(
     make_small: Callable[[str], Small],
 ) -> None:
