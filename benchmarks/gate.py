@@ -655,7 +655,7 @@ def say_crowd(name: str) -> None:
         "Dawid-Skene": dawid_skene(votes, k).argmax(axis=1),
         "CROWDLAB": crowdlab["label_quality"]["consensus_label"].to_numpy(),
     }
-    right = ", ".join(f"{who} {(given == truth).mean():.3f}" for who, given in labels.items())
+    right = ", ".join(f"{who} {(resolved == truth).mean():.3f}" for who, resolved in labels.items())
     cast = ~np.isnan(votes)
     share = ((votes == truth[:, None]) & cast).sum(axis=0) / cast.sum(axis=0)
     fits = np.corrcoef(quality, share)[0, 1]
@@ -675,8 +675,8 @@ def dawid_skene(votes: Floats, k: int) -> Floats:
     for _ in range(100):
         taken_for = np.full((votes.shape[1], k, k), 0.01)
         for answer in range(k):
-            given = answers == answer
-            np.add.at(taken_for[:, :, answer], people[given], chances[rows[given]])
+            cells = answers == answer
+            np.add.at(taken_for[:, :, answer], people[cells], chances[rows[cells]])
         taken_for /= taken_for.sum(axis=2, keepdims=True)
         weight = np.tile(np.log(chances.mean(axis=0) + 1e-12), (len(votes), 1))
         np.add.at(weight, rows, np.log(taken_for[people, :, answers]))

@@ -33,6 +33,7 @@ from stages.proof.tables import (
 )
 from stages.quality.checks import CheckResult
 from stages.quality.gold import GoldScore
+from stages.quality.machine_witness import MachineEvidence
 from stages.quality.report import Agreement, AnnotatorCounts
 
 
@@ -72,6 +73,7 @@ GATE = (
     Key("checks", "the checks G001 to G010", CheckResult),
     Key("alarms", "V006 and V010, where they ring", AlarmRow),
     Key("unsplit", "only where a class was split: rows whose part nobody has named yet"),
+    Key("machine", "only with `machines.witness`: what labels say of it", MachineEvidence),
 )
 VALIDATE = (
     Key("round", "the last round that counts"),

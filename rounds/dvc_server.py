@@ -152,7 +152,7 @@ class Hashes:
     """
 
     def __init__(self) -> None:
-        self._plain = Output._build  # noqa: SLF001 - what is replaced
+        self._plain = Output._build  # noqa: SLF001  # DVC has no public hook for this
         self._held: dict[tuple[str, str], tuple[State, Any]] = {}
 
     def build(self, output: Any, *words: Any, **others: Any) -> Any:
@@ -240,7 +240,7 @@ def remember() -> None:
     """Let DVC do once what it does again and again in a round; where it changed, leave it."""
     parsed = Parsed().parse
     dvcfile.modify_yaml = Locks(parsed).modify
-    for module in (serialize._yaml, strictyaml):  # noqa: SLF001 - where DVC looks it up
+    for module in (serialize._yaml, strictyaml):  # noqa: SLF001  # where DVC looks it up
         if hasattr(module, "parse_yaml"):
             module.parse_yaml = parsed
     if hasattr(param, "read_param_file"):
@@ -251,7 +251,7 @@ def remember() -> None:
         def build(output: Any, *words: Any, **others: Any) -> Any:
             return hashes.build(output, *words, **others)
 
-        Output._build = build  # noqa: SLF001
+        Output._build = build  # noqa: SLF001  # DVC has no public hook for this
 
 
 def serve() -> None:

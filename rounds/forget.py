@@ -75,8 +75,9 @@ def forget(project: Project, items: Sequence[str], why: str, by: str, say: Say) 
         take_in(project.root, project.rounds())
         require_kept(project)
         lines = _lines(project, dict.fromkeys(items))
-        known = {(row["id"], row["sha"]) for row in forgotten_rows(read_changed(_rounds(project)))}
-        new = [line for line in lines if (line["id"], line["sha"]) not in known]
+        record = forgotten_rows(read_changed(_rounds(project)))
+        recorded = {(row["id"], row["sha"]) for row in record}
+        new = [line for line in lines if (line["id"], line["sha"]) not in recorded]
         if new:
             about = circumstances(project, why.strip(), by)
             add_lines(_rounds(project) / CHANGED, jsonl({**about, **line} for line in new))

@@ -136,7 +136,7 @@ def _summary(rows: LabelledRows, judgement: Judgement, flagged: Mask, seed: int)
         "flagged": int(flagged.sum()),
         "flagged_share": int(flagged.sum()) / len(rows.ids),
         "estimated_error_rate": rate,
-        "features_do_not_tell": errors.untold,
+        "features_do_not_tell": errors.is_outcome,
         "conflicting_copies": int(judgement.conflict.sum()),
         "near_duplicates": int((judgement.duplicates >= 0).sum()) if has_geometry else None,
         "outliers": int((judgement.outlier > OUTLIER).sum()) if has_geometry else None,

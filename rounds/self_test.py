@@ -78,9 +78,9 @@ def _planted(
     planted = labels.copy()
     if kind == "evenly":
         chosen = clean[draw.permutation(len(clean))[:count]]
-        place = np.searchsorted(classes, labels[chosen])
+        right = np.searchsorted(classes, labels[chosen])
         steps = draw.integers(1, len(classes), count)
-        planted[chosen] = classes[(place + steps) % len(classes)]
+        planted[chosen] = classes[(right + steps) % len(classes)]
         return planted
     doubt: Floats = np.log(judgement.errors.probability[clean] + LEAST)
     # the largest sums with Gumbel noise are a draw without replacement, in proportion to the doubt
@@ -92,17 +92,17 @@ def _planted(
 def _counted(kind: str, wrong: Mask, doubted: Mask) -> Planted:
     """Recall and precision of the new doubts."""
     planted = int(wrong.sum())
-    found = int((wrong & doubted).sum())
+    recovered = int((wrong & doubted).sum())
     doubts = int(doubted.sum())
     return {
         "mistakes": kind,
         "planted": planted,
-        "found": found,
-        "recall": found / planted,
-        "recall_interval": wilson(found, planted),
+        "found": recovered,
+        "recall": recovered / planted,
+        "recall_interval": wilson(recovered, planted),
         "doubts": doubts,
-        "precision": found / doubts if doubts else None,
-        "precision_interval": wilson(found, doubts) if doubts else (0.0, 1.0),
+        "precision": recovered / doubts if doubts else None,
+        "precision_interval": wilson(recovered, doubts) if doubts else (0.0, 1.0),
     }
 
 

@@ -60,7 +60,7 @@ def withdraw(project: Project, annotator: str, since: int, why: str, by: str) ->
         if not theirs:
             raise _nothing_to_withdraw(annotator, since, people_in(cases.values()))
         labels = project.labels_ever()
-        given = answers_of(target.folder, target.batch_id(), target.tasks(), labels)
+        answers = answers_of(target.folder, target.batch_id(), target.tasks(), labels)
         rows: list[Row] = [
             {
                 "id": case.id,
@@ -70,7 +70,7 @@ def withdraw(project: Project, annotator: str, since: int, why: str, by: str) ->
                 "by": by,
                 "annotator": annotator,
                 "since": since,
-                "after": answers_before(given, case.id, annotator),
+                "after": answers_before(answers, case.id, annotator),
             }
             for case in sorted(theirs, key=lambda case: case.id)
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.contract.arrays import Floats, Geometry, Ints, Matrix
+from stages.contract.arrays import Floats, Geometry, Ints, Matrix, evenly_spaced
 from stages.contract.progress import progress
 from stages.learning.word_weight import RIDGES, SHARPNESS
 from stages.store.space import row_products
@@ -36,7 +36,7 @@ def left_out_logits(rows: Matrix, labels: Ints, n_classes: int) -> Floats:
     indicators = np.eye(len(seen), dtype=np.float32)[own]
     shares = indicators.mean(axis=0, dtype=np.float64)
     with progress("left-out scores", 3) as bar:
-        landmarks = np.unique(np.linspace(0, len(own) - 1, min(len(own), LANDMARKS)).astype(int))
+        landmarks = evenly_spaced(len(own), LANDMARKS)
         products = row_products(rows, rows[landmarks])
         bar.update()
         span = _orthonormal(products, landmarks)
@@ -71,7 +71,7 @@ def _chosen(span: Geometry, targets: Geometry, own: Ints, log_shares: Floats) ->
     values = np.maximum(values, 0)
     turned = span @ vectors.astype(np.float32)
     on_targets = turned.T @ targets
-    tried = np.unique(np.linspace(0, len(own) - 1, min(len(own), TRIED)).astype(int))
+    tried = evenly_spaced(len(own), TRIED)
     mean = max(float(values.sum()) / len(own), 1e-12)
     best = (-np.inf, 0.0, 0.0)
     for ridge in RIDGES:

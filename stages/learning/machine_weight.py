@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.contract.arrays import Floats, Ints, Matrix
+from stages.contract.arrays import Floats, Ints, Matrix, evenly_spaced
 from stages.learning.word_weight import MOST, likelihoods_of
 
 WEIGHTS = (0.0, 1.0, 3.0, 10.0, 30.0)  # squared length of a sure answer; that of n-grams is 1
@@ -31,7 +31,7 @@ def machine_likelihoods(rows: Matrix, labels: Ints, machine_columns: int) -> Flo
     m: the distinct ones of at most MOST rows, evenly spaced. None for too few rows, of one class,
     or without an answer.
     """
-    asked = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST)).astype(np.intp))
+    asked = evenly_spaced(len(labels), MOST)
     first = rows.shape[1] - machine_columns
     by_machine = _products(rows[asked][:, first:])
     by_others = _products(rows[asked][:, :first])

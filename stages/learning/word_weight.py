@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.contract.arrays import Floats, Ints, Matrix
+from stages.contract.arrays import Floats, Ints, Matrix, evenly_spaced
 
 WEIGHTS = (0.0, 0.3, 1.0, 3.0, 10.0)  # mean squared length of word vectors; that of n-grams is 1
 USUAL = 1  # position of the weight that is taken unless another is surely better: it harms least
@@ -46,7 +46,7 @@ def likelihoods_by_weight(rows: Matrix, labels: Ints, word_columns: int) -> Floa
 
     m: the distinct ones of at most MOST rows, evenly spaced.
     """
-    asked = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST)).astype(np.intp))
+    asked = evenly_spaced(len(labels), MOST)
     words = rows[asked, :word_columns].toarray().astype(np.float64)
     others = rows[asked, word_columns:]
     by_words = words @ words.T

@@ -29,15 +29,15 @@ from itertools import chain
 
 import numpy as np
 
-from stages.contract.arrays import Floats, Ints, Mask
+from stages.contract.arrays import Floats, Ints, Mask, evenly_spaced
 from stages.learning.scoring import softmax, wilson
-from stages.quality.noise import LONE_WITNESS as LONE_WITNESS_OF_MANY
 from stages.quality.noise import (
     MANY_LABELS,
     PARTS,
     PRIOR_CONFUSION,
     PRIOR_RIGHT,
     PRIOR_WRONG,
+    TRUTH_TEMPERATURE,
     contradicted_parts,
     lone_posterior,
     sum_by_class,
@@ -53,8 +53,8 @@ MIN_EVIDENCE = 2.0  # standard errors by which labels must fit the scores better
 EM_STEPS = 30
 # That features do not determine the class is seen where at least so many labels are judged,
 TELLING_LABELS = 200
-UNTOLD = 0.12  # the middle part is contradicted by so much more than the surest, and
-JOINTLY = 0.45  # so much of what one witness contradicts the others contradict with it
+MIDDLE_EXCESS = 0.12  # the middle part is contradicted by so much more than the surest, and
+SHARED = 0.45  # so much of what one witness contradicts the others contradict with it
 COVERED = 3.0  # similar labels that leave a quarter of the benefit of few labels (see `Coverage`)
 
 
@@ -69,7 +69,7 @@ class LabelErrors:
     share        estimated share of wrong labels among the judged ones, in [0, 1]
     temperature  softmax(scores / temperature) are the chances of the true class
     least        (n,) the least chance that each label has if it is right (see `Coverage`)
-    untold       True where the features are found not to determine the class
+    is_outcome   True where the features are found not to determine the class
     """
 
     probability: Floats
@@ -78,7 +78,7 @@ class LabelErrors:
     share: float
     temperature: float
     least: Floats
-    untold: bool = False
+    is_outcome: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,32 +145,29 @@ def estimate_errors(
     # classes without labels have no part in the model: columns are those of `classes` from here on
     scores = scores[rows][:, classes]
     columns = np.searchsorted(classes, labels[rows])
-    sample = _sample(len(rows))
+    sample = evenly_spaced(len(rows), FIT_ROWS)
     if _evidence(softmax(scores[sample]), columns[sample]) < MIN_EVIDENCE:
         return unjudged(labels)
-    untold = measured and _features_do_not_tell(scores, columns, witnessed)
-    wrong, best, temperature = _wrong(scores, columns, least[rows], witnessed, untold=untold)
+    is_outcome = measured and _features_do_not_tell(scores, columns, witnessed)
+    wrong, best, temperature = _wrong(
+        scores, columns, least[rows], witnessed, is_outcome=is_outcome
+    )
     probability = np.zeros(len(labels))
     probability[rows] = wrong * (len(rows) + 1) / (len(rows) + 2)
     suggested = labels.copy()
     suggested[rows] = classes[best]
     share = float(probability[judged].mean())
-    return LabelErrors(probability, suggested, judged, share, temperature, least, untold)
-
-
-def _sample(n: int) -> Ints:
-    """At most FIT_ROWS of n rows, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, FIT_ROWS)).astype(np.intp)
+    return LabelErrors(probability, suggested, judged, share, temperature, least, is_outcome)
 
 
 def _wrong(
-    scores: Floats, columns: Ints, least: Floats, witnessed: float | None, *, untold: bool
+    scores: Floats, columns: Ints, least: Floats, witnessed: float | None, *, is_outcome: bool
 ) -> tuple[Floats, Ints, float]:
     """How probable it is that each label is wrong, its likeliest other class, the temperature."""
     if witnessed is None and len(columns) >= MANY_LABELS and scores.shape[1] > 2:
-        return *lone_posterior(scores, columns, least), LONE_WITNESS_OF_MANY
-    goal = _surest_contradicted(scores, columns) if untold else None
-    sample = _sample(len(columns))
+        return *lone_posterior(scores, columns, least), TRUTH_TEMPERATURE
+    goal = _surest_contradicted(scores, columns) if is_outcome else None
+    sample = evenly_spaced(len(columns), FIT_ROWS)
     fit = _fit_temperature(scores[sample], columns[sample], least[sample], witnessed, goal)
     return *_posteriors(scores, columns, least, fit), fit.temperature
 
@@ -187,7 +184,7 @@ def _features_do_not_tell(scores: Floats, columns: Ints, witnessed: float | None
     surest = float(parts[0].mean())
     middle = float(parts[PARTS // 2].mean())
     contradicted = float(np.concatenate(parts).mean())
-    return middle - surest > UNTOLD and witnessed > max(surest, JOINTLY * contradicted)
+    return middle - surest > MIDDLE_EXCESS and witnessed > max(surest, SHARED * contradicted)
 
 
 def _surest_contradicted(scores: Floats, columns: Ints) -> float:
@@ -250,7 +247,7 @@ def _fit_temperature(
     """The fit at the likeliest temperature, or at the sharper one at which enough labels are wrong.
 
     Enough: see the module's text. Temperatures are tried from the highest down. share: of wrong
-    labels, where that is told; then the fit at the temperature that comes nearest.
+    labels, where that is known already; then the fit at the temperature that comes nearest.
     """
     if share is not None:
         every = [_fit_errors(scores, columns, least, temperature) for temperature in TEMPERATURES]

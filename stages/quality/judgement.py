@@ -181,13 +181,10 @@ def _errors(
     params: Params,
 ) -> LabelErrors:
     """How likely each label is wrong; where nothing tells distances, every row counts as seen."""
+    coverage = coverage_of(near, alike(near, space), labels) if space.shape[1] else None
+    seen = coverage.seen if coverage else np.ones(len(labels), dtype=np.bool_)
+    witnessed = witnessed_share(views, labels, seen)
     min_class = params.quality.min_class
-    if not space.shape[1]:
-        everything = np.ones(len(labels), dtype=np.bool_)
-        witnessed = witnessed_share(views, labels, everything)
-        return estimate_errors(scores, labels, min_class, witnessed)
-    coverage = coverage_of(near, alike(near, space), labels)
-    witnessed = witnessed_share(views, labels, coverage.seen)
     measured = params.features.kind in MEASURED
     return estimate_errors(scores, labels, min_class, witnessed, coverage, measured=measured)
 

@@ -1,7 +1,7 @@
 """How people err, as one witness alone sees it: by class, and oftener on hard rows than on clear.
 
-A label is right, drawn from softmax(scores / LONE_WITNESS), or wrong: a true class drawn from it
-was taken for the label. How often each class is mistaken, how much oftener in each fifth of the
+A label is right, drawn from softmax(scores / TRUTH_TEMPERATURE), or wrong: a true class drawn from
+it was taken for the label. How often each class is mistaken, how much oftener in each fifth of the
 rows from the clearest to the hardest, and which class is taken for which are fitted by maximum a
 posteriori (EM). Many labels are needed for so many numbers, so error_model.py asks this of a lone
 witness of MANY_LABELS or more; several witnesses, and few labels, are judged by its own fit.
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.contract.arrays import Floats, Ints, Mask
+from stages.contract.arrays import Floats, Ints, Mask, evenly_spaced
 from stages.learning.scoring import softmax
 from stages.quality.witnesses import BLOCK, FIT_ROWS, TINY
 
 MANY_LABELS = 1000
-# Temperature of the truth: nothing tells how much of a lone witness's doubt is ignorance. It was
-# chosen on simulated people and CIFAR-10 (docs/benchmarks.md).
-LONE_WITNESS = 0.26
+# Of a lone witness: nothing tells how much of its doubt is ignorance. Chosen on simulated people
+# and CIFAR-10 (docs/benchmarks.md).
+TRUTH_TEMPERATURE = 0.26
 PRIOR_WRONG = 1.0  # before any evidence one label in twenty is wrong,
 PRIOR_RIGHT = 19.0  # a belief worth twenty labels
 PRIOR_CONFUSION = 10.0  # labels' worth of belief that mistakes fall evenly on the other classes
@@ -43,12 +43,12 @@ def lone_posterior(scores: Floats, columns: Ints, least: Floats) -> tuple[Floats
     (n,) the least chance that each has if it is right. At least as many labels are taken to be
     wrong as the witness contradicts in the fifth of the rows in which it contradicts least.
     """
-    sample = np.linspace(0, len(columns) - 1, min(len(columns), FIT_ROWS)).astype(np.intp)
+    sample = evenly_spaced(len(columns), FIT_ROWS)
     noise = _fit_noise(scores[sample], columns[sample], least[sample])
     wrong = np.zeros(len(columns))
     best = columns.copy()
     for block in np.array_split(np.arange(len(columns)), max(1, scores.size // BLOCK)):
-        chances = softmax(scores[block], LONE_WITNESS)
+        chances = softmax(scores[block], TRUTH_TEMPERATURE)
         rates = noise.rates_of(_lead(scores[block]))
         own, other = _explained(chances, columns[block], least[block], noise.confusion, rates)
         mistaken = other.sum(axis=1)
@@ -143,7 +143,7 @@ def _explained(
 def _fit_noise(scores: Floats, columns: Ints, least: Floats) -> _Noise:
     """Who errs how, by EM."""
     noise = _no_evidence(scores)
-    chances = softmax(scores, LONE_WITNESS)
+    chances = softmax(scores, TRUTH_TEMPERATURE)
     at = np.arange(len(columns))
     lead = _lead(scores)
     group = noise.group_of(lead)

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from stages.contract.arrays import Floats, Geometry, Ints, Mask
+from stages.contract.arrays import Floats, Geometry, Ints, Mask, evenly_spaced
 from stages.contract.distances import squared_norms
 from stages.contract.progress import watched
 from stages.learning.scoring import softmax
@@ -150,7 +150,7 @@ def pooled(views: Sequence[Floats], labels: Ints) -> Floats:
     """
     # a class that a view rules out keeps a chance: at most 30 below the view's likeliest one
     shifted = [np.maximum(view - view.max(axis=1, keepdims=True), -30.0) for view in views]
-    rows = np.linspace(0, len(labels) - 1, min(len(labels), FIT_ROWS)).astype(np.intp)
+    rows = evenly_spaced(len(labels), FIT_ROWS)
     weights = _pool_weights([view[rows] for view in shifted], labels[rows])
     return _weighted_sum(weights, shifted)
 

@@ -38,7 +38,7 @@ def test_outcomes_that_numbers_do_not_determine_are_mostly_not_called_mistakes()
         points, _, labels = outcomes(seed, 0.0)
         ids = [f"r{row}" for row in range(500)]
         errors = judge(LabelledRows(points, points, labels, ids, ids), numeric()).errors
-        if errors.untold:
+        if errors.is_outcome:
             doubted.append((errors.probability >= 0.4).mean())
     assert len(doubted) >= 6
     assert max(doubted) <= 0.05
@@ -48,12 +48,12 @@ def test_numbers_that_determine_the_class_are_believed_and_so_is_what_people_loo
     points, truth, labels = blobs(300, 2, 0.2)
     ids = [f"r{row}" for row in range(300)]
     errors = judge(LabelledRows(points, points, labels, ids, ids), numeric()).errors
-    assert not errors.untold
+    assert not errors.is_outcome
     assert (errors.probability >= 0.4)[labels != truth].mean() > 0.9
     points, _, labels = outcomes(0, 0.0)
     ids = [f"r{row}" for row in range(500)]
     pictures = numeric().model_copy(update={"features": shipped_params().features})
-    assert not judge(LabelledRows(points, points, labels, ids, ids), pictures).errors.untold
+    assert not judge(LabelledRows(points, points, labels, ids, ids), pictures).errors.is_outcome
 
 
 def test_a_lone_witness_of_many_labels_finds_which_class_is_mistaken() -> None:
