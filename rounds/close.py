@@ -19,11 +19,20 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from rounds import documents
-from rounds.commands import Dvc, Say, changed_paths, git, is_as_committed
+from rounds.commands import (
+    Dvc,
+    Say,
+    changed_paths,
+    git,
+    git_bytes,
+    is_as_committed,
+    is_committed,
+)
 from rounds.content import require_kept, require_same_contents
 from rounds.decision import decide, require_open, stopped
 from rounds.documents import RoundState, alarms_of, json_option, say
@@ -32,7 +41,7 @@ from rounds.enumeration import listed
 from rounds.forget import settle_forgotten
 from rounds.issue import issue
 from rounds.lock import exclusive, turn
-from rounds.newer_params import missing_params, with_params
+from rounds.newer_params import missing_params, require_params, with_params
 from rounds.past import only_appended
 from rounds.project import Project, Round
 from rounds.remote import default_remote
@@ -223,16 +232,24 @@ def _settle_params(project: Project, say: Say) -> None:
     Raises PipelineError while params.yaml holds other changes.
     """
     path = project.root / "params.yaml"
-    missing = missing_params(project.root)
-    if not missing:
+    if not is_committed(project.root, path):
+        require_params(project.root)
         return
+    with TemporaryDirectory() as folder:
+        old = Path(folder) / "params.yaml"
+        old.write_bytes(git_bytes(project.root, "show", "HEAD:./params.yaml"))
+        missing = missing_params(project.root, old)
+        if not missing:
+            return
+        completed = with_params(old, missing).encode()
+        versions = (old.read_bytes(), completed)
     names = ", ".join(missing)
-    if not is_as_committed(project.root, path):
+    if path.read_bytes() not in versions:
         what = f"lacks {names}, which newer code names, and has changes that are not committed"
         raise PipelineError(
             path, what, "commit these (git commit params.yaml), then `rounds close`"
         )
-    write_bytes(path, with_params(path, missing).encode())
+    write_bytes(path, completed)
     subject = f"Params that newer code names, as before: {names}"
     git(project.root, "commit", "--quiet", "-m", subject, "--", "params.yaml")
     say(f"params.yaml now holds {names}, each as it was before it had a name")

@@ -381,8 +381,7 @@ def command(
     if server is not None:
         fetched = _fetched(project, asked["url"], asked["token_file"])
     with exclusive(project.root, wait=True):
-        take_in(project.root, project.rounds())
-        newest = project.open_round()
+        newest = _open_round(project, dry_run=dry_run)
         if fetched is not None:
             lines, heap = bring(project, fetched, strict=strict, dry_run=dry_run)
             heaps = [heap]
@@ -399,6 +398,13 @@ def command(
         sources = list(zip(names, heaps, strict=True))
         say(document(sources, newest, missing, [*lines, *state], sentence, dry_run=dry_run))
     return sentence
+
+
+def _open_round(project: Project, *, dry_run: bool) -> Round:
+    """The open round, with the answers that waited for its commit; a dry run leaves them there."""
+    if not dry_run:
+        take_in(project.root, project.rounds())
+    return project.open_round()
 
 
 def document(

@@ -22,7 +22,6 @@ from typing import Any
 
 from dvc import dvcfile
 from dvc.cli import main
-from dvc.dependency import param
 from dvc.output import Output
 from dvc.utils import serialize, strictyaml
 from dvc.utils.serialize import dumps_yaml, modify_yaml, parse_yaml, parse_yaml_for_update
@@ -74,8 +73,8 @@ class Locks:
 
     DVC parses the whole lock before each of its changes, with the slow parser that keeps comments,
     and writes all of it anew. A stage's lines do not depend on the others, and DVC writes again
-    what it wrote before, so the lines of stages that did not change stay as they are. Only long
-    numbers with an exponent may lose their last digit then.
+    what it wrote before, so the lines of stages that did not change stay as they are. Stages with
+    long numbers with an exponent are written again, as DVC may drop the last digit of these.
     """
 
     def __init__(self, parse: Callable[[str, str], Any]) -> None:
@@ -144,7 +143,7 @@ class Parsed:
 
 
 class Hashes:
-    """What DVC found in files and folders that stages read, by the state in which it found them.
+    """What DVC found in folders that stages read, by the state in which it found them.
 
     DVC looks at every file of a dependency five times for each stage that has it: the rooms of
     stages/ nine times as often. The state is that of every file in it: where it lies, its inode,
@@ -174,40 +173,17 @@ class Hashes:
         return held[1]
 
 
-class ReadParams:
-    """The values of params.yaml as a stage's params name them, by the state of the file."""
+def state_of(folder: str, root: str) -> State | None:
+    """The state of all in a folder, and of the .dvcignore files from there up to the root.
 
-    def __init__(self, plain: Callable[..., Any]) -> None:
-        self._plain = plain
-        self._held: dict[tuple[Any, ...], tuple[State, Any]] = {}
-
-    def read(
-        self, fs: Any, path: str, key_paths: Any = None, flatten: bool = False, **others: Any
-    ) -> Any:
-        """What `dvc.dependency.param.read_param_file` does."""
-        plain = partial(self._plain, fs, path, key_paths, flatten, **others)
-        state = state_of(path, str(Path(path).parent)) if fs.protocol == "local" else None
-        if state is None or others:
-            return plain()
-        key = (path, tuple(key_paths or ()), flatten)
-        held = self._held.get(key)
-        if held is None or held[0] != state:
-            held = (state, plain())
-            self._held[key] = held
-        return deepcopy(held[1])
-
-
-def state_of(path: str, root: str) -> State | None:
-    """The state of a file, or of all in a folder, and of the .dvcignore files that count there.
-
-    None where there is no such file, or a link in it.
+    None for a single file, of which DVC looks its hash up by itself, and where a link is in it.
     """
-    folders = [Path(path), *Path(path).parents]
+    folders = [Path(folder), *Path(folder).parents]
     try:
         above = folders[: folders.index(Path(root)) + 1]
-        states = [entry_state(path, Path(path).lstat())]
-        todo = [path] if stat.S_ISDIR(states[0][1]) else []
-        states += [_ignored(folder) for folder in above]
+        states = [entry_state(folder, Path(folder).lstat())]
+        states += [_ignored(path) for path in above]
+        todo = [folder]
         while todo:
             with os.scandir(todo.pop()) as entries:
                 for entry in entries:
@@ -237,21 +213,20 @@ def _ignored(folder: Path) -> tuple[str, int, int, int, int, int]:
 
 
 def remember() -> None:
-    """Let DVC do once what it does again and again in a round; where it changed, leave it."""
+    """Let DVC do once what it does again and again in a round.
+
+    The names are those of the DVC versions that pyproject.toml allows.
+    """
     parsed = Parsed().parse
     dvcfile.modify_yaml = Locks(parsed).modify
-    for module in (serialize._yaml, strictyaml):  # noqa: SLF001  # where DVC looks it up
-        if hasattr(module, "parse_yaml"):
-            module.parse_yaml = parsed
-    if hasattr(param, "read_param_file"):
-        param.read_param_file = ReadParams(param.read_param_file).read
-    if hasattr(Output, "_build"):
-        hashes = Hashes()
+    serialize._yaml.parse_yaml = parsed  # noqa: SLF001  # where modify_yaml looks it up
+    strictyaml.parse_yaml = parsed
+    hashes = Hashes()
 
-        def build(output: Any, *words: Any, **others: Any) -> Any:
-            return hashes.build(output, *words, **others)
+    def build(output: Any, *words: Any, **others: Any) -> Any:
+        return hashes.build(output, *words, **others)
 
-        Output._build = build  # noqa: SLF001  # DVC has no public hook for this
+    Output._build = build  # noqa: SLF001  # DVC has no public hook for this
 
 
 def serve() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -19,7 +19,7 @@ import numpy as np
 from rounds import documents
 from rounds.documents import json_option, say
 from rounds.init import MODEL
-from rounds.self_test import Planted, self_test
+from rounds.self_test import SelfTest, self_test
 from rounds.self_test import lines as self_test_lines
 from rounds.shipped import shipped_params
 from stages.contract.arrays import Floats, Geometry, Mask, Matrix
@@ -51,7 +51,7 @@ SHOWN = 10  # suspects in the summary
 DIMS = 128  # of the geometry
 BITS = 18  # 2 ** BITS columns of hashed n-grams
 DIRECTED_BY = 2000  # texts, at most, that the directions are learnt from
-AT_ONCE = 0.5  # seconds until the first sign of progress
+FIRST_SIGN = 0.5  # seconds until the first sign of progress
 ORDER_MATTERS = 0.01  # p-value
 
 
@@ -79,7 +79,7 @@ class Inspection:
 
     rows: list[Row]
     summary: Row
-    planted: list[Planted] | None = field(default=None)
+    planted: list[SelfTest] | None = None
 
 
 def inspect(table: Table, source: Source, *, plant: bool = False) -> Inspection:
@@ -99,10 +99,10 @@ def inspect(table: Table, source: Source, *, plant: bool = False) -> Inspection:
     class_of = {name: number for number, name in enumerate(names)}
     rows = _labelled_rows(table, source, [class_of[label] for label in labels])
     judgement = judge(rows, params, logits)
-    planted = _self_test(rows, judgement, params, logits) if plant else None
     classes_by_row = [{who: class_of[label] for who, label in row.items()} for row in votes]
     judgement, quality = with_annotators(judgement, classes_by_row, rows.labels)
     flagged = choose_doubts(judgement, rows, params, share=1.0, reviews=None)
+    planted = _self_test(rows, judgement, flagged, params, logits) if plant else None
     summary = _summary(rows, judgement, flagged, params.seed)
     if source.annotators:
         summary["alpha"] = krippendorff_alpha([list(row.values()) for row in votes])
@@ -111,15 +111,18 @@ def inspect(table: Table, source: Source, *, plant: bool = False) -> Inspection:
 
 
 def _self_test(
-    rows: LabelledRows, judgement: Judgement, params: Params, logits: Floats | None
-) -> list[Planted]:
+    rows: LabelledRows,
+    judgement: Judgement,
+    flagged: Mask,
+    params: Params,
+    logits: Floats | None,
+) -> list[SelfTest]:
     """What the gate finds of mistakes that are planted in these labels."""
 
     def flags(planted: LabelledRows) -> Mask:
         again = judge(planted, params, logits)
         return choose_doubts(again, planted, params, share=1.0, reviews=None)
 
-    flagged = choose_doubts(judgement, rows, params, share=1.0, reviews=None)
     return self_test(rows, judgement, flagged, flags, params.seed)
 
 
@@ -379,7 +382,7 @@ class Asked(TypedDict):
 def command(data: Path, out: Path | None, as_json: bool, **asked: Unpack[Asked]) -> str:
     """Find the labels of any table that are probably wrong."""
     source = source_of(asked)
-    with progress("inspect", delay=AT_ONCE):
+    with progress("inspect", delay=FIRST_SIGN):
         inspection = inspect(read_table(data), source, plant=asked["self_test"])
     if out:  # before anything is printed: whoever reads may stop reading (`| head -1`)
         _write_csv(out, inspection.rows)

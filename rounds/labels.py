@@ -8,25 +8,26 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 import click
 
-from rounds.commands import commit_named, dvc, git
+from rounds.commands import commit_named, dvc
 from rounds.dvc_files import output_md5
 from rounds.history import MANIFESTS
-from rounds.past import changes, closing_commits, read_blobs, round_of_path
+from rounds.past import changes, closing_commits, read_blobs, round_of_path, tree_of
 from rounds.project import Project
 from rounds.surfaces.desk import NOTE
 from stages.answers.changed import CHANGED, renamed
 from stages.answers.ledger import AcceptedLabel, read_rows
-from stages.answers.prodigy import read_answer
+from stages.answers.prodigy import Answer, keep_last, read_answer
 from stages.answers.scheme import SCHEME, meaning
-from stages.contract.canonical import Row, jsonl, write_bytes
+from stages.contract.canonical import jsonl, write_bytes
 from stages.contract.errors import PipelineError
 from stages.contract.shell import one_line_errors
 
@@ -111,27 +112,36 @@ def notes_at(project: Project, commit: str) -> dict[str, list[str]]:
 
     A note counts while its answer is the last one of that person to the item in that round.
     """
-    listed = git(project.root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "data/rounds/")
-    files = [path for path in listed.split("\0") if re.search(r"/answers/[^/]+\.jsonl$", path)]
-    record = f"{commit}:./data/rounds/{CHANGED}"
-    blobs = read_blobs(project, [record, *(f"{commit}:./{path}" for path in files)])
-    moved = [json.loads(line) for line in blobs.get(record, b"").splitlines()]
+    tree = tree_of(project, commit)
+    record = f"data/rounds/{CHANGED}"
+    files = [path for path in tree if re.search(r"^data/rounds/.*/answers/[^/]+\.jsonl$", path)]
+    blobs = read_blobs(project, [tree[path] for path in (record, *files) if path in tree])
+    moved = [json.loads(line) for line in blobs.get(tree.get(record, ""), b"").splitlines()]
     notes: dict[str, list[str]] = {}
-    for path in files:
-        last = _last_answers(blobs[f"{commit}:./{path}"])
-        for (item, person), row in sorted(last.items()):
-            today = renamed(item, round_of_path(path), moved)
-            if row.get(NOTE) and today is not None:
-                notes.setdefault(today, []).append(f"{person}: {row[NOTE]}")
+    for folder, paths in groupby(sorted(files), key=lambda path: path.rpartition("/")[0]):
+        for answer, note in _last_notes({path: blobs[tree[path]] for path in paths}):
+            today = renamed(str(answer.id), round_of_path(folder), moved)
+            if today is not None:
+                notes.setdefault(today, []).append(f"{answer.annotator}: {note}")
     return notes
 
 
-def _last_answers(file: bytes) -> dict[tuple[str, str], Row]:
-    """(Id, person) -> the last answer in a file; of files without a note, nothing."""
-    if NOTE.encode() not in file:
-        return {}
-    rows = [json.loads(line) for line in file.splitlines() if line.strip()]
-    return {(str(row.get("al_id")), read_answer(row).annotator): row for row in rows}
+def _last_notes(files: Mapping[str, bytes]) -> list[tuple[Answer, str]]:
+    """The answers of one round that stand and have a note, by id and person.
+
+    files: of the round's answers, by path.
+    """
+    if not any(NOTE.encode() in data for data in files.values()):
+        return []
+    notes: dict[tuple[str, int], str] = {}
+    answers = []
+    for path, data in files.items():
+        for number, line in enumerate(data.splitlines(), start=1):
+            row = json.loads(line) if line.strip() else {}
+            if row.get("al_id"):
+                answers.append((read_answer(row), (path, number)))
+                notes[path, number] = row.get(NOTE, "")
+    return [(answer, notes[line]) for answer, line in keep_last(answers) if notes[line]]
 
 
 def with_commits(

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
@@ -23,13 +24,13 @@ PIPELINES = ("dvc.yaml", "rounds/finish_stage.yaml", "rounds/machines/stage.yaml
 COLUMN = 28  # where comments begin, as in a new project
 
 
-def missing_params(root: Path) -> dict[str, Any]:
+def missing_params(root: Path, path: Path | None = None) -> dict[str, Any]:
     """What params.yaml lacks of the values that the pipelines name, by dotted name.
 
     Each with what the project does without it. Values that a project has to state are not among
-    these: the loader names them.
+    these: the loader names them. path: of another version of the file; None: the project's own.
     """
-    path = root / "params.yaml"
+    path = path or root / "params.yaml"
     named = "\n".join(
         (root / file).read_text(encoding="utf-8") for file in PIPELINES if (root / file).is_file()
     )
@@ -38,13 +39,13 @@ def missing_params(root: Path) -> dict[str, Any]:
 
 
 def _absent(
-    section: Section, document: Mapping[str, Any], before: str
+    section: Section, document: Mapping[str, Any], prefix: str
 ) -> Iterator[tuple[str, Any]]:
     """Dotted name and value of everything that a section holds and its document does not."""
     for field, description in type(section).model_fields.items():
         key = description.alias or field
         value = getattr(section, field)
-        name = f"{before}{key}"
+        name = f"{prefix}{key}"
         if isinstance(value, Section):
             inner = document.get(key)
             yield from _absent(value, inner if isinstance(inner, Mapping) else {}, f"{name}.")
@@ -70,7 +71,8 @@ def with_params(path: Path, values: Mapping[str, Any]) -> str:
     """The text of a params.yaml with more values, by dotted name, each with its comment.
 
     A value goes below the head of its section, a section that is not there to the end of the file;
-    all other lines stay as they are.
+    all other lines stay as they are. Raises PipelineError for a file that is laid out in another
+    way than a new project's, so that lines added like this would not say the same.
     """
     text = path.read_text(encoding="utf-8").rstrip("\n")
     document = read_yaml(path)
@@ -85,13 +87,28 @@ def with_params(path: Path, values: Mapping[str, Any]) -> str:
         by_section.setdefault(section, []).append(_commented(line, comments.get(name, "")))
     heads = {section: _head(document, section) for section in by_section}
     for section in sorted(by_section, key=lambda section: -heads[section]):
-        at = heads[section]
-        if at < 0:
+        head_line = heads[section]
+        if head_line < 0:
             head = _commented(f"{section}:", comments.get(section, ""))
             lines += ["", head, *by_section[section]]
         else:
-            lines[at + 1 : at + 1] = by_section[section]
-    return "\n".join([*lines, ""])
+            lines[head_line + 1 : head_line + 1] = by_section[section]
+    completed = "\n".join([*lines, ""])
+    if not _says_the_same(path, completed):
+        what = f"lacks {', '.join(values)}, and is laid out in another way than a new project's"
+        raise PipelineError(path.name, what, "add them by hand, and commit that")
+    return completed
+
+
+def _says_the_same(path: Path, text: str) -> bool:
+    """Whether the text is a params.yaml with the very values that the one at the path has."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "params.yaml"
+        file.write_text(text, encoding="utf-8")
+        try:
+            return load(file) == load(path)
+        except PipelineError:
+            return False
 
 
 def _commented(line: str, comment: str) -> str:
@@ -109,12 +126,12 @@ def _head(document: Any, section: str) -> int:
     return line
 
 
-def _comments(lines: list[str], document: Any, before: str) -> dict[str, str]:
+def _comments(lines: list[str], document: Any, prefix: str) -> dict[str, str]:
     """The comment on the line of each key, by dotted name. lines: of the document."""
     comments: dict[str, str] = {}
     for key, value in document.items():
         _, _, comment = lines[document.lc.key(key)[0]].partition(" # ")
-        comments[f"{before}{key}"] = comment.strip()
+        comments[f"{prefix}{key}"] = comment.strip()
         if isinstance(value, CommentedMap) and not value.fa.flow_style():
-            comments |= _comments(lines, value, f"{before}{key}.")
+            comments |= _comments(lines, value, f"{prefix}{key}.")
     return comments

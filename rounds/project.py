@@ -75,7 +75,7 @@ class Round:
         return str(self.manifest()["batch_id"])
 
     def tasks(self) -> list[Row]:
-        """The rows of asked.jsonl; of one that was forgotten without its content."""
+        """The rows of asked.jsonl; one that was forgotten stands there without its content."""
         return read_jsonl(self.asked)
 
     def to_ask(self) -> list[Row]:

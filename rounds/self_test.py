@@ -17,13 +17,13 @@ from stages.contract.arrays import Floats, Ints, Mask
 from stages.learning.scoring import wilson
 from stages.quality.judgement import Judgement, LabelledRows
 
-PLANTED = 0.05  # of the rows
+SHARE = 0.05  # of the rows
 LEAST = 1e-3  # error probability: so a row that seems clear may be mistaken as well
 
 Flags = Callable[[LabelledRows], Mask]
 
 
-class Planted(TypedDict):
+class SelfTest(TypedDict):
     """What became of one way of planting mistakes.
 
     mistakes: `evenly` (any row, any other class) or `on hard rows` (the likeliest other class);
@@ -44,7 +44,7 @@ class Planted(TypedDict):
 
 def self_test(
     rows: LabelledRows, judgement: Judgement, flagged: Mask, flags: Flags, seed: int
-) -> list[Planted]:
+) -> list[SelfTest]:
     """What is found of planted mistakes, of each kind.
 
     judgement, flagged (n,): what is said of the labels as they are; flags: what is flagged of rows
@@ -52,20 +52,20 @@ def self_test(
     where there are no others.
     """
     clean = np.flatnonzero(judgement.errors.judged & ~flagged)
-    count = min(max(1, round(PLANTED * len(rows.labels))), len(clean))
+    count = min(max(1, round(SHARE * len(rows.labels))), len(clean))
     if not count:
         return []
     tests = []
     for kind in ("evenly", "on hard rows"):
         draw = np.random.default_rng(seed)
-        labels = _planted(kind, rows.labels, judgement, clean, count, draw)
+        labels = _with_mistakes(kind, rows.labels, judgement, clean, count, draw)
         wrong = labels != rows.labels
         doubted = flags(replace(rows, labels=labels)) & ~(flagged & ~wrong)
         tests.append(_counted(kind, wrong, doubted))
     return tests
 
 
-def _planted(
+def _with_mistakes(
     kind: str,
     labels: Ints,
     judgement: Judgement,
@@ -89,7 +89,7 @@ def _planted(
     return planted
 
 
-def _counted(kind: str, wrong: Mask, doubted: Mask) -> Planted:
+def _counted(kind: str, wrong: Mask, doubted: Mask) -> SelfTest:
     """Recall and precision of the new doubts."""
     planted = int(wrong.sum())
     recovered = int((wrong & doubted).sum())
@@ -106,7 +106,7 @@ def _counted(kind: str, wrong: Mask, doubted: Mask) -> Planted:
     }
 
 
-def lines(tests: list[Planted]) -> list[str]:
+def lines(tests: list[SelfTest]) -> list[str]:
     """The tests in words, a line each."""
     if not tests:
         return ["self-test: not applicable (no label could be judged)"]

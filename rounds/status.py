@@ -38,7 +38,7 @@ from rounds.report import (
 )
 from rounds.scheme import retire_command, unfinished_changes, unfinished_splits
 from stages.answers.reading import RETIRED, retired_words
-from stages.contract.canonical import Row, read_jsonl
+from stages.contract.canonical import Row
 from stages.contract.shell import one_line_errors
 from stages.learning.scoring import wilson
 
@@ -113,7 +113,8 @@ def early_lines(project: Project) -> list[str]:
     """That answers wait for the commit of their question (`rounds.early`); mostly nothing."""
     lines = []
     for asked in project.rounds():
-        waiting = sum(len(read_jsonl(path)) for path in sorted(asked.early.glob("*.jsonl")))
+        # whole lines: the last may be just being written
+        waiting = sum(path.read_bytes().count(b"\n") for path in asked.early.glob("*.jsonl"))
         if waiting:
             where = asked.early.relative_to(project.root).as_posix()
             what = f"{waiting} answers to round {asked.number} wait in {where}"

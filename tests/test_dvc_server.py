@@ -114,8 +114,10 @@ def test_a_folder_has_another_state_after_every_change_in_it(tmp_path: Path) -> 
     assert states[-1] == state_of(str(room), str(tmp_path))
 
 
-def test_what_is_not_there_or_holds_a_link_has_no_state(tmp_path: Path) -> None:
+def test_what_is_not_there_is_a_file_or_holds_a_link_has_no_state(tmp_path: Path) -> None:
     assert state_of(str(tmp_path / "none"), str(tmp_path)) is None
+    (tmp_path / "file").touch()
+    assert state_of(str(tmp_path / "file"), str(tmp_path)) is None
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     assert state_of(str(tmp_path), str(tmp_path)) is None
 

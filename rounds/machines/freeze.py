@@ -33,7 +33,8 @@ SHOWN = 10  # bad rows that are named
 def folder_of(project: Project, name: str) -> Path:
     """data/machines/NAME.
 
-    Raises PipelineError for a name that is no folder's, and in a project of before machines.
+    Raises PipelineError for a name that is no folder's, and where params.yaml lacks what a pipeline
+    names.
     """
     require_params(project.root)
     if not NAME.fullmatch(name):

@@ -265,6 +265,8 @@ class GroupCommit:
             self._waiting = []
             try:
                 faults = await asyncio.to_thread(save_group, group)
+            except Exception as error:  # noqa: BLE001  # each request answers it, whatever it is
+                faults = [error] * len(group)
             except BaseException:
                 for answer in group:
                     answer.saved.cancel()
@@ -281,11 +283,11 @@ class GroupCommit:
 def save_group(group: Sequence[Waiting]) -> list[Exception | None]:
     """What became of each answer of a group, saved desk by desk."""
     faults: dict[int, Exception | None] = {}
-    for desk in {id(answer.desk): answer.desk for answer in group}.values():
-        places = [place for place, answer in enumerate(group) if answer.desk is desk]
-        answers = [(group[place].session, group[place].taken) for place in places]
-        faults |= zip(places, desk.save_all(answers), strict=True)
-    return [faults[place] for place in range(len(group))]
+    for desk in dict.fromkeys(answer.desk for answer in group):
+        rows = [row for row, answer in enumerate(group) if answer.desk is desk]
+        answers = [(group[row].session, group[row].taken) for row in rows]
+        faults |= zip(rows, desk.save_all(answers), strict=True)
+    return [faults[row] for row in range(len(group))]
 
 
 class Desk:

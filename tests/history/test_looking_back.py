@@ -363,6 +363,10 @@ def test_labels_have_the_notes_of_the_answers_that_count(project: Fresh) -> None
     again = {**second, "_timestamp": 5000.0}
     noted = [{**first, "al_note": "blurred"}, {**second, "al_note": "never mind"}]
     write_jsonl(path, [*noted, *others, again])
+    elsewhere = {**others[0], "_timestamp": 9000.0}
+    write_jsonl(path.with_name("other.jsonl"), [elsewhere])
+    noted_there = {**others[0], "al_note": "of an earlier answer"}
+    write_jsonl(path, [*noted, noted_there, *others[1:], again])
     committed(one, "Answers with notes")
     head = git(one.root, "rev-parse", "HEAD").strip()
     assert notes_at(one, head) == {first["al_id"]: ["ann: blurred", "ben: which <one>?"]}

@@ -487,6 +487,32 @@ def test_a_disk_that_refuses_one_file_refuses_its_answer_alone(
     assert [annotator for _, annotator, _ in on_disk(project)] == ["ana", "bo"]
 
 
+def test_a_fault_that_nobody_foresaw_reaches_every_request_and_the_next_answers_are_saved(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project([str(n) for n in range(3)])
+    desk = open_desk(project)
+    session = desk.session("ana")
+    position = desk.current(session)
+    assert position is not None
+    taken = desk.take(session, position, "accept", "positive", key="k" * 8, replaces="")
+    assert taken is not None
+
+    def broken(_group: Sequence[Waiting]) -> list[Exception | None]:
+        raise ValueError("nobody foresaw this")
+
+    async def label() -> None:
+        disk = GroupCommit()
+        with monkeypatch.context() as patch:
+            patch.setattr("rounds.surfaces.desk.save_group", broken)
+            with pytest.raises(ValueError, match="nobody foresaw this"):
+                await disk.save(desk, session, taken)
+        await disk.save(desk, session, taken)
+
+    asyncio.run(label())
+    assert [annotator for _, annotator, _ in on_disk(project)] == ["ana"]
+
+
 def test_a_group_that_comes_after_its_round_is_refused_whole(make_project: MakeProject) -> None:
     project = make_project([str(n) for n in range(3)])
     desk = open_desk(project)
