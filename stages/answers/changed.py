@@ -77,12 +77,11 @@ def ids_since(
     ids: list[str | None] = [item]
     later = [row for row in record if _is_before(round_number, correction, row)]
     for change in sorted({row["change"] for row in later if row["kind"] in LEAVE}):
-        rows = [row for row in later if row["change"] == change]
-        if rows[0]["kind"] == "moved":
-            moves = {row["id"]: row["to"] for row in rows}
-            ids.append(moves.get(ids[-1], ids[-1]))
-        elif ids[-1] in {row["id"] for row in rows}:
-            ids.append(None)
+        # After a merge one number may stand for a command of each branch, of any two kinds.
+        rows = [row for row in later if row["change"] == change and row["kind"] in LEAVE]
+        to = {row["id"]: row.get("to") for row in rows}
+        if ids[-1] in to or any(row["kind"] == "moved" for row in rows):
+            ids.append(to.get(ids[-1], ids[-1]))
         if ids[-1] is None:
             break
     return ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pyarrow as pa
@@ -155,3 +156,15 @@ def test_a_purged_file_is_compared_with_what_it_was_before_each_command() -> Non
     # The history had been purged in between.
     rows = [line(1, "o", "r1"), line(2, "r1", "r2")]
     assert _before(rows, 1)["f", "r2"] == "o"
+
+
+def test_one_number_of_two_branches_stands_for_commands_of_any_kinds() -> None:
+    forgotten = {"change": 1, "round": 2, "kind": "forgotten", "id": "a", "sha": "s"}
+    moved = {"change": 1, "round": 2, "kind": "moved", "id": "b", "to": "c", "sha": "t"}
+    edited = {"change": 1, "round": 2, "kind": "edited", "id": "d", "was": "u", "now": "v"}
+    redacted = {"change": 1, "round": 2, "kind": "redacted", "file": "f", "was": "w", "now": "x"}
+    for record in permutations([forgotten, moved, edited, redacted]):
+        assert renamed("a", 1, record) is None
+        assert ids_since("b", 1, record) == ["b", "c"]
+        assert ids_since("d", 1, record) == ["d", "d"]  # the pool was permuted anew
+    assert ids_since("d", 1, [redacted, forgotten, edited]) == ["d"]
