@@ -25,6 +25,7 @@ import click
 
 from rounds import documents
 from rounds.commands import (
+    QUIET,
     Dvc,
     Say,
     changed_paths,
@@ -564,10 +565,8 @@ def commit(project: Project, subject: str, body: str) -> bool:
         return False
     paths = [project.root / name for name in names]
     before = {path: path.read_bytes() for path in paths if path.is_file()}
-    # git's housekeeping in the background would hold a lock that the next command meets.
-    quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
     try:
-        git(project.root, *quiet, "commit", "-m", subject, "-m", body)
+        git(project.root, *QUIET, "commit", "-m", subject, "-m", body)
     finally:
         rewritten = [
             path for path, data in before.items() if not path.is_file() or path.read_bytes() != data

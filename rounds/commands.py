@@ -24,6 +24,8 @@ from stages.contract.shell import FAULT
 Say = Callable[[str], None]
 LOGGED = 10.0  # seconds until a log, which is no terminal, shows more of a stage than its name
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# git's housekeeping in the background would hold a lock that the next command meets.
+QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 BAR = re.compile(r"\s*\d+%.*\[[\d:]+<\d.*\]")  # DVC's own, once it knows the time left
 
 
@@ -69,6 +71,12 @@ def git_bytes(root: Path, *words: str, feed: bytes = b"") -> bytes:
         command = next(word for word in words if not word.startswith("-") and "=" not in word)
         raise PipelineError(f"git {command}", last_line, remedy)
     return done.stdout
+
+
+def commit_paths(root: Path, paths: Sequence[str], subject: str, body: str = "") -> None:
+    """Commit some paths that git knows, and these alone: what else is staged waits for its own."""
+    words = ["-m", subject, *(["-m", body] if body else [])]
+    git(root, *QUIET, "commit", "--quiet", *words, "--", *paths)
 
 
 def installed() -> dict[str, int]:

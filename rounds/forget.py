@@ -24,7 +24,7 @@ from shlex import quote
 
 import click
 
-from rounds.commands import Say, dvc, git, git_bytes, is_as_committed, is_committed
+from rounds.commands import Say, commit_paths, dvc, git, git_bytes, is_as_committed, is_committed
 from rounds.content import circumstances, require_kept
 from rounds.correct import whoever
 from rounds.early import take_in
@@ -351,8 +351,7 @@ def _commit(project: Project, paths: Iterable[Path]) -> None:
     last = [row for row in rows if row["change"] == rows[-1]["change"]]
     subject = f"Forgotten: {_count(last)}"
     body = f"{listed(_ids(last), 10)}: {last[0]['why']} ({last[0]['by']})"
-    quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
-    git(project.root, *quiet, "commit", "--quiet", "-m", subject, "-m", body, "--", *mine)
+    commit_paths(project.root, mine, subject, body)
 
 
 def _ids(lines: Iterable[Row]) -> list[str]:

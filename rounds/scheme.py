@@ -18,7 +18,7 @@ from shlex import quote
 
 import click
 
-from rounds.commands import git, git_bytes, is_as_committed, is_committed
+from rounds.commands import commit_paths, git, git_bytes, is_as_committed, is_committed
 from rounds.correct import whoever
 from rounds.init import filled_in
 from rounds.lock import exclusive
@@ -81,8 +81,7 @@ def settle(project: Project) -> list[str]:
     git(project.root, "add", "--", *paths)
     subject = "Labels: " + "; ".join(map(str, unfinished))
     body = "\n".join(f"{change}: {change.why} ({change.by})" for change in unfinished)
-    quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
-    git(project.root, *quiet, "commit", "--quiet", "-m", subject, "-m", body, "--", *paths)
+    commit_paths(project.root, paths, subject, body)
     return [f"{change}" for change in unfinished]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rounds.close import MACHINES as PIPELINE
-from rounds.commands import git
+from rounds.commands import commit_paths, git
 from rounds.lock import exclusive
 from rounds.machines.rows import all_ids
 from rounds.newer_params import require_params
@@ -134,8 +134,5 @@ def commit_answers(project: Project, name: str) -> bool:
     git(project.root, "add", "--", *paths)
     if not git(project.root, "diff", "--cached", "--name-only", "--", *paths).strip():
         return False
-    # Only these paths: what else is staged waits for its own commit.
-    quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
-    subject = f"Machine {name}: {count} answers"
-    git(project.root, *quiet, "commit", "--quiet", "-m", subject, "--", *paths)
+    commit_paths(project.root, paths, f"Machine {name}: {count} answers")
     return True
